@@ -1,0 +1,53 @@
+"""Compiles the CPU rasteriser into this folder, for work in a checkout: ``python -m renderers.kernels.build``.
+
+An installed package brings the library with it (CMakeLists.txt); this does the same with nothing but a C++ compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from renderers.splat_cpu import LIBRARY_NAME
+
+FLAGS = ["-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+INSTRUCTION_SETS = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma"],
+}
+
+
+def build(folder: Path = Path(__file__).parent) -> Path:
+    """Compiles and links; returns the library. The same flags as CMakeLists.txt."""
+    compiler = os.environ.get("CXX", "c++")
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    sets = INSTRUCTION_SETS if x86 else {"baseline": []}
+    common = [compiler, *FLAGS, *(["-DRL3D_X86"] if x86 else []), "-c"]
+    library = folder / LIBRARY_NAME
+    with tempfile.TemporaryDirectory() as scratch:
+        commands = [[*common, str(folder / f"{name}.cpp"), "-o", f"{scratch}/{name}.o"] for name in ("splat", "thread_pool")]
+        for name, flags in sets.items():
+            defines = [f"-DRL3D_ISA={name}", f'-DRL3D_ISA_NAME="{name}"']
+            commands.append([*common, *flags, *defines, str(folder / "pipeline.cpp"), "-o", f"{scratch}/pipeline_{name}.o"])
+        for command in commands:
+            subprocess.run(command, check=True)
+        objects = [command[-1] for command in commands]
+        subprocess.run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/{LIBRARY_NAME}"], check=True)
+        # Written aside and renamed, so that a process that has the old library loaded keeps it.
+        aside = library.with_suffix(".new")
+        aside.write_bytes(Path(scratch, LIBRARY_NAME).read_bytes())
+        aside.chmod(0o755)
+        aside.replace(library)
+    return library
+
+
+if __name__ == "__main__":
+    try:
+        print(build())
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"the CPU rasteriser was not compiled: {error}")

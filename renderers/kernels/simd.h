@@ -1,0 +1,288 @@
+// Sixteen float lanes on whatever vector width the translation unit is compiled for. One lane is one pixel of a 4x4 block, or one
+// Gaussian of a block of 16. Each instruction set gets its own namespace (RL3D_ISA), so that the linker never mixes their functions.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#ifndef RL3D_ISA
+#error "compile with -DRL3D_ISA=baseline, avx2 or avx512"
+#endif
+#define RL3D_INLINE inline __attribute__((always_inline))
+
+namespace rl3d {
+namespace RL3D_ISA {
+
+// Vector types wider than the machine's registers compile to slow code, so a Floats is an array of native ones.
+#if defined(__AVX512F__)
+constexpr int kNative = 16;
+#elif defined(__AVX2__)
+constexpr int kNative = 8;
+#else
+constexpr int kNative = 4;
+#endif
+constexpr int kLanes = 16;
+constexpr int kParts = kLanes / kNative;
+
+typedef float NativeFloats __attribute__((vector_size(4 * kNative)));
+typedef int NativeInts __attribute__((vector_size(4 * kNative)));
+
+struct Floats {
+  NativeFloats part[kParts];
+};
+struct Ints {
+  NativeInts part[kParts];
+};
+
+#define RL3D_EACH_PART for (int k = 0; k < kParts; k++)
+
+RL3D_INLINE Floats splat(float x) {
+  Floats r;
+  RL3D_EACH_PART r.part[k] = NativeFloats{} + x;
+  return r;
+}
+RL3D_INLINE Ints splat(int x) {
+  Ints r;
+  RL3D_EACH_PART r.part[k] = NativeInts{} + x;
+  return r;
+}
+RL3D_INLINE Floats zeros() { return splat(0.f); }
+RL3D_INLINE Floats load(const float* p) {
+  Floats r;
+  RL3D_EACH_PART memcpy(&r.part[k], p + k * kNative, sizeof(NativeFloats));
+  return r;
+}
+RL3D_INLINE void store(float* p, Floats a) { RL3D_EACH_PART memcpy(p + k * kNative, &a.part[k], sizeof(NativeFloats)); }
+RL3D_INLINE void store(int* p, Ints a) { RL3D_EACH_PART memcpy(p + k * kNative, &a.part[k], sizeof(NativeInts)); }
+RL3D_INLINE Ints load(const int* p) {
+  Ints r;
+  RL3D_EACH_PART memcpy(&r.part[k], p + k * kNative, sizeof(NativeInts));
+  return r;
+}
+RL3D_INLINE Ints bits(Floats a) {
+  Ints r;
+  RL3D_EACH_PART r.part[k] = (NativeInts)a.part[k];
+  return r;
+}
+RL3D_INLINE Floats from_bits(Ints a) {
+  Floats r;
+  RL3D_EACH_PART r.part[k] = (NativeFloats)a.part[k];
+  return r;
+}
+RL3D_INLINE Ints truncate(Floats a) {
+  Ints r;
+  RL3D_EACH_PART r.part[k] = __builtin_convertvector(a.part[k], NativeInts);
+  return r;
+}
+RL3D_INLINE Floats operator-(Floats a) {
+  RL3D_EACH_PART a.part[k] = -a.part[k];
+  return a;
+}
+#define RL3D_ARITHMETIC(op)                                                   \
+  RL3D_INLINE Floats operator op(Floats a, Floats b) {                        \
+    RL3D_EACH_PART a.part[k] = a.part[k] op b.part[k];                        \
+    return a;                                                                 \
+  }                                                                           \
+  RL3D_INLINE Floats operator op(Floats a, float b) { return a op splat(b); } \
+  RL3D_INLINE Floats operator op(float a, Floats b) { return splat(a) op b; } \
+  RL3D_INLINE Floats& operator op##=(Floats& a, Floats b) { return a = a op b; }
+RL3D_ARITHMETIC(+)
+RL3D_ARITHMETIC(-)
+RL3D_ARITHMETIC(*)
+RL3D_ARITHMETIC(/)
+#undef RL3D_ARITHMETIC
+#define RL3D_INTEGER(op)                               \
+  RL3D_INLINE Ints operator op(Ints a, Ints b) {       \
+    RL3D_EACH_PART a.part[k] = a.part[k] op b.part[k]; \
+    return a;                                          \
+  }                                                    \
+  RL3D_INLINE Ints operator op(Ints a, int b) { return a op splat(b); }
+RL3D_INTEGER(+)
+RL3D_INTEGER(-)
+RL3D_INTEGER(&)
+RL3D_INTEGER(|)
+RL3D_INTEGER(<<)
+RL3D_INTEGER(>>)
+#undef RL3D_INTEGER
+
+// A truth value per lane: 16 bits on AVX-512, all-ones or zero lanes elsewhere.
+#if defined(__AVX512F__)
+struct Mask {
+  __mmask16 lanes;
+};
+#define RL3D_COMPARISON(op, predicate) \
+  RL3D_INLINE Mask operator op(Floats a, Floats b) { return {_mm512_cmp_ps_mask((__m512)a.part[0], (__m512)b.part[0], predicate)}; }
+RL3D_COMPARISON(<, _CMP_LT_OQ)
+RL3D_COMPARISON(<=, _CMP_LE_OQ)
+RL3D_COMPARISON(>, _CMP_GT_OQ)
+RL3D_COMPARISON(>=, _CMP_GE_OQ)
+RL3D_INLINE Mask operator<=(Ints a, Ints b) { return {_mm512_cmple_epi32_mask((__m512i)a.part[0], (__m512i)b.part[0])}; }
+RL3D_INLINE Mask operator!=(Ints a, Ints b) { return {_mm512_cmpneq_epi32_mask((__m512i)a.part[0], (__m512i)b.part[0])}; }
+RL3D_INLINE Mask operator&(Mask a, Mask b) { return {(__mmask16)(a.lanes & b.lanes)}; }
+RL3D_INLINE Mask and_not(Mask a, Mask b) { return {(__mmask16)(a.lanes & ~b.lanes)}; }
+RL3D_INLINE bool any(Mask m) { return m.lanes != 0; }
+RL3D_INLINE uint32_t to_bits(Mask m) { return m.lanes; }
+RL3D_INLINE Floats select(Mask m, Floats a, Floats b) {
+  return {{(NativeFloats)_mm512_mask_blend_ps(m.lanes, (__m512)b.part[0], (__m512)a.part[0])}};
+}
+RL3D_INLINE Floats keep(Mask m, Floats a) { return {{(NativeFloats)_mm512_maskz_mov_ps(m.lanes, (__m512)a.part[0])}}; }
+RL3D_INLINE Ints keep(Mask m, Ints a) { return {{(NativeInts)_mm512_maskz_mov_epi32(m.lanes, (__m512i)a.part[0])}}; }
+#else
+struct Mask {
+  NativeInts part[kParts];
+};
+#define RL3D_COMPARISON(op, type)                      \
+  RL3D_INLINE Mask operator op(type a, type b) {       \
+    Mask r;                                            \
+    RL3D_EACH_PART r.part[k] = a.part[k] op b.part[k]; \
+    return r;                                          \
+  }
+RL3D_COMPARISON(<, Floats)
+RL3D_COMPARISON(<=, Floats)
+RL3D_COMPARISON(>, Floats)
+RL3D_COMPARISON(>=, Floats)
+RL3D_COMPARISON(<=, Ints)
+RL3D_COMPARISON(!=, Ints)
+RL3D_INLINE Mask operator&(Mask a, Mask b) {
+  RL3D_EACH_PART a.part[k] &= b.part[k];
+  return a;
+}
+RL3D_INLINE Mask and_not(Mask a, Mask b) {
+  RL3D_EACH_PART a.part[k] &= ~b.part[k];
+  return a;
+}
+RL3D_INLINE bool any(Mask m) {
+  NativeInts joined = m.part[0];
+  for (int k = 1; k < kParts; k++) joined |= m.part[k];
+#if defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)joined) != 0;
+#else
+  uint64_t halves[2];
+  memcpy(halves, &joined, sizeof halves);
+  return (halves[0] | halves[1]) != 0;
+#endif
+}
+RL3D_INLINE uint32_t to_bits(Mask m) {
+#if defined(__AVX2__)
+  return (uint32_t)_mm256_movemask_ps((__m256)m.part[0]) | (uint32_t)_mm256_movemask_ps((__m256)m.part[1]) << 8;
+#else
+  uint32_t r = 0;
+  for (int i = 0; i < kLanes; i++) r |= (uint32_t)(m.part[i / kNative][i % kNative] & 1) << i;
+  return r;
+#endif
+}
+RL3D_INLINE Floats select(Mask m, Floats a, Floats b) {
+  RL3D_EACH_PART a.part[k] = (NativeFloats)(((NativeInts)a.part[k] & m.part[k]) | ((NativeInts)b.part[k] & ~m.part[k]));
+  return a;
+}
+RL3D_INLINE Floats keep(Mask m, Floats a) {
+  RL3D_EACH_PART a.part[k] = (NativeFloats)((NativeInts)a.part[k] & m.part[k]);
+  return a;
+}
+RL3D_INLINE Ints keep(Mask m, Ints a) {
+  RL3D_EACH_PART a.part[k] &= m.part[k];
+  return a;
+}
+#endif
+#undef RL3D_COMPARISON
+
+RL3D_INLINE Floats min(Floats a, Floats b) {
+  RL3D_EACH_PART a.part[k] = a.part[k] < b.part[k] ? a.part[k] : b.part[k];
+  return a;
+}
+RL3D_INLINE Floats max(Floats a, Floats b) {
+  RL3D_EACH_PART a.part[k] = a.part[k] > b.part[k] ? a.part[k] : b.part[k];
+  return a;
+}
+
+// a * b + c. Written out where forward and backward must round alike; elsewhere the compiler may contract as it likes.
+RL3D_INLINE Floats fma(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  c.part[0] = (NativeFloats)_mm512_fmadd_ps((__m512)a.part[0], (__m512)b.part[0], (__m512)c.part[0]);
+#elif defined(__AVX2__)
+  RL3D_EACH_PART c.part[k] = (NativeFloats)_mm256_fmadd_ps((__m256)a.part[k], (__m256)b.part[k], (__m256)c.part[k]);
+#else
+  RL3D_EACH_PART c.part[k] = a.part[k] * b.part[k] + c.part[k];
+#endif
+  return c;
+}
+
+RL3D_INLINE Floats sqrt(Floats a) {
+#if defined(__AVX512F__)
+  a.part[0] = (NativeFloats)_mm512_sqrt_ps((__m512)a.part[0]);
+#elif defined(__AVX2__)
+  RL3D_EACH_PART a.part[k] = (NativeFloats)_mm256_sqrt_ps((__m256)a.part[k]);
+#else
+  for (int i = 0; i < kLanes; i++) a.part[i / kNative][i % kNative] = __builtin_sqrtf(a.part[i / kNative][i % kNative]);
+#endif
+  return a;
+}
+
+// 1 / a to about 1 ulp: an estimate and a Newton step are cheaper than a division where the estimate has 14 bits.
+RL3D_INLINE Floats reciprocal(Floats a) {
+#if defined(__AVX512F__)
+  Floats r{{(NativeFloats)_mm512_rcp14_ps((__m512)a.part[0])}};
+  return r * (2.f - a * r);
+#else
+  return 1.f / a;
+#endif
+}
+
+// 2^x for x <= 127, relative error about 2e-7. Adding 1.5 * 2^23 rounds x to an integer in the low bits of the sum;
+// -ffast-math would cancel the addition. The polynomial is a minimax fit on [-1/2, 1/2].
+RL3D_INLINE Floats exp2(Floats x) {
+  x = max(x, splat(-100.f));
+  const Floats magic = splat(12582912.f);
+  const Floats shifted = x + magic;
+  const Floats f = x - (shifted - magic);
+  Floats p = splat(1.327647196e-03f);
+  p = fma(p, f, splat(9.675541503e-03f));
+  p = fma(p, f, splat(5.550713275e-02f));
+  p = fma(p, f, splat(2.402211972e-01f));
+  p = fma(p, f, splat(6.931469671e-01f));
+  p = fma(p, f, splat(1.0f));
+  return from_bits(bits(p) + (bits(shifted) << 23));
+}
+
+RL3D_INLINE uint32_t or_lanes(Ints a) {
+#if defined(__AVX512F__)
+  return (uint32_t)_mm512_reduce_or_epi32((__m512i)a.part[0]);
+#else
+  NativeInts joined = a.part[0];
+  for (int k = 1; k < kParts; k++) joined |= a.part[k];
+  uint32_t r = 0;
+  for (int i = 0; i < kNative; i++) r |= (uint32_t)joined[i];
+  return r;
+#endif
+}
+
+// The sums over lanes of twelve vectors at once, by transposing as they are added.
+RL3D_INLINE void sum_lanes_of_12(const Floats* v, float* out) {
+#if defined(__AVX512F__)
+  for (int k = 0; k < 12; k += 4) {
+    const __m512 x0 = (__m512)v[k].part[0], x1 = (__m512)v[k + 1].part[0], x2 = (__m512)v[k + 2].part[0], x3 = (__m512)v[k + 3].part[0];
+    const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(x0, x1), _mm512_unpackhi_ps(x0, x1));
+    const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(x2, x3), _mm512_unpackhi_ps(x2, x3));
+    const __m512 c = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xEE));
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(c), _mm512_extractf32x8_ps(c, 1));
+    _mm_storeu_ps(out + k, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
+  }
+#elif defined(__AVX2__)
+  for (int k = 0; k < 12; k += 4) {
+    __m256 x[4];
+    for (int j = 0; j < 4; j++) x[j] = (__m256)(v[k + j].part[0] + v[k + j].part[1]);
+    const __m256 h = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+    _mm_storeu_ps(out + k, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
+  }
+#else
+  for (int i = 0; i < 12; i++) {
+    const NativeFloats c = (v[i].part[0] + v[i].part[1]) + (v[i].part[2] + v[i].part[3]);
+    out[i] = (c[0] + c[1]) + (c[2] + c[3]);
+  }
+#endif
+}
+
+}  // namespace RL3D_ISA
+}  // namespace rl3d

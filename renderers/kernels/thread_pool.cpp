@@ -1,0 +1,53 @@
+#include "thread_pool.h"
+
+#include <algorithm>
+#include <system_error>
+#include <thread>
+
+namespace rl3d {
+
+void ThreadPool::work(const Loop& loop, int thread) {
+  for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < loop.count;) loop.body(loop.state, i, thread);
+}
+
+void ThreadPool::serve() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return openings_ > 0; });
+    const int thread = openings_--;
+    const Loop loop = loop_;
+    active_++;
+    lock.unlock();
+    work(loop, thread);
+    lock.lock();
+    if (--active_ == 0) done_.notify_one();
+  }
+}
+
+void ThreadPool::run(int threads, int64_t count, Body body, void* state) {
+  threads = (int)std::min<int64_t>(threads, count);
+  std::unique_lock<std::mutex> mine(one_loop_, std::defer_lock);
+  if (threads <= 1 || !mine.try_lock()) {
+    for (int64_t i = 0; i < count; i++) body(state, i, 0);
+    return;
+  }
+  const Loop loop{body, state, count};
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    try {
+      for (; started_ < threads - 1; started_++) std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error&) {
+      // No more threads to be had: those that started, and this one, do the work.
+    }
+    loop_ = loop;
+    openings_ = std::min(threads - 1, started_);
+    next_.store(0, std::memory_order_relaxed);
+  }
+  wake_.notify_all();
+  work(loop, 0);
+  std::unique_lock<std::mutex> lock(mutex_);
+  openings_ = 0;  // a thread that has not woken yet would find nothing left to do
+  done_.wait(lock, [this] { return active_ == 0; });
+}
+
+}  // namespace rl3d

@@ -1,0 +1,114 @@
+// Which Gaussians each tile of 32x32 pixels has to draw, and which of the tile's 64 blocks of 4x4 pixels each touches.
+#pragma once
+#include "pipeline.h"
+#include "sorting.h"
+#include "workspace.h"
+
+namespace rl3d {
+namespace RL3D_ISA {
+
+constexpr int kTile = 32, kBlock = 4, kBlocks = 64;
+
+struct TileGrid {
+  int64_t width, height;  // of the image, in pixels
+  int columns, rows;      // of tiles
+  explicit TileGrid(const Problem& problem)
+      : width(problem.width),
+        height(problem.height),
+        columns((int)((width + kTile - 1) / kTile)),
+        rows((int)((height + kTile - 1) / kTile)) {}
+  int count() const { return columns * rows; }
+};
+
+// A tile's place in the image. Blocks are numbered row by row, eight a row; lanes likewise within a block.
+struct Tile {
+  int x, y;           // its first pixel
+  int width, height;  // less than kTile at the image's edges
+  Tile(const TileGrid& grid, int index) {
+    x = index % grid.columns * kTile, y = index / grid.columns * kTile;
+    width = (int)smaller<int64_t>(kTile, grid.width - x), height = (int)smaller<int64_t>(kTile, grid.height - y);
+  }
+  bool whole() const { return width == kTile && height == kTile; }
+  uint64_t blocks_inside() const {
+    uint64_t blocks = 0;
+    for (int b = 0; b < kBlocks; b++)
+      if (b % 8 * kBlock < width && b / 8 * kBlock < height) blocks |= 1ull << b;
+    return blocks;
+  }
+};
+
+// Where pixel (x, y) of a tile lies in an array [block][lane].
+RL3D_INLINE int lane_of_pixel(int x, int y) { return (y / kBlock * 8 + x / kBlock) * kLanes + y % kBlock * kBlock + x % kBlock; }
+
+struct alignas(64) PixelOffsets {
+  float x[kLanes], y[kLanes];  // of a block's lanes
+  float lane[kLanes];
+  int row_shift[kLanes];  // lane = pixel row of half a tile -> first bit of its row of blocks in half a mask
+};
+constexpr PixelOffsets pixel_offsets() {
+  PixelOffsets r{};
+  for (int i = 0; i < kLanes; i++)
+    r.x[i] = (float)(i % kBlock), r.y[i] = (float)(i / kBlock), r.lane[i] = (float)i, r.row_shift[i] = i / kBlock * 8;
+  return r;
+}
+constexpr PixelOffsets kPixel = pixel_offsets();
+
+// The blocks of the tile at (x, y) that hold a pixel with alpha >= 1/255. One lane is one row of pixels: on the row dy from the mean
+// the ellipse covers shear dy +- sqrt((radius2 - dy^2 / cov_yy) / a), with conic element a.
+inline uint64_t blocks_touched(const ProjectedGaussian& g, int x, int y) {
+  const Ints row_shift = load(kPixel.row_shift);
+  uint32_t halves[2] = {0, 0};
+  const int first = g.mean_y - g.extent_y - (float)y >= 16.f ? 1 : 0, last = g.mean_y + g.extent_y - (float)y < 16.f ? 0 : 1;
+  for (int half = first; half <= last; half++) {
+    const Floats dy = load(kPixel.lane) + ((float)(y + 16 * half) + 0.5f - g.mean_y);
+    const Floats chord = (g.radius2 - g.inverse_cov_yy * dy * dy) * g.inverse_a;
+    // A thousandth of a pixel more than the chord: pixels are tested again one by one, so a block too many does no harm.
+    const Floats half_width = sqrt(max(chord, zeros())) + 0.001f;
+    const Floats centre = g.shear * dy + (g.mean_x - 0.5f - (float)x);
+    const Floats left = max(centre - half_width, splat(-1.f)) + 1.f;  // truncated: the first pixel after centre - half_width
+    const Floats right = min(centre + half_width, splat(31.f));
+    const Mask hit = (chord >= zeros()) & (right >= zeros()) & (left <= splat(32.f));
+    const Ints first_pixel = truncate(left), last_pixel = truncate(right);
+    // Bits first_pixel/4 .. last_pixel/4 of a row of eight blocks.
+    const Ints row = (splat(2) << (last_pixel >> 2)) - (splat(1) << (first_pixel >> 2));
+    halves[half] = or_lanes(keep(hit & (first_pixel <= last_pixel), row) << row_shift);
+  }
+  return (uint64_t)halves[1] << 32 | halves[0];
+}
+
+struct TileRange {
+  int x0, x1, y0, y1;
+  TileRange(const ProjectedGaussian& g, const TileGrid& grid) {
+    x0 = clamp(g.mean_x - g.extent_x, grid.columns), x1 = clamp(g.mean_x + g.extent_x, grid.columns);
+    y0 = clamp(g.mean_y - g.extent_y, grid.rows), y1 = clamp(g.mean_y + g.extent_y, grid.rows);
+  }
+
+ private:
+  static RL3D_INLINE int clamp(float pixel, int tiles) { return (int)smaller(larger(pixel * (1.f / kTile), 0.f), (float)(tiles - 1)); }
+};
+
+// Fills the tiles' lists. Gaussians come in depth order, so every list is in depth order too: no sort over (tile, depth) pairs.
+inline void bin_into_tiles(const TileGrid& grid, ImageWorkspace& image) {
+  const int tiles = grid.count();
+  int64_t* start = image.tile_start.reserve(tiles + 1);
+  int64_t* end = image.tile_end.reserve(tiles);
+  memset(start, 0, sizeof(int64_t) * (tiles + 1));
+  for (int i = 0; i < image.visible; i++) {
+    const TileRange range(image.projected[gaussian_of(image.keys[i])], grid);
+    for (int y = range.y0; y <= range.y1; y++)
+      for (int x = range.x0; x <= range.x1; x++) start[y * grid.columns + x + 1]++;
+  }
+  for (int t = 0; t < tiles; t++) start[t + 1] += start[t], end[t] = start[t];
+  TileEntry* entries = image.entries.reserve(start[tiles]);
+  for (int i = 0; i < image.visible; i++) {
+    const int n = gaussian_of(image.keys[i]);
+    const ProjectedGaussian& g = image.projected[n];
+    const TileRange range(g, grid);
+    for (int y = range.y0; y <= range.y1; y++)
+      for (int x = range.x0; x <= range.x1; x++)
+        if (const uint64_t blocks = blocks_touched(g, x * kTile, y * kTile)) entries[end[y * grid.columns + x]++] = {blocks, n};
+  }
+}
+
+}  // namespace RL3D_ISA
+}  // namespace rl3d

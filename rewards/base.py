@@ -1,0 +1,155 @@
+"""What a reward is: a callable that scores a batch of assets, and says beforehand what it wants to look at.
+
+Rewards never render. They state their ``Needs``; the caller renders the union once and hands every reward the same ``Batch``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from renderers.base import Views
+from scenes.parts import Parts
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a reward looks at. ``cameras`` = 0 means no images; otherwise at least that many views of at least ``size`` pixels a side."""
+
+    parts: bool = False
+    cameras: int = 0
+    size: int = 0
+    text: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.cameras, self.size) < 0 or (self.cameras > 0) != (self.size > 0):
+            raise ValueError(f"a reward needs both cameras and a size, or neither; got cameras={self.cameras}, size={self.size}")
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(self.parts or other.parts, max(self.cameras, other.cameras), max(self.size, other.size), self.text or other.text)
+
+    @staticmethod
+    def union(rewards: Iterable[Reward]) -> Needs:
+        """What must be there so that every one of ``rewards`` can be computed: render this once."""
+        needs = Needs()
+        for reward in rewards:
+            needs |= reward.needs
+        return needs
+
+
+class Text(Protocol):
+    """Embeddings of the prompts, made once by the caller's text encoder: contextual tokens with their mask, and sentence means."""
+
+    tokens: Float[Tensor, "b l d"]
+    mask: Bool[Tensor, "b l"]
+    pooled: Float[Tensor, "b d"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B assets as the rewards see them: prompts, and the parts (B, P), rendered views (B, C, H, W, 3) and text where somebody needs them."""
+
+    prompts: list[str]
+    parts: Parts | None = None
+    views: Views | None = None
+    text: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.parts is not None and (self.parts.existence.dim() != 2 or len(self.parts.existence) != len(self.prompts)):
+            raise ValueError(f"parts must be ({len(self.prompts)} assets, P), got {tuple(self.parts.existence.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def need_parts(self) -> Parts:
+        """The parts, or one clear error when the caller did not supply what ``Needs`` asked for."""
+        if self.parts is None:
+            raise ValueError("this reward looks at parts, and the batch has none (a generator without parts cannot be scored by it)")
+        return self.parts
+
+    def need_views(self) -> Views:
+        """The rendered views, or one clear error."""
+        if self.views is None:
+            raise ValueError("this reward looks at rendered views, and the batch has none")
+        return self.views
+
+    def need_text(self) -> Text:
+        """The prompts' embeddings, or one clear error."""
+        if self.text is None:
+            raise ValueError("this reward looks at the text's embeddings, and the batch has none")
+        return self.text
+
+    @cached_property
+    def broken(self) -> Bool[Tensor, "b"]:
+        """Assets with a part that is not made of finite numbers: rewards on geometry score them 0 and count them as failed."""
+        return _broken_parts(self.need_parts()).any(-1)
+
+    @cached_property
+    def sound_parts(self) -> Parts:
+        """The parts, detached, without those that are not finite: geometry on the rest of the batch stays defined."""
+        parts = self.need_parts().detach()
+        bad = _broken_parts(parts)
+        if not bad.any():
+            return parts
+        return Parts(**{name: _where(bad, value, getattr(parts, name)) for name, value in _ABSENT.items()})
+
+    @cached_property
+    def components(self) -> Int[Tensor, "b p"]:
+        """Touching cluster of every sound part (``Parts.components``), found once for all rewards that ask."""
+        return self.sound_parts.components()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One reward's result for B assets, in main memory. ``values`` are finite and in [0, 1]: an asset that could not be scored gets 0
+    and counts in ``failed``.
+
+    Where a reward can, it says more: ``verdict``, its plain yes or no; ``per_part`` and ``per_view``, which parts or views earned the
+    value (1 good, 0 bad), for credit finer than the whole asset.
+    """
+
+    values: Float[Tensor, "b"]
+    failed: int = 0
+    verdict: Bool[Tensor, "b"] | None = None
+    per_part: Float[Tensor, "b p"] | None = None
+    per_view: Float[Tensor, "b c"] | None = None
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """``version`` changes whenever the same asset would score differently: it is written on every asset's card."""
+
+    name: str
+    version: str
+    needs: Needs
+
+    def __call__(self, batch: Batch) -> Scores: ...
+
+
+_ABSENT = {
+    "existence": torch.tensor(-1.0),
+    "exponents": torch.ones(2),
+    "taper": torch.tensor(0.0),
+    "centres": torch.zeros(3),
+    "half_sizes": torch.ones(3),
+    "rotations": torch.eye(3),
+    "colors": torch.zeros(3),
+}
+
+
+def _broken_parts(parts: Parts) -> Bool[Tensor, "b p"]:
+    """Existing parts with a NaN or an infinity; a part whose existence is NaN counts. Absent parts may hold anything."""
+    finite = parts.existence.isfinite()
+    for name in _ABSENT:
+        finite &= getattr(parts, name).reshape(*finite.shape, -1).isfinite().all(-1)
+    return ~finite & ~(parts.existence <= 0)
+
+
+def _where(mask: Bool[Tensor, "b p"], value: Tensor, field: Tensor) -> Tensor:
+    return torch.where(mask.view(*mask.shape, *[1] * value.dim()), value.to(field), field)

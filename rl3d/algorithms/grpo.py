@@ -1,0 +1,57 @@
+"""Flow-GRPO: group-relative policy optimisation over the steps of a flow's SDE (Liu et al., Flow-GRPO, 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rl3d.generators.base import StepStats
+
+
+@dataclass(frozen=True)
+class GrpoStats:
+    """Diagnostics of one loss: mean and largest abs(ratio - 1), share of ratios outside the clip range, mean KL."""
+
+    ratio_error: float
+    ratio_max: float
+    clipped: float
+    kl: float
+
+
+def clipped_policy_loss(
+    log_probs: Float[Tensor, "s b"], old_log_probs: Float[Tensor, "s b"], advantages: Float[Tensor, "b"], clip: float
+) -> Float[Tensor, "s b"]:
+    """max(-A r, -A clip(r, 1 - clip, 1 + clip)) with r = exp(log p - log p_old): the pessimistic bound of PPO."""
+    ratio = (log_probs - old_log_probs).exp()
+    return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip))
+
+
+def gaussian_kl(
+    means: Float[Tensor, "s b *state"], reference: Float[Tensor, "s b *state"], stds: Float[Tensor, "s"], counted: Float[Tensor, "b *state"]
+) -> Float[Tensor, "s b"]:
+    """KL of two Gaussians of the same std, (m - m_ref)^2 / (2 std^2), averaged over the counted dimensions; carries gradient."""
+    variance = stds.view(-1, *[1] * (means.dim() - 1)) ** 2
+    dims = tuple(range(2, means.dim()))
+    return (((means - reference) ** 2 / (2 * variance)) * counted).sum(dims) / counted.sum(tuple(d - 1 for d in dims))
+
+
+def grpo_loss(
+    new: StepStats,
+    old_log_probs: Float[Tensor, "s b"],
+    advantages: Float[Tensor, "b"],
+    reference_means: Float[Tensor, "s b *state"],
+    counted: Float[Tensor, "b *state"],
+    *,
+    clip: float,
+    kl_weight: float,
+) -> tuple[Float[Tensor, ""], GrpoStats]:
+    """Mean over steps and samples of the clipped policy loss plus ``kl_weight`` times the KL to the reference policy."""
+    policy = clipped_policy_loss(new.log_probs, old_log_probs, advantages, clip)
+    kl = gaussian_kl(new.means, reference_means, new.stds, counted)
+    with torch.no_grad():
+        error = ((new.log_probs - old_log_probs).exp() - 1).abs()
+        stats = GrpoStats(error.mean().item(), error.max().item(), (error > clip).float().mean().item(), kl.mean().item())
+    return policy.mean() + kl_weight * kl.mean(), stats

@@ -1,0 +1,74 @@
+"""Assets on disk: the folder that ``generate`` leaves behind, and the card that says how it was made."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rl3d.generators.part_flow import PartFlow
+from rl3d.generators.sde import Sampling
+from rl3d.pictures import preview, save_image, turntable
+from rl3d.training.checkpoints import file_hash
+from rl3d.training.pretrain import load_part_flow
+from rl3d.training.trainer import SHIPPED
+from scenes.files import write_aside
+from scenes.files.glb import write_glb
+from scenes.files.ply import write_ply
+from scenes.parts import Parts
+
+FINAL_GAUSSIANS = 16384
+"""Gaussians of an asset that is kept; training looks at fewer."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One generated asset: its parts, what it was asked to be and how it scored."""
+
+    prompt: str
+    parts: Parts
+    seed: int
+    sampling: Sampling
+    weights: Path
+    rewards: dict[str, dict[str, Any]]
+
+    def card(self) -> dict[str, Any]:
+        """What card.json says: enough to make the asset again."""
+        packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "mujoco", "trimesh")}
+        try:
+            own = importlib.metadata.version("rl3d")
+        except importlib.metadata.PackageNotFoundError:
+            own = "source"
+        return {
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "generator": {"name": "part-flow", "weights": self.weights.name, "sha256": file_hash(self.weights)},
+            "sampling": asdict(self.sampling),
+            "parts": int(self.parts.exists.sum()),
+            "gaussians": FINAL_GAUSSIANS,
+            "rewards": self.rewards,
+            "cameras": {"preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0}, "turntable": {"frames": 48, "elevation_deg": 20.0}},
+            "software": {"rl3d": own, "python": platform.python_version(), **packages},
+        }
+
+    def save(self, folder: Path) -> Path:
+        """Write scene.ply, mesh.glb, preview.png, turntable.mp4 and, last, card.json into ``folder``."""
+        scene = self.parts.gaussians(FINAL_GAUSSIANS).detach()
+        write_ply(folder / "scene.ply", scene)
+        write_glb(folder / "mesh.glb", self.parts)
+        save_image(folder / "preview.png", preview(scene))
+        turntable(folder / "turntable.mp4", scene)
+        # The card comes last: a folder with a card is complete.
+        with write_aside(folder / "card.json") as aside:
+            aside.write_text(json.dumps(self.card(), indent=2) + "\n")
+        return folder
+
+
+def load_generator(checkpoint: Path = SHIPPED) -> PartFlow:
+    """The generator of a weights file, a run's folder or, by default, the shipped one."""
+    if checkpoint.is_dir():
+        checkpoint = checkpoint / "part_flow.safetensors"
+    return load_part_flow(checkpoint)

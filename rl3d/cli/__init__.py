@@ -1,0 +1,50 @@
+"""The command line: ``rl3d COMMAND``. One file a command; what a user got wrong ends in one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "generate": "make assets from a prompt",
+    "train": "fine-tune the generator with reinforcement learning",
+    "evaluate": "measure one or two checkpoints on held-out prompts",
+    "pretrain": "train the generator or a scorer from the procedural corpus",
+    "view": "look at an asset in the browser",
+    "export": "convert an asset or a splat file",
+    "demo": "the tour: fine-tune for a few minutes, then generate",
+}
+
+
+def _usage() -> str:
+    lines = [f"  {name:10} {what}" for name, what in COMMANDS.items()]
+    return "usage: rl3d COMMAND [options]\n\ncommands:\n" + "\n".join(lines) + "\n\nrl3d COMMAND --help says what a command takes."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 2 for what the user can mend, or 130 after an interrupt."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        import rl3d
+
+        print(f"rl3d {rl3d.__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        return fail(f"unknown command {arguments[0]!r}: choose one of {', '.join(COMMANDS)}")
+    try:
+        importlib.import_module(f"rl3d.cli.{arguments[0]}").run(arguments[1:])
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        return fail(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def fail(message: str) -> int:
+    """Print one line on standard error; the exit code to return."""
+    print(f"rl3d: {' '.join(message.split())}", file=sys.stderr)
+    return 2

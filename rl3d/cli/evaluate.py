@@ -1,0 +1,210 @@
+"""``rl3d evaluate``: one checkpoint, or two side by side, on held-out prompts with fixed seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from torch import Tensor
+
+from renderers import render
+from rewards.image.alignment import load_scorer
+from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS
+from rewards.mix import parse
+from rl3d.assets import load_generator
+from rl3d.corpus import CATEGORIES, Item, prompts
+from rl3d.corpus.checks import check_colors, check_count, check_relation
+from rl3d.generators.part_flow import GENERATION, PartFlow
+from rl3d.generators.sde import Sampling
+from rl3d.pictures import Picture, previews, render_sheet, save_image
+from rl3d.training.rollouts import look, score_assets
+from rl3d.training.trainer import SHIPPED, read_prompts
+from rewards.base import Needs
+from scenes import cameras
+from scenes.files import write_aside
+from scenes.parts import Parts
+
+JUDGE = Path(__file__).parent.parent / "weights" / "judge.safetensors"
+"""The evaluation's own scorer: trained from another seed on other captions and assets than the ``alignment`` reward."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of ``rl3d evaluate``."""
+
+    checkpoint: Path = SHIPPED
+    """Weights, or the folder of a training run."""
+    against: Path | None = None
+    """A second checkpoint, evaluated on the same prompts and seeds."""
+    out: Path = Path("runs/evaluation")
+    """Folder for table.json, table.md and sheet.png."""
+    prompts: Path | None = None
+    """Text file with one prompt a line; left out, the held-out split of the corpus."""
+    num_prompts: int = 256
+    """Held-out prompts drawn from the corpus."""
+    samples: int = 4
+    """Assets made for each prompt."""
+    rewards: str = "stability=1,connected=1,alignment=1"
+    """Rewards to measure."""
+    seed: int = 12345
+    """Seed of prompts and samples."""
+    sampling: Sampling = field(default_factory=lambda: GENERATION)
+    """How the flow is integrated."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Per-asset figures (prompt-major, ``samples`` assets a prompt) and the assets themselves."""
+
+    values: dict[str, Tensor]
+    parts: Parts
+
+
+def diversity(parts: Parts, samples: int, points: int = 256) -> Tensor:
+    """Mean pairwise chamfer distance (metres) between the assets of each prompt: (prompts,); 0 means all the same."""
+    cloud = parts.gaussians(points, shade=False).means.view(-1, samples, points, 3)
+    pairs = [(i, j) for i in range(samples) for j in range(i)]
+    out = []
+    for i, j in pairs:
+        distance = torch.cdist(cloud[:, i], cloud[:, j])
+        out.append((distance.amin(1).mean(1) + distance.amin(2).mean(1)) / 2)
+    return torch.stack(out).mean(0)
+
+
+@torch.no_grad()
+def measure(generator: PartFlow, items: list[Item], config: EvaluateConfig) -> Measured:
+    """Generate and score ``config.samples`` assets of every item."""
+    texts = [item.caption for item in items for _ in range(config.samples)]
+    seeds = [config.seed * 1000 + i for i in range(len(texts))]
+    vectors = []
+    values: dict[str, list[Tensor]] = defaultdict(list)
+    rewards = [r for r, _ in parse(config.rewards)]
+    judge = load_scorer(JUDGE)
+    for start in range(0, len(texts), 64):
+        chunk, some = texts[start : start + 64], seeds[start : start + 64]
+        parts = generator.generate(chunk, seeds=some, sampling=config.sampling)
+        vectors.append(parts.vectors())
+        text = generator.encoder.encode(chunk)
+        for name, score in score_assets(rewards, chunk, text, parts, azimuth_deg=AZIMUTH_DEG).items():
+            values[name].append(score.values)
+            if score.verdict is not None:
+                values[f"{name}_share"].append(score.verdict.float())
+        # The judge looks from a height that no reward uses.
+        views = render(parts.gaussians(4096), cameras.orbit(VIEWS, size=SIZE, azimuth_deg=AZIMUTH_DEG, elevation_deg=25.0))
+        images = judge.embed_images(views.rgb, views.alpha)
+        logits = judge.match(images, judge.embed_text(text.tokens, text.mask))
+        values["judge"].append(torch.sigmoid(logits / 2))
+        values["judge_logit"].append(logits)
+        values["category"].append(_category_right(judge, generator, images, [items[(start + i) // config.samples] for i in range(len(chunk))]))
+    done = {name: torch.cat(v) for name, v in values.items()}
+    parts = Parts.from_vectors(torch.cat(vectors))
+    if {"stability_share", "connected_share"} <= done.keys():
+        done["stable_and_connected"] = done["stability_share"] * done["connected_share"]
+    checked: dict[str, list[float]] = defaultdict(list)
+    for i in range(len(texts)):
+        item, asset = items[i // config.samples], parts[i].present()
+        for name, value in facts_right(item, asset).items():
+            checked[name].append(value)
+        for name in ("colors", "relation", "count"):
+            if len(checked[name]) <= i:
+                checked[name].append(math.nan)
+    done |= {name: torch.tensor(v) for name, v in checked.items()}
+    done["parts"] = parts.exists.float().sum(-1)
+    if config.samples > 1:
+        done["diversity"] = diversity(parts, config.samples).repeat_interleave(config.samples)
+    return Measured(done, parts)
+
+
+def facts_right(item: Item, asset: Parts) -> dict[str, float]:
+    """What the caption says, measured on the parts: share of named colours, and whether relation and count are right."""
+    out: dict[str, float] = {}
+    if item.facts is None:
+        return out
+    right, total = check_colors(item.facts, asset)
+    if total:
+        out["colors"] = right / total
+    if item.kind == "relation":
+        out["relation"] = float(check_relation(item.facts, asset))
+    if item.kind == "count":
+        out["count"] = float(check_count(item.facts, asset))
+    return out
+
+
+def _category_right(judge, generator: PartFlow, images: Tensor, items: list[Item]) -> Tensor:
+    """1 where the judge's best of all category names is the item's; NaN for prompts that are not single objects."""
+    text = generator.encoder.encode([f"a {name}" for name in CATEGORIES])
+    best = judge.logits(images, judge.embed_text(text.tokens, text.mask)).argmax(1).tolist()
+    return torch.tensor([float(CATEGORIES[b] == item.category) if item.kind == "single" else math.nan for b, item in zip(best, items, strict=True)])
+
+
+def summarize(values: dict[str, Tensor], samples: int) -> dict[str, tuple[float, float, int]]:
+    """Mean, standard error over prompts (samples of a prompt are averaged first) and number of prompts of every figure."""
+    out = {}
+    for name, v in values.items():
+        per_prompt = v.view(-1, samples).nanmean(1)
+        per_prompt = per_prompt[~per_prompt.isnan()]
+        n = len(per_prompt)
+        if n:
+            out[name] = (per_prompt.mean().item(), (per_prompt.std().item() / math.sqrt(n)) if n > 1 else math.nan, n)
+    return out
+
+
+def evaluate(config: EvaluateConfig | None = None) -> dict[str, dict[str, tuple[float, float, int]]]:
+    """Measure; writes the table and the sheet into ``config.out`` and returns {checkpoint: {figure: (mean, error, prompts)}}."""
+    config = config or EvaluateConfig()
+    items = [Item.of_prompt(p) for p in read_prompts(config.prompts)] if config.prompts else prompts(config.num_prompts, config.seed)
+    paths = [config.checkpoint] + ([config.against] if config.against else [])
+    results = [measure(load_generator(path), items, config) for path in paths]
+    table = {str(path): summarize(r.values, config.samples) for path, r in zip(paths, results, strict=True)}
+    with write_aside(config.out / "table.json") as aside:
+        aside.write_text(json.dumps(table, indent=2) + "\n")
+    with write_aside(config.out / "table.md") as aside:
+        aside.write_text(markdown(table) + "\n")
+    save_image(config.out / "sheet.png", sheet(items, results, config))
+    return table
+
+
+def markdown(table: dict[str, dict[str, tuple[float, float, int]]]) -> str:
+    """The table as Markdown: a row a figure, a column a checkpoint."""
+    names = list(dict.fromkeys(name for column in table.values() for name in column))
+    lines = ["| figure | " + " | ".join(table) + " | prompts |", "|---|" + "---|" * (len(table) + 1)]
+    for name in names:
+        cells = [f"{c[name][0]:.3f} ± {c[name][1]:.3f}" if name in c else "" for c in table.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {next(c[name][2] for c in table.values() if name in c)} |")
+    return "\n".join(lines)
+
+
+def sheet(items: list[Item], results: list[Measured], config: EvaluateConfig, limit: int = 48, size: int = 176):
+    """Contact sheet of the first sample of evenly chosen prompts; with two checkpoints, pairs one above the other."""
+    chosen = [round(i * (len(items) - 1) / max(1, min(limit, len(items)) - 1)) for i in range(min(limit, len(items)))]
+    rows, labels = [], []
+    for start in range(0, len(chosen), 8):
+        piece = chosen[start : start + 8]
+        for which, result in enumerate(results):
+            index = torch.tensor([i * config.samples for i in piece])
+            images = previews(result.parts[index].gaussians(8192), size)
+            good = result.values.get("stable_and_connected")
+            row = []
+            for image, i in zip(images, index.tolist(), strict=True):
+                verdict = None if good is None else ("stands" if good[i] else "falls apart or over")
+                row.append(Picture(image, items[i // config.samples].caption if which == len(results) - 1 else "", verdict))
+            rows.append(row)
+            labels.append(["before", "after"][which] if len(results) == 2 else "")
+    return render_sheet(rows, labels=labels if len(results) == 2 else (), size=size)
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    config: Annotated[EvaluateConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluateConfig)
+
+
+def run(arguments: list[str]) -> None:
+    config = tyro.cli(_Arguments, prog="rl3d evaluate", description=__doc__, args=arguments).config
+    print(markdown(evaluate(config)))
+    print(f"\nsheet: {config.out / 'sheet.png'}")

@@ -1,0 +1,102 @@
+"""``rl3d generate PROMPT --out DIR``: a prompt becomes an asset's folder, or several."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from rewards.mix import parse
+from rl3d.assets import Asset, load_generator
+from rl3d.generators.part_flow import GENERATION, PartFlow
+from rl3d.generators.sde import Sampling
+from rl3d.training.rollouts import score_assets
+from rl3d.training.trainer import SHIPPED
+from scenes.files import FileError
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Settings of ``rl3d generate``."""
+
+    out: Path | None = None
+    """Folder to write to; left out, assets/ and the prompt's words."""
+    num: int = 1
+    """Assets to make; with more than one, each gets a numbered folder inside ``out``."""
+    best_of: int = 1
+    """Candidates made for each asset, of which the one with the best rewards is kept."""
+    seed: int = 0
+    """Seed of the first candidate; the others count up from it."""
+    checkpoint: Path = SHIPPED
+    """Weights, or the folder of a training run."""
+    rewards: str = "stability=1,connected=1,alignment=1"
+    """Rewards that are written on the card and that choose among candidates."""
+    sampling: Sampling = field(default_factory=lambda: GENERATION)
+    """How the flow is integrated."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("num", 1), ("best_of", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+
+
+def generate(prompt: str, config: GenerateConfig | None = None, *, generator: PartFlow | None = None) -> list[Asset]:
+    """Make ``config.num`` assets; they are written to disk only if ``config.out`` is set."""
+    config = config or GenerateConfig()
+    if not prompt.strip():
+        raise ValueError("the prompt is empty: write what the asset should be, for example \"a red armchair with white legs\"")
+    weighted = parse(config.rewards)
+    generator = generator or load_generator(config.checkpoint)
+    count = config.num * config.best_of
+    seeds = [config.seed + i for i in range(count)]
+    prompts = [prompt] * count
+    parts = generator.generate(prompts, seeds=seeds, sampling=config.sampling)
+    scores = score_assets([r for r, _ in weighted], prompts, generator.encoder.encode(prompts), parts)
+    total = torch.stack([w * scores[r.name].values for r, w in weighted]).sum(0).view(config.num, config.best_of)
+    weights = config.checkpoint / "part_flow.safetensors" if config.checkpoint.is_dir() else config.checkpoint
+    assets = []
+    for i, best in enumerate(total.argmax(1).tolist()):
+        index = i * config.best_of + best
+        rewards: dict[str, dict[str, Any]] = {}
+        for reward, _ in weighted:
+            score = scores[reward.name]
+            rewards[reward.name] = {"value": round(score.values[index].item(), 4), "version": reward.version}
+            if score.verdict is not None:
+                rewards[reward.name]["verdict"] = bool(score.verdict[index])
+        assets.append(Asset(prompt, parts[index], seeds[index], config.sampling, weights, rewards))
+    if config.out is not None:
+        for asset, folder in zip(assets, folders(config.out, config.num), strict=True):
+            asset.save(folder)
+    return assets
+
+
+def folders(out: Path, count: int) -> list[Path]:
+    """Where ``count`` assets go; FileError if that is a file."""
+    if out.exists() and not out.is_dir():
+        raise FileError(f"cannot write to {out}: it is a file; name a folder")
+    return [out] if count == 1 else [out / f"{i:02d}" for i in range(count)]
+
+
+def run(arguments: list[str]) -> None:
+    prompt, config = tyro.cli(_Arguments, prog="rl3d generate", description=__doc__, args=arguments).split()
+    assets = generate(prompt, config)
+    for asset, folder in zip(assets, folders(config.out, config.num), strict=True):
+        scores = ", ".join(f"{name} {r['value']:.2f}" for name, r in asset.rewards.items())
+        print(f"{folder}: seed {asset.seed}, {scores}")
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    prompt: tyro.conf.Positional[str]
+    """What the asset should be."""
+    config: Annotated[GenerateConfig, tyro.conf.arg(name="")] = field(default_factory=GenerateConfig)
+
+    def split(self) -> tuple[str, GenerateConfig]:
+        from dataclasses import replace
+
+        words = re.sub(r"[^a-z0-9]+", "-", self.prompt.lower()).strip("-")[:60] or "asset"
+        return self.prompt, replace(self.config, out=self.config.out or Path("assets") / words)

@@ -1,0 +1,27 @@
+"""``rl3d pretrain``: the supervised trainings that made the shipped weights, from the procedural corpus alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+
+from rl3d.training.pretrain import PretrainConfig, pretrain
+from rl3d.training.train_scorer import ScorerTraining, train_scorer
+
+JUDGE_SEED = 1000
+"""The judge differs from the alignment reward in its seed, and with it in its captions, assets, cameras and start."""
+
+
+def run(arguments: list[str]) -> None:
+    models = {
+        "generator": PretrainConfig(),
+        "alignment": ScorerTraining(out=Path("runs/alignment")),
+        "judge": replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED),
+    }
+    config = tyro.extras.overridable_config_cli(
+        {name: (f"train the {name}", default) for name, default in models.items()}, prog="rl3d pretrain", args=arguments or ["--help"]
+    )
+    for metrics in pretrain(config) if isinstance(config, PretrainConfig) else train_scorer(config):
+        print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)

@@ -1,0 +1,111 @@
+"""``rl3d train``: fine-tune the generator on rewards; an interrupted run goes on with --resume."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from rl3d.generators.part_flow import GENERATION
+from rl3d.pictures import Picture, previews, render_sheet, save_image
+from rl3d.training.trainer import TrainConfig, Trainer
+
+SHEET_PROMPTS = 12
+
+
+def train(config: TrainConfig | None = None, *, resume: bool = False, on_step: Callable[[dict[str, float]], None] | None = None) -> Path:
+    """Run a training to its end; returns the weights. ``on_step`` sees every iteration's metrics.
+
+    An interrupt lets the iteration in work finish, saves, and raises KeyboardInterrupt.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    trainer = Trainer(config or TrainConfig(), resume=resume)
+    config = trainer.config
+    interrupted = False
+
+    def remember(*_: object) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+        print("\nfinishing the iteration, then saving (interrupt again to stop at once)", file=sys.stderr)
+
+    previous = signal.signal(signal.SIGINT, remember)
+    writer = SummaryWriter(str(config.out / "tensorboard"), purge_step=trainer.iteration + 1)
+    try:
+        if trainer.iteration == 0:
+            sheet(trainer)
+        for metrics in trainer:
+            for name, value in metrics.items():
+                if name != "iteration":
+                    writer.add_scalar(name, value, trainer.iteration)
+            if on_step:
+                on_step(metrics)
+            last = trainer.iteration == config.iterations
+            if interrupted or last or trainer.iteration % config.save_every == 0:
+                trainer.save()
+                sheet(trainer)
+            if interrupted and not last:
+                raise KeyboardInterrupt
+    finally:
+        writer.close()
+        signal.signal(signal.SIGINT, previous)
+    return config.out / "part_flow.safetensors"
+
+
+def sheet(trainer: Trainer) -> Path:
+    """Contact sheet of fixed prompts with fixed seeds under the present weights."""
+    prompts = trainer.prompts[:SHEET_PROMPTS]
+    parts = trainer.policy.generate(prompts, seeds=list(range(len(prompts))), sampling=GENERATION)
+    with torch.no_grad():
+        images = previews(parts.gaussians(6144), 192)
+    pictures = [Picture(image, caption) for image, caption in zip(images, prompts, strict=True)]
+    path = trainer.config.out / "samples" / f"{trainer.iteration:06d}.png"
+    save_image(path, render_sheet([pictures[i : i + 6] for i in range(0, len(pictures), 6)], title=f"iteration {trainer.iteration}", size=192))
+    return path
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    resume: bool = False
+    """Go on with the run in --out from its newest checkpoint."""
+
+
+def run(arguments: list[str]) -> None:
+    parsed = tyro.cli(_Arguments, prog="rl3d train", description=__doc__, args=arguments)
+    progress(parsed.config, parsed.resume)
+
+
+def progress(config: TrainConfig, resume: bool = False) -> Path:
+    """Train with a progress bar that shows every reward."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[rewards]}")
+    with Progress(*columns) as bar:
+        task = bar.add_task("training", total=config.iterations, rewards="")
+        shown: dict[str, float] = {}
+
+        def on_step(metrics: dict[str, float]) -> None:
+            for name in config.rewards.split(","):
+                name = name.partition("=")[0].strip().rpartition(":")[2]
+                if name in metrics:
+                    shown[name] = 0.9 * shown.get(name, metrics[name]) + 0.1 * metrics[name]
+            text = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
+            bar.update(task, completed=metrics["iteration"], rewards=f"{text} kl {metrics['kl']:.3f}")
+
+        try:
+            weights = train(config, resume=resume, on_step=on_step)
+        except KeyboardInterrupt:
+            bar.stop()
+            print(f"saved: go on with  rl3d train --out {config.out} --resume", file=sys.stderr)
+            raise
+    print(f"weights: {weights}\nsheets:  {config.out / 'samples'}\nmetrics: {config.out / 'metrics.jsonl'}")
+    return weights

@@ -1,0 +1,16 @@
+"""The procedural corpus: captioned part assets made on the fly, checks of what a caption says, and known faults.
+
+An asset is made of superquadric parts, stands on the ground, holds together and does not topple; see ``scenes.parts``.
+"""
+
+from rl3d.corpus.categories import CATALOGUE, CATEGORIES
+from rl3d.corpus.checks import check_colors, check_count, check_relation
+from rl3d.corpus.colors import BASE_COLORS, BASE_OF, COLORS, nearest_base
+from rl3d.corpus.corruptions import CORRUPTIONS
+from rl3d.corpus.items import Facts, Item, Spec
+from rl3d.corpus.sampling import MIX, prompts, sample, sample_for, sample_spec
+
+__all__ = [
+    "BASE_COLORS", "BASE_OF", "CATALOGUE", "CATEGORIES", "COLORS", "CORRUPTIONS", "MIX", "Facts", "Item", "Spec",
+    "check_colors", "check_count", "check_relation", "nearest_base", "prompts", "sample", "sample_for", "sample_spec",
+]  # fmt: skip

@@ -1,0 +1,15 @@
+"""The categories of objects the corpus knows, one function each."""
+
+from rl3d.corpus.categories.animals import ANIMALS
+from rl3d.corpus.categories.buildings import BUILDINGS
+from rl3d.corpus.categories.category import Category
+from rl3d.corpus.categories.furniture import FURNITURE
+from rl3d.corpus.categories.nature import NATURE
+from rl3d.corpus.categories.solids import SOLIDS
+from rl3d.corpus.categories.things import THINGS
+from rl3d.corpus.categories.vehicles import VEHICLES
+
+CATALOGUE: dict[str, Category] = {**FURNITURE, **BUILDINGS, **VEHICLES, **NATURE, **ANIMALS, **THINGS, **SOLIDS}
+CATEGORIES: tuple[str, ...] = tuple(CATALOGUE)
+
+__all__ = ["CATALOGUE", "CATEGORIES", "SOLIDS", "Category"]

@@ -1,0 +1,58 @@
+"""The five primitive solids, on their own here and in relations and counts."""
+
+from __future__ import annotations
+
+from math import exp
+
+from rl3d.corpus.categories.category import Category
+from rl3d.corpus.shapes import Color, Row, Sketch, row
+
+_EXPONENTS = {"cube": (0.12, 0.12), "sphere": (1.0, 1.0), "cylinder": (0.12, 1.0), "cone": (0.1, 1.0), "pyramid": (0.1, 0.1)}
+_TAPERS = {"cone": 0.97, "pyramid": 0.97}
+
+
+def solid(shape: str, color: Color, half: tuple[float, float, float], centre: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Row:
+    """One primitive as a part."""
+    return row(color, centre, half, _EXPONENTS[shape], _TAPERS.get(shape, 0.0))
+
+
+def foot(ball: Row) -> Row:
+    """The flat spot that a ball on the ground rests on: a thin disc, nearly hidden in it, without which it would roll away."""
+    r, thickness = exp(ball[7]), 0.16 * exp(ball[9])
+    bottom = ball[6] - exp(ball[9])
+    color = (ball[16], ball[17], ball[18])
+    return row(color, (ball[4], ball[5], bottom + thickness / 2), (0.46 * r, 0.46 * r, thickness / 2), _EXPONENTS["cylinder"])
+
+
+def _cube(s: Sketch) -> None:
+    s.rows.append(solid("cube", s.main, (0.5, 0.5, 0.5), (0, 0, 0.5)))
+
+
+def _sphere(s: Sketch) -> None:
+    s.rows.append(solid("sphere", s.main, (0.5, 0.5, 0.5), (0, 0, 0.5)))
+    s.rows.append(foot(s.rows[0]))
+
+
+def _cylinder(s: Sketch) -> None:
+    r, h = s.width(0.28, 0.38), s.height(0.4, 0.5)
+    s.rows.append(solid("cylinder", s.main, (r, r, h), (0, 0, h)))
+
+
+def _cone(s: Sketch) -> None:
+    r, h = s.width(0.34, 0.44), s.height(0.4, 0.5)
+    s.rows.append(solid("cone", s.main, (r, r, h), (0, 0, h)))
+
+
+def _pyramid(s: Sketch) -> None:
+    r, h = s.width(0.42, 0.5), s.height(0.34, 0.45)
+    s.rows.append(solid("pyramid", s.main, (r, r, h), (0, 0, h)))
+
+
+_ANY = "red blue green yellow orange purple"
+SOLIDS = {
+    "cube": Category(_cube, "cube, box, block", _ANY, materials="wooden metal stone plastic"),
+    "sphere": Category(_sphere, "sphere, ball, globe", _ANY, materials="wooden metal stone plastic"),
+    "cylinder": Category(_cylinder, "cylinder, tube", _ANY, sizes="height width", materials="wooden metal stone plastic"),
+    "cone": Category(_cone, "cone, cone shape", _ANY, sizes="height width", materials="wooden stone plastic"),
+    "pyramid": Category(_pyramid, "pyramid, square pyramid", _ANY, sizes="height width", materials="wooden stone"),
+}

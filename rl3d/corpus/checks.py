@@ -1,0 +1,130 @@
+"""Whether an asset says what its caption says, measured on its parts: colours, relation, count.
+
+Colours go by visible area: the surface that lies inside no other part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from rl3d.corpus.colors import nearest_base
+from rl3d.corpus.items import Facts
+from rl3d.corpus.shapes import bounds
+from scenes.parts import Parts
+
+NAMED_SHARE = 0.002
+"""A part carries a named colour when it has this share of the asset's surface."""
+WHOLE_SHARE = 0.15
+"""A part counts as an object of a count when it has this share of the largest part's surface."""
+
+
+def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
+    """How many of the named colours are right, and how many are named.
+
+    The main colour is right when no other base colour has a larger visible area on the whole asset; any other named colour when some
+    visible part carries it.
+    """
+    total = (facts.main is not None) + len(facts.colors)
+    vectors = _vectors(parts)
+    if not len(vectors) or not total:
+        return 0, total
+    areas, names = visible_areas(parts.present()), nearest_base(vectors[:, 16:19])
+    share: dict[str, float] = {}
+    for name, area in zip(names, areas, strict=True):
+        share[name] = share.get(name, 0.0) + area
+    right = int(facts.main is not None and max(share, key=lambda name: share[name]) == facts.main)
+    carried = {name for name, area in zip(names, areas, strict=True) if area >= NAMED_SHARE * areas.sum()}
+    return right + sum(name in carried for name in facts.colors), total
+
+
+def check_relation(facts: Facts, parts: Parts) -> bool:
+    """Whether some two parts are the two solids of the relation, and stand as it says; True for a caption without a relation."""
+    if facts.relation is None:
+        return True
+    vectors = _vectors(parts)
+    if len(vectors) < 2:
+        return False
+    shapes, names = [solid_shape(v) for v in vectors], nearest_base(vectors[:, 16:19])
+    areas = surface_areas(vectors)
+    seen = list(zip(shapes, names, strict=True))
+    wanted = list(zip(facts.shapes, facts.shape_colors, strict=True))
+    found = [max((i for i, what in enumerate(seen) if what == want), key=lambda i: areas[i], default=None) for want in wanted]
+    if found[0] is None or found[1] is None or found[0] == found[1]:
+        return False
+    low, high = bounds(vectors)
+    return _related(facts.relation, (low[found[0]], high[found[0]]), (low[found[1]], high[found[1]]))
+
+
+def check_count(facts: Facts, parts: Parts) -> bool:
+    """Whether exactly so many solids of the shape and colour are there, and no other; True for a caption without a count."""
+    if facts.count is None:
+        return True
+    vectors = _vectors(parts)
+    if not len(vectors):
+        return False
+    areas = surface_areas(vectors)
+    whole = vectors[areas >= WHOLE_SHARE * areas.max()]
+    right = sum(
+        (shape, name) == (facts.shapes[0], facts.shape_colors[0])
+        for shape, name in zip((solid_shape(v) for v in whole), nearest_base(whole[:, 16:19]), strict=True)
+    )
+    return right == len(whole) == facts.count
+
+
+@torch.no_grad()
+def visible_areas(parts: Parts) -> np.ndarray:
+    """Area of every part of one asset that no other part encloses, in square metres."""
+    grid = parts.surface_grid(2)
+    around = torch.cat([grid, grid[..., :1, :]], -2)
+    a, b, c, d = around[:, :-1, :-1], around[:, :-1, 1:], around[:, 1:, :-1], around[:, 1:, 1:]
+    areas = (torch.linalg.cross(d - a, c - b).norm(dim=-1) / 2).flatten(1)
+    points = ((a + b + c + d) / 4).flatten(1, 2)
+    count, cells = areas.shape
+    depth = parts.distance(points.reshape(1, -1, 3).expand(count, -1, 3)).view(count, count, cells)
+    hidden = (depth < -1e-3) & ~torch.eye(count, dtype=torch.bool, device=depth.device).unsqueeze(-1)
+    return torch.where(hidden.any(0), 0, areas).sum(1).double().cpu().numpy()
+
+
+def surface_areas(vectors: np.ndarray) -> np.ndarray:
+    """Estimated area of every part, in square metres: within a tenth for the five solids."""
+    a, b, c = np.exp(vectors[:, 7:10]).T
+    north, east = vectors[:, 1].clip(0.1, 1.5), vectors[:, 2].clip(0.1, 1.5)
+    return 8 * (a * b + b * c + c * a) * (1 - 0.215 * east) * (1 - 0.33 * north) * (1 - 0.4 * np.abs(vectors[:, 3]).clip(0, 1))
+
+
+def solid_shape(vector: np.ndarray) -> str:
+    """The primitive solid that a part is nearest to."""
+    round_plan = vector[2] > 0.56
+    if abs(vector[3]) > 0.55:
+        return "cone" if round_plan else "pyramid"
+    if vector[1] > 0.45:
+        return "sphere"
+    return "cylinder" if round_plan else "cube"
+
+
+def _related(relation: str, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether box a stands to box b as the relation says; boxes are (low, high) corners."""
+    if relation == "under":
+        return _related("on", b, a)
+    offset = (a[0] + a[1] - b[0] - b[1]) / 2
+    reach = (a[1] - a[0] + b[1] - b[0]) / 2
+    beside = np.abs(offset[:2]) / reach[:2]
+    if relation == "on":
+        # The rest of a's weight is over b, and little of a lies below b's top.
+        return bool(a[0][2] > b[1][2] - 0.25 * (b[1][2] - b[0][2]) and beside.max() < 0.6)
+    level = abs(a[0][2] - b[0][2]) < 0.35 * max(reach[2], 1e-6)
+    if not level or beside.max() < 0.5:
+        return False
+    if relation == "next":
+        return True
+    along = {"left": -offset[0], "right": offset[0], "front": -offset[1], "behind": offset[1]}[relation]
+    return bool(along > 0 and along >= 0.99 * np.abs(offset[:2]).max())
+
+
+def _vectors(parts: Parts) -> np.ndarray:
+    """The existing parts of one asset as numbers."""
+    if parts.existence.dim() != 1:
+        raise ValueError("checks work on a single asset; index the batch first")
+    with torch.no_grad():
+        return parts.present().vectors().double().cpu().numpy()

@@ -1,0 +1,53 @@
+"""Two objects of the catalogue, one standing on the other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl3d.corpus.categories import CATALOGUE
+from rl3d.corpus.items import Spec
+from rl3d.corpus.shapes import Look, Sketch, bounds, moved
+
+BASES = ("table", "round table", "stool", "bench", "bed", "chest of drawers", "barrel", "gift box", "crate", "book", "truck", "desk")
+RIDERS = (
+    "mug", "bottle", "teapot", "cake", "ice cream", "candle", "trophy", "bucket", "lantern", "bell", "crown", "top hat", "pumpkin", "apple",
+    "mushroom", "cactus", "snowman", "penguin", "duck", "owl", "cat", "dog", "rabbit", "robot", "turtle", "gift box", "book", "table lamp",
+    "television", "chess pawn", "car", "drum", "hourglass", "elephant", "pig", "barrel",
+)  # fmt: skip
+MAX_COMPOSED = 22
+SINK = 0.022
+
+
+def fits(rider: str, base: str) -> bool:
+    """Whether the pair is drawn at all."""
+    return rider != base and _parts(rider) + _parts(base) <= MAX_COMPOSED
+
+
+def draw_composition(spec: Spec, rng: np.random.Generator) -> np.ndarray:
+    """The parts of the lower object, then those of the one standing on it."""
+    rider, base = spec.looks
+    below, above = Sketch(rng, base, CATALOGUE[base.category], plain=True), Sketch(rng, rider, CATALOGUE[rider.category], plain=True)
+    CATALOGUE[base.category].draw(below)
+    CATALOGUE[rider.category].draw(above)
+    if below.top is None:
+        raise ValueError(f"nothing can stand on a {base.category}: its drawing sets no top")
+    x, y, z, half_x, half_y = below.top
+    low, high = bounds(above.vectors())
+    low, high = low.min(0), high.max(0)
+    width, depth, height = high - low
+    scale = min(2.2 * half_x / width, 2.2 * half_y / depth, rng.uniform(0.5, 0.62) / height)
+    # About the middle of the feet, which is where the object is balanced; drafts are centred on them.
+    upper = moved(above.vectors(), scale, np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]))
+    return np.concatenate([below.vectors(), moved(upper, 1.0, np.array([x, y, z - SINK]))])
+
+
+_COUNTS: dict[str, int] = {}
+
+
+def _parts(category: str) -> int:
+    """Parts of the plain object, from a drawing with a fixed seed (plain drawings of a category all have as many)."""
+    if category not in _COUNTS:
+        sketch = Sketch(np.random.default_rng(0), Look(category), CATALOGUE[category], plain=True)
+        CATALOGUE[category].draw(sketch)
+        _COUNTS[category] = len(sketch.rows)
+    return _COUNTS[category]

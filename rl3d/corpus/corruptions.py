@@ -1,0 +1,221 @@
+"""Known faults, made on purpose: what a reward is tested on and a judge trained on. Each takes and returns (p, 19) rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rl3d.corpus.checks import surface_areas
+from rl3d.corpus.colors import nearest_base
+from rl3d.corpus.shapes import bounds, rotation_matrices, row
+from scenes.parts import MAX_PARTS
+
+
+Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def part_removed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the larger parts is missing."""
+    if len(vectors) < 2:
+        return vectors.copy()
+    return np.delete(vectors, _large(vectors, rng), 0)
+
+
+def part_lifted(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the larger parts hovers above its place."""
+    return _shifted(vectors, _large(vectors, rng), (0, 0, rng.uniform(0.1, 0.35)))
+
+
+def part_shifted(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the larger parts is out of its place sideways."""
+    angle = rng.uniform(0, 2 * np.pi)
+    reach = rng.uniform(0.15, 0.4)
+    return _shifted(vectors, _large(vectors, rng), (reach * np.cos(angle), reach * np.sin(angle), 0))
+
+
+def part_rotated(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the larger parts is turned by 25 to 90 degrees about a horizontal axis."""
+    out, k = vectors.copy(), _large(vectors, rng)
+    angle = rng.uniform(0, 2 * np.pi)
+    return _turned(out, [k], np.array([np.cos(angle), np.sin(angle), 0]), rng.uniform(25, 90), out[k, 4:7].copy())
+
+
+def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A stray part in the air near the asset, in place of a small one where there is no room."""
+    out = _room(vectors)
+    low, high = (corner(0) for corner in (bounds(out)[0].min, bounds(out)[1].max))
+    side = rng.choice([-1, 1], 2)
+    centre = (low + high) / 2
+    centre[:2] += side * ((high - low)[:2] / 2 + rng.uniform(0.08, 0.2, 2))
+    centre[2] = rng.uniform(0.3, 0.9) * high[2] + 0.1
+    half = rng.uniform(0.03, 0.1, 3)
+    paint = out[rng.integers(len(out)), 16:19] if rng.random() < 0.7 else rng.random(3)
+    stray = row(tuple(paint), tuple(centre), tuple(half), (rng.uniform(0.1, 1), rng.uniform(0.1, 1)))
+    return np.concatenate([out, np.array([stray], dtype=out.dtype)])
+
+
+def colors_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The main colour and another one are exchanged on all parts; an asset of one colour gets another."""
+    out, names, areas = vectors.copy(), np.array(nearest_base(vectors[:, 16:19])), surface_areas(vectors)
+    order = sorted(set(names), key=lambda name: -areas[names == name].sum())
+    if len(order) < 2:
+        out[:, 16:19] = out[:, [18, 16, 17]] if np.ptp(out[0, 16:19]) > 0.1 else np.array([0.84, 0.12, 0.12], dtype=out.dtype)
+        return out
+    first, second = names == order[0], names == order[1]
+    one, other = out[first, 16:19].mean(0), out[second, 16:19].mean(0)
+    out[first, 16:19], out[second, 16:19] = other, one
+    return out
+
+
+def leg_shortened(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A part that stands on the ground loses a third to two thirds of its height from below."""
+    out, k = vectors.copy(), _standing(vectors, rng)
+    cut = rng.uniform(0.35, 0.65) * np.exp(out[k, 9])
+    out[k, 9] += np.log1p(-cut / np.exp(out[k, 9]))
+    out[k, 6] += cut
+    return out
+
+
+def leg_removed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A part that stands on the ground is missing."""
+    return np.delete(vectors, _standing(vectors, rng), 0) if len(vectors) > 1 else vectors.copy()
+
+
+def bulged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The largest parts are 1.4 to 2 times as wide and deep."""
+    out, main = vectors.copy(), _main(vectors)
+    out[main, 7:9] += np.log(rng.uniform(1.4, 2.0))
+    return out
+
+
+def thickened(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Thin parts are two or three times as thick."""
+    out = vectors.copy()
+    smallest = out[:, 7:10].argmin(1)
+    half = np.exp(out[:, 7:10])
+    thin = half.min(1) < 0.5 * half.max(1)
+    if not thin.any():
+        thin[half.min(1).argmin()] = True
+    thin = np.flatnonzero(thin)
+    out[thin, 7 + smallest[thin]] += np.log(rng.uniform(2, 3))
+    return out
+
+
+def flattened(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The largest parts lose half their height."""
+    out, main = vectors.copy(), _main(vectors)
+    out[main, 9] += np.log(rng.uniform(0.4, 0.6))
+    return out
+
+
+def details_removed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """All small parts are missing: eyes, handles, windows."""
+    areas = surface_areas(vectors)
+    keep = areas >= rng.uniform(0.06, 0.12) * areas.max()
+    if keep.all():
+        keep[areas.argmin()] = len(keep) == 1
+    return vectors[keep].copy()
+
+
+def leaning(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The whole asset is tilted by 12 to 30 degrees."""
+    angle = rng.uniform(0, 2 * np.pi)
+    out = _turned(vectors.copy(), range(len(vectors)), np.array([np.cos(angle), np.sin(angle), 0]), rng.uniform(12, 30), np.zeros(3))
+    out[:, 6] -= bounds(out)[0][:, 2].min()
+    return out
+
+
+def jitter(vectors: np.ndarray, rng: np.random.Generator, strength: float = 0.05) -> np.ndarray:
+    """Gaussian noise on every centre (``strength`` metres), size (3 ``strength``, relative) and rotation."""
+    out = vectors.copy()
+    out[:, 4:7] += rng.normal(0, strength, (len(out), 3))
+    out[:, 7:10] += rng.normal(0, 3 * strength, (len(out), 3))
+    out[:, 10:16] += rng.normal(0, 2 * strength, (len(out), 6))
+    return out
+
+
+def jitter_weak(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return jitter(vectors, rng, 0.02)
+
+
+def jitter_strong(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return jitter(vectors, rng, 0.12)
+
+
+def parts_merged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A large part and its neighbour melt into one block over both."""
+    if len(vectors) < 2:
+        return vectors.copy()
+    k = _large(vectors, rng)
+    apart = np.linalg.norm(vectors[:, 4:7] - vectors[k, 4:7], axis=1)
+    apart[k] = np.inf
+    other = int(apart.argmin())
+    low, high = bounds(vectors[[k, other]])
+    low, high = low.min(0), high.max(0)
+    block = row(tuple(vectors[k, 16:19]), tuple((low + high) / 2), tuple((high - low) / 2), (0.5, 0.5))
+    return np.concatenate([np.delete(vectors, [k, other], 0), np.array([block], dtype=vectors.dtype)])
+
+
+def category_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another asset altogether, its main parts in the main colour of this one."""
+    from rl3d.corpus.sampling import sample
+
+    areas = surface_areas(vectors)
+    paint = vectors[areas.argmax(), 16:19]
+    other = sample(rng).vectors.astype(vectors.dtype)
+    names, areas = np.array(nearest_base(other[:, 16:19])), surface_areas(other)
+    main = max(set(names), key=lambda name: areas[names == name].sum())
+    other[names == main, 16:19] = paint
+    return other
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    fault.__name__: fault
+    for fault in (
+        part_removed, part_lifted, part_shifted, part_rotated, floater_added, colors_swapped, leg_shortened, leg_removed, bulged, thickened,
+        flattened, details_removed, leaning, jitter_weak, jitter, jitter_strong, parts_merged, category_swapped,
+    )
+}  # fmt: skip
+
+
+def _large(vectors: np.ndarray, rng: np.random.Generator) -> int:
+    """A part of at least a fifth of the largest one's area."""
+    areas = surface_areas(vectors)
+    return int(rng.choice(np.flatnonzero(areas >= 0.2 * areas.max())))
+
+
+def _main(vectors: np.ndarray) -> np.ndarray:
+    areas = surface_areas(vectors)
+    return np.flatnonzero(areas >= 0.4 * areas.max())
+
+
+def _standing(vectors: np.ndarray, rng: np.random.Generator) -> int:
+    """A part whose bottom is on the ground; the lowest one where none is."""
+    bottom = bounds(vectors)[0][:, 2]
+    return int(rng.choice(np.flatnonzero(bottom <= max(0.01, bottom.min() + 1e-6))))
+
+
+def _shifted(vectors: np.ndarray, k: int, offset: tuple[float, float, float]) -> np.ndarray:
+    out = vectors.copy()
+    out[k, 4:7] += np.asarray(offset, dtype=out.dtype)
+    return out
+
+
+def _turned(out: np.ndarray, which, axis: np.ndarray, angle_deg: float, pivot: np.ndarray) -> np.ndarray:
+    """Turn the chosen parts about an axis through the pivot, in place."""
+    which = list(which)
+    c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    turn = np.eye(3) * c + (1 - c) * np.outer(axis, axis) + s * cross
+    turned = turn @ rotation_matrices(out[which])
+    out[which, 10:13], out[which, 13:16] = turned[..., 0], turned[..., 1]
+    out[which, 4:7] = (out[which, 4:7] - pivot) @ turn.T + pivot
+    return out
+
+
+def _room(vectors: np.ndarray) -> np.ndarray:
+    """A copy with space for one more part."""
+    if len(vectors) < MAX_PARTS:
+        return vectors.copy()
+    return np.delete(vectors, surface_areas(vectors).argmin(), 0)

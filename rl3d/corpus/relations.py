@@ -1,0 +1,87 @@
+"""Scenes of primitive solids: two in a relation, or one to six in a row or a stack. Neighbours touch, so each is one cluster."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl3d.corpus.categories.solids import foot, solid
+from rl3d.corpus.colors import COLORS
+from rl3d.corpus.items import Spec
+from rl3d.corpus.shapes import Color, Row, profile
+
+RELATIONS = ("on", "under", "left", "right", "front", "behind", "next")
+SUPPORTS = ("cube", "cylinder", "sphere")
+"""Solids that something can stand on."""
+STACKABLE = ("cube", "cylinder")
+OVERLAP = 0.014
+
+_DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "front": (0, -1), "behind": (0, 1)}
+
+
+def draw_relation(spec: Spec, rng: np.random.Generator) -> np.ndarray:
+    """The two solids, the first one named first."""
+    (shape_a, color_a), (shape_b, color_b) = spec.solids
+    paint_a, paint_b = _jitter(color_a, rng), _jitter(color_b, rng)
+    if spec.arrangement == "on":
+        upper, lower = _stacked(shape_a, paint_a, shape_b, paint_b, rng)
+        return _on_feet([upper, lower], [lower] if shape_b == "sphere" else [])
+    if spec.arrangement == "under":
+        upper, lower = _stacked(shape_b, paint_b, shape_a, paint_a, rng)
+        return _on_feet([lower, upper], [lower] if shape_a == "sphere" else [])
+    a, b = (_standing(shape, paint, rng.uniform(0.2, 0.27), rng) for shape, paint in ((shape_a, paint_a), (shape_b, paint_b)))
+    names = list(_DIRECTIONS)
+    dx, dy = _DIRECTIONS[spec.arrangement if spec.arrangement in names else names[int(rng.integers(2))]]
+    distance = touching_distance(np.array(a), np.array(b)) - OVERLAP
+    a[4], a[5] = dx * distance, dy * distance
+    return _on_feet([a, b], [ball for ball, shape in ((a, shape_a), (b, shape_b)) if shape == "sphere"])
+
+
+def draw_count(spec: Spec, rng: np.random.Generator) -> np.ndarray:
+    """``count`` equal solids: a row along x from left to right, or a stack from the ground up."""
+    (shape, color), count = spec.solids[0], spec.facts.count or 1
+    paint = _jitter(color, rng)
+    if spec.arrangement == "stack":
+        # A high stack of slender solids would topple: the more there are, the flatter they get.
+        r = 0.25
+        h = r if shape == "cube" and count <= 4 else r * rng.uniform(0.5, 0.75)
+        return np.array([solid(shape, paint, (r, r, h), (0, 0, h + k * (2 * h - OVERLAP))) for k in range(count)])
+    first = _standing(shape, paint, 0.2, rng)
+    pitch = touching_distance(np.array(first), np.array(first)) - OVERLAP * max(1.0, 0.3 * count)
+    rows = [list(first) for _ in range(count)]
+    for k, other in enumerate(rows):
+        other[4] = (k - (count - 1) / 2) * pitch
+    return _on_feet(rows, rows if shape == "sphere" else [])
+
+
+def touching_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance at which two solids on the ground, side by side along x or y, just touch: where their profiles meet."""
+    heights = np.linspace(0.01, 0.99, 33) * 2 * min(np.exp(a[9]), np.exp(b[9]))
+    return float((profile(a, heights) + profile(b, heights)).max())
+
+
+def _on_feet(rows: list[Row], balls: list[Row]) -> np.ndarray:
+    """The solids, then the flat spots of those balls that stand on the ground."""
+    return np.array(rows + [foot(ball) for ball in balls])
+
+
+def _standing(shape: str, paint: Color, r: float, rng: np.random.Generator) -> Row:
+    aspect = {"cube": (1.0, 1.0), "sphere": (1.0, 1.0), "cylinder": (1.0, 1.5), "cone": (1.0, 1.4), "pyramid": (0.85, 1.2)}[shape]
+    h = r * rng.uniform(*aspect)
+    return solid(shape, paint, (r, r, h), (0, 0, h))
+
+
+def _stacked(shape_a: str, paint_a: Color, shape_b: str, paint_b: Color, rng: np.random.Generator) -> list[Row]:
+    """The upper solid, then the lower one; a lower ball is the larger of the two and its pole sinks into the upper one."""
+    low, ratio, sink = rng.uniform(0.24, 0.28), rng.uniform(0.72, 0.98), OVERLAP
+    if shape_b == "sphere":
+        low, ratio, sink = rng.uniform(0.3, 0.34), rng.uniform(0.55, 0.68), 0.03
+    lower = _standing(shape_b, paint_b, low, rng)
+    upper = _standing(shape_a, paint_a, low * ratio, rng)
+    top = lower[6] * 2
+    upper[6] += top - (max(sink, 0.02) if shape_a == "sphere" else sink)
+    return [upper, lower]
+
+
+def _jitter(name: str, rng: np.random.Generator) -> Color:
+    r, g, b = (np.array(COLORS[name]) + rng.uniform(-0.02, 0.02, 3)).clip(0, 1).tolist()
+    return r, g, b

@@ -1,0 +1,287 @@
+"""Drawing assets part by part: a ``Sketch`` collects superquadric rows of 19 numbers (the order of ``Parts.from_vectors``).
+
+Lengths are in drafting units of about one metre; ``normalized`` scales the finished asset to a largest extent of 1 on the ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import log, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rl3d.corpus.colors import BASE_COLORS, BASE_OF, COLORS
+from rl3d.corpus.splits import is_held_out
+
+if TYPE_CHECKING:
+    from rl3d.corpus.categories import Category
+
+Color = tuple[float, float, float]
+Point = tuple[float, float, float]
+Row = list[float]
+
+CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
+"""Signs of the four corners in canonical order: front left, front right, back left, back right."""
+SIDES = (-1, 1)
+HARD, SOFT, PLUMP = 0.14, 0.3, 0.55
+"""Exponents of a box with sharp, rounded and cushion-like edges."""
+_UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a caption fixes about one object; whatever it leaves open is drawn anew with every geometry."""
+
+    category: str
+    main: str | None = None
+    """Colour name of the main parts, or None for one of the natural colours of the category."""
+    colors: Mapping[str, str] = field(default_factory=dict)
+    """Colour names of named parts, e.g. {"legs": "white"}."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """+1 or -1 for "height", "width" or "length": tall, short, wide, narrow, long."""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """How many of a counted detail, e.g. {"buttons": 3}."""
+    details: frozenset[str] = frozenset()
+    """Optional details that the caption asks for."""
+    material: str | None = None
+
+
+MATERIALS = {
+    "wooden": ("brown", "chestnut", "tan"),
+    "metal": ("gray", "silver"),
+    "steel": ("silver", "gray"),
+    "stone": ("gray",),
+    "marble": ("white",),
+    "brass": ("golden",),
+    "concrete": ("gray",),
+    "ceramic": ("white", "cream"),
+    "plastic": ("red", "yellow", "blue", "green", "white"),
+}
+
+
+class Sketch:
+    """A sheet to draw one object on: dimensions and colours drawn from ``rng`` within what the ``look`` says."""
+
+    def __init__(self, rng: np.random.Generator, look: Look, category: Category, plain: bool = False) -> None:
+        self.rng, self.look, self.category, self.plain = rng, look, category, plain
+        self.rows: list[Row] = []
+        self.top: tuple[float, float, float, float, float] | None = None
+        """Where something can stand on this object: centre x, y, height z, and the half-widths of the free area."""
+        self._paints: dict[str, Color] = {}
+        name = look.main or self._natural()
+        self.main_base = BASE_OF[name]
+        self._paints["main"] = self._jitter(COLORS[name])
+
+    # Random choices -------------------------------------------------------------------------------------------------
+
+    def u(self, low: float, high: float) -> float:
+        """A uniform dimension."""
+        return low + (high - low) * self.rng.random()
+
+    def height(self, low: float, high: float) -> float:
+        return self._sized("height", low, high)
+
+    def width(self, low: float, high: float) -> float:
+        return self._sized("width", low, high)
+
+    def length(self, low: float, high: float) -> float:
+        return self._sized("length", low, high)
+
+    def has(self, detail: str, chance: float = 0.5) -> bool:
+        """Whether an optional detail is drawn: always when the caption says so."""
+        if detail in self.look.details or detail in self.look.colors or detail in self.look.numbers:
+            return True
+        return not self.plain and self.rng.random() < chance
+
+    def number(self, detail: str, low: int, high: int) -> int:
+        """How many of a counted detail: what the caption says, or any number in the range."""
+        return self.look.numbers.get(detail) or (low if self.plain else low + int(self.rng.random() * (high - low + 1)))
+
+    def paint(self, role: str) -> Color:
+        """The colour of a named part, drawn once an asset; natural colours avoid the main one, so that details stay visible."""
+        if role not in self._paints:
+            self._paints[role] = self._choose_paint(role)
+        return self._paints[role]
+
+    @property
+    def main(self) -> Color:
+        return self._paints["main"]
+
+    def _sized(self, axis: str, low: float, high: float) -> float:
+        way = self.look.sizes.get(axis, 0)
+        spread = high - low
+        return self.u(low + way * 0.75 * spread, high + way * 0.75 * spread)
+
+    def _natural(self) -> str:
+        names = MATERIALS[self.look.material] if self.look.material else self.category.natural.split(" ")
+        allowed = [n for n in (x.replace("_", " ") for x in names) if not is_held_out(self.look.category, n)]
+        allowed = allowed or [c for c in BASE_COLORS if not is_held_out(self.look.category, c)]
+        return allowed[int(self.rng.random() * len(allowed))]
+
+    def _choose_paint(self, role: str) -> Color:
+        if role in self.look.colors:
+            return self._jitter(COLORS[self.look.colors[role]])
+        options = self.category.roles.get(role) or self.category.accents[role]
+        for group in options.split("/"):
+            names = [n.replace("_", " ") for n in group.split(" ")]
+            allowed = [n for n in names if n == "main" or BASE_OF[n] != self.main_base]
+            if allowed:
+                break
+        else:
+            allowed = names
+        name = allowed[int(self.rng.random() * len(allowed))]
+        return self.main if name == "main" else self._jitter(COLORS[name])
+
+    def _jitter(self, rgb: Color) -> Color:
+        r, g, b = self.rng.random(3).tolist()
+        clip = lambda c: min(1.0, max(0.0, c))  # noqa: E731
+        return clip(rgb[0] + 0.04 * r - 0.02), clip(rgb[1] + 0.04 * g - 0.02), clip(rgb[2] + 0.04 * b - 0.02)
+
+    # Parts ----------------------------------------------------------------------------------------------------------
+
+    def part(
+        self, color: Color, centre: Point, half: Point, exponents: tuple[float, float], taper: float = 0.0, rotation=_UPRIGHT
+    ) -> None:
+        """Any superquadric, by its centre and half-sizes."""
+        self.rows.append(row(color, centre, half, exponents, taper, rotation))
+
+    def box(
+        self, color: Color, x: float, y: float, z: float, w: float, d: float, h: float, taper: float = 0.0, soft: float = HARD
+    ) -> None:
+        """A box of full size (w, d, h) whose bottom centre is (x, y, z)."""
+        self.part(color, (x, y, z + h / 2), (w / 2, d / 2, h / 2), (soft, soft), taper)
+
+    def cyl(
+        self, color: Color, x: float, y: float, z: float, r: float, h: float, taper: float = 0.0, soft: float = HARD, ry: float = 0.0
+    ) -> None:
+        """An upright cylinder, or a truncated cone, whose bottom centre is (x, y, z)."""
+        self.part(color, (x, y, z + h / 2), (r, ry or r, h / 2), (soft, 1.0), taper)
+
+    def cone(self, color: Color, x: float, y: float, z: float, r: float, h: float) -> None:
+        self.cyl(color, x, y, z, r, h, taper=0.97, soft=0.1)
+
+    def pyramid(self, color: Color, x: float, y: float, z: float, w: float, d: float, h: float, taper: float = 0.97) -> None:
+        self.box(color, x, y, z, w, d, h, taper, soft=0.1)
+
+    def ball(self, color: Color, x: float, y: float, z: float, rx: float, ry: float = 0.0, rz: float = 0.0, taper: float = 0.0) -> None:
+        """An ellipsoid about its centre."""
+        self.part(color, (x, y, z), (rx, ry or rx, rz or rx), (1.0, 1.0), taper)
+
+    def pebble(self, color: Color, x: float, y: float, z: float, rx: float, ry: float, rz: float, soft: float = PLUMP) -> None:
+        """A rounded block about its centre, between a box and an ellipsoid: animal bodies, cushions."""
+        self.part(color, (x, y, z), (rx, ry, rz), (soft, soft))
+
+    def rod(self, color: Color, a: Point, b: Point, r: float, taper: float = 0.0, soft: float = HARD, round_: float = 1.0, ry: float = 0.0) -> None:
+        """A cylinder from ``a`` to ``b`` (``round_`` 1), or a beam of square section (``round_`` 0.14); it tapers towards ``b``."""
+        dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+        length = sqrt(dx * dx + dy * dy + dz * dz)
+        centre = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
+        rotation = _turn_z_to(dx / length, dy / length, dz / length)
+        self.part(color, centre, (r, ry or r, length / 2), (soft, round_), taper, rotation)
+
+    def leaf(self, color: Color, a: Point, b: Point, width: float, thick: float) -> None:
+        """A flat ellipsoid from ``a`` to ``b``, lying as level as its direction allows."""
+        z = np.subtract(b, a)
+        length = float(np.linalg.norm(z))
+        z = z / length
+        side = np.array([-z[1], z[0], 0.0]) / np.hypot(z[0], z[1])
+        rotation = (*np.cross(side, z).tolist(), *side.tolist())
+        centre = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
+        self.part(color, centre, (thick / 2, width / 2, length / 2), (1.0, 1.0), 0.0, rotation)
+
+    def wheel(self, color: Color, x: float, y: float, z: float, r: float, t: float) -> None:
+        """A disc of radius r about (x, y, z) whose axle, of length t, runs along x."""
+        self.rod(color, (x - t / 2, y, z), (x + t / 2, y, z), r)
+
+    def disc(self, color: Color, x: float, y: float, z: float, r: float, t: float) -> None:
+        """A disc about (x, y, z) facing the viewer, its axis along y."""
+        self.rod(color, (x, y + t / 2, z), (x, y - t / 2, z), r)
+
+    def legs(self, color: Color, x: float, y: float, size: float, h: float, round_: bool = False, taper: float = 0.0) -> None:
+        """Four legs at (+-x, +-y) from the ground up to h."""
+        for sx, sy in CORNERS:
+            if round_:
+                self.cyl(color, sx * x, sy * y, 0, size / 2, h, taper)
+            else:
+                self.box(color, sx * x, sy * y, 0, size, size, h, taper)
+
+    def pair(self, draw, color: Color, x: float, *args: float, **kwargs: float) -> None:
+        """The same part on the left and on the right of the plane x = 0."""
+        for side in SIDES:
+            draw(color, side * x, *args, **kwargs)
+
+    def vectors(self) -> np.ndarray:
+        return np.array(self.rows, dtype=np.float64)
+
+
+def row(color: Color, centre: Point, half: Point, exponents: tuple[float, float], taper: float = 0.0, rotation=_UPRIGHT) -> Row:
+    """The 19 numbers of an existing part."""
+    return [1.0, *exponents, taper, *centre, log(half[0]), log(half[1]), log(half[2]), *rotation, *color]
+
+
+def bounds(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corner of every part's bounding box, (p, 3) each; exact where the part is not turned."""
+    centre, half = vectors[:, 4:7], np.exp(vectors[:, 7:10])
+    low, high = centre - half, centre + half
+    turned = np.flatnonzero((vectors[:, 10] < 0.9999) | (vectors[:, 14] < 0.9999))
+    if len(turned):
+        v, half = vectors[turned], half[turned]
+        axes = rotation_matrices(v)  # (k, world axis, local axis)
+        # Support of a cross-section in direction d: the dual norm of the superellipse, q = 2 / (2 - e).
+        q = (2 / (2 - v[:, 2]))[:, None]
+        lateral = ((np.abs(axes[:, :, 0]) * half[:, :1]) ** q + (np.abs(axes[:, :, 1]) * half[:, 1:2]) ** q) ** (1 / q)
+        e = v[:, 1:2]
+        z, radius = _COS_SIGN * _COS**e, _SIN**e
+        radius = radius * (1 - np.maximum(v[:, 3:4], 0) * (1 + z) / 2 + np.minimum(v[:, 3:4], 0) * (1 - z) / 2)
+        along = axes[:, :, 2, None] * (half[:, 2:] * z)[:, None]
+        across = lateral[:, :, None] * radius[:, None]
+        low[turned], high[turned] = v[:, 4:7] + (along - across).min(-1), v[:, 4:7] + (along + across).max(-1)
+    return low, high
+
+
+def normalized(vectors: np.ndarray) -> np.ndarray:
+    """The asset scaled to a largest extent of 1, centred on the z axis, standing on the ground."""
+    low, high = bounds(vectors)
+    low, high = low.min(0), high.max(0)
+    return moved(vectors, 1 / float((high - low).max()), np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]))
+
+
+def moved(vectors: np.ndarray, scale: float = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> np.ndarray:
+    """A copy with the shift added, then scaled about the origin."""
+    out = vectors.copy()
+    out[:, 4:7] = (out[:, 4:7] + np.asarray(shift)) * scale
+    out[:, 7:10] += log(scale)
+    return out
+
+
+def rotation_matrices(vectors: np.ndarray) -> np.ndarray:
+    """Part-to-world rotations (p, 3, 3) from the 6 numbers of every row."""
+    x, y = vectors[:, 10:13], vectors[:, 13:16]
+    x = x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-6)
+    y = y - (x * y).sum(-1, keepdims=True) * x
+    y = y / np.linalg.norm(y, axis=-1, keepdims=True).clip(1e-6)
+    return np.stack([x, y, np.cross(x, y)], -1)
+
+
+def profile(vectors: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Half-width in x of one upright part's row at world heights (0 outside it)."""
+    z = (heights - vectors[6]) / np.exp(vectors[9])
+    inside = np.abs(z) <= 1
+    z = np.where(inside, z, 0)
+    radius = (1 - np.abs(z) ** (2 / vectors[1])).clip(0) ** (vectors[1] / 2)
+    radius = radius * (1 - max(vectors[3], 0) * (1 + z) / 2 + min(vectors[3], 0) * (1 - z) / 2)
+    return np.where(inside, radius * np.exp(vectors[7]), 0)
+
+
+def _turn_z_to(x: float, y: float, z: float) -> tuple[float, ...]:
+    """First two columns of the shortest rotation from the z axis to a unit direction."""
+    if z < -0.9999:
+        return (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    k = 1 / (1 + z)
+    return (1 - k * x * x, -k * x * y, -x, -k * x * y, 1 - k * y * y, -y)
+
+
+_ANGLES = np.linspace(0, np.pi, 17)
+_COS, _COS_SIGN, _SIN = np.abs(np.cos(_ANGLES)).clip(1e-9), np.sign(np.cos(_ANGLES)), np.sin(_ANGLES).clip(1e-9)

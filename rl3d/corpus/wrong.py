@@ -1,0 +1,84 @@
+"""Captions that are nearly right: one colour, relation, number or noun changed. What a scorer has to tell from the truth."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from rl3d.corpus.captions import NUMBERS, RELATION_WORDS
+from rl3d.corpus.categories import CATALOGUE, CATEGORIES
+from rl3d.corpus.colors import BASE_COLORS, BASE_OF, COLORS
+from rl3d.corpus.items import Item
+
+_OPPOSITE = {"on": "under", "under": "on", "left": "right", "right": "left", "front": "behind", "behind": "front"}
+
+
+def _words(names) -> re.Pattern[str]:
+    # The longest first, so that "sky blue" is one colour and "to the left of" one relation.
+    return re.compile(r"\b(" + "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True)) + r")\b")
+
+
+_COLOR = _words(COLORS)
+_NUMBER = _words(NUMBERS[1:])
+_RELATION = _words(word for key in _OPPOSITE for word in RELATION_WORDS[key])
+_KEY_OF = {word: key for key in _OPPOSITE for word in RELATION_WORDS[key]}
+
+
+def wrong_caption(item: Item, rng: np.random.Generator) -> str:
+    """A caption that differs from the item's in one fact that it gets wrong."""
+    caption, changes = item.caption, []
+    colors = list(_COLOR.finditer(caption))
+    if colors:
+        changes += [_recolored] * 3
+    if len({BASE_OF[m.group()] for m in colors}) > 1:
+        changes += [_colors_exchanged] * 2
+    if item.kind == "relation" and item.facts.relation in _OPPOSITE:
+        changes += [_reversed] * 3
+    if _NUMBER.search(caption):
+        changes += [_recounted] * (4 if item.kind == "count" else 1)
+    if item.kind == "single":
+        changes += [_renamed] * 2
+    changed = changes[rng.integers(len(changes))](item, rng) if changes else caption
+    return changed if changed != caption else _renamed(item, rng)
+
+
+def _replace(caption: str, match: re.Match[str], word: str) -> str:
+    return caption[: match.start()] + word + caption[match.end() :]
+
+
+def _recolored(item: Item, rng: np.random.Generator) -> str:
+    found = list(_COLOR.finditer(item.caption))
+    match = found[rng.integers(len(found))]
+    others = [c for c in BASE_COLORS if c != BASE_OF[match.group()]]
+    return _replace(item.caption, match, others[rng.integers(len(others))])
+
+
+def _colors_exchanged(item: Item, rng: np.random.Generator) -> str:
+    found = list(_COLOR.finditer(item.caption))
+    first = found[0]
+    second = next(m for m in found if BASE_OF[m.group()] != BASE_OF[first.group()])
+    return _replace(_replace(item.caption, second, first.group()), first, second.group())
+
+
+def _reversed(item: Item, rng: np.random.Generator) -> str:
+    match = _RELATION.search(item.caption)
+    if match is None:
+        return item.caption
+    words = RELATION_WORDS[_OPPOSITE[_KEY_OF[match.group()]]]
+    return _replace(item.caption, match, words[rng.integers(len(words))])
+
+
+def _recounted(item: Item, rng: np.random.Generator) -> str:
+    found = list(_NUMBER.finditer(item.caption))
+    match = found[rng.integers(len(found))]
+    others = [n for n in NUMBERS[1:7] if n != match.group()]
+    return _replace(item.caption, match, others[rng.integers(len(others))])
+
+
+def _renamed(item: Item, rng: np.random.Generator) -> str:
+    """Another category's noun in the colour of the caption."""
+    others = [c for c in CATEGORIES if c != item.category]
+    names = CATALOGUE[others[rng.integers(len(others))]].names
+    color = _COLOR.search(item.caption)
+    return f"a {color.group() + ' ' if color else ''}{names[rng.integers(len(names))]}"

@@ -1,0 +1,156 @@
+"""Training of the image-text scorers on the corpus: the ``alignment`` reward, and the judge that evaluation uses instead of it.
+
+Positives are corpus assets with their caption (slightly jittered, so that small flaws stay positive); negatives are every other
+caption of the batch, the caption with a colour, relation or number changed, and broken copies of the asset.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from renderers import render
+from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS, Scorer, ScorerConfig
+from rl3d.corpus import CORRUPTIONS, Item, sample, sample_for
+from rl3d.corpus.wrong import wrong_caption
+from rl3d.text import MiniLM
+from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from scenes import cameras
+from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
+
+
+@dataclass(frozen=True)
+class ScorerTraining:
+    """Settings of ``rl3d pretrain --model alignment`` and ``--model judge``."""
+
+    out: Path = Path("runs/scorer")
+    """Folder of the run; a run that was cut off goes on from its newest checkpoint."""
+    steps: int = 2000
+    """Optimiser steps."""
+    batch: int = 48
+    """Captions a step; each comes with a good and a broken asset."""
+    captions: int = 6000
+    """Captions drawn from the corpus; the judge's seed draws others."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+    seed: int = 0
+    """Seed of corpus, weights, cameras and corruptions."""
+
+
+def render_assets(vectors: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Colours and alphas (b, views, size, size, .) of assets from the scorer's rig, shaken a little."""
+    rig = cameras.orbit(
+        VIEWS, size=SIZE, azimuth_deg=AZIMUTH_DEG + float(random.uniform(-15, 15)), elevation_deg=float(random.uniform(14, 28))
+    )
+    with torch.no_grad():
+        views = render(Parts.from_vectors(vectors).gaussians(int(random.integers(1500, 3000))), rig)
+    return views.rgb, views.alpha
+
+
+def _padded(rows: list[np.ndarray]) -> Tensor:
+    out = np.zeros((len(rows), MAX_PARTS, VECTOR_SIZE), np.float32)
+    out[..., 0] = -1
+    out[..., 10] = out[..., 14] = 1
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return torch.from_numpy(out)
+
+
+def _same_claim(a: Item, b: Item) -> bool:
+    """Whether b's caption might well be true of a's asset: such pairs are neither positive nor negative."""
+    return a.kind == b.kind and a.category == b.category and (a.kind != "single" or a.facts == b.facts or b.facts.main is None)
+
+
+def scorer_loss(scorer: Scorer, items: list[Item], texts: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+    """Sigmoid loss of B good and B broken assets against B right and B wrong captions (``texts``: tokens and mask of 2 B)."""
+    count = len(items)
+    good, broken = [], []
+    kinds = list(CORRUPTIONS)
+    for item in items:
+        rows = sample_for(item, random).vectors
+        rows_jittered = rows.copy()
+        rows_jittered[:, 4:10] += random.normal(0, 0.004, (len(rows), 6))
+        good.append(rows_jittered)
+        broken.append(CORRUPTIONS[kinds[random.integers(len(kinds))]](rows, random))
+    rgb, alpha = render_assets(_padded(good + broken), random)
+    images = scorer.embed_images(rgb, alpha)
+    embedded = scorer.embed_text(*texts)
+    logits = scorer.logits(images, embedded)  # 2 B images x 2 B texts
+    labels = -torch.ones_like(logits)
+    labels[torch.arange(count), torch.arange(count)] = 1.0
+    ignore = torch.tensor([[i != j and _same_claim(items[i], items[j]) for j in range(count)] for i in range(count)])
+    weights = torch.ones_like(logits)
+    weights[:count, :count][ignore] = 0
+    # A broken asset is compared with its own caption only: the other pairs are easy and teach nothing about faults.
+    weights[count:] = 0
+    own = torch.arange(count)
+    weights[own, own] = 8.0
+    weights[count + own, own] = 8.0
+    weights[own, count + own] = 4.0
+    losses = F.softplus(-labels * logits) * weights
+    with torch.no_grad():
+        match, faulty, wrong = logits[own, own], logits[count + own, own], logits[own, count + own]
+        metrics = {
+            "top1": (logits[:count, :count].argmax(1) == own).float().mean().item(),
+            "beats_broken": (match > faulty).float().mean().item(),
+            "beats_wrong": (match > wrong).float().mean().item(),
+        }
+    return losses.sum() / count / 8, metrics
+
+
+def train_scorer(config: ScorerTraining) -> Iterator[dict[str, float]]:
+    """Train, yielding metrics every 25 steps; the averaged weights end up in ``out/scorer.safetensors``."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    scorer = Scorer(ScorerConfig())
+    ema = {k: v.clone() for k, v in scorer.state_dict().items()}
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.05)
+    state_path, first = config.out / "state.safetensors", 0
+    if state_path.exists():
+        tensors, header = load_tensors(state_path)
+        load_network(scorer, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, state_path)
+        ema = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
+        load_optimizer(optimizer, {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer.")})
+        first = header["step"]
+    random = np.random.default_rng([config.seed, 5])
+    encoder = MiniLM()
+    items = [sample(random, "train") for _ in range(config.captions)]
+    wrong = [wrong_caption(item, random) for item in items]
+    for start in range(0, config.captions, 512):
+        encoder.encode([i.caption for i in items[start : start + 512]] + wrong[start : start + 512])
+    sums: dict[str, float] = {}
+    started = time.monotonic()
+    for step in range(first, config.steps):
+        random = np.random.default_rng([config.seed, 6, step])
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+        chosen = random.integers(config.captions, size=config.batch).tolist()
+        text = encoder.encode([items[i].caption for i in chosen] + [wrong[i] for i in chosen])
+        loss, metrics = scorer_loss(scorer, [items[i] for i in chosen], (text.tokens, text.mask), random)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            for name, value in scorer.state_dict().items():
+                ema[name].lerp_(value, 1 - min(0.995, (1 + step) / (10 + step)))
+        for name, value in {"loss": loss.item(), **metrics}.items():
+            sums[name] = sums.get(name, 0.0) + value
+        if (step + 1) % 25 == 0:
+            yield {"step": step + 1, **{k: v / 25 for k, v in sums.items()}, "seconds": time.monotonic() - started}
+            sums = {}
+        if (step + 1) % 200 == 0 or step + 1 == config.steps:
+            tensors = {f"network.{k}": v for k, v in scorer.state_dict().items()} | {f"ema.{k}": v for k, v in ema.items()}
+            tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(optimizer).items()}
+            save_tensors(state_path, tensors, {"step": step + 1})
+            header = {"kind": "scorer", "config": asdict(scorer.config), "training": json.loads(json.dumps(asdict(config), default=str)), "step": step + 1}
+            save_tensors(config.out / "scorer.safetensors", {k: v.half() for k, v in ema.items()}, header)

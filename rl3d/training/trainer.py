@@ -1,0 +1,246 @@
+"""The policy-gradient loop: rollouts, rewards, advantages, clipped updates, checkpoints (Flow-GRPO with GDPO advantages)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from rewards.base import Scores
+from rewards.mix import parse
+from rl3d.algorithms.advantages import gdpo
+from rl3d.algorithms.grpo import GrpoStats, grpo_loss
+from rl3d.generators.base import Rollout
+from rl3d.generators.part_flow import PartFlow
+from rl3d.generators.sde import Sampling
+from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.training.pretrain import load_part_flow
+from rl3d.training.rollouts import Seeds, score_assets
+from scenes.files import FileError, write_aside
+
+SHIPPED = Path(__file__).parent.parent / "weights" / "part_flow.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one reinforcement-learning run."""
+
+    out: Path = Path("runs/train")
+    """Folder of the run."""
+    checkpoint: Path = SHIPPED
+    """Weights to start from, which are also the reference policy."""
+    rewards: str = "stability=1,connected=1,alignment=1"
+    """Rewards and weights, NAME=WEIGHT,...; a weight of 0 is measured but not optimised."""
+    prompts: Path | None = None
+    """Text file with one training prompt a line; left out, the corpus draws captions of its training split."""
+    iterations: int = 100
+    """Rollout-and-update rounds."""
+    prompts_per_iteration: int = 12
+    """Prompts drawn for a round."""
+    group: int = 8
+    """Samples made for each prompt: the group whose mean is the baseline."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(steps=8, noise=0.7, schedule="cps"))
+    """How rollouts are drawn."""
+    steps_per_update: int = 4
+    """Steps of each trajectory, chosen at random, that the update looks at."""
+    updates: int = 2
+    """Optimiser steps per round, each over half (a third, ...) of the chosen steps."""
+    lr: float = 5e-5
+    """Learning rate of AdamW."""
+    clip: float = 5e-3
+    """Range of the probability ratio around 1 (log-probs are averages over about 150 numbers, so ratios stay near 1)."""
+    kl: float = 0.03
+    """Weight of the KL to the reference policy."""
+    seed: int = 0
+    """Seed of prompts and noise."""
+    save_every: int = 20
+    """Rounds between checkpoints and sample sheets."""
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "prompts_per_iteration", "steps_per_update", "updates", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.group < 2:
+            raise ValueError(f"group must be at least 2: a sample is judged against the others of its prompt, got {self.group}")
+        if self.sampling.noise <= 0:
+            raise ValueError("sampling.noise must be above 0: without noise there is no log-prob to learn from")
+        if self.steps_per_update % self.updates:
+            raise ValueError(f"steps_per_update ({self.steps_per_update}) must be a multiple of updates ({self.updates})")
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Prompts of a text file, one a line; blank lines and lines that start with # are skipped."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: cannot read prompts ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from error
+    prompts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not prompts:
+        raise FileError(f"{path}: holds no prompt: write one a line")
+    return prompts
+
+
+def corpus_prompts(count: int, seed: int) -> list[str]:
+    """Captions of the corpus's training split, none twice."""
+    from rl3d.corpus import sample
+
+    random, found = np.random.default_rng([seed, 77]), {}
+    while len(found) < count:
+        found.setdefault(sample(random, "train").caption)
+    return list(found)
+
+
+class Trainer:
+    """One run: ``for metrics in trainer: ...`` advances it by an iteration at a time."""
+
+    def __init__(self, config: TrainConfig, *, resume: bool = False, policy: PartFlow | None = None) -> None:
+        self.config = config
+        self.rewards = parse(config.rewards)
+        checkpoints = self._checkpoints()
+        if checkpoints and not resume:
+            raise FileError(f"{config.out}: holds a run already: add --resume to go on with it, or choose another folder")
+        if resume and not checkpoints:
+            raise FileError(f"{config.out}: no checkpoint to resume from")
+        self.policy = policy or load_part_flow(config.checkpoint)
+        self.network = self.policy.network
+        self.reference = self.policy.with_network(copy.deepcopy(self.network).requires_grad_(False))
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
+        self.iteration = 0
+        if resume:
+            self._resume(checkpoints[-1])
+        self.prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(3000, config.seed)
+        config.out.mkdir(parents=True, exist_ok=True)
+        with write_aside(config.out / "config.yaml") as aside:
+            aside.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(config), default=str)), sort_keys=False))
+        self._trim_metrics()
+        self.ratio_error = self.self_check()
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.config.out / "checkpoints").glob("state_*.safetensors"))
+
+    def _resume(self, path: Path) -> None:
+        tensors, header = load_tensors(path)
+        parts: dict[str, dict] = {"policy": {}, "reference": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            kind, _, key = name.partition(".")
+            parts[kind][key] = value
+        load_network(self.network, parts["policy"], path)
+        load_network(self.reference.network, parts["reference"], path)
+        load_optimizer(self.optimizer, parts["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr
+        self.iteration = header["iteration"]
+
+    def save(self) -> Path:
+        """Write what resumes the run (dropping older ones) and the weights that ``rl3d generate --checkpoint`` takes."""
+        tensors = {f"policy.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"reference.{k}": v for k, v in self.reference.network.state_dict().items()}
+        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
+        folder = self.config.out / "checkpoints"
+        path = folder / f"state_{self.iteration:06d}.safetensors"
+        save_tensors(path, tensors, {"kind": "training-state", "iteration": self.iteration})
+        for old in self._checkpoints():
+            if old != path:
+                old.unlink()
+        settings = json.loads(json.dumps(asdict(self.config), default=str))
+        header = {"kind": "part-flow", "config": asdict(self.network.config), "training": settings, "step": self.iteration}
+        save_tensors(self.config.out / "part_flow.safetensors", {k: v.half() for k, v in self.network.state_dict().items()}, header)
+        return path
+
+    def _trim_metrics(self) -> None:
+        """Forget metrics of iterations after the checkpoint that the run goes on from."""
+        path = self.config.out / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines(True) if line.endswith("\n") and json.loads(line)["iteration"] <= self.iteration]
+            with write_aside(path) as aside:
+                aside.write_text("".join(kept))
+
+    def _rollout(self, iteration: int, prompts: list[str]) -> Rollout:
+        config = self.config
+        seeds = Seeds.of(iteration, len(prompts), config.group, config.seed)
+        condition = self.policy.condition(prompts).repeat(config.group)
+        return self.policy.rollout(condition, seeds=seeds.samples, noise_seeds=seeds.initial, sampling=config.sampling)
+
+    def _random_steps(self, iteration: int) -> list[int]:
+        # A step without noise has no log-prob.
+        noisy = [t for t, std in enumerate(self.config.sampling.stds()) if std > 0]
+        random = np.random.default_rng([self.config.seed, iteration, 1])
+        return random.permutation(noisy)[: self.config.steps_per_update].tolist()
+
+    def self_check(self) -> float:
+        """Largest abs(ratio - 1) on unchanged weights; a value above 1e-3 means that log-probs are not those of the rollout."""
+        rollout = self._rollout(-1, self.prompts[:1])
+        steps = self._random_steps(0)
+        with torch.no_grad():
+            error = (self.policy.log_probs(rollout, steps).log_probs - rollout.log_probs[steps]).exp().sub(1).abs().max().item()
+        if not error < 1e-3:
+            raise RuntimeError(f"self-check failed: the probability ratio of unchanged weights differs from 1 by {error:.1e}")
+        return error
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        while self.iteration < self.config.iterations:
+            yield self.step()
+
+    def step(self) -> dict[str, float]:
+        """One iteration; appends its metrics to metrics.jsonl."""
+        config, started = self.config, time.monotonic()
+        random = np.random.default_rng([config.seed, self.iteration])
+        chosen = [self.prompts[i] for i in random.choice(len(self.prompts), min(config.prompts_per_iteration, len(self.prompts)), replace=False)]
+        rollout = self._rollout(self.iteration, chosen)
+        sampled = time.monotonic()
+        # Cameras move from round to round, so that no view can be played to.
+        azimuth = float(random.uniform(0, 360))
+        parts = self.policy.decode(rollout)
+        scores = score_assets([r for r, _ in self.rewards], rollout.condition.prompts, rollout.condition.text, parts, azimuth_deg=azimuth)
+        scored = time.monotonic()
+        values = {name: s.values.view(-1, config.group) for name, s in scores.items()}
+        advantages = gdpo(values, {r.name: w for r, w in self.rewards}).flatten().to(rollout.states.device)
+        stats = self.update(rollout, advantages)
+        self.iteration += 1
+        done = time.monotonic()
+        metrics = {"iteration": self.iteration, **summarize(scores), "kl": stats[-1].kl, "ratio_error": stats[-1].ratio_error}
+        metrics |= {"clipped": stats[-1].clipped, "seconds": done - started, "rollout_s": sampled - started}
+        metrics |= {"reward_s": scored - sampled, "update_s": done - scored}
+        with (config.out / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+        return metrics
+
+    def update(self, rollout: Rollout, advantages: torch.Tensor) -> list[GrpoStats]:
+        """The optimiser steps of one round."""
+        config, stats = self.config, []
+        steps = self._random_steps(self.iteration)
+        counted = self.policy.counted(rollout)
+        with torch.no_grad():
+            reference = self.reference.log_probs(rollout, steps).means
+        size = len(steps) // config.updates or 1
+        for start in range(0, len(steps), size):
+            chosen = steps[start : start + size]
+            new = self.policy.log_probs(rollout, chosen)
+            loss, one = grpo_loss(
+                new, rollout.log_probs[chosen], advantages, reference[start : start + size], counted, clip=config.clip, kl_weight=config.kl
+            )
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self.optimizer.step()
+            stats.append(one)
+        return stats
+
+
+def summarize(scores: dict[str, Scores]) -> dict[str, float]:
+    """Mean value, share of good verdicts and number of failures of every reward."""
+    out: dict[str, float] = {}
+    for name, score in scores.items():
+        out[name] = score.values.mean().item()
+        if score.verdict is not None:
+            out[f"{name}_share"] = score.verdict.float().mean().item()
+        if score.failed:
+            out[f"{name}_failed"] = score.failed
+    return out

@@ -1,0 +1,59 @@
+"""Safe writes: a file appears whole or not at all, because it is written beside its place and then renamed (atomic in POSIX)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FileError(ValueError):
+    """A file that cannot be read or written. The message is one line: what, where, and what to do; the command line shows it as it is."""
+
+
+def reason(error: OSError) -> str:
+    """The operating system's reason in one line, without the path that our own message already names."""
+    return error.strerror or str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+@contextmanager
+def write_aside(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; on success it is flushed to disk and takes the name ``path``, else it is removed.
+
+    Missing parent folders are made. The temporary name keeps the suffix, since many writers choose their format by it.
+    """
+    path = Path(path)
+    target = Path(os.path.realpath(path))  # a link keeps being a link
+    if target.is_dir():
+        raise FileError(f"cannot write {path}: it is a folder; name a file")
+    temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Made here rather than by tempfile, whose files are private to the user whatever the umask says.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush(target.parent)
+    except OSError as error:
+        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, target, target.parent, *target.parents):
+            raise  # the caller's own trouble with some other file
+        raise FileError(f"cannot write {path}: {reason(error)}; choose another place or free this one") from error
+
+
+def _flush(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # Windows cannot open folders, and a write-only folder cannot be read: the rename itself is done
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

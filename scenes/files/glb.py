@@ -1,0 +1,75 @@
+"""Part assets as .glb meshes: one closed mesh and one material a part, for Blender, game engines and simulators.
+
+Khronos, glTF 2.0: y is up, an asset faces +z, lengths are metres, and material factors are linear light (our colours are sRGB).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from scenes.files.aside import FileError, write_aside
+from scenes.parts import Parts
+
+if TYPE_CHECKING:
+    import trimesh
+
+CREASE_ANGLE_DEG = 30.0
+"""Faces that meet at a larger angle get an edge; below it the surface is shaded as round."""
+_Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+
+
+def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
+    """One asset's existing parts as a z-up scene: a node ``part_07`` for slot 7, each a watertight mesh with its colour as PBR material."""
+    import trimesh  # here, so that reading splats does not wait for it
+
+    if parts.existence.dim() != 1:
+        raise ValueError("parts_to_trimesh works on a single asset; index the batch first")
+    vertices, faces = parts.detach().meshes(per_octant)
+    scene = trimesh.Scene()
+    for slot in parts.exists.nonzero().flatten().tolist():
+        name = f"part_{slot:02d}"
+        mesh = trimesh.Trimesh(vertices[slot].double().cpu().numpy(), faces.cpu().numpy(), process=False)
+        color = parts.colors[slot].detach().double().cpu().numpy()
+        # trimesh keeps factors as bytes, too coarse for dark linear colours: the exact ones are set in write_glb.
+        material = trimesh.visual.material.PBRMaterial(name=name, baseColorFactor=_factor(color), metallicFactor=0.0, roughnessFactor=0.8)
+        mesh.visual = trimesh.visual.TextureVisuals(material=material)
+        scene.add_geometry(mesh, node_name=name, geom_name=name)
+    return scene
+
+
+def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
+    """Write one asset. Vertices are doubled along sharp edges, for their two normals; merged by position every part is watertight."""
+    import trimesh
+
+    for name in ("centres", "half_sizes", "rotations", "exponents", "taper", "colors"):
+        if not getattr(parts, name)[parts.exists].isfinite().all():
+            raise FileError(f"cannot write {path}: the asset has parts whose {name} are not finite numbers")
+    scene = parts_to_trimesh(parts, per_octant)
+    if not scene.geometry:
+        raise FileError(f"cannot write {path}: the asset has no parts, so there is no mesh")
+    smooth = trimesh.Scene()
+    for name, mesh in scene.geometry.items():
+        material = mesh.visual.material
+        mesh = trimesh.graph.smooth_shade(mesh, angle=math.radians(CREASE_ANGLE_DEG), facet_minarea=None)
+        mesh.visual = trimesh.visual.TextureVisuals(material=material)
+        smooth.add_geometry(mesh.apply_transform(_Y_UP), node_name=name, geom_name=name)
+    factors = {f"part_{slot:02d}": _factor(parts.colors[slot].detach().double().cpu().numpy()) for slot in parts.exists.nonzero().flatten().tolist()}
+
+    def exact_colors(tree: dict) -> None:
+        for material in tree["materials"]:
+            material["pbrMetallicRoughness"]["baseColorFactor"] = factors[material["name"]]
+
+    data = smooth.export(file_type="glb", include_normals=True, tree_postprocessor=exact_colors)
+    with write_aside(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _factor(color: Float[np.ndarray, "3"]) -> list[float]:
+    """Linear RGBA of an sRGB colour (IEC 61966-2-1)."""
+    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    return [*linear.tolist(), 1.0]

@@ -1,0 +1,49 @@
+""".splat files: 32 bytes a Gaussian (position and scales as float32; colour, opacity and quaternion as bytes), without harmonics.
+
+The layout is that of Kevin Kwok's viewer, https://github.com/antimatter15/splat; gsplat, SuperSplat and Babylon.js read it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.ply import check_writable, checked
+from scenes.gaussians import Gaussians
+
+_ROW = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("quats", "u1", 4)])
+
+
+def write_splat(path: str | Path, scene: Gaussians) -> None:
+    """Write one scene; colours are cut to [0, 1] and view-dependent harmonics are left out, since the format has no place for them."""
+    check_writable(path, scene)
+    if not scene.count:
+        raise FileError(f"cannot write {path}: the scene has no Gaussians, and an empty .splat file cannot be told from a damaged one")
+    scene = scene.detach().to("cpu", torch.float64)
+    rows = np.empty(scene.count, _ROW)
+    rows["means"], rows["scales"] = scene.means, scene.scales
+    rgba = torch.cat([scene.colors, scene.opacities.unsqueeze(-1)], -1)
+    rows["rgba"] = (rgba * 255).round().clamp(0, 255)
+    quats = torch.nn.functional.normalize(scene.quats, dim=-1, eps=1e-30)
+    rows["quats"] = (quats * 128 + 128).round().clamp(0, 255)
+    with write_aside(path) as temporary:
+        temporary.write_bytes(rows.tobytes())
+
+
+def read_splat(path: str | Path) -> Gaussians:
+    """Read one scene."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    if not data or len(data) % _ROW.itemsize:
+        raise FileError(f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; the file is cut off")
+    rows = np.frombuffer(data, _ROW)
+    floats = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in rows.dtype.names}
+    if (floats["scales"] < 0).any():
+        raise FileError(f"cannot read {path}: it has negative scales; it is not a .splat file")
+    rgba = floats["rgba"] / 255
+    return checked(path, Gaussians(floats["means"], (floats["quats"] - 128) / 128, floats["scales"], rgba[:, 3], rgba[:, :3]))

@@ -1,0 +1,132 @@
+"""Scenes of 3D Gaussians, batched: what every renderer draws and every file format stores.
+
+Values are activated, as in gsplat: scales are standard deviations in metres, opacities lie in [0, 1], quaternions are wxyz.
+Reference: Kerbl et al., 3D Gaussian Splatting for Real-Time Radiance Field Rendering, 2023.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SH_C0 = 0.28209479177387814
+"""Value of the constant spherical harmonic: colour = 0.5 + SH_C0 * f_dc."""
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """A scene, or a batch of scenes, of N Gaussians.
+
+    Fields share the leading batch dimensions. ``colors`` is sRGB, nominally in [0, 1] (it is the degree-0 harmonic already
+    turned into a colour); ``sh_rest`` holds the coefficients of degrees 1 to 3 and is None for view-independent colours.
+    """
+
+    means: Float[Tensor, "*batch n 3"]
+    quats: Float[Tensor, "*batch n 4"]
+    scales: Float[Tensor, "*batch n 3"]
+    opacities: Float[Tensor, "*batch n"]
+    colors: Float[Tensor, "*batch n 3"]
+    sh_rest: Float[Tensor, "*batch n k 3"] | None = None
+
+    def __post_init__(self) -> None:
+        *batch, n, three = self.means.shape
+        wanted = {"quats": (*batch, n, 4), "scales": (*batch, n, 3), "opacities": (*batch, n), "colors": (*batch, n, 3)}
+        if three != 3:
+            raise ValueError(f"Gaussians.means must have shape (..., n, 3), got {tuple(self.means.shape)}")
+        for name, shape in wanted.items():
+            got = tuple(getattr(self, name).shape)
+            if got != shape:
+                raise ValueError(f"Gaussians.{name} must have shape {shape} to match means, got {got}")
+        if self.sh_rest is not None:
+            k = self.sh_rest.shape[-2]
+            if k not in (3, 8, 15) or self.sh_rest.shape != (*batch, n, k, 3):
+                raise ValueError(f"Gaussians.sh_rest must have shape (..., {n}, 3|8|15, 3), got {tuple(self.sh_rest.shape)}")
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return self.means.shape[:-2]
+
+    @property
+    def count(self) -> int:
+        """Number of Gaussians in each scene."""
+        return self.means.shape[-2]
+
+    @property
+    def sh_degree(self) -> int:
+        return 0 if self.sh_rest is None else {3: 1, 8: 2, 15: 3}[self.sh_rest.shape[-2]]
+
+    @property
+    def device(self) -> torch.device:
+        return self.means.device
+
+    def _map(self, fn) -> Gaussians:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Gaussians(**{k: None if v is None else fn(v) for k, v in values.items()})
+
+    def to(self, *args, **kwargs) -> Gaussians:
+        return self._map(lambda t: t.to(*args, **kwargs))
+
+    def detach(self) -> Gaussians:
+        return self._map(torch.Tensor.detach)
+
+    def __getitem__(self, index) -> Gaussians:
+        """Select scenes along the batch dimensions."""
+        if not self.batch_shape:
+            raise IndexError("a single scene has no batch dimension to index")
+        return self._map(lambda t: t[index])
+
+    def select(self, mask: Tensor) -> Gaussians:
+        """The Gaussians of one scene chosen by a mask or an index of shape (n,)."""
+        if self.batch_shape:
+            raise ValueError("select works on a single scene; index the batch first")
+        return self._map(lambda t: t[mask])
+
+    @staticmethod
+    def stack(scenes: list[Gaussians]) -> Gaussians:
+        """Batch single scenes of equal SH degree; smaller ones are padded with Gaussians of opacity 0."""
+        n = max(s.count for s in scenes)
+        names = [f.name for f in dataclasses.fields(Gaussians) if getattr(scenes[0], f.name) is not None]
+
+        def padded(s: Gaussians, name: str) -> Tensor:
+            t = getattr(s, name)
+            extra = t.new_zeros((n - s.count, *t.shape[1:]))
+            if name == "quats":
+                extra[:, 0] = 1.0
+            if name == "scales":
+                extra += 1e-3
+            return torch.cat([t, extra])
+
+        return Gaussians(**{name: torch.stack([padded(s, name) for s in scenes]) for name in names})
+
+
+def sh_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch k"]:
+    """Real spherical harmonics of degrees 1..degree at unit directions, in the order and signs of 3DGS files."""
+    x, y, z = directions.unbind(-1)
+    out = []
+    if degree >= 1:
+        out += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
+    if degree >= 2:
+        xx, yy, zz = x * x, y * y, z * z
+        out += [1.0925484305920792 * x * y, -1.0925484305920792 * y * z, 0.31539156525252005 * (2 * zz - xx - yy)]
+        out += [-1.0925484305920792 * x * z, 0.5462742152960396 * (xx - yy)]
+    if degree >= 3:
+        xx, yy, zz = x * x, y * y, z * z
+        out += [-0.5900435899266435 * y * (3 * xx - yy), 2.890611442640554 * x * y * z]
+        out += [-0.4570457994644658 * y * (4 * zz - xx - yy), 0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy)]
+        out += [-0.4570457994644658 * x * (4 * zz - xx - yy), 1.445305721320277 * z * (xx - yy)]
+        out += [-0.5900435899266435 * x * (xx - 3 * yy)]
+    return torch.stack(out, -1)
+
+
+def view_colors(scene: Gaussians, camera_positions: Float[Tensor, "*batch c 3"]) -> Float[Tensor, "*batch c n 3"]:
+    """Colours as seen from each camera position: the base colour plus the view-dependent harmonics, clamped at 0."""
+    base = scene.colors.unsqueeze(-3)
+    if scene.sh_rest is None:
+        return base.expand(*scene.batch_shape, camera_positions.shape[-2], scene.count, 3)
+    directions = torch.nn.functional.normalize(scene.means.unsqueeze(-3) - camera_positions.unsqueeze(-2), dim=-1)
+    basis = sh_basis(directions, scene.sh_degree)
+    return (base + (basis.unsqueeze(-1) * scene.sh_rest.unsqueeze(-4)).sum(-2)).clamp_min(0)

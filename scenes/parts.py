@@ -1,0 +1,319 @@
+"""Part assets: a set of tapered superquadrics, decoded differentiably to Gaussians, meshes, a density field and rigid bodies.
+
+A part is 19 numbers: existence, two exponents (box ... sphere), taper, centre, log half-size, 6D rotation, colour.
+References: Barr, Superquadrics and Angle-Preserving Transformations, 1981; Zhou et al., On the Continuity of Rotation
+Representations, 2019 (6D rotations).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from scenes.gaussians import Gaussians
+
+VECTOR_SIZE = 19
+MAX_PARTS = 24
+MIN_EXPONENT, MAX_EXPONENT = 0.1, 1.5
+MAX_TAPER = 0.97  # below 1, so that no face of a cone's mesh collapses to a line
+MIN_HALF_SIZE, MAX_HALF_SIZE = 0.004, 1.0
+TOUCH_TOLERANCE = 0.01
+"""Two parts touch when the gap between them is at most this many metres."""
+LIGHT = (-0.35, -0.75, 0.56)
+"""Unit direction towards the light that is baked into the colours of splats."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """P parts of an asset, or of a batch of assets; lengths in metres, colours sRGB in [0, 1].
+
+    ``existence`` is above 0 for a part that is there. ``exponents`` are (north-south, east-west): 0.1 is box-like, 1 is
+    round. ``taper`` t > 0 shrinks the top to (1 - t), t < 0 the bottom to (1 + t). ``rotations`` turn part to world.
+    """
+
+    existence: Float[Tensor, "*batch p"]
+    exponents: Float[Tensor, "*batch p 2"]
+    taper: Float[Tensor, "*batch p"]
+    centres: Float[Tensor, "*batch p 3"]
+    half_sizes: Float[Tensor, "*batch p 3"]
+    rotations: Float[Tensor, "*batch p 3 3"]
+    colors: Float[Tensor, "*batch p 3"]
+
+    @staticmethod
+    def from_vectors(vectors: Float[Tensor, "*batch p 19"]) -> Parts:
+        """Decode the 19 numbers a part (see the module's docstring for their order); out-of-range values are clamped."""
+        if vectors.shape[-1] != VECTOR_SIZE:
+            raise ValueError(f"a part is {VECTOR_SIZE} numbers, got {vectors.shape[-1]}")
+        existence, exponents, taper, centres, log_half_sizes, rotation, colors = vectors.split((1, 2, 1, 3, 3, 6, 3), -1)
+        x = torch.nn.functional.normalize(rotation[..., :3], dim=-1, eps=1e-6)
+        y = rotation[..., 3:] - (x * rotation[..., 3:]).sum(-1, keepdim=True) * x
+        y = torch.nn.functional.normalize(y, dim=-1, eps=1e-6)
+        return Parts(
+            existence=existence.squeeze(-1),
+            exponents=exponents.clamp(MIN_EXPONENT, MAX_EXPONENT),
+            taper=taper.squeeze(-1).clamp(-MAX_TAPER, MAX_TAPER),
+            centres=centres,
+            half_sizes=log_half_sizes.exp().clamp(MIN_HALF_SIZE, MAX_HALF_SIZE),
+            rotations=torch.stack([x, y, torch.linalg.cross(x, y)], -1),
+            colors=colors.clamp(0, 1),
+        )
+
+    def vectors(self) -> Float[Tensor, "*batch p 19"]:
+        """The 19 numbers a part: the inverse of ``from_vectors`` for values in range."""
+        rotation = torch.cat([self.rotations[..., 0], self.rotations[..., 1]], -1)
+        column = self.existence.unsqueeze(-1), self.exponents, self.taper.unsqueeze(-1), self.centres
+        return torch.cat([*column, self.half_sizes.log(), rotation, self.colors], -1)
+
+    @property
+    def exists(self) -> Bool[Tensor, "*batch p"]:
+        return self.existence > 0
+
+    @property
+    def count(self) -> int:
+        """Number of part slots, absent ones included."""
+        return self.existence.shape[-1]
+
+    def _map(self, fn) -> Parts:
+        return Parts(**{f.name: fn(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
+    def __getitem__(self, index) -> Parts:
+        """Select assets along the batch dimensions."""
+        return self._map(lambda t: t[index])
+
+    def detach(self) -> Parts:
+        return self._map(torch.Tensor.detach)
+
+    def present(self) -> Parts:
+        """The parts of a single asset that exist."""
+        if self.existence.dim() != 1:
+            raise ValueError("present() works on a single asset; index the batch first")
+        mask = self.exists
+        return self._map(lambda t: t[mask])
+
+    @staticmethod
+    def stack(assets: list[Parts], slots: int = MAX_PARTS) -> Parts:
+        """Batch single assets, padding each to ``slots`` with absent parts (existence -1)."""
+        vectors = []
+        for asset in assets:
+            v = asset.vectors()
+            pad = torch.zeros(slots - len(v), VECTOR_SIZE)
+            pad[:, 0] = -1
+            pad[:, 10] = pad[:, 14] = 1.0
+            vectors.append(torch.cat([v, pad]))
+        return Parts.from_vectors(torch.stack(vectors))
+
+    def to_world(self, local: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k 3"]:
+        """Points of each part's frame (in metres about its centre), in the world."""
+        return local @ self.rotations.transpose(-1, -2) + self.centres.unsqueeze(-2)
+
+    def surface_grid(self, per_octant: int = 3) -> Float[Tensor, "*batch p rings around 3"]:
+        """World points on every part's surface: 4 * per_octant + 1 rings from the top pole to the bottom, 8 * per_octant around."""
+        meridian = _superellipse_octants(self.exponents[..., 0], per_octant, octants=4)
+        equator = _superellipse_octants(self.exponents[..., 1], per_octant, octants=8)[..., :-1, :]
+        radius, z = meridian[..., 1], meridian[..., 0]  # the meridian starts at the pole
+        radius = radius * taper_factor(self.taper.unsqueeze(-1), z)
+        xy = radius[..., :, None, None] * equator[..., None, :, :]
+        unit = torch.cat([xy, z[..., :, None, None].expand(*xy.shape[:-1], 1)], -1)
+        local = unit * self.half_sizes[..., None, None, :]
+        shape = local.shape
+        return self.to_world(local.flatten(-3, -2)).view(shape)
+
+    def distance(self, points: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k"]:
+        """Approximate signed distance in metres of each part's own k world points to its surface, measured along the ray from
+        the part's centre (negative inside): exact on the surface, an overestimate elsewhere."""
+        local = (points - self.centres.unsqueeze(-2)) @ self.rotations
+        unit = local / self.half_sizes.unsqueeze(-2)
+        factor = taper_factor(self.taper.unsqueeze(-1), unit[..., 2].clamp(-1, 1))
+        unit = torch.cat([unit[..., :2] / factor.unsqueeze(-1), unit[..., 2:]], -1).abs().clamp_min(1e-6)
+        north, east = self.exponents[..., 0, None], self.exponents[..., 1, None]
+        # Scaling by the largest coordinate keeps powers up to 2 / 0.1 from overflowing.
+        largest_xy = unit[..., :2].amax(-1)
+        scaled_xy = unit[..., :2] / largest_xy.unsqueeze(-1)
+        gauge_xy = largest_xy * (scaled_xy ** (2 / east.unsqueeze(-1))).sum(-1) ** (east / 2)
+        pair = torch.stack([gauge_xy, unit[..., 2]], -1)
+        largest = pair.amax(-1)
+        gauge = largest * ((pair / largest.unsqueeze(-1)) ** (2 / north.unsqueeze(-1))).sum(-1) ** (north / 2)
+        return local.norm(dim=-1) * (1 - 1 / gauge)
+
+    def masses(self) -> tuple[Float[Tensor, "*batch p"], Float[Tensor, "*batch p 3"]]:
+        """Volume in cubic metres and centroid (world) of every part, absent ones included."""
+        north, east = self.exponents.unbind(-1)
+        nodes, weights = _gauss_legendre(self.taper)
+        z = nodes.expand(*self.taper.shape, -1)
+        radius = (1 - z.abs() ** (2 / north.unsqueeze(-1))).clamp_min(1e-9) ** (north.unsqueeze(-1) / 2)
+        slices = (radius * taper_factor(self.taper.unsqueeze(-1), z)) ** 2 * weights
+        # Area of the unit superellipse |x|^(2/e) + |y|^(2/e) <= 1: 4 G(1 + e/2)^2 / G(1 + e).
+        area = 4 * (2 * torch.lgamma(1 + east / 2) - torch.lgamma(1 + east)).exp()
+        total = slices.sum(-1)
+        height = (slices * z).sum(-1) / total * self.half_sizes[..., 2]
+        centroid = self.centres + self.rotations[..., 2] * height.unsqueeze(-1)
+        return area * total * self.half_sizes.prod(-1), centroid
+
+    def contacts(self, tolerance: float = TOUCH_TOLERANCE) -> Bool[Tensor, "*batch p p"]:
+        """Which pairs of existing parts touch or overlap, up to a gap of ``tolerance`` metres (symmetric, false on the diagonal)."""
+        batch = self.existence.shape[:-1]
+        flat = self._map(lambda t: t.detach().reshape(-1, *t.shape[len(batch) :]))
+        grid = flat.surface_grid(3).flatten(2, 3)
+        grid = torch.cat([grid, flat.centres.unsqueeze(2)], 2)
+        low, high = grid.amin(2) - tolerance, grid.amax(2) + tolerance
+        near = (low[:, :, None] <= high[:, None]).all(-1) & (low[:, None] <= high[:, :, None]).all(-1)
+        near &= flat.exists[:, :, None] & flat.exists[:, None]
+        near &= ~torch.eye(self.count, dtype=torch.bool, device=near.device)
+        b, i, j = near.nonzero(as_tuple=True)  # are points of part i inside part j?
+        touching = torch.zeros_like(near)
+        if len(b):
+            touching[b, i, j] = (flat._map(lambda t: t[b, j].unsqueeze(1)).distance(grid[b, i].unsqueeze(1)) <= tolerance).any(-1).squeeze(-1)
+        touching |= touching.transpose(1, 2).clone()
+        return touching.view(*batch, self.count, self.count)
+
+    def components(self, tolerance: float = TOUCH_TOLERANCE) -> Int[Tensor, "*batch p"]:
+        """Label of the touching cluster that each part belongs to (the index of its first part), -1 for absent parts."""
+        reach = self.contacts(tolerance) | torch.eye(self.count, dtype=torch.bool, device=self.existence.device)
+        for _ in range(max(1, (self.count - 1).bit_length())):
+            reach = (reach.float() @ reach.float()) > 0
+        return torch.where(self.exists, reach.float().argmax(-1), -1)
+
+    def bottoms(self) -> Float[Tensor, "*batch p"]:
+        """Lowest world z of every part."""
+        return self.surface_grid(3)[..., 2].amin((-1, -2))
+
+    def gaussians(self, count: int = 3072, *, shade: bool = True) -> Gaussians:
+        """``count`` flat Gaussians spread over the surfaces of the existing parts, differentiable in every part parameter.
+
+        Small parts get more than their share of the area, so that an eye is as sharp as a table top. ``shade`` bakes a fixed
+        diffuse light into the colours, which is what lets shape be read from an image of constant-coloured parts.
+        """
+        batch = self.existence.shape[:-1]
+        flat = self._map(lambda t: t.reshape(-1, *t.shape[len(batch) :]))
+        scenes, slots = flat.existence.shape
+        grid = flat.surface_grid(4)
+        around = torch.cat([grid, grid[..., :1, :]], -2)
+        corners = torch.stack([around[..., :-1, :-1, :], around[..., :-1, 1:, :], around[..., 1:, :-1, :], around[..., 1:, 1:, :]], -2)
+        cells = corners.flatten(2, 3)  # scenes, parts, cells, 4 corners, 3
+        with torch.no_grad():
+            across, down = cells[..., 1, :] - cells[..., 0, :], cells[..., 2, :] - cells[..., 0, :]
+            across2, down2 = cells[..., 3, :] - cells[..., 2, :], cells[..., 3, :] - cells[..., 1, :]
+            area = torch.linalg.cross(across + across2, down + down2).norm(dim=-1) / 4
+            part_area = area.sum(-1).clamp_min(1e-9)
+            weight = area * part_area.pow(-0.35).unsqueeze(-1) * flat.exists.unsqueeze(-1)
+            cdf = weight.flatten(1).cumsum(-1)
+            total = cdf[:, -1:]
+            ticks = (torch.arange(count, device=cdf.device) + 0.5) / count * total
+            chosen = torch.searchsorted(cdf, ticks.contiguous()).clamp_max(cdf.shape[1] - 1)
+            part = chosen // area.shape[-1]
+            per_part = torch.zeros(scenes, slots, device=cdf.device).scatter_add_(1, part, torch.ones_like(ticks)).clamp_min(1)
+            # Radius of the patch that one Gaussian stands for.
+            spacing = (part_area / per_part).sqrt().gather(1, part)
+            # Within a cell: evenly in one direction by the tick's place in it, by the golden ratio in the other (a rank-1 lattice).
+            inside = weight.flatten(1).gather(1, chosen).clamp_min(1e-12)
+            u = 1 - ((cdf.gather(1, chosen) - ticks) / inside).clamp(0, 1)
+            v = ((0.5 + torch.arange(count, device=cdf.device) * 0.6180339887498949) % 1).expand_as(u)
+        picked = cells.flatten(1, 2).gather(1, chosen[..., None, None].expand(-1, -1, 4, 3))
+        c00, c01, c10, c11 = picked.unbind(2)
+        u, v = u.unsqueeze(-1), v.unsqueeze(-1)
+        means = (1 - v) * ((1 - u) * c00 + u * c01) + v * ((1 - u) * c10 + u * c11)
+        tangent = (1 - v) * (c01 - c00) + v * (c11 - c10)
+        other = (1 - u) * (c10 - c00) + u * (c11 - c01)
+        # Cells at the poles have a zero edge; the other edges still give the normal.
+        normal = torch.nn.functional.normalize(torch.linalg.cross(other, tangent), dim=-1, eps=1e-12)
+        tangent = torch.nn.functional.normalize(tangent, dim=-1, eps=1e-12)
+        bitangent = torch.linalg.cross(normal, tangent)
+        quats = matrix_to_quaternion(torch.stack([tangent, bitangent, normal], -1))
+        take = lambda t: t.gather(1, part[..., None].expand(-1, -1, t.shape[-1]))  # noqa: E731
+        # A Gaussian must not stick out of a thin part by more than a fraction of its width.
+        thickness = take(flat.half_sizes).median(-1).values
+        sigma = torch.minimum(0.62 * spacing, 0.5 * thickness)
+        scales = torch.stack([sigma, sigma, 0.1 * sigma], -1)
+        colors = take(flat.colors)
+        if shade:
+            light = torch.tensor(LIGHT, dtype=normal.dtype, device=normal.device)
+            colors = colors * shading(normal, light).unsqueeze(-1)
+        opacities = torch.sigmoid(10 * take(flat.existence.unsqueeze(-1)).squeeze(-1)) * 0.98
+        # An asset without parts decodes to invisible Gaussians rather than to none: batches stay rectangular.
+        opacities = torch.where(total > 0, opacities, torch.zeros_like(opacities))
+        out = Gaussians(means, quats, scales, opacities, colors)
+        return out._map(lambda t: t.view(*batch, *t.shape[1:]))
+
+    def meshes(self, per_octant: int = 3) -> tuple[Float[Tensor, "*batch p v 3"], Int[Tensor, "f 3"]]:
+        """One closed triangle mesh a part, absent ones included: vertices, and faces (counter-clockwise) shared by all parts."""
+        grid = self.surface_grid(per_octant)
+        rings, around = grid.shape[-3], grid.shape[-2]
+        body = grid[..., 1:-1, :, :].flatten(-3, -2)
+        vertices = torch.cat([grid[..., 0, :1, :], body, grid[..., -1, :1, :]], -2)
+        return vertices, _mesh_faces(rings, around).to(grid.device)
+
+
+def shading(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "3"]) -> Float[Tensor, "*n"]:
+    """Brightness factor in [0.5, 1] of a soft hemisphere light: the wrap keeps faces away from the light readable."""
+    return 0.5 + 0.5 * ((normals @ light) * 0.6 + 0.4 + 0.15 * normals[..., 2]).clamp(0, 1)
+
+
+def taper_factor(taper: Tensor, z: Tensor) -> Tensor:
+    """Scale of the cross-section at height z in [-1, 1]: 1 at the wide end, 1 - abs(taper) at the narrow one."""
+    return 1 - taper.clamp_min(0) * (1 + z) / 2 + taper.clamp_max(0) * (1 - z) / 2
+
+
+def matrix_to_quaternion(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 4"]:
+    """Unit quaternions (wxyz) of rotation matrices, from the largest of the four candidates (stable everywhere)."""
+    m = matrix
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    squares = torch.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)
+    a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
+    w2, x2, y2, z2 = squares.unbind(-1)
+    rows = [torch.stack(r, -1) for r in ((w2, a, b, c), (a, x2, d, e), (b, d, y2, f), (c, e, f, z2))]
+    candidates = torch.stack(rows, -2)
+    best = squares.detach().argmax(-1)
+    chosen = candidates.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    return torch.nn.functional.normalize(chosen, dim=-1)
+
+
+def _superellipse_octants(exponent: Float[Tensor, "*b"], per_octant: int, octants: int) -> Float[Tensor, "*b k 2"]:
+    """Points on |x|^(2/e) + |y|^(2/e) = 1 from angle 0 (x = 1), counter-clockwise over ``octants`` eighths of a turn.
+
+    Each octant is sampled evenly in slope, (1, t) / (1 + t^(2/e))^(e/2): even along a box's side as along a circle's arc, with
+    a sample exactly at the corner.
+    """
+    t = torch.linspace(0, 1, per_octant + 1, dtype=exponent.dtype, device=exponent.device)
+    scale = (1 + t.clamp_min(1e-6) ** (2 / exponent.unsqueeze(-1))) ** (-exponent.unsqueeze(-1) / 2)
+    along, across = scale, scale * t
+    x, y = [], []
+    for octant in range(octants):
+        quarter, second = divmod(octant, 2)
+        a, b = (along, across) if not second else (across.flip(-1), along.flip(-1))
+        # Rotate the first quadrant's arc by quarter turns.
+        for _ in range(quarter):
+            a, b = -b, a
+        keep = slice(None) if octant == octants - 1 else slice(0, -1)
+        x.append(a[..., keep])
+        y.append(b[..., keep])
+    return torch.stack([torch.cat(x, -1), torch.cat(y, -1)], -1)
+
+
+def _gauss_legendre(like: Tensor) -> tuple[Tensor, Tensor]:
+    import numpy as np
+
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    # Halves are integrated apart: |z|^(2/e) has a kink at 0 for e > 1.
+    nodes, weights = np.concatenate([(nodes - 1) / 2, (nodes + 1) / 2]), np.concatenate([weights, weights]) / 2
+    return torch.as_tensor(nodes).to(like), torch.as_tensor(weights).to(like)
+
+
+def _mesh_faces(rings: int, around: int) -> Int[Tensor, "f 3"]:
+    """Faces of a grid closed around the axis, whose first and last rings are single vertices."""
+    inner = rings - 2
+    last = 1 + inner * around
+    i = torch.arange(around)
+    j = (i + 1) % around
+    top = torch.stack([torch.zeros_like(i), 1 + i, 1 + j], -1)
+    low = 1 + (inner - 1) * around
+    bottom = torch.stack([torch.full_like(i, last), low + j, low + i], -1)
+    quads = []
+    for ring in range(inner - 1):
+        a, b = 1 + ring * around, 1 + (ring + 1) * around
+        quads += [torch.stack([a + i, b + i, b + j], -1), torch.stack([a + i, b + j, a + j], -1)]
+    return torch.cat([top, *quads, bottom])

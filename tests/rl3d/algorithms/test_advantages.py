@@ -1,0 +1,44 @@
+"""Advantages: zero mean in a group, free of a reward's scale, silent where a group's rewards are equal."""
+
+import pytest
+import torch
+
+from rl3d.algorithms.advantages import gdpo, group_normalized
+
+
+def test_group_normalized_is_a_z_score_when_the_spread_is_large() -> None:
+    rewards = torch.tensor([[0.0, 100.0, 200.0, 300.0]])
+    expected = (rewards - 150) / rewards.std(correction=0)
+    assert torch.allclose(group_normalized(rewards), expected, atol=1e-3)
+
+
+def test_equal_rewards_give_no_advantage() -> None:
+    assert group_normalized(torch.full((3, 8), 0.7)).abs().max() < 1e-5  # the mean of equal floats may be off by one bit
+
+
+def test_tiny_differences_are_not_blown_up() -> None:
+    rewards = 0.5 + 1e-4 * torch.tensor([[-1.0, 1.0]])
+    assert group_normalized(rewards).abs().max() < 0.01
+
+
+def test_gdpo_ignores_the_scale_of_a_reward() -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = torch.rand(6, 8, generator=random), torch.rand(6, 8, generator=random)
+    one = gdpo({"a": a, "b": b}, {"a": 1.0, "b": 1.0}, floor=0.0)
+    other = gdpo({"a": 1000 * a + 7, "b": b}, {"a": 1.0, "b": 1.0}, floor=0.0)
+    assert torch.allclose(one, other, atol=1e-3)
+    assert one.std(correction=0) == pytest.approx(1.0, abs=1e-4)
+    assert one.mean(1).abs().max() < 1e-5
+
+
+def test_gdpo_weight_zero_leaves_a_reward_out() -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = torch.rand(6, 8, generator=random), torch.rand(6, 8, generator=random)
+    assert torch.equal(gdpo({"a": a, "b": b}, {"a": 1.0, "b": 0.0}), gdpo({"a": a}, {"a": 1.0}))
+
+
+def test_gdpo_refuses_unknown_and_all_zero_weights() -> None:
+    a = torch.rand(2, 4)
+    for weights in ({"b": 1.0}, {"a": 0.0}):
+        with pytest.raises(ValueError, match="weights must name the rewards"):
+            gdpo({"a": a}, weights)

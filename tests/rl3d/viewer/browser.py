@@ -1,0 +1,94 @@
+"""A headless Chromium driven through the DevTools protocol: just enough to open a page, click in it and take its picture."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import numpy as np
+from PIL import Image
+from websockets.sync.client import ClientConnection, connect
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+OPTIONS = (
+    "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync "
+    "--disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader --window-size=640,480 --remote-debugging-port=0"
+).split()
+
+
+class Page:
+    """One tab."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.ids = itertools.count(1)
+
+    def call(self, method: str, **params) -> dict:
+        number = next(self.ids)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:  # events are passed over
+            reply = json.loads(self.socket.recv(timeout=30))
+            if reply.get("id") == number:
+                if "error" in reply:
+                    raise RuntimeError(f"{method}: {reply['error']}")
+                return reply["result"]
+
+    def open(self, url: str) -> None:
+        self.call("Page.enable")
+        self.call("Page.navigate", url=url)
+        while json.loads(self.socket.recv(timeout=30)).get("method") != "Page.loadEventFired":
+            pass
+
+    def evaluate(self, expression: str):
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def picture(self) -> np.ndarray:
+        data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+    def wait(self, found, seconds: float = 40.0):
+        """The first true value of ``found()``; the last one seen if time runs out."""
+        end = time.monotonic() + seconds
+        while not (value := found()) and time.monotonic() < end:
+            time.sleep(0.3)
+        return value
+
+
+@contextlib.contextmanager
+def open_page(url: str, folder: Path) -> Iterator[Page]:
+    """A tab at ``url`` in a browser that keeps its profile in ``folder`` and ends with the context."""
+    assert CHROMIUM
+    process = subprocess.Popen(
+        [CHROMIUM, *OPTIONS, f"--user-data-dir={folder}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(folder)}
+    )
+    try:
+        port_file = folder / "DevToolsActivePort"
+        end = time.monotonic() + 30
+        while not (port_file.exists() and port_file.read_text().strip()):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError("the browser did not start")
+            time.sleep(0.1)
+        port = port_file.read_text().split()[0]
+        with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as reply:
+            tab = next(target for target in json.load(reply) if target["type"] == "page")
+        with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
+            page = Page(socket)
+            page.open(url)
+            yield page
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
