@@ -15,7 +15,7 @@ from renderers.splat_cpu import thread_count
 from scenes.cameras import orbit
 from scenes.gaussians import Gaussians
 
-# name: scenes, Gaussians, cameras, size, and whether the reference (minutes on the larger ones) runs too
+# name: scenes, Gaussians, cameras, size, and whether the reference (a minute on the RL batches) runs too
 CASES = {
     "small: 4,000 Gaussians, 4 views at 128": (1, 4000, 4, 128, True),
     "RL batch: 32 scenes of 4,000, 4 views at 64": (32, 4000, 4, 64, False),
@@ -53,7 +53,9 @@ def milliseconds(scene: Gaussians, size: int, cameras: int, backend: str, repeat
 def main() -> None:
     if backends()["cpp"] != "available":
         raise SystemExit(f"nothing to measure: {backends()['cpp']}")
-    print(f"{thread_count()} threads, times in ms\n")
+    # On tensors of a tile's size PyTorch's threads cost more than they save, the more so on shared cores.
+    torch.set_num_threads(1)
+    print(f"times in ms; cpp on {thread_count()} threads, torch on one\n")
     print(f"{'':46}{'cpp fwd':>10}{'cpp bwd':>10}{'torch fwd':>11}{'torch bwd':>11}{'ratio fwd':>11}{'ratio bwd':>11}")
     for name, (scenes, n, cameras, size, with_reference) in CASES.items():
         scene = sphere_scene(scenes, n)

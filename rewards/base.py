@@ -43,6 +43,7 @@ class Needs:
         return needs
 
 
+@runtime_checkable
 class Text(Protocol):
     """Embeddings of the prompts, made once by the caller's text encoder: contextual tokens with their mask, and sentence means."""
 

@@ -123,10 +123,9 @@ def render_sheet(
     columns = max((len(row) for row in cells), default=0)
     if not columns:
         raise ValueError("a contact sheet needs at least one picture")
-    if labels and len(labels) != len(cells) or len(header) > columns:
+    if (labels and len(labels) != len(cells)) or len(header) > columns:
         raise ValueError(f"{len(labels)} labels and {len(header)} headings do not fit {len(cells)} rows of {columns} pictures")
-    font, small = ImageFont.load_default(max(12, size / 16)), ImageFont.load_default(max(11, size / 18))
-    large = ImageFont.load_default(max(16, size / 11))
+    font, small, large = _font(max(12, size / 16)), _font(max(11, size / 18)), _font(max(16, size / 11))
     gap = max(8, size // 20)
     line = lambda f: round(f.size * 1.3)  # noqa: E731
 
@@ -173,6 +172,13 @@ def render_sheet(
                 write([text], x, below, font, _INK)
         y += row_heights[r] + gap
     return sheet
+
+
+def _font(size: float | int) -> ImageFont.FreeTypeFont:
+    """The font that comes with pillow: the same on every machine."""
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "pillow was built without FreeType"
+    return font
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:

@@ -189,32 +189,35 @@ class Parts:
         """
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.reshape(-1, *t.shape[len(batch) :]))
-        scenes, slots = flat.existence.shape
-        grid = flat.surface_grid(4)
-        around = torch.cat([grid, grid[..., :1, :]], -2)
-        corners = torch.stack([around[..., :-1, :-1, :], around[..., :-1, 1:, :], around[..., 1:, :-1, :], around[..., 1:, 1:, :]], -2)
-        cells = corners.flatten(2, 3)  # scenes, parts, cells, 4 corners, 3
+        scenes = len(flat.existence)
+        # Only parts that exist are decoded, all scenes' in one list; an asset without any shows its first slot, with opacity 0.
+        shown = flat.exists.clone()
+        empty = ~shown.any(-1)
+        shown[:, 0] |= empty
+        scene_of, slot_of = shown.nonzero(as_tuple=True)
+        parts = flat._map(lambda t: t[scene_of, slot_of])
+        grid = parts.surface_grid(4)
+        around = torch.cat([grid, grid[:, :, :1]], 2)
+        corners = torch.stack([around[:, :-1, :-1], around[:, :-1, 1:], around[:, 1:, :-1], around[:, 1:, 1:]], 3)
+        cells = corners.flatten(1, 2)  # parts, cells, 4 corners, 3
         with torch.no_grad():
-            across, down = cells[..., 1, :] - cells[..., 0, :], cells[..., 2, :] - cells[..., 0, :]
-            across2, down2 = cells[..., 3, :] - cells[..., 2, :], cells[..., 3, :] - cells[..., 1, :]
-            area = torch.linalg.cross(across + across2, down + down2).norm(dim=-1) / 4
+            c00, c01, c10, c11 = cells.unbind(2)
+            area = torch.linalg.cross(c01 - c00 + c11 - c10, c10 - c00 + c11 - c01).norm(dim=-1) / 4
             part_area = area.sum(-1).clamp_min(1e-9)
-            weight = area * part_area.pow(-0.35).unsqueeze(-1) * flat.exists.unsqueeze(-1)
-            cdf = weight.flatten(1).cumsum(-1)
-            total = cdf[:, -1:]
-            ticks = (torch.arange(count, device=cdf.device) + 0.5) / count * total
-            chosen = torch.searchsorted(cdf, ticks.contiguous()).clamp_max(cdf.shape[1] - 1)
+            weight = (area * part_area.pow(-0.35).unsqueeze(-1)).double().flatten()
+            per_scene = torch.zeros(scenes, dtype=torch.double, device=weight.device).index_add_(0, scene_of, weight.view_as(area).sum(-1))
+            cdf = weight.cumsum(0)
+            before = cdf[-1:].new_zeros(scenes)
+            before[1:] = per_scene.cumsum(0)[:-1]
+            ticks = before.unsqueeze(-1) + (torch.arange(count, device=cdf.device) + 0.5) / count * per_scene.unsqueeze(-1)
+            chosen = torch.searchsorted(cdf, ticks).clamp_max(len(cdf) - 1)
             part = chosen // area.shape[-1]
-            per_part = torch.zeros(scenes, slots, device=cdf.device).scatter_add_(1, part, torch.ones_like(ticks)).clamp_min(1)
-            # Radius of the patch that one Gaussian stands for.
-            spacing = (part_area / per_part).sqrt().gather(1, part)
+            per_part = torch.bincount(part.flatten(), minlength=len(part_area)).clamp_min(1)
+            spacing = (part_area / per_part).sqrt()[part]  # side of the patch that one Gaussian stands for
             # Within a cell: evenly in one direction by the tick's place in it, by the golden ratio in the other (a rank-1 lattice).
-            inside = weight.flatten(1).gather(1, chosen).clamp_min(1e-12)
-            u = 1 - ((cdf.gather(1, chosen) - ticks) / inside).clamp(0, 1)
-            v = ((0.5 + torch.arange(count, device=cdf.device) * 0.6180339887498949) % 1).expand_as(u)
-        picked = cells.flatten(1, 2).gather(1, chosen[..., None, None].expand(-1, -1, 4, 3))
-        c00, c01, c10, c11 = picked.unbind(2)
-        u, v = u.unsqueeze(-1), v.unsqueeze(-1)
+            u = (1 - ((cdf[chosen] - ticks) / weight[chosen].clamp_min(1e-12)).clamp(0, 1)).to(grid).unsqueeze(-1)
+            v = ((0.5 + torch.arange(count, device=cdf.device) * 0.6180339887498949) % 1).to(grid).view(1, -1, 1)
+        c00, c01, c10, c11 = cells.flatten(0, 1)[chosen].unbind(2)
         means = (1 - v) * ((1 - u) * c00 + u * c01) + v * ((1 - u) * c10 + u * c11)
         tangent = (1 - v) * (c01 - c00) + v * (c11 - c10)
         other = (1 - u) * (c10 - c00) + u * (c11 - c01)
@@ -223,18 +226,14 @@ class Parts:
         tangent = torch.nn.functional.normalize(tangent, dim=-1, eps=1e-12)
         bitangent = torch.linalg.cross(normal, tangent)
         quats = matrix_to_quaternion(torch.stack([tangent, bitangent, normal], -1))
-        take = lambda t: t.gather(1, part[..., None].expand(-1, -1, t.shape[-1]))  # noqa: E731
         # A Gaussian must not stick out of a thin part by more than a fraction of its width.
-        thickness = take(flat.half_sizes).median(-1).values
-        sigma = torch.minimum(0.62 * spacing, 0.5 * thickness)
+        sigma = torch.minimum(0.62 * spacing, 0.5 * parts.half_sizes.median(-1).values[part])
         scales = torch.stack([sigma, sigma, 0.1 * sigma], -1)
-        colors = take(flat.colors)
+        colors = parts.colors[part]
         if shade:
             light = torch.tensor(LIGHT, dtype=normal.dtype, device=normal.device)
             colors = colors * shading(normal, light).unsqueeze(-1)
-        opacities = torch.sigmoid(10 * take(flat.existence.unsqueeze(-1)).squeeze(-1)) * 0.98
-        # An asset without parts decodes to invisible Gaussians rather than to none: batches stay rectangular.
-        opacities = torch.where(total > 0, opacities, torch.zeros_like(opacities))
+        opacities = torch.sigmoid(10 * parts.existence)[part] * 0.98 * ~empty.unsqueeze(-1)
         out = Gaussians(means, quats, scales, opacities, colors)
         return out._map(lambda t: t.view(*batch, *t.shape[1:]))
 

@@ -137,8 +137,8 @@ def test_core_imports_without_the_extras():
     run_python("""if True:
         import sys
         class Missing:
-            names = {"gsplat", "nerfacc", "nerfstudio", "pytorch3d", "kaolin", "torchvision", "sentence_transformers", "transformers", "diffusers",
-                     "peft", "accelerate", "beartype", "plyfile", "pytest", "hypothesis"}
+            names = {"gsplat", "nerfacc", "nerfstudio", "pytorch3d", "kaolin", "torchvision", "sentence_transformers", "transformers",
+                     "diffusers", "peft", "accelerate", "beartype", "plyfile", "pytest", "hypothesis"}
             def find_spec(self, name, path=None, target=None):
                 if name.partition(".")[0] in self.names:
                     raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -157,7 +157,8 @@ def test_version_is_stated_once():
 
 @functools.cache
 def shipped_files() -> set[str]:
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES], cwd=ROOT, capture_output=True, text=True)
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
     return {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}

@@ -65,10 +65,11 @@ inline uint64_t blocks_touched(const ProjectedGaussian& g, int x, int y) {
     // A thousandth of a pixel more than the chord: pixels are tested again one by one, so a block too many does no harm.
     const Floats half_width = sqrt(max(chord, zeros())) + 0.001f;
     const Floats centre = g.shear * dy + (g.mean_x - 0.5f - (float)x);
-    const Floats left = max(centre - half_width, splat(-1.f)) + 1.f;  // truncated: the first pixel after centre - half_width
-    const Floats right = min(centre + half_width, splat(31.f));
-    const Mask hit = (chord >= zeros()) & (right >= zeros()) & (left <= splat(32.f));
-    const Ints first_pixel = truncate(left), last_pixel = truncate(right);
+    // The first pixel is the one after centre - half_width, the last the one at centre + half_width.
+    const Floats left = centre - half_width + 1.f, right = centre + half_width;
+    const Mask hit = (chord >= zeros()) & (right >= zeros()) & (left < splat(32.f));
+    const Ints first_pixel = truncate(min(max(left, zeros()), splat(31.f)));
+    const Ints last_pixel = truncate(min(max(right, zeros()), splat(31.f)));
     // Bits first_pixel/4 .. last_pixel/4 of a row of eight blocks.
     const Ints row = (splat(2) << (last_pixel >> 2)) - (splat(1) << (first_pixel >> 2));
     halves[half] = or_lanes(keep(hit & (first_pixel <= last_pixel), row) << row_shift);

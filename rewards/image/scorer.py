@@ -1,7 +1,8 @@
 """A small image-text scorer of multi-view renders: does this asset show what the text says, and is it well made?
 
-Two towers and a pairwise logit, trained with the sigmoid loss (Zhai et al., SigLIP, 2023) against wrong captions and against
-broken assets under their right caption, so that thickening, simplifying or losing a part costs as a wrong colour does.
+Two transformer towers (Dosovitskiy et al., ViT, 2021) trained with the pairwise sigmoid loss (Zhai et al., SigLIP, 2023) against
+wrong captions and against broken assets under their right caption, so that thickening, simplifying or losing a part costs as a
+wrong colour does.
 """
 
 from __future__ import annotations
@@ -23,20 +24,29 @@ AZIMUTH_DEG = 30.0
 class ScorerConfig:
     """Size of the network."""
 
-    width: int = 48
+    width: int = 128
+    depth: int = 3
+    text_depth: int = 2
+    patch: int = 8
     dim: int = 192
     text_dim: int = 384
 
 
-class _Residual(nn.Module):
+class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(8, width), nn.GroupNorm(8, width)
-        self.conv1, self.conv2 = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
+        self.heads = width // 64
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp_in, self.mlp_out = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.qkv(self.norm1(x)).chunk(3, -1))
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], -1e4)
+        x = x + self.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return x + self.mlp_out(F.gelu(self.mlp_in(self.norm2(x)), approximate="tanh"))
 
 
 class Scorer(nn.Module):
@@ -45,35 +55,38 @@ class Scorer(nn.Module):
     def __init__(self, config: ScorerConfig) -> None:
         super().__init__()
         self.config = config
-        w, d = config.width, config.dim
-        self.image = nn.Sequential(
-            nn.Conv2d(4, w, 4, stride=4), _Residual(w),
-            nn.Conv2d(w, 2 * w, 2, stride=2), _Residual(2 * w),
-            nn.Conv2d(2 * w, 3 * w, 2, stride=2), _Residual(3 * w), nn.GroupNorm(8, 3 * w), nn.SiLU(),
-        )  # fmt: skip
-        self.per_view = nn.ModuleList(nn.Linear(3 * w * (SIZE // 16) ** 2, d) for _ in range(VIEWS))
-        self.image_out = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 2 * d), nn.SiLU(), nn.Linear(2 * d, d))
-        self.text_in = nn.Linear(config.text_dim, d)
-        self.text_layer = nn.TransformerEncoderLayer(d, 4, 2 * d, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
-        self.text_out = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 2 * d), nn.SiLU(), nn.Linear(2 * d, d))
+        w, d, patches = config.width, config.dim, (SIZE // config.patch) ** 2
+        self.patch_in = nn.Linear(4 * config.patch**2, w)
+        self.position = nn.Parameter(torch.randn(patches, w) * 0.02)
+        self.view = nn.Parameter(torch.randn(VIEWS, 1, w) * 0.02)
+        self.image_blocks = nn.ModuleList(_Block(w) for _ in range(config.depth))
+        self.image_out = nn.Sequential(nn.LayerNorm(w), nn.Linear(w, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
+        self.text_in = nn.Linear(config.text_dim, w)
+        self.text_blocks = nn.ModuleList(_Block(w) for _ in range(config.text_depth))
+        self.text_out = nn.Sequential(nn.LayerNorm(w), nn.Linear(w, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
         self.log_scale = nn.Parameter(torch.tensor(2.3))
         self.bias = nn.Parameter(torch.tensor(-6.0))
 
     def embed_images(self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"]) -> Float[Tensor, "b d"]:
         """Unit embeddings of assets from ``VIEWS`` views each; larger views are averaged down to ``SIZE`` pixels."""
-        batch = len(rgb)
-        x = torch.cat([rgb * 2 - 1, alpha], -1)[:, :VIEWS].flatten(0, 1).permute(0, 3, 1, 2)
-        if x.shape[-1] != SIZE:
-            x = F.interpolate(x, size=(SIZE, SIZE), mode="area")
-        features = self.image(x).flatten(1).unflatten(0, (batch, VIEWS))
-        views = torch.stack([layer(features[:, i]) for i, layer in enumerate(self.per_view)], 1)
-        return F.normalize(self.image_out(views.mean(1)), dim=-1)
+        batch, p = len(rgb), self.config.patch
+        x = torch.cat([rgb * 2 - 1, alpha], -1)[:, :VIEWS].flatten(0, 1)
+        if x.shape[-2] != SIZE:
+            x = F.interpolate(x.permute(0, 3, 1, 2), size=(SIZE, SIZE), mode="area").permute(0, 2, 3, 1)
+        x = x.unflatten(2, (-1, p)).unflatten(1, (-1, p)).permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
+        h = self.patch_in(x).unflatten(0, (batch, VIEWS)) + self.position + self.view
+        h = h.flatten(0, 1)
+        for block in self.image_blocks:
+            h = block(h)
+        return F.normalize(self.image_out(h.mean(1).unflatten(0, (batch, VIEWS)).mean(1)), dim=-1)
 
     def embed_text(self, tokens: Float[Tensor, "b l t"], mask: Bool[Tensor, "b l"]) -> Float[Tensor, "b d"]:
         """Unit embeddings of texts from their contextual token embeddings."""
-        x = self.text_layer(self.text_in(tokens), src_key_padding_mask=~mask)
+        h = self.text_in(tokens)
+        for block in self.text_blocks:
+            h = block(h, mask)
         keep = mask.unsqueeze(-1)
-        return F.normalize(self.text_out((x * keep).sum(1) / keep.sum(1)), dim=-1)
+        return F.normalize(self.text_out((h * keep).sum(1) / keep.sum(1)), dim=-1)
 
     def logits(self, images: Float[Tensor, "i d"], texts: Float[Tensor, "t d"]) -> Float[Tensor, "i t"]:
         return self.log_scale.exp() * images @ texts.T + self.bias

@@ -18,14 +18,12 @@ from rewards.image.alignment import load_scorer
 from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS
 from rewards.mix import parse
 from rl3d.assets import load_generator
-from rl3d.corpus import CATEGORIES, Item, prompts
-from rl3d.corpus.checks import check_colors, check_count, check_relation
+from rl3d.corpus import CATEGORIES, Facts, Spec, check_colors, check_count, check_relation, prompts
 from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import Picture, previews, render_sheet, save_image
-from rl3d.training.rollouts import look, score_assets
+from rl3d.training.rollouts import score_assets
 from rl3d.training.trainer import SHIPPED, read_prompts
-from rewards.base import Needs
 from scenes import cameras
 from scenes.files import write_aside
 from scenes.parts import Parts
@@ -78,7 +76,7 @@ def diversity(parts: Parts, samples: int, points: int = 256) -> Tensor:
 
 
 @torch.no_grad()
-def measure(generator: PartFlow, items: list[Item], config: EvaluateConfig) -> Measured:
+def measure(generator: PartFlow, items: list[Spec], config: EvaluateConfig) -> Measured:
     """Generate and score ``config.samples`` assets of every item."""
     texts = [item.caption for item in items for _ in range(config.samples)]
     seeds = [config.seed * 1000 + i for i in range(len(texts))]
@@ -121,11 +119,9 @@ def measure(generator: PartFlow, items: list[Item], config: EvaluateConfig) -> M
     return Measured(done, parts)
 
 
-def facts_right(item: Item, asset: Parts) -> dict[str, float]:
+def facts_right(item: Spec, asset: Parts) -> dict[str, float]:
     """What the caption says, measured on the parts: share of named colours, and whether relation and count are right."""
     out: dict[str, float] = {}
-    if item.facts is None:
-        return out
     right, total = check_colors(item.facts, asset)
     if total:
         out["colors"] = right / total
@@ -136,7 +132,7 @@ def facts_right(item: Item, asset: Parts) -> dict[str, float]:
     return out
 
 
-def _category_right(judge, generator: PartFlow, images: Tensor, items: list[Item]) -> Tensor:
+def _category_right(judge, generator: PartFlow, images: Tensor, items: list[Spec]) -> Tensor:
     """1 where the judge's best of all category names is the item's; NaN for prompts that are not single objects."""
     text = generator.encoder.encode([f"a {name}" for name in CATEGORIES])
     best = judge.logits(images, judge.embed_text(text.tokens, text.mask)).argmax(1).tolist()
@@ -158,7 +154,10 @@ def summarize(values: dict[str, Tensor], samples: int) -> dict[str, tuple[float,
 def evaluate(config: EvaluateConfig | None = None) -> dict[str, dict[str, tuple[float, float, int]]]:
     """Measure; writes the table and the sheet into ``config.out`` and returns {checkpoint: {figure: (mean, error, prompts)}}."""
     config = config or EvaluateConfig()
-    items = [Item.of_prompt(p) for p in read_prompts(config.prompts)] if config.prompts else prompts(config.num_prompts, config.seed)
+    if config.prompts:
+        items = [Spec(prompt, "prompt", "", Facts()) for prompt in read_prompts(config.prompts)]
+    else:
+        items = [item.spec for item in prompts(config.num_prompts, config.seed)]
     paths = [config.checkpoint] + ([config.against] if config.against else [])
     results = [measure(load_generator(path), items, config) for path in paths]
     table = {str(path): summarize(r.values, config.samples) for path, r in zip(paths, results, strict=True)}
@@ -180,7 +179,7 @@ def markdown(table: dict[str, dict[str, tuple[float, float, int]]]) -> str:
     return "\n".join(lines)
 
 
-def sheet(items: list[Item], results: list[Measured], config: EvaluateConfig, limit: int = 48, size: int = 176):
+def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, limit: int = 48, size: int = 176):
     """Contact sheet of the first sample of evenly chosen prompts; with two checkpoints, pairs one above the other."""
     chosen = [round(i * (len(items) - 1) / max(1, min(limit, len(items)) - 1)) for i in range(min(limit, len(items)))]
     rows, labels = [], []

@@ -19,7 +19,7 @@ from rl3d.training.trainer import TrainConfig, Trainer
 SHEET_PROMPTS = 12
 
 
-def train(config: TrainConfig | None = None, *, resume: bool = False, on_step: Callable[[dict[str, float]], None] | None = None) -> Path:
+def train(config: TrainConfig | None = None, *, resume: bool = False, on_step: Callable[[dict[str, int | float]], None] | None = None) -> Path:
     """Run a training to its end; returns the weights. ``on_step`` sees every iteration's metrics.
 
     An interrupt lets the iteration in work finish, saves, and raises KeyboardInterrupt.
@@ -93,7 +93,7 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
         task = bar.add_task("training", total=config.iterations, rewards="")
         shown: dict[str, float] = {}
 
-        def on_step(metrics: dict[str, float]) -> None:
+        def on_step(metrics: dict[str, int | float]) -> None:
             for name in config.rewards.split(","):
                 name = name.partition("=")[0].strip().rpartition(":")[2]
                 if name in metrics:

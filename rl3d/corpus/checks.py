@@ -74,7 +74,7 @@ def check_count(facts: Facts, parts: Parts) -> bool:
 
 @torch.no_grad()
 def visible_areas(parts: Parts) -> np.ndarray:
-    """Area of every part of one asset that no other part encloses, in square metres."""
+    """Area of every part of one asset that neither another part nor the ground hides, in square metres."""
     grid = parts.surface_grid(2)
     around = torch.cat([grid, grid[..., :1, :]], -2)
     a, b, c, d = around[:, :-1, :-1], around[:, :-1, 1:], around[:, 1:, :-1], around[:, 1:, 1:]
@@ -83,7 +83,8 @@ def visible_areas(parts: Parts) -> np.ndarray:
     count, cells = areas.shape
     depth = parts.distance(points.reshape(1, -1, 3).expand(count, -1, 3)).view(count, count, cells)
     hidden = (depth < -1e-3) & ~torch.eye(count, dtype=torch.bool, device=depth.device).unsqueeze(-1)
-    return torch.where(hidden.any(0), 0, areas).sum(1).double().cpu().numpy()
+    hidden = hidden.any(0) | (points[..., 2] < points[..., 2].min() + 2e-3)
+    return torch.where(hidden, 0, areas).sum(1).double().cpu().numpy()
 
 
 def surface_areas(vectors: np.ndarray) -> np.ndarray:

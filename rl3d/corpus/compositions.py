@@ -12,7 +12,7 @@ BASES = ("table", "round table", "stool", "bench", "bed", "chest of drawers", "b
 RIDERS = (
     "mug", "bottle", "teapot", "cake", "ice cream", "candle", "trophy", "bucket", "lantern", "bell", "crown", "top hat", "pumpkin", "apple",
     "mushroom", "cactus", "snowman", "penguin", "duck", "owl", "cat", "dog", "rabbit", "robot", "turtle", "gift box", "book", "table lamp",
-    "television", "chess pawn", "car", "drum", "hourglass", "elephant", "pig", "barrel",
+    "television", "chess pawn", "drum", "hourglass", "elephant", "pig", "barrel",
 )  # fmt: skip
 MAX_COMPOSED = 22
 SINK = 0.022
@@ -26,7 +26,8 @@ def fits(rider: str, base: str) -> bool:
 def draw_composition(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     """The parts of the lower object, then those of the one standing on it."""
     rider, base = spec.looks
-    below, above = Sketch(rng, base, CATALOGUE[base.category], plain=True), Sketch(rng, rider, CATALOGUE[rider.category], plain=True)
+    below = Sketch(rng, base, CATALOGUE[base.category], plain=True)
+    above = Sketch(rng, rider, CATALOGUE[rider.category], plain=True, avoid=below.main_base)
     CATALOGUE[base.category].draw(below)
     CATALOGUE[rider.category].draw(above)
     if below.top is None:

@@ -18,9 +18,10 @@ from rl3d.corpus.splits import is_held_out
 if TYPE_CHECKING:
     from rl3d.corpus.categories import Category
 
+Number = float | int
 Color = tuple[float, float, float]
-Point = tuple[float, float, float]
-Row = list[float]
+Point = tuple[Number, Number, Number]
+Row = list[Number]
 
 CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 """Signs of the four corners in canonical order: front left, front right, back left, back right."""
@@ -64,32 +65,33 @@ MATERIALS = {
 class Sketch:
     """A sheet to draw one object on: dimensions and colours drawn from ``rng`` within what the ``look`` says."""
 
-    def __init__(self, rng: np.random.Generator, look: Look, category: Category, plain: bool = False) -> None:
+    def __init__(self, rng: np.random.Generator, look: Look, category: Category, plain: bool = False, avoid: str = "") -> None:
+        """``plain`` leaves out optional details; ``avoid`` is a base colour that the main parts do not take of their own accord."""
         self.rng, self.look, self.category, self.plain = rng, look, category, plain
         self.rows: list[Row] = []
-        self.top: tuple[float, float, float, float, float] | None = None
+        self.top: tuple[Number, Number, Number, Number, Number] | None = None
         """Where something can stand on this object: centre x, y, height z, and the half-widths of the free area."""
         self._paints: dict[str, Color] = {}
-        name = look.main or self._natural()
+        name = look.main or self._natural(avoid)
         self.main_base = BASE_OF[name]
         self._paints["main"] = self._jitter(COLORS[name])
 
     # Random choices -------------------------------------------------------------------------------------------------
 
-    def u(self, low: float, high: float) -> float:
+    def u(self, low: Number, high: Number) -> float:
         """A uniform dimension."""
         return low + (high - low) * self.rng.random()
 
-    def height(self, low: float, high: float) -> float:
+    def height(self, low: Number, high: Number) -> float:
         return self._sized("height", low, high)
 
-    def width(self, low: float, high: float) -> float:
+    def width(self, low: Number, high: Number) -> float:
         return self._sized("width", low, high)
 
-    def length(self, low: float, high: float) -> float:
+    def length(self, low: Number, high: Number) -> float:
         return self._sized("length", low, high)
 
-    def has(self, detail: str, chance: float = 0.5) -> bool:
+    def has(self, detail: str, chance: Number = 0.5) -> bool:
         """Whether an optional detail is drawn: always when the caption says so."""
         if detail in self.look.details or detail in self.look.colors or detail in self.look.numbers:
             return True
@@ -109,15 +111,16 @@ class Sketch:
     def main(self) -> Color:
         return self._paints["main"]
 
-    def _sized(self, axis: str, low: float, high: float) -> float:
+    def _sized(self, axis: str, low: Number, high: Number) -> float:
         way = self.look.sizes.get(axis, 0)
         spread = high - low
         return self.u(low + way * 0.75 * spread, high + way * 0.75 * spread)
 
-    def _natural(self) -> str:
+    def _natural(self, avoid: str) -> str:
         names = MATERIALS[self.look.material] if self.look.material else self.category.natural.split(" ")
         allowed = [n for n in (x.replace("_", " ") for x in names) if not is_held_out(self.look.category, n)]
         allowed = allowed or [c for c in BASE_COLORS if not is_held_out(self.look.category, c)]
+        allowed = [n for n in allowed if BASE_OF[n] != avoid] or [c for c in BASE_COLORS if c != avoid and not is_held_out(self.look.category, c)]
         return allowed[int(self.rng.random() * len(allowed))]
 
     def _choose_paint(self, role: str) -> Color:
@@ -142,38 +145,38 @@ class Sketch:
     # Parts ----------------------------------------------------------------------------------------------------------
 
     def part(
-        self, color: Color, centre: Point, half: Point, exponents: tuple[float, float], taper: float = 0.0, rotation=_UPRIGHT
+        self, color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=_UPRIGHT
     ) -> None:
         """Any superquadric, by its centre and half-sizes."""
         self.rows.append(row(color, centre, half, exponents, taper, rotation))
 
     def box(
-        self, color: Color, x: float, y: float, z: float, w: float, d: float, h: float, taper: float = 0.0, soft: float = HARD
+        self, color: Color, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.0, soft: Number = HARD
     ) -> None:
         """A box of full size (w, d, h) whose bottom centre is (x, y, z)."""
         self.part(color, (x, y, z + h / 2), (w / 2, d / 2, h / 2), (soft, soft), taper)
 
     def cyl(
-        self, color: Color, x: float, y: float, z: float, r: float, h: float, taper: float = 0.0, soft: float = HARD, ry: float = 0.0
+        self, color: Color, x: Number, y: Number, z: Number, r: Number, h: Number, taper: Number = 0.0, soft: Number = HARD, ry: Number = 0.0
     ) -> None:
         """An upright cylinder, or a truncated cone, whose bottom centre is (x, y, z)."""
         self.part(color, (x, y, z + h / 2), (r, ry or r, h / 2), (soft, 1.0), taper)
 
-    def cone(self, color: Color, x: float, y: float, z: float, r: float, h: float) -> None:
+    def cone(self, color: Color, x: Number, y: Number, z: Number, r: Number, h: Number) -> None:
         self.cyl(color, x, y, z, r, h, taper=0.97, soft=0.1)
 
-    def pyramid(self, color: Color, x: float, y: float, z: float, w: float, d: float, h: float, taper: float = 0.97) -> None:
+    def pyramid(self, color: Color, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.97) -> None:
         self.box(color, x, y, z, w, d, h, taper, soft=0.1)
 
-    def ball(self, color: Color, x: float, y: float, z: float, rx: float, ry: float = 0.0, rz: float = 0.0, taper: float = 0.0) -> None:
+    def ball(self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number = 0.0, rz: Number = 0.0, taper: Number = 0.0) -> None:
         """An ellipsoid about its centre."""
         self.part(color, (x, y, z), (rx, ry or rx, rz or rx), (1.0, 1.0), taper)
 
-    def pebble(self, color: Color, x: float, y: float, z: float, rx: float, ry: float, rz: float, soft: float = PLUMP) -> None:
+    def pebble(self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number, rz: Number, soft: Number = PLUMP) -> None:
         """A rounded block about its centre, between a box and an ellipsoid: animal bodies, cushions."""
         self.part(color, (x, y, z), (rx, ry, rz), (soft, soft))
 
-    def rod(self, color: Color, a: Point, b: Point, r: float, taper: float = 0.0, soft: float = HARD, round_: float = 1.0, ry: float = 0.0) -> None:
+    def rod(self, color: Color, a: Point, b: Point, r: Number, taper: Number = 0.0, soft: Number = HARD, round_: Number = 1.0, ry: Number = 0.0) -> None:
         """A cylinder from ``a`` to ``b`` (``round_`` 1), or a beam of square section (``round_`` 0.14); it tapers towards ``b``."""
         dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
         length = sqrt(dx * dx + dy * dy + dz * dz)
@@ -181,7 +184,7 @@ class Sketch:
         rotation = _turn_z_to(dx / length, dy / length, dz / length)
         self.part(color, centre, (r, ry or r, length / 2), (soft, round_), taper, rotation)
 
-    def leaf(self, color: Color, a: Point, b: Point, width: float, thick: float) -> None:
+    def leaf(self, color: Color, a: Point, b: Point, width: Number, thick: Number) -> None:
         """A flat ellipsoid from ``a`` to ``b``, lying as level as its direction allows."""
         z = np.subtract(b, a)
         length = float(np.linalg.norm(z))
@@ -191,15 +194,15 @@ class Sketch:
         centre = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
         self.part(color, centre, (thick / 2, width / 2, length / 2), (1.0, 1.0), 0.0, rotation)
 
-    def wheel(self, color: Color, x: float, y: float, z: float, r: float, t: float) -> None:
+    def wheel(self, color: Color, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
         """A disc of radius r about (x, y, z) whose axle, of length t, runs along x."""
         self.rod(color, (x - t / 2, y, z), (x + t / 2, y, z), r)
 
-    def disc(self, color: Color, x: float, y: float, z: float, r: float, t: float) -> None:
+    def disc(self, color: Color, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
         """A disc about (x, y, z) facing the viewer, its axis along y."""
         self.rod(color, (x, y + t / 2, z), (x, y - t / 2, z), r)
 
-    def legs(self, color: Color, x: float, y: float, size: float, h: float, round_: bool = False, taper: float = 0.0) -> None:
+    def legs(self, color: Color, x: Number, y: Number, size: Number, h: Number, round_: bool = False, taper: Number = 0.0) -> None:
         """Four legs at (+-x, +-y) from the ground up to h."""
         for sx, sy in CORNERS:
             if round_:
@@ -207,7 +210,7 @@ class Sketch:
             else:
                 self.box(color, sx * x, sy * y, 0, size, size, h, taper)
 
-    def pair(self, draw, color: Color, x: float, *args: float, **kwargs: float) -> None:
+    def pair(self, draw, color: Color, x: Number, *args: Number, **kwargs: Number) -> None:
         """The same part on the left and on the right of the plane x = 0."""
         for side in SIDES:
             draw(color, side * x, *args, **kwargs)
@@ -216,7 +219,7 @@ class Sketch:
         return np.array(self.rows, dtype=np.float64)
 
 
-def row(color: Color, centre: Point, half: Point, exponents: tuple[float, float], taper: float = 0.0, rotation=_UPRIGHT) -> Row:
+def row(color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=_UPRIGHT) -> Row:
     """The 19 numbers of an existing part."""
     return [1.0, *exponents, taper, *centre, log(half[0]), log(half[1]), log(half[2]), *rotation, *color]
 
@@ -248,7 +251,7 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
     return moved(vectors, 1 / float((high - low).max()), np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]))
 
 
-def moved(vectors: np.ndarray, scale: float = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> np.ndarray:
+def moved(vectors: np.ndarray, scale: Number = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> np.ndarray:
     """A copy with the shift added, then scaled about the origin."""
     out = vectors.copy()
     out[:, 4:7] = (out[:, 4:7] + np.asarray(shift)) * scale

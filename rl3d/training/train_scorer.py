@@ -20,9 +20,9 @@ from torch import Tensor
 
 from renderers import render
 from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS, Scorer, ScorerConfig
-from rl3d.corpus import CORRUPTIONS, Item, sample, sample_for
+from rl3d.corpus import CATEGORIES, CORRUPTIONS, Item, sample, sample_for
 from rl3d.corpus.wrong import wrong_caption
-from rl3d.text import MiniLM
+from rl3d.text import MiniLM, TextFeatures
 from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
 from scenes import cameras
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
@@ -34,14 +34,16 @@ class ScorerTraining:
 
     out: Path = Path("runs/scorer")
     """Folder of the run; a run that was cut off goes on from its newest checkpoint."""
-    steps: int = 2000
+    steps: int = 1400
     """Optimiser steps."""
-    batch: int = 48
+    batch: int = 32
     """Captions a step; each comes with a good and a broken asset."""
     captions: int = 6000
     """Captions drawn from the corpus; the judge's seed draws others."""
-    lr: float = 1e-3
-    """Peak learning rate of AdamW."""
+    lr: float = 3e-3
+    """Peak learning rate of Muon, and a third of it for AdamW."""
+    bfloat16: bool = True
+    """Matrix products in bfloat16; slow on CPUs without its instructions."""
     seed: int = 0
     """Seed of corpus, weights, cameras and corruptions."""
 
@@ -51,7 +53,7 @@ def render_assets(vectors: Tensor, random: np.random.Generator) -> tuple[Tensor,
     rig = cameras.orbit(
         VIEWS, size=SIZE, azimuth_deg=AZIMUTH_DEG + float(random.uniform(-15, 15)), elevation_deg=float(random.uniform(14, 28))
     )
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
         views = render(Parts.from_vectors(vectors).gaussians(int(random.integers(1500, 3000))), rig)
     return views.rgb, views.alpha
 
@@ -70,7 +72,7 @@ def _same_claim(a: Item, b: Item) -> bool:
     return a.kind == b.kind and a.category == b.category and (a.kind != "single" or a.facts == b.facts or b.facts.main is None)
 
 
-def scorer_loss(scorer: Scorer, items: list[Item], texts: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+def scorer_loss(scorer: Scorer, items: list[Item], texts: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[Tensor, dict[str, int | float]]:
     """Sigmoid loss of B good and B broken assets against B right and B wrong captions (``texts``: tokens and mask of 2 B)."""
     count = len(items)
     good, broken = [], []
@@ -82,8 +84,8 @@ def scorer_loss(scorer: Scorer, items: list[Item], texts: tuple[Tensor, Tensor],
         good.append(rows_jittered)
         broken.append(CORRUPTIONS[kinds[random.integers(len(kinds))]](rows, random))
     rgb, alpha = render_assets(_padded(good + broken), random)
-    images = scorer.embed_images(rgb, alpha)
-    embedded = scorer.embed_text(*texts)
+    images = scorer.embed_images(rgb, alpha).float()
+    embedded = scorer.embed_text(texts.tokens, texts.mask).float()
     logits = scorer.logits(images, embedded)  # 2 B images x 2 B texts
     labels = -torch.ones_like(logits)
     labels[torch.arange(count), torch.arange(count)] = 1.0
@@ -97,29 +99,41 @@ def scorer_loss(scorer: Scorer, items: list[Item], texts: tuple[Tensor, Tensor],
     weights[count + own, own] = 8.0
     weights[own, count + own] = 4.0
     losses = F.softplus(-labels * logits) * weights
+    singles = [i for i, item in enumerate(items) if item.kind == "single"]
+    among = scorer.logits(images[singles], scorer.embed_text(names.tokens, names.mask).float())
+    categories = torch.tensor([CATEGORIES.index(items[i].category) for i in singles], dtype=torch.long)
+    naming = F.cross_entropy(among, categories) if singles else logits.new_zeros(())
     with torch.no_grad():
         match, faulty, wrong = logits[own, own], logits[count + own, own], logits[own, count + own]
         metrics = {
+            "category": (among.argmax(1) == categories).float().mean().item(),
             "top1": (logits[:count, :count].argmax(1) == own).float().mean().item(),
             "beats_broken": (match > faulty).float().mean().item(),
             "beats_wrong": (match > wrong).float().mean().item(),
         }
-    return losses.sum() / count / 8, metrics
+    return losses.sum() / count / 8 + naming, metrics
 
 
-def train_scorer(config: ScorerTraining) -> Iterator[dict[str, float]]:
+def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
     """Train, yielding metrics every 25 steps; the averaged weights end up in ``out/scorer.safetensors``."""
     config.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     scorer = Scorer(ScorerConfig())
     ema = {k: v.clone() for k, v in scorer.state_dict().items()}
-    optimizer = torch.optim.AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.05)
+    hidden = [p for name, p in scorer.named_parameters() if "blocks" in name and p.dim() == 2]
+    others = [p for p in scorer.parameters() if all(p is not h for h in hidden)]
+    optimizers = [
+        torch.optim.Muon(hidden, lr=config.lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=config.lr / 3, weight_decay=0.02),
+    ]
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     state_path, first = config.out / "state.safetensors", 0
     if state_path.exists():
         tensors, header = load_tensors(state_path)
         load_network(scorer, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, state_path)
         ema = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
-        load_optimizer(optimizer, {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer.")})
+        for i, optimizer in enumerate(optimizers):
+            load_optimizer(optimizer, {k[len("optimizer0.") :]: v for k, v in tensors.items() if k.startswith(f"optimizer{i}.")})
         first = header["step"]
     random = np.random.default_rng([config.seed, 5])
     encoder = MiniLM()
@@ -127,19 +141,23 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, float]]:
     wrong = [wrong_caption(item, random) for item in items]
     for start in range(0, config.captions, 512):
         encoder.encode([i.caption for i in items[start : start + 512]] + wrong[start : start + 512])
+    names = encoder.encode([f"a {name}" for name in CATEGORIES])
     sums: dict[str, float] = {}
     started = time.monotonic()
     for step in range(first, config.steps):
         random = np.random.default_rng([config.seed, 6, step])
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+        rate = min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+        for optimizer, peak in zip(optimizers, peaks, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * rate
         chosen = random.integers(config.captions, size=config.batch).tolist()
         text = encoder.encode([items[i].caption for i in chosen] + [wrong[i] for i in chosen])
-        loss, metrics = scorer_loss(scorer, [items[i] for i in chosen], (text.tokens, text.mask), random)
-        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+            loss, metrics = scorer_loss(scorer, [items[i] for i in chosen], text, names, random)
+        scorer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         with torch.no_grad():
             for name, value in scorer.state_dict().items():
                 ema[name].lerp_(value, 1 - min(0.995, (1 + step) / (10 + step)))
@@ -150,7 +168,8 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, float]]:
             sums = {}
         if (step + 1) % 200 == 0 or step + 1 == config.steps:
             tensors = {f"network.{k}": v for k, v in scorer.state_dict().items()} | {f"ema.{k}": v for k, v in ema.items()}
-            tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(optimizer).items()}
+            for i, optimizer in enumerate(optimizers):
+                tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
             save_tensors(state_path, tensors, {"step": step + 1})
             header = {"kind": "scorer", "config": asdict(scorer.config), "training": json.loads(json.dumps(asdict(config), default=str)), "step": step + 1}
             save_tensors(config.out / "scorer.safetensors", {k: v.half() for k, v in ema.items()}, header)

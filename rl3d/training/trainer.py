@@ -184,11 +184,11 @@ class Trainer:
             raise RuntimeError(f"self-check failed: the probability ratio of unchanged weights differs from 1 by {error:.1e}")
         return error
 
-    def __iter__(self) -> Iterator[dict[str, float]]:
+    def __iter__(self) -> Iterator[dict[str, int | float]]:
         while self.iteration < self.config.iterations:
             yield self.step()
 
-    def step(self) -> dict[str, float]:
+    def step(self) -> dict[str, int | float]:
         """One iteration; appends its metrics to metrics.jsonl."""
         config, started = self.config, time.monotonic()
         random = np.random.default_rng([config.seed, self.iteration])
@@ -234,9 +234,9 @@ class Trainer:
         return stats
 
 
-def summarize(scores: dict[str, Scores]) -> dict[str, float]:
+def summarize(scores: dict[str, Scores]) -> dict[str, int | float]:
     """Mean value, share of good verdicts and number of failures of every reward."""
-    out: dict[str, float] = {}
+    out: dict[str, int | float] = {}
     for name, score in scores.items():
         out[name] = score.values.mean().item()
         if score.verdict is not None:

@@ -47,7 +47,9 @@ def find_entries(path: str | Path) -> list[Entry]:
         raise FileError(f"cannot view {path}: {error.strerror}") from error
     entries = [entry for child in children if (entry := _entry(child))]
     if not entries:
-        raise FileError(f"cannot view {path}: it holds no scene.ply or mesh.glb, no folder with one, and no {', '.join(READERS)} or .glb file")
+        raise FileError(
+            f"cannot view {path}: it holds no scene.ply or mesh.glb, no folder with one, and no {', '.join(READERS)} or .glb file"
+        )
     return entries
 
 

@@ -68,7 +68,9 @@ class _Page:
 
     def __init__(self, entries: list[Entry]) -> None:
         names = [entry.name for entry in entries]
-        self.entries = {name if names.count(name) == 1 else f"{name} ({i})": entry for i, (name, entry) in enumerate(zip(names, entries, strict=True))}
+        self.entries = {
+            name if names.count(name) == 1 else f"{name} ({i})": entry for i, (name, entry) in enumerate(zip(names, entries, strict=True))
+        }
         self.loaded: tuple[str, Gaussians | None, bytes | None, np.ndarray] | None = None
         self.lock = threading.Lock()  # callbacks run in a pool of threads
 
@@ -86,6 +88,8 @@ class _Page:
         server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
         server.scene.set_up_direction("+z")
         server.scene.configure_environment_map(hdri=None)  # the others are fetched from the internet
+        server.scene.configure_default_lights(cast_shadow=False)
+        server.scene.add_light_ambient("/ambient", intensity=1.5)  # stands in for the map: without either, shadows are black
         names = tuple(self.entries)
         self.choice = server.gui.add_dropdown("asset", names, initial_value=names[0], visible=len(names) > 1)
         self.prompt = server.gui.add_text("prompt", "", multiline=True, disabled=True)
@@ -174,7 +178,9 @@ def _read_glb(path: Path) -> tuple[bytes, np.ndarray]:
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
     except Exception as error:  # trimesh reports a damaged file by whatever its parser stumbled over
-        raise FileError(f"cannot read {path}: it is not a valid .glb file ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
+        raise FileError(
+            f"cannot read {path}: it is not a valid .glb file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error
     if scene.bounds is None:
         raise FileError(f"cannot read {path}: it holds no mesh")
     low, high = scene.bounds

@@ -26,10 +26,10 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     target = Path(os.path.realpath(path))  # a link keeps being a link
-    if target.is_dir():
-        raise FileError(f"cannot write {path}: it is a folder; name a file")
     temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
     try:
+        if target.is_dir():
+            raise FileError(f"cannot write {path}: it is a folder; name a file")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             # Made here rather than by tempfile, whose files are private to the user whatever the umask says.

@@ -58,13 +58,13 @@ def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
         mesh = trimesh.graph.smooth_shade(mesh, angle=math.radians(CREASE_ANGLE_DEG), facet_minarea=None)
         mesh.visual = trimesh.visual.TextureVisuals(material=material)
         smooth.add_geometry(mesh.apply_transform(_Y_UP), node_name=name, geom_name=name)
-    factors = {f"part_{slot:02d}": _factor(parts.colors[slot].detach().double().cpu().numpy()) for slot in parts.exists.nonzero().flatten().tolist()}
+    factors = {f"part_{slot:02d}": _factor(color) for slot, color in enumerate(parts.colors.detach().double().cpu().numpy())}
 
     def exact_colors(tree: dict) -> None:
         for material in tree["materials"]:
             material["pbrMetallicRoughness"]["baseColorFactor"] = factors[material["name"]]
 
-    data = smooth.export(file_type="glb", include_normals=True, tree_postprocessor=exact_colors)
+    data = trimesh.exchange.gltf.export_glb(smooth, include_normals=True, tree_postprocessor=exact_colors)
     with write_aside(path) as temporary:
         temporary.write_bytes(data)
 

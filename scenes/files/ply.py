@@ -1,6 +1,6 @@
 """3DGS .ply files: one vertex a Gaussian, with log scales, logit opacities and colours as spherical harmonics.
 
-The layout is that of Kerbl et al.'s reference code (scene/gaussian_model.py, save_ply); .ply itself is Turk, The PLY Polygon File Format, 1994.
+The layout is that of Kerbl et al.'s reference code (scene/gaussian_model.py, save_ply); .ply itself is Turk's Polygon File Format, 1994.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def write_ply(path: str | Path, scene: Gaussians) -> None:
 
 
 def read_ply(path: str | Path) -> Gaussians:
-    """Read one scene from a binary .ply of any column order and property types; normals, harmonics and unknown columns may be there or not."""
+    """Read one scene from a binary .ply of any column order and types; normals, harmonics and unknown columns may be there or not."""
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -101,18 +101,12 @@ def check_writable(path: str | Path, scene: Gaussians) -> None:
     """Refuse what no file can hold."""
     if scene.batch_shape:
         raise ValueError(f"a file holds one scene, got a batch of shape {tuple(scene.batch_shape)}; index it first")
-    for name in ("means", "quats", "scales", "opacities", "colors", "sh_rest"):
-        values = getattr(scene, name)
-        if values is not None and not values.isfinite().all():
-            raise FileError(f"cannot write {path}: {_rows(~values.isfinite())} of {scene.count} Gaussians have {name} that are not finite numbers")
+    _refuse_non_finite(f"cannot write {path}", scene)
 
 
 def checked(path: str | Path, scene: Gaussians) -> Gaussians:
     """``scene``, just read, with unit quaternions; a FileError if any value is not a finite number."""
-    for name in ("means", "quats", "scales", "opacities", "colors", "sh_rest"):
-        values = getattr(scene, name)
-        if values is not None and not values.isfinite().all():
-            raise FileError(f"cannot read {path}: {_rows(~values.isfinite())} of {scene.count} Gaussians have {name} that are not finite numbers")
+    _refuse_non_finite(f"cannot read {path}", scene)
     # In float64: a quaternion of 1e-30 is small, but says a rotation. Zero says none, and stands for identity.
     quats = scene.quats.double()
     length = quats.norm(dim=-1, keepdim=True)
@@ -121,8 +115,12 @@ def checked(path: str | Path, scene: Gaussians) -> Gaussians:
     return Gaussians(scene.means, quats, scene.scales, scene.opacities, scene.colors, scene.sh_rest)
 
 
-def _rows(bad: torch.Tensor) -> int:
-    return int(bad.flatten(1).any(1).sum()) if bad.dim() > 1 else int(bad.sum())
+def _refuse_non_finite(what: str, scene: Gaussians) -> None:
+    for name in ("means", "quats", "scales", "opacities", "colors", "sh_rest"):
+        values = getattr(scene, name)
+        if values is not None and not values.isfinite().all():
+            rows = int((~values.isfinite()).reshape(scene.count, -1).any(1).sum())
+            raise FileError(f"{what}: {rows} of {scene.count} Gaussians have {name} that are not finite numbers")
 
 
 def _parse_header(path: Path, head: bytes) -> tuple[np.dtype, int, int]:
@@ -174,16 +172,18 @@ def _parse_header(path: Path, head: bytes) -> tuple[np.dtype, int, int]:
         raise FileError(f"cannot read {path}: its header names a column twice")
     missing = [name for group in _NEEDED for name in _GROUPS[group] if name not in names]
     if missing:
-        raise FileError(f"cannot read {path}: it has no {', '.join(missing[:4])}{' ...' * (len(missing) > 4)}; it is not a file of Gaussians")
+        named = ", ".join(missing[:4]) + " ..." * (len(missing) > 4)
+        raise FileError(f"cannot read {path}: it has no {named}; it is not a file of Gaussians")
     return np.dtype([(name, order + kind) for name, kind in fields]), count, start
 
 
 def _sh_rest(path: Path, table: np.ndarray) -> torch.Tensor | None:
     """Harmonics of degrees 1 and up (n, k, 3), or None; trailing degrees that are zero everywhere are dropped."""
-    found = sum(bool(re.fullmatch(r"f_rest_\d+", name)) for name in table.dtype.names)
+    columns = table.dtype.names or ()
+    found = sum(bool(re.fullmatch(r"f_rest_\d+", name)) for name in columns)
     k = found // 3
     names = [f"f_rest_{i}" for i in range(found)]
-    if found % 3 or k not in (0, *_BELOW) or not set(names) <= set(table.dtype.names):
+    if found % 3 or k not in (0, *_BELOW) or not set(names) <= set(columns):
         raise FileError(f"cannot read {path}: {found} f_rest columns, where harmonics of degree 0, 1, 2, 3 have 0, 9, 24, 45")
     rest = _columns(table, names).reshape(len(table), 3, k)
     while k and not rest[..., _BELOW[k] : k].any():

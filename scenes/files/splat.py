@@ -42,7 +42,7 @@ def read_splat(path: str | Path) -> Gaussians:
     if not data or len(data) % _ROW.itemsize:
         raise FileError(f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; the file is cut off")
     rows = np.frombuffer(data, _ROW)
-    floats = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in rows.dtype.names}
+    floats = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in ("means", "scales", "rgba", "quats")}
     if (floats["scales"] < 0).any():
         raise FileError(f"cannot read {path}: it has negative scales; it is not a .splat file")
     rgba = floats["rgba"] / 255

@@ -80,7 +80,9 @@ def test_sheet_refuses_what_does_not_fit():
         render_sheet([[solid("red")]], labels=["a", "b"])
 
 
-@pytest.mark.parametrize("text", ["a short one", "many words that go over several lines of a narrow column", "x" * 90, "", "two\nlines", "é à 木の椅子"])
+@pytest.mark.parametrize(
+    "text", ["a short one", "many words that go over several lines of a narrow column", "x" * 90, "", "two\nlines", "é à 木の椅子"]
+)
 @pytest.mark.parametrize("width", [40, 120])
 def test_wrapping_loses_nothing_and_fits(text, width):
     font = ImageFont.load_default(14)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rl3d.corpus.categories.category import Category
-from rl3d.corpus.shapes import SIDES, SOFT, Sketch
+from rl3d.corpus.shapes import SIDES, SOFT, Number, Sketch
 
 EYES = "black/yellow"
 
 
-def quadruped(s: Sketch, w: float, l: float, h: float, leg: float, size: float) -> tuple[float, float]:
+def quadruped(s: Sketch, w: Number, l: Number, h: Number, leg: Number, size: Number) -> tuple[float, float]:
     """A body of half-sizes (w, l, h) on four legs; returns the height of its centre and the y of its chest."""
     z = leg + h * 0.85
     s.pebble(s.main, 0, 0, z, w, l, h)
@@ -16,7 +16,7 @@ def quadruped(s: Sketch, w: float, l: float, h: float, leg: float, size: float) 
     return z, -l
 
 
-def eyes(s: Sketch, x: float, y: float, z: float, r: float = 0.028) -> None:
+def eyes(s: Sketch, x: Number, y: Number, z: Number, r: Number = 0.028) -> None:
     s.pair(s.ball, s.paint("eyes"), x, y, z, r)
 
 

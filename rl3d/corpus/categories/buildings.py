@@ -52,7 +52,7 @@ def lighthouse(s: Sketch) -> None:
     s.cyl(s.paint("base"), 0, 0, 0, r * 1.45, 0.08, 0.15)
     s.cyl(s.main, 0, 0, 0.05, r, h, 0.4)
     for z in (0.24, 0.6):
-        s.cyl(s.paint("stripes"), 0, 0, 0.05 + z * h, r * (1.025 - 0.4 * z), h * 0.19, 0.1)
+        s.cyl(s.paint("stripes"), 0, 0, 0.05 + z * h, r * (1.025 - 0.4 * z), h * 0.15, 0.08)
     s.cyl(s.paint("gallery"), 0, 0, h + 0.03, r * 0.85, 0.045)
     s.cyl(s.paint("light"), 0, 0, h + 0.055, r * 0.5, 0.15)
     s.cone(s.paint("roof"), 0, 0, h + 0.185, r * 0.72, 0.15)
@@ -80,7 +80,7 @@ def well(s: Sketch) -> None:
     for side in SIDES:
         s.box(s.paint("posts"), side * (r - 0.06), 0, 0.2, 0.06, 0.06, h - 0.17)
     s.rod(s.paint("posts"), (0.06 - r, 0, h * 0.72), (r - 0.06, 0, h * 0.72), 0.03)
-    s.pyramid(s.paint("roof"), 0, 0, h - 0.03, r * 2.1, r * 1.7, 0.26)
+    s.pyramid(s.paint("roof"), 0, 0, h - 0.03, r * 2.0, r * 1.5, 0.24)
     s.cyl(s.paint("bucket"), 0, 0, h * 0.72 - 0.16, 0.06, 0.15, -0.2)
 
 

@@ -48,11 +48,11 @@ def sofa(s: Sketch) -> None:
 
 
 def stool(s: Sketch) -> None:
-    r, h = s.width(0.22, 0.27), s.height(0.5, 0.68)
-    s.cyl(s.main, 0, 0, h - 0.07, r, 0.08)
-    s.legs(s.paint("legs"), r * 0.58, r * 0.58, 0.065, h - 0.03, round_=True)
+    r, h = s.width(0.24, 0.3), s.height(0.46, 0.6)
+    s.cyl(s.main, 0, 0, h - 0.09, r, 0.1)
+    s.legs(s.paint("legs"), r * 0.58, r * 0.58, 0.055, h - 0.03, round_=True)
     for side in SIDES:
-        s.box(s.paint("legs"), 0, side * r * 0.58, h * 0.3, r * 1.16, 0.035, 0.04)
+        s.box(s.paint("legs"), 0, side * r * 0.58, h * 0.3, r * 1.16, 0.03, 0.035)
     s.top = (0, 0, h + 0.01, r * 0.8, r * 0.8)
 
 
@@ -173,7 +173,7 @@ def table_lamp(s: Sketch) -> None:
 def television(s: Sketch) -> None:
     w, h = s.width(0.9, 1.02), s.u(0.54, 0.62)
     s.box(s.main, 0, 0, 0.12, w, 0.1, h)
-    s.box(s.paint("screen"), 0, -0.045, 0.17, w - 0.1, 0.04, h - 0.1)
+    s.box(s.paint("screen"), 0, -0.045, 0.185, w - 0.13, 0.04, h - 0.13)
     s.box(s.paint("stand"), 0, 0.02, 0.02, 0.2, 0.07, 0.15)
     s.box(s.paint("stand"), 0, 0, 0, w * 0.55, 0.34, 0.045)
     if s.has("antennas", 0.35):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import cos, pi, sin
 
 from rl3d.corpus.categories.category import Category
-from rl3d.corpus.shapes import SIDES, Sketch
+from rl3d.corpus.shapes import SIDES, Number, Sketch
 
 
 def tree(s: Sketch) -> None:
@@ -37,7 +37,7 @@ def pine_tree(s: Sketch) -> None:
                 s.ball(s.paint("ornaments"), *_on_cone(k, n, r, step), 0.035)
 
 
-def _on_cone(k: int, n: int, r: float, step: float) -> tuple[float, float, float]:
+def _on_cone(k: int, n: int, r: Number, step: Number) -> tuple[float, float, float]:
     a, radius = 2.1 * k - 0.6, r * (1 - 0.72 * k / n) * 0.84
     return radius * sin(a), -radius * cos(a), 0.16 + k * step + 0.16 * step
 
@@ -82,7 +82,7 @@ def cactus(s: Sketch) -> None:
 
 
 def flower(s: Sketch) -> None:
-    h, r = s.height(0.62, 0.74), s.width(0.14, 0.16)
+    h, r = s.height(0.62, 0.74), s.width(0.155, 0.185)
     s.cyl(s.paint("pot"), 0, 0, 0, 0.16, 0.24, -0.25)
     s.cyl(s.paint("stem"), 0, 0, 0.18, 0.03, h - 0.16)
     n = s.number("petals", 5, 7)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import exp
 
 from rl3d.corpus.categories.category import Category
-from rl3d.corpus.shapes import Color, Row, Sketch, row
+from rl3d.corpus.shapes import Color, Point, Row, Sketch, row
 
 _EXPONENTS = {"cube": (0.12, 0.12), "sphere": (1.0, 1.0), "cylinder": (0.12, 1.0), "cone": (0.1, 1.0), "pyramid": (0.1, 0.1)}
 _TAPERS = {"cone": 0.97, "pyramid": 0.97}
 
 
-def solid(shape: str, color: Color, half: tuple[float, float, float], centre: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Row:
+def solid(shape: str, color: Color, half: Point, centre: Point = (0, 0, 0)) -> Row:
     """One primitive as a part."""
     return row(color, centre, half, _EXPONENTS[shape], _TAPERS.get(shape, 0.0))
 

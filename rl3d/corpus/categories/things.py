@@ -59,10 +59,10 @@ def bucket(s: Sketch) -> None:
 
 
 def cake(s: Sketch) -> None:
-    r, h = s.width(0.42, 0.48), s.height(0.3, 0.38)
-    s.cyl(s.paint("plate"), 0, 0, 0, r * 1.12, 0.045)
+    r, h = s.width(0.4, 0.46), s.height(0.34, 0.42)
+    s.cyl(s.paint("plate"), 0, 0, 0, r * 1.1, 0.045)
     s.cyl(s.main, 0, 0, 0.03, r, h, soft=0.2)
-    s.cyl(s.paint("icing"), 0, 0, h - 0.03, r * 0.93, 0.09, soft=0.3)
+    s.cyl(s.paint("icing"), 0, 0, h - 0.03, r * 0.86, 0.08, soft=0.3)
     n = s.number("candles", 1, 5)
     for k in range(n):
         a = 2 * pi * k / n
@@ -89,12 +89,12 @@ def burger(s: Sketch) -> None:
 
 
 def sundae(s: Sketch) -> None:
-    r, h = s.width(0.24, 0.28), s.height(0.3, 0.36)
+    r, h = s.width(0.24, 0.28), s.height(0.22, 0.28)
     s.cyl(s.paint("cup"), 0, 0, 0, 0.2, 0.05, 0.2)
     s.cyl(s.paint("cup"), 0, 0, 0.03, r, h, -0.55)
     n = s.number("scoops", 1, 3)
     z = h + 0.08
-    s.ball(s.main, 0, 0, z, r * 0.95, r * 0.95, r * 0.8)
+    s.ball(s.main, 0, 0, z, r * 1.08, r * 1.08, r * 0.85)
     if n > 1:
         s.ball(s.main, 0, 0, z + r * 0.85, r * 0.78, r * 0.78, r * 0.7)
     if n > 2:
@@ -146,9 +146,9 @@ def crate(s: Sketch) -> None:
 
 def candle(s: Sketch) -> None:
     r, h = s.width(0.13, 0.17), s.height(0.52, 0.62)
-    s.cyl(s.paint("holder"), 0, 0, 0, r * 2, 0.06, 0.2)
+    s.cyl(s.paint("holder"), 0, 0, 0, r * 1.8, 0.06, 0.2)
     s.cyl(s.main, 0, 0, 0.03, r, h)
-    s.rod(s.paint("holder"), (r * 1.7, 0, 0.05), (r * 1.7 + 0.13, 0, 0.05), 0.04, soft=0.4)
+    s.rod(s.paint("holder"), (r * 1.5, 0, 0.05), (r * 1.5 + 0.15, 0, 0.05), 0.04, soft=0.4)
     s.cyl(s.paint("wick"), 0, 0, h, 0.016, 0.1)
     s.ball(s.paint("flame"), 0, 0, h + 0.15, 0.055, 0.055, 0.11, 0.3)
 
@@ -243,10 +243,10 @@ def parasol(s: Sketch) -> None:
 
 def traffic_cone(s: Sketch) -> None:
     r, h = s.width(0.26, 0.31), s.height(0.74, 0.88)
-    s.box(s.paint("base"), 0, 0, 0, r * 2.5, r * 2.5, 0.07)
+    s.box(s.paint("base"), 0, 0, 0, r * 2.35, r * 2.35, 0.06)
     s.cyl(s.main, 0, 0, 0.05, r, h, 0.8)
     for z in (0.26, 0.56):
-        s.cyl(s.paint("stripes"), 0, 0, 0.05 + z * h, r * (1.03 - 0.8 * z), h * 0.13, 0.13)
+        s.cyl(s.paint("stripes"), 0, 0, 0.05 + z * h, r * (1.03 - 0.8 * z), h * 0.115, 0.12)
 
 
 def book(s: Sketch) -> None:
@@ -260,10 +260,10 @@ def book(s: Sketch) -> None:
 
 
 def drum(s: Sketch) -> None:
-    r, h = s.width(0.38, 0.44), s.height(0.44, 0.56)
+    r, h = s.width(0.38, 0.43), s.height(0.52, 0.64)
     s.cyl(s.main, 0, 0, 0.02, r, h - 0.04)
-    s.cyl(s.paint("rims"), 0, 0, 0, r * 1.05, 0.08)
-    s.cyl(s.paint("rims"), 0, 0, h - 0.08, r * 1.05, 0.08)
+    s.cyl(s.paint("rims"), 0, 0, 0, r * 1.05, 0.06)
+    s.cyl(s.paint("rims"), 0, 0, h - 0.06, r * 1.05, 0.06)
     s.cyl(s.paint("skin"), 0, 0, h - 0.04, r * 0.93, 0.055)
     s.rod(s.paint("sticks"), (-0.28, -0.22, h + 0.03), (0.22, 0.1, h + 0.03), 0.028)
     s.rod(s.paint("sticks"), (0.28, -0.22, h + 0.04), (-0.22, 0.1, h + 0.04), 0.028)
@@ -400,7 +400,7 @@ THINGS = {
     "guitar": Category(guitar, "guitar, acoustic guitar, electric guitar", "tan brown red orange", roles={"neck": "chocolate brown/cream", "stand": "black gray"}, accents={"hole": "black/white", "bridge": "chocolate/cream", "head": "chocolate/black"}, sizes="height width", materials="wooden"),
     "trophy": Category(trophy, "trophy, winner's cup, award, prize cup", "golden silver", roles={"base": "black brown"}, accents={"star": "red white"}, details="star", sizes="height width", materials="metal brass"),
     "parasol": Category(parasol, "parasol, beach umbrella, umbrella, sunshade", "red yellow blue green", roles={"pole": "white brown gray", "base": "gray charcoal white"}, sizes="height width"),
-    "traffic cone": Category(traffic_cone, "traffic cone, road cone, pylon, safety cone", "orange", roles={"stripes": "white/yellow", "base": "main black"}, sizes="height width", materials="plastic"),
+    "traffic cone": Category(traffic_cone, "traffic cone, road cone, pylon, safety cone", "orange", roles={"stripes": "white/yellow", "base": "main main black"}, sizes="height width", materials="plastic"),
     "book": Category(book, "book, hardcover book, novel", "red blue green brown", roles={"pages": "cream white/beige", "label": "golden white/black"}, sizes="height width"),
     "drum": Category(drum, "drum, snare drum, tom-tom", "red blue black", roles={"rims": "golden silver white", "skin": "cream white/tan", "sticks": "tan brown"}, sizes="height width"),
     "hourglass": Category(hourglass, "hourglass, sand timer, egg timer", "brown chestnut black", roles={"sand": "golden beige/orange"}, accents={"glass": "aqua/white"}, sizes="height width", materials="wooden"),

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from rl3d.corpus.categories.category import Category
-from rl3d.corpus.shapes import CORNERS, SIDES, SOFT, Sketch
+from rl3d.corpus.shapes import CORNERS, SIDES, SOFT, Number, Sketch
 
 TYRES = "black charcoal"
 
 
-def wheels(s: Sketch, x: float, ys: tuple[float, ...], r: float, t: float) -> None:
+def wheels(s: Sketch, x: Number, ys: tuple[Number, ...], r: Number, t: Number) -> None:
     """Wheels standing on the ground, front to back, left before right."""
     for y in ys:
         for side in SIDES:
             s.wheel(s.paint("wheels"), side * x, y, r, r, t)
 
 
-def lights(s: Sketch, x: float, y: float, z: float, r: float) -> None:
+def lights(s: Sketch, x: Number, y: Number, z: Number, r: Number) -> None:
     s.pair(s.ball, s.paint("lights"), x, y, z, r, r * 0.8, r)
 
 
@@ -61,14 +61,14 @@ def bus(s: Sketch) -> None:
 
 def train(s: Sketch) -> None:
     w, l, h = s.width(0.28, 0.34), s.length(0.94, 1.04), s.height(0.5, 0.56)
-    s.box(s.paint("chassis"), 0, 0, 0.09, w, l, 0.08)
-    s.rod(s.main, (0, 0.1, 0.28), (0, -l * 0.46, 0.28), w * 0.43)
+    s.box(s.paint("chassis"), 0, 0, 0.09, w - 0.06, l, 0.08)
+    s.rod(s.main, (0, 0.1, 0.28), (0, -l * 0.46, 0.28), w * 0.46)
     s.box(s.main, 0, l * 0.27, 0.14, w, l * 0.36, h - 0.17)
     s.box(s.paint("roof"), 0, l * 0.27, h - 0.05, w + 0.08, l * 0.42, 0.05)
     s.cyl(s.paint("chimney"), 0, -l * 0.34, 0.28 + w * 0.32, 0.05, h - 0.27 - w * 0.32 + 0.06, -0.35)
     s.ball(s.paint("trim"), 0, -l * 0.08, 0.28 + w * 0.43, 0.055)
     s.pair(s.box, s.paint("windows"), w / 2, l * 0.27, h * 0.6, 0.04, l * 0.2, h * 0.22)
-    wheels(s, w / 2 - 0.01, (-l * 0.36, -l * 0.12, l * 0.29), 0.09, 0.07)
+    wheels(s, w / 2 - 0.01, (-l * 0.36, -l * 0.12, l * 0.29), 0.085, 0.06)
     s.disc(s.paint("trim"), 0, -l * 0.46, 0.3, 0.05, 0.06)
 
 
@@ -85,9 +85,9 @@ def tractor(s: Sketch) -> None:
 
 
 def rocket(s: Sketch) -> None:
-    r, h = s.width(0.13, 0.17), s.height(0.5, 0.6)
+    r, h = s.width(0.145, 0.175), s.height(0.54, 0.62)
     s.cyl(s.main, 0, 0, 0.1, r, h)
-    s.cone(s.paint("nose"), 0, 0, 0.07 + h, r * 1.02, 0.3)
+    s.cone(s.paint("nose"), 0, 0, 0.07 + h, r * 1.02, 0.26)
     s.cyl(s.paint("engine"), 0, 0, 0, r * 0.75, 0.14, 0.3)
     reach = r + s.u(0.12, 0.16)
     for side in SIDES:
@@ -148,7 +148,7 @@ def helicopter(s: Sketch) -> None:
     s.ball(s.main, 0, -0.1, 0.27, 0.19, l / 2, 0.19)
     s.rod(s.main, (0, 0, 0.31), (0, 0.5, 0.33), 0.08, 0.55)
     s.box(s.paint("tail"), 0, 0.47, 0.28, 0.04, 0.1, 0.17)
-    s.ball(s.paint("windows"), 0, -0.19, 0.29, 0.165, l * 0.34, 0.14)
+    s.ball(s.paint("windows"), 0, -0.19, 0.29, 0.165, l * 0.3, 0.13)
     s.cyl(s.paint("rotor"), 0, -0.08, 0.42, 0.035, 0.11)
     s.box(s.paint("rotor"), 0, -0.08, 0.5, span, 0.06, 0.03)
     s.box(s.paint("rotor"), 0, -0.08, 0.5, 0.06, span, 0.03)
@@ -231,7 +231,7 @@ VEHICLES = {
         ship, "ship, steamship, ocean liner, steamer", "navy red black", roles={"funnels": "red black yellow", "cabin": "white beige"}, accents={"windows": "cyan navy"}, counts={"funnels": (1, 3)}, sizes="length",
     ),
     "airplane": Category(
-        airplane, "airplane, plane, jet plane, aircraft", "white silver blue red", roles={"wings": "main main gray red blue", "tail": "main red blue"},
+        airplane, "airplane, plane, jet plane, aircraft", "white silver blue red", roles={"wings": "main main gray", "tail": "main red blue"},
         accents={"windows": "cyan navy", "wheels": TYRES, "propeller": "brown yellow black"}, details="propeller", sizes="length width",
     ),
     "helicopter": Category(

@@ -21,8 +21,9 @@ from websockets.sync.client import ClientConnection, connect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 OPTIONS = (
-    "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync "
-    "--disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader --window-size=640,480 --remote-debugging-port=0"
+    "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader "
+    "--enable-unsafe-swiftshader --window-size=640,480 --remote-debugging-port=0"
 ).split()
 
 
@@ -69,7 +70,10 @@ def open_page(url: str, folder: Path) -> Iterator[Page]:
     """A tab at ``url`` in a browser that keeps its profile in ``folder`` and ends with the context."""
     assert CHROMIUM
     process = subprocess.Popen(
-        [CHROMIUM, *OPTIONS, f"--user-data-dir={folder}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(folder)}
+        [CHROMIUM, *OPTIONS, f"--user-data-dir={folder}", "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "HOME": str(folder)},
     )
     try:
         port_file = folder / "DevToolsActivePort"

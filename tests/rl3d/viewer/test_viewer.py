@@ -123,11 +123,15 @@ def test_a_browser_shows_splats_then_the_mesh_then_another_asset(folder, tmp_pat
             assert page.wait(lambda: page.evaluate("[...document.querySelectorAll('textarea')].some(e => e.value == '" + PROMPT + "')"))
             splats = page.picture()
             click("mesh")
-            assert page.wait(lambda: shown() and (np.abs(page.picture().astype(int) - splats) > 40).any(-1).mean() > 0.01), "the mesh does not show"
+            assert page.wait(lambda: shown() and (np.abs(page.picture().astype(int) - splats) > 40).any(-1).mean() > 0.01), (
+                "the mesh does not show"
+            )
             click("asset")
             choose = "[...document.querySelectorAll('[role=option]')].filter(e => e.innerText == 'other.splat').map(e => e.click()).length"
             assert page.wait(lambda: page.evaluate(choose)), "the list of assets does not open"
-            assert page.wait(lambda: colours()[0] == 0 and colours()[1] > 300), f"still {colours()} red and green pixels: the ball alone is green"
+            assert page.wait(lambda: colours()[0] == 0 and colours()[1] > 300), (
+                f"still {colours()} red and green pixels: the ball alone is green"
+            )
             fetched = page.evaluate("performance.getEntriesByType('resource').map(e => e.name).join(' ')")
             assert "://" not in fetched.replace(viewer.url, ""), f"the page reaches out: {fetched}"
     finally:

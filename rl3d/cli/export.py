@@ -1,0 +1,25 @@
+"""``rl3d export PATH --to FILE``: convert an asset or a splat file to .ply, .splat or .glb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Settings of ``rl3d export``."""
+
+    path: tyro.conf.Positional[Path]
+    """An asset's folder, or a .ply or .splat file."""
+    to: Path
+    """File to write; its suffix chooses the format."""
+
+
+def run(arguments: list[str]) -> None:
+    config = tyro.cli(ExportConfig, prog="rl3d export", description=__doc__, args=arguments)
+    from rl3d.export import export
+
+    print(export(config.path, config.to))

@@ -1,0 +1,62 @@
+"""Connectedness on assets whose clusters and masses are known in closed form."""
+
+import math
+
+import pytest
+import torch
+
+from rewards.geometry.connected import Connected
+
+
+def test_one_piece_is_whole(batch, table):
+    scores = Connected()(batch(table()))
+    assert scores.values.tolist() == [1]
+    assert scores.verdict.tolist() == [True]
+    assert scores.per_part.tolist() == [[1] * 5 + [0] * 3]
+
+
+def test_share_is_the_mass_of_the_cluster(batch, part):
+    # Two balls whose volumes are as 8 to 1; the small one floats.
+    assets = [part((0.2, 0.2, 0.2), (0, 0, 0.2), (1.0, 1.0)), part((0.1, 0.1, 0.1), (0, 0, 0.7), (1.0, 1.0))]
+    scores = Connected()(batch(assets))
+    assert scores.values.item() == pytest.approx(8 / 9, abs=1e-4)
+    assert scores.per_part[0, :2].tolist() == [1, 0]
+
+
+def test_small_floating_part_fails_the_verdict_only(batch, table, part):
+    scores = Connected()(batch([*table(), part((0.01, 0.01, 0.01), (0, 0, 0.8))]))
+    assert 0.999 < scores.values.item() < 1
+    assert scores.verdict.tolist() == [False]
+
+
+def test_the_cluster_must_rest_on_the_ground(batch, part):
+    heavy_above = [part((0.3, 0.3, 0.3), (0, 0, 0.8)), part((0.1, 0.1, 0.1), (0, 0, 0.1))]
+    scores = Connected()(batch(heavy_above))
+    assert scores.values.item() == pytest.approx(1 / 28, abs=1e-4)
+    assert scores.per_part[0, :2].tolist() == [0, 1]
+
+
+def test_largest_of_two_grounded_clusters(batch, part):
+    # Heights differ by less than the ground's tolerance: both rest on the ground.
+    apart = [part((0.1, 0.1, 0.1), (-0.5, 0, 0.1)), part((0.1, 0.1, 0.2), (0.5, 0, 0.215))]
+    assert Connected()(batch(apart)).values.item() == pytest.approx(2 / 3, abs=1e-4)
+    lifted = [apart[0], part((0.1, 0.1, 0.2), (0.5, 0, 0.225))]
+    assert Connected()(batch(lifted)).values.item() == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_height_of_the_whole_asset_does_not_count(batch, table):
+    lifted = [v + torch.nn.functional.one_hot(torch.tensor(6), 19) * 0.7 for v in table()]
+    assert Connected()(batch(lifted)).values.tolist() == [1]
+
+
+def test_no_parts_and_broken_parts(batch, table):
+    broken = table()
+    broken[2] = broken[2].clone()
+    broken[2][5] = math.nan
+    absent_and_broken = [*table(), broken[2] * 1]
+    absent_and_broken[-1][0] = -1
+    scores = Connected()(batch([], broken, table(), absent_and_broken))
+    assert scores.values.tolist() == [0, 0, 1, 1]
+    assert scores.verdict.tolist() == [False, False, True, True]
+    assert scores.failed == 1  # an empty asset is no failure, and an absent part may hold anything
+    assert scores.per_part[:2].eq(0).all()

@@ -1,0 +1,118 @@
+"""Reading a mix of rewards, finding rewards, and what a user sees when something is wrong."""
+
+import sys
+import types
+
+import pytest
+import torch
+
+from rewards import Needs, Reward, Scores, resolve
+from rewards.mix import parse, score
+
+
+class Half:
+    name = "half"
+    version = "1"
+    needs = Needs(cameras=2, size=64)
+
+    def __call__(self, batch):
+        return Scores(torch.full((len(batch),), 0.5))
+
+
+@pytest.fixture(autouse=True)
+def user_module(monkeypatch):
+    module = types.ModuleType("user_rewards")
+    module.Half, module.half, module.number = Half, Half(), 3
+    monkeypatch.setitem(sys.modules, "user_rewards", module)
+
+
+def test_parse():
+    mixed = parse("stability=2, connected=0.5,user_rewards:Half=0")
+    assert [(reward.name, weight) for reward, weight in mixed] == [("stability", 2), ("connected", 0.5), ("half", 0)]
+    assert [weight for _, weight in parse("connected")] == [1]
+    assert all(isinstance(reward, Reward) for reward, _ in mixed)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no rewards given; write for example stability=1,alignment=1"),
+        ("stability=1,", "a reward without a name in 'stability=1,'"),
+        ("=1", "a reward without a name in '=1'"),
+        ("stability=one", "weight of reward 'stability' must be a number, got 'one'"),
+        ("stability=", "weight of reward 'stability' must be a number, got ''"),
+        ("stability=-1", "weight of reward 'stability' must be a finite number that is not negative, got -1"),
+        ("stability=nan", "weight of reward 'stability' must be a finite number that is not negative, got nan"),
+        ("stability=1,stability=2", "reward 'stability' is given twice in 'stability=1,stability=2'"),
+        ("stability=0,connected=0", "every weight in 'stability=0,connected=0' is 0; at least one reward must count"),
+        (
+            "stabillity=1",
+            "unknown reward 'stabillity', did you mean 'stability'? (known: stability, connected, alignment, or package.module:attribute)",
+        ),
+        ("zzz", "unknown reward 'zzz' (known: stability, connected, alignment, or package.module:attribute)"),
+        ("no_such_module:reward=1", "reward 'no_such_module:reward': there is no module 'no_such_module'"),
+        ("user_rewards:missing=1", "reward 'user_rewards:missing': module 'user_rewards' has no 'missing'"),
+        ("user_rewards:number", "reward 'user_rewards:number' is no reward: it must be callable on a Batch and have name, version and needs"),
+    ],
+)
+def test_errors_are_one_line(text, message):
+    with pytest.raises(ValueError) as error:
+        parse(text)
+    assert str(error.value) == message
+
+
+def test_missing_dependency_is_named(monkeypatch, tmp_path):
+    (tmp_path / "needs_extra.py").write_text("import an_extra_that_is_missing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="reward 'needs_extra:x' needs the package 'an_extra_that_is_missing', which is not installed"):
+        resolve("needs_extra:x")
+
+
+def test_dotted_path_takes_instances_and_classes():
+    assert resolve("user_rewards:half") is sys.modules["user_rewards"].half
+    assert isinstance(resolve("user_rewards:Half"), Half)
+
+
+def test_needs_union():
+    assert Needs.union([Half(), *(reward for reward, _ in parse("stability,connected"))]) == Needs(parts=True, cameras=2, size=64)
+    assert Needs(cameras=4, size=32) | Needs(cameras=2, size=64, text=True) == Needs(cameras=4, size=64, text=True)
+    assert Needs.union([]) == Needs()
+    with pytest.raises(ValueError, match="both cameras and a size"):
+        Needs(cameras=4)
+
+
+def test_score_by_name(batch, table):
+    scores = score([reward for reward, _ in parse("connected,user_rewards:half")], batch(table(), table()))
+    assert list(scores) == ["connected", "half"]
+    assert scores["half"].values.tolist() == [0.5, 0.5]
+    assert scores["connected"].values.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0.5, float("nan")], "reward 'half' gave a value that is NaN or outside"),
+        ([0.5, 1.5], "reward 'half' gave a value that is NaN or outside"),
+        ([0.5], r"reward 'half' gave \(1,\) values for 2 assets"),
+    ],
+)
+def test_score_refuses_bad_values(batch, table, values, message):
+    class Bad(Half):
+        def __call__(self, batch):
+            return Scores(torch.tensor(values))
+
+    with pytest.raises(ValueError, match=message):
+        score([Bad()], batch(table(), table()))
+    with pytest.raises(ValueError, match="two rewards are called 'half'"):
+        score([Half(), Half()], batch(table()))
+
+
+def test_missing_inputs_are_named(batch, table):
+    from rewards.base import Batch
+
+    with pytest.raises(ValueError, match="looks at parts, and the batch has none"):
+        resolve("stability")(Batch(["a chair"]))
+    with pytest.raises(ValueError, match="looks at rendered views"):
+        batch(table()).need_views()
+    with pytest.raises(ValueError, match="parts must be"):
+        Batch(["one", "two"], batch(table()).parts)

@@ -1,0 +1,98 @@
+"""The checks pass on the corpus and fail on what contradicts its captions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rl3d.corpus import CORRUPTIONS, Facts, check_colors, check_count, check_relation
+from rl3d.corpus.captions import count, relation
+from rl3d.corpus.checks import solid_shape, surface_areas, visible_areas
+from rl3d.corpus.relations import RELATIONS
+from rl3d.corpus.sampling import sample_for
+from scenes.parts import Parts
+
+
+def parts_of(vectors: np.ndarray) -> Parts:
+    return Parts.from_vectors(torch.from_numpy(np.asarray(vectors, dtype=np.float32)))
+
+
+def test_the_corpus_passes_its_own_checks(items, assets):
+    colors = [np.equal(*check_colors(item.facts, parts)) for item, parts in zip(items, assets, strict=True)]
+    assert np.mean(colors) >= 0.99
+    assert all(check_relation(item.facts, parts) for item, parts in zip(items, assets, strict=True))
+    assert all(check_count(item.facts, parts) for item, parts in zip(items, assets, strict=True))
+
+
+def test_swapped_colours_fail(items):
+    rng = np.random.default_rng(0)
+    named = [item for item in items if item.facts.main and item.kind == "single"]
+    failed = [np.not_equal(*check_colors(item.facts, parts_of(CORRUPTIONS["colors_swapped"](item.vectors, rng)))) for item in named]
+    assert np.mean(failed) >= 0.95
+
+
+def test_a_colour_that_is_not_there_fails(items, assets):
+    for item, parts in zip(items, assets, strict=True):
+        if item.kind == "relation":
+            absent = next(c for c in ("red", "green", "blue") if c not in item.facts.colors)
+            right, total = check_colors(Facts(main=absent, colors=item.facts.colors), parts)
+            assert (right, total) == (2, 3)
+
+
+@pytest.mark.parametrize("what", RELATIONS)
+def test_a_relation_holds_and_its_opposite_does_not(what):
+    rng = np.random.default_rng(1)
+    opposite = {"on": "under", "under": "on", "left": "right", "right": "left", "front": "behind", "behind": "front", "next": "on"}[what]
+    seen = 0
+    while seen < 12:
+        spec = relation(rng, "train")
+        if spec.arrangement != what:
+            continue
+        seen += 1
+        parts = parts_of(sample_for(spec, rng).vectors)
+        assert check_relation(spec.facts, parts), spec.caption
+        assert not check_relation(replace(spec.facts, relation=opposite), parts), spec.caption
+        swapped = replace(spec.facts, shape_colors=spec.facts.shape_colors[::-1])
+        assert not check_relation(swapped, parts), spec.caption
+
+
+def test_counts_are_exact():
+    rng = np.random.default_rng(2)
+    for _ in range(100):
+        spec = count(rng, "train")
+        parts = parts_of(sample_for(spec, rng).vectors)
+        assert spec.facts.count is not None
+        assert check_count(spec.facts, parts), spec.caption
+        for wrong in (spec.facts.count - 1, spec.facts.count + 1):
+            assert not check_count(replace(spec.facts, count=wrong), parts), spec.caption
+        assert not check_count(replace(spec.facts, shape_colors=("none",)), parts), spec.caption
+
+
+def test_an_empty_asset_says_nothing():
+    nothing = Parts.stack([parts_of(np.zeros((0, 19)))])[0]
+    assert check_colors(Facts(main="red", colors=("blue",)), nothing) == (0, 2)
+    assert not check_relation(Facts(relation="on", shapes=("cube", "cone"), shape_colors=("red", "blue")), nothing)
+    assert not check_count(Facts(count=1, shapes=("cube",), shape_colors=("red",)), nothing)
+
+
+def test_areas_of_known_solids():
+    def one(north, east, taper=0.0):
+        return np.array([[1.0, north, east, taper, 0, 0, 0.5, *np.log([0.5, 0.5, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0]])
+
+    for vector, shape, area in (
+        (one(0.1, 0.1), "cube", 6.0),
+        (one(1, 1), "sphere", np.pi),
+        (one(0.1, 1), "cylinder", 1.5 * np.pi),
+        (one(0.1, 1, 0.97), "cone", np.pi * 0.25 + np.pi * 0.5 * np.hypot(0.5, 1)),
+    ):
+        assert solid_shape(vector[0]) == shape
+        assert surface_areas(vector)[0] == pytest.approx(area, rel=0.2)
+
+
+def test_a_part_inside_another_is_not_visible():
+    outer = [1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.5, 0.5, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0]
+    inner = [1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.3, 0.3, 0.3]), 1, 0, 0, 0, 1, 0, 0, 0, 1]
+    seen = visible_areas(parts_of(np.array([outer, inner])))
+    assert seen[1] == 0
+    assert seen[0] == pytest.approx(5, rel=0.15)  # five faces: the ground hides the sixth

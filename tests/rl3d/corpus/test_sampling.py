@@ -1,0 +1,114 @@
+"""Captions and splits: the same seed gives the same corpus, and what is held out is never trained on."""
+
+import numpy as np
+import pytest
+
+from rl3d.corpus import BASE_COLORS, BASE_OF, CATALOGUE, CATEGORIES, COLORS, MIX, nearest_base, prompts, sample, sample_for, sample_spec
+from rl3d.corpus.splits import is_held_out
+
+
+def test_the_same_seed_gives_the_same_items(items):
+    rng = np.random.default_rng(1)
+    for item in items[:200]:
+        again = sample(rng)
+        assert again.caption == item.caption
+        np.testing.assert_array_equal(again.vectors, item.vectors)
+
+
+def test_a_caption_has_many_geometries():
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        item = sample(rng)
+        others = [sample_for(item, rng) for _ in range(4)]
+        assert {other.caption for other in others} == {item.caption}
+        assert {other.facts for other in others} == {item.facts}
+        assert len({other.vectors.tobytes() for other in others}) == 4
+
+
+def test_no_caption_is_in_both_splits():
+    rng = np.random.default_rng(4)
+    train = {sample_spec(rng, "train").caption for _ in range(20_000)}
+    held_out = {sample_spec(rng, "heldout").caption for _ in range(5_000)}
+    assert not train & held_out
+
+
+def test_singles_keep_to_their_split():
+    rng = np.random.default_rng(5)
+    for split in ("train", "heldout"):
+        for _ in range(2_000):
+            spec = sample_spec(rng, split)
+            if spec.kind == "single" and spec.facts.main:
+                assert is_held_out(spec.category, spec.facts.main) == (split == "heldout"), spec.caption
+            assert spec.kind != "single" or split == "train" or spec.facts.main, "a held-out caption names its colour"
+
+
+def test_unnamed_main_colours_are_not_held_out():
+    rng = np.random.default_rng(6)
+    for name, kind in CATALOGUE.items():
+        from rl3d.corpus.shapes import Look, Sketch
+
+        for _ in range(10):
+            assert not is_held_out(name, Sketch(rng, Look(name), kind).main_base)
+
+
+def test_a_seventh_is_held_out():
+    held_out = [is_held_out(category, color) for category in CATEGORIES for color in BASE_COLORS]
+    assert np.mean(held_out) == pytest.approx(2 / 13)
+    assert all(any(is_held_out(category, color) for color in BASE_COLORS) for category in CATEGORIES)
+
+
+def test_the_mix_of_kinds(items):
+    for kind, share in MIX.items():
+        assert np.mean([item.kind == kind for item in items]) == pytest.approx(share, abs=0.05)
+
+
+def test_there_are_many_categories():
+    assert len(CATEGORIES) >= 48
+
+
+def test_a_noun_means_one_category():
+    nouns = [noun for kind in CATALOGUE.values() for noun in kind.names]
+    assert len(nouns) == len(set(nouns))
+
+
+def test_every_colour_option_is_a_colour():
+    for name, kind in CATALOGUE.items():
+        for options in (kind.natural, *kind.roles.values(), *kind.accents.values()):
+            for option in options.replace("/", " ").split():
+                assert option == "main" or option.replace("_", " ") in COLORS, f"{name}: {option}"
+
+
+def test_colour_names_are_their_base_even_when_jittered():
+    rng = np.random.default_rng(7)
+    names = list(COLORS)
+    for _ in range(50):
+        jittered = np.array(list(COLORS.values())) + rng.uniform(-0.02, 0.02, (len(names), 3))
+        assert nearest_base(jittered.clip(0, 1)) == [BASE_OF[name] for name in names]
+
+
+def test_prompts_are_fixed_distinct_and_balanced():
+    first, again = prompts(2 * len(CATEGORIES), 0, kinds=("single",)), prompts(2 * len(CATEGORIES), 0, kinds=("single",))
+    assert [item.caption for item in first] == [item.caption for item in again]
+    assert len({item.caption for item in first}) == len(first)
+    assert all([item.category for item in first].count(category) == 2 for category in CATEGORIES)
+    assert all(is_held_out(item.category, item.facts.main) for item in first if item.facts.main)
+
+
+def test_prompts_of_all_kinds_keep_the_mix():
+    kinds = [item.kind for item in prompts(100, 1)]
+    assert {kind: kinds.count(kind) for kind in MIX} == {kind: round(100 * share) for kind, share in MIX.items()}
+
+
+@pytest.mark.parametrize("call", [lambda: sample(np.random.default_rng(0), "test"), lambda: prompts(3, 0, kinds=("double",))])
+def test_unknown_names_are_refused(call):
+    with pytest.raises(ValueError, match="unknown"):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("words", "article"), [("armchair", "an"), ("orange cat", "an"), ("hourglass", "an"), ("house", "a"), ("u-boat", "a"), ("umbrella", "an"), ("one eye", "a")]
+)
+def test_articles(words, article):
+    from rl3d.corpus.captions import _article
+
+    assert _article(words) == article

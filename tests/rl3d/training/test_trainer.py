@@ -1,0 +1,117 @@
+"""The loop: it learns a reward that can be computed by hand, resumes exactly, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from rewards.base import Batch, Needs, Scores
+from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork
+from rl3d.generators.sde import Sampling
+from rl3d.training.trainer import TrainConfig, Trainer, read_prompts
+from scenes.files import FileError
+
+
+class Redness:
+    """How red the first part is: a reward whose optimum is known."""
+
+    name = "redness"
+    version = "1"
+    needs = Needs(parts=True)
+
+    def __call__(self, batch: Batch) -> Scores:
+        colors = batch.need_parts().colors[:, 0]
+        return Scores((0.5 + (colors[:, 0] - colors[:, 1:].mean(-1)) / 2).clamp(0, 1))
+
+
+redness = f"{__name__}:Redness"
+
+
+def _policy() -> PartFlow:
+    torch.manual_seed(0)
+    network = PartFlowNetwork(PartFlowConfig(width=32, depth=2, heads=2))
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    return PartFlow(network)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("# comment\na red cube\n\na blue ball\n")
+    return TrainConfig(
+        out=tmp_path / "run", rewards=redness, prompts=prompts, iterations=4, prompts_per_iteration=2, group=6,
+        sampling=Sampling(steps=4, noise=0.7, schedule="cps"), steps_per_update=2, updates=1, lr=3e-3, save_every=2,
+    )  # fmt: skip
+
+
+def test_self_check_holds_at_the_start(config: TrainConfig) -> None:
+    assert Trainer(config, policy=_policy()).ratio_error < 1e-4
+
+
+def test_the_reward_rises(config: TrainConfig) -> None:
+    from dataclasses import replace
+
+    trainer = Trainer(replace(config, iterations=40, kl=0.0, clip=0.2), policy=_policy())
+    values = [metrics["redness"] for metrics in trainer]
+    assert sum(values[-5:]) / 5 > sum(values[:5]) / 5 + 0.1
+
+
+def test_resuming_repeats_the_uninterrupted_run(config: TrainConfig, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    whole = Trainer(config, policy=_policy())
+    list(whole)
+    cut = replace(config, out=tmp_path / "cut")
+    first = Trainer(cut, policy=_policy())
+    first.step()
+    first.step()
+    first.save()
+    first.step()  # made after the checkpoint: forgotten on resuming
+    second = Trainer(cut, resume=True, policy=_policy())
+    assert second.iteration == 2
+    list(second)
+    for a, b in zip(whole.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+    iterations = [json.loads(line)["iteration"] for line in (cut.out / "metrics.jsonl").read_text().splitlines()]
+    assert iterations == [1, 2, 3, 4]
+
+
+def test_an_existing_run_is_not_overwritten(config: TrainConfig) -> None:
+    trainer = Trainer(config, policy=_policy())
+    trainer.step()
+    trainer.save()
+    with pytest.raises(FileError, match="holds a run already: add --resume"):
+        Trainer(config, policy=_policy())
+
+
+def test_resume_without_a_checkpoint_is_refused(config: TrainConfig) -> None:
+    with pytest.raises(FileError, match="no checkpoint to resume from"):
+        Trainer(config, resume=True, policy=_policy())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"group": 1}, "group must be at least 2"),
+        ({"iterations": 0}, "iterations must be at least 1"),
+        ({"sampling": Sampling(steps=4)}, "noise must be above 0"),
+        ({"steps_per_update": 3, "updates": 2}, "must be a multiple of updates"),
+    ],
+)
+def test_bad_settings_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**change)
+
+
+def test_prompt_files(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot read prompts"):
+        read_prompts(tmp_path / "none.txt")
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n# nothing\n")
+    with pytest.raises(FileError, match="holds no prompt"):
+        read_prompts(empty)

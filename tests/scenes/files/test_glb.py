@@ -1,0 +1,94 @@
+""".glb, read back with trimesh and its JSON by hand: one closed mesh a part, upright, in the right colours, edges where there are edges."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from scenes.files import FileError
+from scenes.files.glb import parts_to_trimesh, write_glb
+from scenes.parts import Parts
+
+
+@pytest.fixture
+def chair(make) -> Parts:
+    """A box of 0.4 x 0.2 x 0.6 m standing on the ground, an absent part, and a ball in front of it (towards -y)."""
+    box = {"exponents": (0.1, 0.1), "centre": (0.0, 0.0, 0.3), "half": (0.2, 0.1, 0.3), "color": (0.8, 0.05, 0.5)}
+    return make(box, {"existence": -1.0}, {"centre": (0.0, -0.5, 0.1), "color": (0.2, 0.9, 0.1)})
+
+
+def contents(path) -> dict:
+    data = path.read_bytes()
+    magic, version, length, size, kind = struct.unpack_from("<4sIII4s", data)
+    assert (magic, version, length, kind) == (b"glTF", 2, len(data), b"JSON")
+    return json.loads(data[20 : 20 + size])
+
+
+def test_every_existing_part_is_a_named_closed_mesh(tmp_path, varied):
+    for parts in (varied[0], varied[1]):
+        write_glb(tmp_path / "a.glb", parts)
+        scene = trimesh.load_scene(tmp_path / "a.glb")
+        slots = parts.exists.nonzero().flatten().tolist()
+        assert sorted(scene.geometry) == [f"part_{slot:02d}" for slot in slots]
+        volumes = parts.masses()[0]
+        for slot in slots:
+            mesh = scene.geometry[f"part_{slot:02d}"]
+            mesh.merge_vertices(merge_norm=True, merge_tex=True)
+            assert mesh.is_volume and mesh.euler_number == 2
+            assert mesh.volume == pytest.approx(float(volumes[slot]), rel=0.04)
+
+
+def test_the_scene_is_watertight_before_edges_are_split(varied):
+    scene = parts_to_trimesh(varied[0])
+    assert all(mesh.is_volume for mesh in scene.geometry.values()) and len(scene.geometry) == 16
+    with pytest.raises(ValueError, match="index the batch first"):
+        parts_to_trimesh(varied)
+
+
+def test_y_is_up_and_the_front_is_z(tmp_path, chair):
+    write_glb(tmp_path / "a.glb", chair)
+    scene = trimesh.load_scene(tmp_path / "a.glb")
+    low, high = scene.geometry["part_00"].bounds
+    np.testing.assert_allclose([low, high], [[-0.2, 0, -0.1], [0.2, 0.6, 0.1]], atol=1e-3)
+    np.testing.assert_allclose(scene.geometry["part_02"].bounds.mean(0), [0, 0.1, 0.5], atol=1e-3)
+
+
+def test_colours_are_linear_and_exact(tmp_path, chair):
+    write_glb(tmp_path / "a.glb", chair)
+    materials = {m["name"]: m["pbrMetallicRoughness"] for m in contents(tmp_path / "a.glb")["materials"]}
+    assert materials["part_00"]["baseColorFactor"] == pytest.approx([0.603827, 0.003936, 0.214041, 1], abs=1e-5)
+    assert materials["part_02"]["baseColorFactor"] == pytest.approx([0.033105, 0.787412, 0.010023, 1], abs=1e-5)
+    assert all(m["metallicFactor"] == 0 and 0.5 < m["roughnessFactor"] <= 1 for m in materials.values())
+
+
+def test_boxes_have_edges_and_balls_do_not(tmp_path, chair):
+    write_glb(tmp_path / "a.glb", chair)
+    scene = trimesh.load_scene(tmp_path / "a.glb", process=False)
+    attributes = [mesh["primitives"][0]["attributes"] for mesh in contents(tmp_path / "a.glb")["meshes"]]
+    assert all({"POSITION", "NORMAL"} <= set(a) for a in attributes)
+    box, ball = scene.geometry["part_00"], scene.geometry["part_02"]
+    faces = box.vertex_normals[box.faces]
+    assert (np.abs(faces).max(-1) > 0.94).mean() > 0.98, "a box has flat sides up to its slightly rounded edges"
+    centred = ball.vertices - ball.bounds.mean(0)
+    radial = (ball.vertex_normals * centred).sum(-1) / np.linalg.norm(centred, axis=-1)
+    assert radial.min() > 0.99
+    assert len(ball.vertices) == len(np.unique(ball.vertices.round(6), axis=0)), "a ball has no seam"
+
+
+def test_nothing_to_write(tmp_path, make):
+    with pytest.raises(FileError, match="the asset has no parts"):
+        write_glb(tmp_path / "a.glb", make({"existence": -1.0}))
+    broken = make({}).vectors()
+    broken[0, 4] = torch.nan
+    with pytest.raises(FileError, match="parts whose centres are not finite numbers"):
+        write_glb(tmp_path / "a.glb", Parts.from_vectors(broken))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_asset_gives_the_same_bytes(tmp_path, chair):
+    for name in ("a.glb", "b.glb"):
+        write_glb(tmp_path / name, chair)
+    assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
