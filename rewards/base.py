@@ -54,7 +54,7 @@ class Text(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """B assets as the rewards see them: prompts, and the parts (B, P), rendered views (B, C, H, W, 3) and text where somebody needs them."""
+    """B assets as the rewards see them: prompts; parts (B, P), rendered views (B, C, H, W, 3) and text where a reward needs them."""
 
     prompts: list[str]
     parts: Parts | None = None

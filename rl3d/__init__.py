@@ -39,7 +39,18 @@ _HOMES = {
     "train": "rl3d.cli.train",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = [
+    "Asset",
+    "EvaluateConfig",
+    "GenerateConfig",
+    "Sampling",
+    "TrainConfig",
+    "__version__",
+    "evaluate",
+    "generate",
+    "load_generator",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -52,4 +63,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -24,7 +24,8 @@ class Cameras:
 
     def __post_init__(self) -> None:
         if self.viewmats.shape[-2:] != (4, 4) or self.Ks.shape != (*self.viewmats.shape[:-2], 3, 3):
-            raise ValueError(f"viewmats (..., c, 4, 4) and Ks (..., c, 3, 3) disagree: {tuple(self.viewmats.shape)}, {tuple(self.Ks.shape)}")
+            shapes = f"{tuple(self.viewmats.shape)} and {tuple(self.Ks.shape)}"
+            raise ValueError(f"viewmats (..., c, 4, 4) and Ks (..., c, 3, 3) disagree: {shapes}")
         if self.width < 1 or self.height < 1:
             raise ValueError(f"an image needs at least one pixel, got {self.width}x{self.height}")
 
@@ -41,12 +42,14 @@ class Cameras:
     def to(self, *args, **kwargs) -> Cameras:
         return Cameras(self.viewmats.to(*args, **kwargs), self.Ks.to(*args, **kwargs), self.width, self.height)
 
-    def __getitem__(self, index: slice) -> Cameras:
+    def __getitem__(self, index: slice | list[int]) -> Cameras:
         """Select cameras (not batch entries) by a slice or a list of indices."""
         return Cameras(self.viewmats[..., index, :, :], self.Ks[..., index, :, :], self.width, self.height)
 
 
-def look_at(positions: Float[Tensor, "*c 3"], target: Float[Tensor, "3"], up: tuple[float, float, float] = (0, 0, 1)) -> Float[Tensor, "*c 4 4"]:
+def look_at(
+    positions: Float[Tensor, "*c 3"], target: Float[Tensor, "3"], up: tuple[float, float, float] = (0, 0, 1)
+) -> Float[Tensor, "*c 4 4"]:
     """World-to-camera matrices of cameras at ``positions`` that look at ``target``."""
     forward = torch.nn.functional.normalize(target - positions, dim=-1)
     up_vector = torch.tensor(up, dtype=positions.dtype, device=positions.device).expand_as(forward)

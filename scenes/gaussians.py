@@ -7,6 +7,7 @@ Reference: Kerbl et al., 3D Gaussian Splatting for Real-Time Radiance Field Rend
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -63,9 +64,9 @@ class Gaussians:
     def device(self) -> torch.device:
         return self.means.device
 
-    def _map(self, fn) -> Gaussians:
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Gaussians(**{k: None if v is None else fn(v) for k, v in values.items()})
+    def _map(self, fn: Callable[[Tensor], Tensor]) -> Gaussians:
+        rest = None if self.sh_rest is None else fn(self.sh_rest)
+        return Gaussians(fn(self.means), fn(self.quats), fn(self.scales), fn(self.opacities), fn(self.colors), rest)
 
     def to(self, *args, **kwargs) -> Gaussians:
         return self._map(lambda t: t.to(*args, **kwargs))

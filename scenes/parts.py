@@ -166,7 +166,9 @@ class Parts:
         b, i, j = near.nonzero(as_tuple=True)  # are points of part i inside part j?
         touching = torch.zeros_like(near)
         if len(b):
-            touching[b, i, j] = (flat._map(lambda t: t[b, j].unsqueeze(1)).distance(grid[b, i].unsqueeze(1)) <= tolerance).any(-1).squeeze(-1)
+            touching[b, i, j] = (
+                (flat._map(lambda t: t[b, j].unsqueeze(1)).distance(grid[b, i].unsqueeze(1)) <= tolerance).any(-1).squeeze(-1)
+            )
         touching |= touching.transpose(1, 2).clone()
         return touching.view(*batch, self.count, self.count)
 
@@ -200,10 +202,11 @@ class Parts:
         around = torch.cat([grid, grid[:, :, :1]], 2)
         corners = torch.stack([around[:, :-1, :-1], around[:, :-1, 1:], around[:, 1:, :-1], around[:, 1:, 1:]], 3)
         cells = corners.flatten(1, 2)  # parts, cells, 4 corners, 3
+        c00, c01, c10, c11 = cells.unbind(2)
+        # Squared norms first: the root of a cell without area has no gradient.
+        area = torch.linalg.cross(c01 - c00 + c11 - c10, c10 - c00 + c11 - c01).square().sum(-1).add(1e-18).sqrt() / 4
+        part_area = area.sum(-1)
         with torch.no_grad():
-            c00, c01, c10, c11 = cells.unbind(2)
-            area = torch.linalg.cross(c01 - c00 + c11 - c10, c10 - c00 + c11 - c01).norm(dim=-1) / 4
-            part_area = area.sum(-1).clamp_min(1e-9)
             weight = (area * part_area.pow(-0.35).unsqueeze(-1)).double().flatten()
             per_scene = torch.zeros(scenes, dtype=torch.double, device=weight.device).index_add_(0, scene_of, weight.view_as(area).sum(-1))
             cdf = weight.cumsum(0)
@@ -213,10 +216,10 @@ class Parts:
             chosen = torch.searchsorted(cdf, ticks).clamp_max(len(cdf) - 1)
             part = chosen // area.shape[-1]
             per_part = torch.bincount(part.flatten(), minlength=len(part_area)).clamp_min(1)
-            spacing = (part_area / per_part).sqrt()[part]  # side of the patch that one Gaussian stands for
             # Within a cell: evenly in one direction by the tick's place in it, by the golden ratio in the other (a rank-1 lattice).
             u = (1 - ((cdf[chosen] - ticks) / weight[chosen].clamp_min(1e-12)).clamp(0, 1)).to(grid).unsqueeze(-1)
             v = ((0.5 + torch.arange(count, device=cdf.device) * 0.6180339887498949) % 1).to(grid).view(1, -1, 1)
+        spacing = (part_area / per_part).sqrt()[part]  # side of the patch that one Gaussian stands for
         c00, c01, c10, c11 = cells.flatten(0, 1)[chosen].unbind(2)
         means = (1 - v) * ((1 - u) * c00 + u * c01) + v * ((1 - u) * c10 + u * c11)
         tangent = (1 - v) * (c01 - c00) + v * (c11 - c10)

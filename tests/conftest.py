@@ -3,10 +3,14 @@
 import importlib.util
 import os
 
+import beartype
 import jaxtyping
 import pytest
 
 PACKAGES = ["scenes", "renderers", "rewards", "rl3d"]
+
+# An int will do where a float is asked for, as PEP 484 has it.
+beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 # jaxtyping's hook imports from the checkout alone; an editable install keeps the compiled library in site-packages.
 _found = importlib.util.find_spec("renderers")

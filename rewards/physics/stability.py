@@ -28,8 +28,8 @@ class Stability:
     version = "1"
     needs = Needs(parts=True)
 
-    def __init__(self, trial: Trial = Trial(), workers: int | None = None) -> None:
-        self.trial = trial
+    def __init__(self, trial: Trial | None = None, workers: int | None = None) -> None:
+        self.trial = trial or Trial()
         self.workers = workers
 
     @torch.no_grad()

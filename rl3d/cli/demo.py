@@ -32,7 +32,9 @@ def demo(config: DemoConfig) -> None:
     training = TrainConfig(out=config.out / "train", iterations=config.iterations, save_every=10)
     progress(training, resume=any((training.out / "checkpoints").glob("state_*.safetensors")))
     print("\n2. Held-out prompts, the same seeds before and after:")
-    evaluation = EvaluateConfig(checkpoint=SHIPPED, against=training.out, out=config.out / "evaluation", num_prompts=config.prompts, samples=2)
+    evaluation = EvaluateConfig(
+        checkpoint=SHIPPED, against=training.out, out=config.out / "evaluation", num_prompts=config.prompts, samples=2
+    )
     table = evaluate(evaluation)
     print(markdown(dict(zip(("before", "after"), table.values(), strict=True))))
     print(f"\n3. A prompt: {config.prompt}")

@@ -99,7 +99,9 @@ def measure(generator: PartFlow, items: list[Spec], config: EvaluateConfig) -> M
         logits = judge.match(images, judge.embed_text(text.tokens, text.mask))
         values["judge"].append(torch.sigmoid(logits / 2))
         values["judge_logit"].append(logits)
-        values["category"].append(_category_right(judge, generator, images, [items[(start + i) // config.samples] for i in range(len(chunk))]))
+        values["category"].append(
+            _category_right(judge, generator, images, [items[(start + i) // config.samples] for i in range(len(chunk))])
+        )
     done = {name: torch.cat(v) for name, v in values.items()}
     parts = Parts.from_vectors(torch.cat(vectors))
     if {"stability_share", "connected_share"} <= done.keys():
@@ -136,7 +138,9 @@ def _category_right(judge, generator: PartFlow, images: Tensor, items: list[Spec
     """1 where the judge's best of all category names is the item's; NaN for prompts that are not single objects."""
     text = generator.encoder.encode([f"a {name}" for name in CATEGORIES])
     best = judge.logits(images, judge.embed_text(text.tokens, text.mask)).argmax(1).tolist()
-    return torch.tensor([float(CATEGORIES[b] == item.category) if item.kind == "single" else math.nan for b, item in zip(best, items, strict=True)])
+    return torch.tensor(
+        [float(CATEGORIES[b] == item.category) if item.kind == "single" else math.nan for b, item in zip(best, items, strict=True)]
+    )
 
 
 def summarize(values: dict[str, Tensor], samples: int) -> dict[str, tuple[float, float, int]]:

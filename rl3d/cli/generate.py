@@ -48,7 +48,7 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
     """Make ``config.num`` assets; they are written to disk only if ``config.out`` is set."""
     config = config or GenerateConfig()
     if not prompt.strip():
-        raise ValueError("the prompt is empty: write what the asset should be, for example \"a red armchair with white legs\"")
+        raise ValueError('the prompt is empty: write what the asset should be, for example "a red armchair with white legs"')
     weighted = parse(config.rewards)
     generator = generator or load_generator(config.checkpoint)
     count = config.num * config.best_of

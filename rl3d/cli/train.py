@@ -19,7 +19,9 @@ from rl3d.training.trainer import TrainConfig, Trainer
 SHEET_PROMPTS = 12
 
 
-def train(config: TrainConfig | None = None, *, resume: bool = False, on_step: Callable[[dict[str, int | float]], None] | None = None) -> Path:
+def train(
+    config: TrainConfig | None = None, *, resume: bool = False, on_step: Callable[[dict[str, int | float]], None] | None = None
+) -> Path:
     """Run a training to its end; returns the weights. ``on_step`` sees every iteration's metrics.
 
     An interrupt lets the iteration in work finish, saves, and raises KeyboardInterrupt.
@@ -68,7 +70,9 @@ def sheet(trainer: Trainer) -> Path:
         images = previews(parts.gaussians(6144), 192)
     pictures = [Picture(image, caption) for image, caption in zip(images, prompts, strict=True)]
     path = trainer.config.out / "samples" / f"{trainer.iteration:06d}.png"
-    save_image(path, render_sheet([pictures[i : i + 6] for i in range(0, len(pictures), 6)], title=f"iteration {trainer.iteration}", size=192))
+    save_image(
+        path, render_sheet([pictures[i : i + 6] for i in range(0, len(pictures), 6)], title=f"iteration {trainer.iteration}", size=192)
+    )
     return path
 
 
@@ -88,7 +92,13 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
     """Train with a progress bar that shows every reward."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[rewards]}")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rewards]}"),
+    )
     with Progress(*columns) as bar:
         task = bar.add_task("training", total=config.iterations, rewards="")
         shown: dict[str, float] = {}

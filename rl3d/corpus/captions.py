@@ -27,10 +27,33 @@ SIZE_WORDS = {
     ("length", 1): ("long", "long", "elongated"),
     ("length", -1): ("compact", "stubby"),
 }
-PLAIN_ADJECTIVES = ("small", "big", "tiny", "large", "little", "huge", "cute", "simple", "old", "modern", "new", "toy", "cartoon", "low poly", "stylized", "nice")
+PLAIN_ADJECTIVES = (
+    "small",
+    "big",
+    "tiny",
+    "large",
+    "little",
+    "huge",
+    "cute",
+    "simple",
+    "old",
+    "modern",
+    "new",
+    "toy",
+    "cartoon",
+    "low poly",
+    "stylized",
+    "nice",
+)
 OPENINGS = ("a 3d model of", "a 3d render of", "a model of", "3d model of", "a picture of", "a low poly model of", "an image of")
 MASS_NOUNS = frozenset("icing lettuce cheese wine sand skin trim water coffee glass".split())
-SOLID_NOUNS = {"cube": ("cube", "cube", "box", "block"), "sphere": ("sphere", "ball", "ball"), "cylinder": ("cylinder",), "cone": ("cone",), "pyramid": ("pyramid",)}
+SOLID_NOUNS = {
+    "cube": ("cube", "cube", "box", "block"),
+    "sphere": ("sphere", "ball", "ball"),
+    "cylinder": ("cylinder",),
+    "cone": ("cone",),
+    "pyramid": ("pyramid",),
+}
 RELATION_WORDS = {
     "on": ("on top of", "on", "above", "standing on", "stacked on"),
     "under": ("under", "below", "underneath", "beneath"),
@@ -99,9 +122,25 @@ def count(rng: np.random.Generator, split: str) -> Spec:
     if number == 1:
         caption = pick(rng, (f"one {name} {noun}", f"a single {name} {noun}", f"exactly one {name} {noun}"))
     elif arrangement == "row":
-        caption = pick(rng, (f"{word} {name} {plural} in a row", f"a row of {word} {name} {plural}", f"{word} {name} {plural}", f"{word} {name} {plural} side by side"))
+        caption = pick(
+            rng,
+            (
+                f"{word} {name} {plural} in a row",
+                f"a row of {word} {name} {plural}",
+                f"{word} {name} {plural}",
+                f"{word} {name} {plural} side by side",
+            ),
+        )
     else:
-        caption = pick(rng, (f"a stack of {word} {name} {plural}", f"{word} stacked {name} {plural}", f"{word} {name} {plural} stacked up", f"a tower of {word} {name} {plural}"))
+        caption = pick(
+            rng,
+            (
+                f"a stack of {word} {name} {plural}",
+                f"{word} stacked {name} {plural}",
+                f"{word} {name} {plural} stacked up",
+                f"a tower of {word} {name} {plural}",
+            ),
+        )
     facts = Facts(main=base, shapes=(shape,), shape_colors=(base,), count=number)
     return Spec(_opened(rng, caption), "count", "count", facts, solids=((shape, name),), arrangement=arrangement)
 

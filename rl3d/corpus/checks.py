@@ -75,7 +75,7 @@ def check_count(facts: Facts, parts: Parts) -> bool:
 @torch.no_grad()
 def visible_areas(parts: Parts) -> np.ndarray:
     """Area of every part of one asset that neither another part nor the ground hides, in square metres."""
-    grid = parts.surface_grid(2)
+    grid = parts.surface_grid(4)  # finer than the stripes of a lighthouse
     around = torch.cat([grid, grid[..., :1, :]], -2)
     a, b, c, d = around[:, :-1, :-1], around[:, :-1, 1:], around[:, 1:, :-1], around[:, 1:, 1:]
     areas = (torch.linalg.cross(d - a, c - b).norm(dim=-1) / 2).flatten(1)

@@ -11,7 +11,6 @@ from rl3d.corpus.colors import nearest_base
 from rl3d.corpus.shapes import bounds, rotation_matrices, row
 from scenes.parts import MAX_PARTS
 
-
 Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 

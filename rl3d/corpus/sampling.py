@@ -53,7 +53,9 @@ def sample_for(spec: Spec | Item, rng: np.random.Generator) -> Item:
     return Item(spec.caption, normalized(vectors).astype(np.float32), spec.kind, spec.category, spec.facts, spec)
 
 
-def prompts(count: int, seed: int, split: str = "heldout", kinds: Sequence[str] = ("single", "relation", "count", "composition")) -> list[Item]:
+def prompts(
+    count: int, seed: int, split: str = "heldout", kinds: Sequence[str] = ("single", "relation", "count", "composition")
+) -> list[Item]:
     """A fixed list of distinct evaluation prompts, the kinds in the corpus's proportions, singles balanced over the categories."""
     unknown = [kind for kind in kinds if kind not in MIX]
     if unknown or not kinds:

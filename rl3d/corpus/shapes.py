@@ -120,7 +120,9 @@ class Sketch:
         names = MATERIALS[self.look.material] if self.look.material else self.category.natural.split(" ")
         allowed = [n for n in (x.replace("_", " ") for x in names) if not is_held_out(self.look.category, n)]
         allowed = allowed or [c for c in BASE_COLORS if not is_held_out(self.look.category, c)]
-        allowed = [n for n in allowed if BASE_OF[n] != avoid] or [c for c in BASE_COLORS if c != avoid and not is_held_out(self.look.category, c)]
+        allowed = [n for n in allowed if BASE_OF[n] != avoid] or [
+            c for c in BASE_COLORS if c != avoid and not is_held_out(self.look.category, c)
+        ]
         return allowed[int(self.rng.random() * len(allowed))]
 
     def _choose_paint(self, role: str) -> Color:
@@ -157,7 +159,16 @@ class Sketch:
         self.part(color, (x, y, z + h / 2), (w / 2, d / 2, h / 2), (soft, soft), taper)
 
     def cyl(
-        self, color: Color, x: Number, y: Number, z: Number, r: Number, h: Number, taper: Number = 0.0, soft: Number = HARD, ry: Number = 0.0
+        self,
+        color: Color,
+        x: Number,
+        y: Number,
+        z: Number,
+        r: Number,
+        h: Number,
+        taper: Number = 0.0,
+        soft: Number = HARD,
+        ry: Number = 0.0,
     ) -> None:
         """An upright cylinder, or a truncated cone, whose bottom centre is (x, y, z)."""
         self.part(color, (x, y, z + h / 2), (r, ry or r, h / 2), (soft, 1.0), taper)
@@ -168,7 +179,9 @@ class Sketch:
     def pyramid(self, color: Color, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.97) -> None:
         self.box(color, x, y, z, w, d, h, taper, soft=0.1)
 
-    def ball(self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number = 0.0, rz: Number = 0.0, taper: Number = 0.0) -> None:
+    def ball(
+        self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number = 0.0, rz: Number = 0.0, taper: Number = 0.0
+    ) -> None:
         """An ellipsoid about its centre."""
         self.part(color, (x, y, z), (rx, ry or rx, rz or rx), (1.0, 1.0), taper)
 
@@ -176,7 +189,9 @@ class Sketch:
         """A rounded block about its centre, between a box and an ellipsoid: animal bodies, cushions."""
         self.part(color, (x, y, z), (rx, ry, rz), (soft, soft))
 
-    def rod(self, color: Color, a: Point, b: Point, r: Number, taper: Number = 0.0, soft: Number = HARD, round_: Number = 1.0, ry: Number = 0.0) -> None:
+    def rod(
+        self, color: Color, a: Point, b: Point, r: Number, taper: Number = 0.0, soft: Number = HARD, round_: Number = 1.0, ry: Number = 0.0
+    ) -> None:
         """A cylinder from ``a`` to ``b`` (``round_`` 1), or a beam of square section (``round_`` 0.14); it tapers towards ``b``."""
         dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
         length = sqrt(dx * dx + dy * dy + dz * dz)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -43,7 +44,7 @@ class Sampling:
     def stds(self) -> list[float]:
         """Standard deviation of each step's Gaussian; the last step of cps is deterministic."""
         levels = self.sigmas()
-        return [self._std(s, n) for s, n in zip(levels, levels[1:], strict=False)]
+        return [self._std(s, n) for s, n in pairwise(levels)]
 
     def _std(self, sigma: float, following: float) -> float:
         if self.schedule == "cps":
@@ -66,9 +67,7 @@ class Sampling:
         return x + (velocity + drift) * dt
 
 
-def gaussian_log_prob(
-    x: Float[Tensor, "*b"], mean: Float[Tensor, "*b"], std: float | Tensor
-) -> Float[Tensor, "*b"]:
+def gaussian_log_prob(x: Float[Tensor, "*b"], mean: Float[Tensor, "*b"], std: float | Tensor) -> Float[Tensor, "*b"]:
     """Elementwise log N(x; mean, std^2) in float32."""
     std = torch.as_tensor(std, dtype=torch.float32, device=x.device)
     return -((x.float() - mean.float()) ** 2) / (2 * std**2) - std.log() - 0.5 * math.log(2 * math.pi)

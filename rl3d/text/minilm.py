@@ -75,9 +75,15 @@ class MiniLM:
         folder = folder or find_weights()
         path = folder / "model.safetensors"
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
+            digest = (
+                hashlib.file_digest(file, "sha256").hexdigest()
+                if hasattr(hashlib, "file_digest")
+                else hashlib.sha256(file.read()).hexdigest()
+            )
         if digest != WEIGHTS_SHA256:
-            raise ValueError(f"{path} is not the published all-MiniLM-L6-v2: its SHA-256 starts with {digest[:12]}, not {WEIGHTS_SHA256[:12]}")
+            raise ValueError(
+                f"{path} is not the published all-MiniLM-L6-v2: its SHA-256 starts with {digest[:12]}, not {WEIGHTS_SHA256[:12]}"
+            )
         self.weights = {name: t.float() for name, t in load_file(path).items() if t.is_floating_point()}
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(MAX_TOKENS)

@@ -175,7 +175,12 @@ def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
             save_tensors(state_path, tensors, {"step": step + 1})
-            header = {"kind": "part-flow", "config": asdict(network.config), "training": json.loads(json.dumps(asdict(config), default=str)), "step": step + 1}
+            header = {
+                "kind": "part-flow",
+                "config": asdict(network.config),
+                "training": json.loads(json.dumps(asdict(config), default=str)),
+                "step": step + 1,
+            }
             save_tensors(config.out / "part_flow.safetensors", {k: v.half() for k, v in ema.items()}, header)
 
 

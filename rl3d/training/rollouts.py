@@ -27,7 +27,9 @@ def look(parts: Parts, needs: Needs, *, azimuth_deg: float = 30.0, gaussians: in
         return render(parts.gaussians(gaussians), rig.to(parts.centres.device), background=BACKGROUND)
 
 
-def score_assets(rewards: Sequence[Reward], prompts: list[str], text: TextFeatures, parts: Parts, *, azimuth_deg: float = 30.0) -> dict[str, Scores]:
+def score_assets(
+    rewards: Sequence[Reward], prompts: list[str], text: TextFeatures, parts: Parts, *, azimuth_deg: float = 30.0
+) -> dict[str, Scores]:
     """Every reward on a batch of assets, rendered once."""
     views = look(parts, Needs.union(rewards), azimuth_deg=azimuth_deg)
     return score(rewards, Batch(prompts, parts, views, text))
@@ -44,4 +46,3 @@ class Seeds:
     def of(iteration: int, prompts: int, group: int, seed: int) -> Seeds:
         base = (seed * 1_000_003 + iteration) * 100_000
         return Seeds([base + i for i in range(prompts * group)], [base + i // group for i in range(prompts * group)])
-

@@ -72,8 +72,11 @@ def _same_claim(a: Item, b: Item) -> bool:
     return a.kind == b.kind and a.category == b.category and (a.kind != "single" or a.facts == b.facts or b.facts.main is None)
 
 
-def scorer_loss(scorer: Scorer, items: list[Item], texts: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[Tensor, dict[str, int | float]]:
-    """Sigmoid loss of B good and B broken assets against B right and B wrong captions (``texts``: tokens and mask of 2 B)."""
+def scorer_loss(
+    scorer: Scorer, items: list[Item], texts: TextFeatures, names: TextFeatures, random: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """Sigmoid loss of B good and B broken assets against the 2 B ``texts``, right captions then wrong ones, plus the cross-entropy
+    of the good single objects over the ``names`` of all categories."""
     count = len(items)
     good, broken = [], []
     kinds = list(CORRUPTIONS)
@@ -171,5 +174,10 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
             save_tensors(state_path, tensors, {"step": step + 1})
-            header = {"kind": "scorer", "config": asdict(scorer.config), "training": json.loads(json.dumps(asdict(config), default=str)), "step": step + 1}
+            header = {
+                "kind": "scorer",
+                "config": asdict(scorer.config),
+                "training": json.loads(json.dumps(asdict(config), default=str)),
+                "step": step + 1,
+            }
             save_tensors(config.out / "scorer.safetensors", {k: v.half() for k, v in ema.items()}, header)

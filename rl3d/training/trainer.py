@@ -158,7 +158,11 @@ class Trainer:
         """Forget metrics of iterations after the checkpoint that the run goes on from."""
         path = self.config.out / "metrics.jsonl"
         if path.exists():
-            kept = [line for line in path.read_text().splitlines(True) if line.endswith("\n") and json.loads(line)["iteration"] <= self.iteration]
+            kept = [
+                line
+                for line in path.read_text().splitlines(True)
+                if line.endswith("\n") and json.loads(line)["iteration"] <= self.iteration
+            ]
             with write_aside(path) as aside:
                 aside.write_text("".join(kept))
 
@@ -192,7 +196,9 @@ class Trainer:
         """One iteration; appends its metrics to metrics.jsonl."""
         config, started = self.config, time.monotonic()
         random = np.random.default_rng([config.seed, self.iteration])
-        chosen = [self.prompts[i] for i in random.choice(len(self.prompts), min(config.prompts_per_iteration, len(self.prompts)), replace=False)]
+        chosen = [
+            self.prompts[i] for i in random.choice(len(self.prompts), min(config.prompts_per_iteration, len(self.prompts)), replace=False)
+        ]
         rollout = self._rollout(self.iteration, chosen)
         sampled = time.monotonic()
         # Cameras move from round to round, so that no view can be played to.

@@ -117,7 +117,7 @@ def test_expected_depth_of_a_faint_gaussian_is_its_depth():
     """alpha is summed, not taken as 1 - transmittance: at 1/200 the depth keeps its digits."""
     n = torch.ones(1)
     scene = Gaussians(torch.tensor([[0.0, 0.0, 0.45]]), torch.eye(4)[:1], torch.full((1, 3), 0.3), n / 200, torch.ones(1, 3))
-    views = cpp(scene, orbit(1, size=33))
+    views = cpp(scene, orbit(1, size=33, radius=2.1, target=(0.0, 0.0, 0.45)))
     torch.testing.assert_close(views.depth[0, 16, 16], torch.tensor([2.1]), rtol=3e-7, atol=0)
 
 

@@ -29,7 +29,7 @@ def test_gradients_match_finite_differences(random_scene, make_cameras):
 
 def test_one_gaussian_on_the_axis_has_a_closed_form():
     """A round Gaussian of standard deviation s at depth z, seen along the axis: a round image of variance (f s / z)^2 + 0.3."""
-    camera = orbit(1, size=33).to(DOUBLE)
+    camera = orbit(1, size=33, radius=2.1, target=(0.0, 0.0, 0.45)).to(DOUBLE)
     s, z, opacity, f = 0.05, 2.1, 0.8, camera.Ks[0, 0, 0].item()
     color, white = torch.tensor([0.9, 0.2, 0.4], dtype=DOUBLE), torch.ones(3, dtype=DOUBLE)
     one = torch.ones(1, dtype=DOUBLE)

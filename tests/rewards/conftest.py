@@ -22,14 +22,16 @@ def make_part(half, centre, exponents=BOX, taper: float = 0.0, rotation: Tensor 
     return torch.cat([*vector, torch.tensor(half).log(), rotation[:, 0], rotation[:, 1], torch.tensor([0.5, 0.5, 0.5])])
 
 
-def make_table(legs: str = "abcd", width: float = 1.0, depth: float = 0.6, height: float = 0.5, leg: float = 0.06, lift: float = 0.0) -> list[Tensor]:
-    """A table on the legs named; ``lift`` shortens the first of them from below."""
+def make_table(
+    legs: str = "abcd", width: float = 1.0, depth: float = 0.6, height: float = 0.5, leg: float = 0.06, lift: float = 0.0
+) -> list[Tensor]:
+    """A table on the legs named, which reach into its top; ``lift`` shortens the first of them from below."""
     x, y = width / 2 - leg, depth / 2 - leg
     corners = {"a": (-x, -y), "b": (x, -y), "c": (-x, y), "d": (x, y), "m": (0.0, y)}
     parts = [make_part((width / 2, depth / 2, 0.03), (0, 0, height + 0.03))]
     for k, name in enumerate(legs):
         up = lift if k == 0 else 0.0
-        parts.append(make_part((leg / 2, leg / 2, (height - up) / 2), (*corners[name], (height + up) / 2)))
+        parts.append(make_part((leg / 2, leg / 2, (height + 0.03 - up) / 2), (*corners[name], (height + 0.03 + up) / 2)))
     return parts
 
 

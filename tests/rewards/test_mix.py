@@ -52,7 +52,10 @@ def test_parse():
         ("zzz", "unknown reward 'zzz' (known: stability, connected, alignment, or package.module:attribute)"),
         ("no_such_module:reward=1", "reward 'no_such_module:reward': there is no module 'no_such_module'"),
         ("user_rewards:missing=1", "reward 'user_rewards:missing': module 'user_rewards' has no 'missing'"),
-        ("user_rewards:number", "reward 'user_rewards:number' is no reward: it must be callable on a Batch and have name, version and needs"),
+        (
+            "user_rewards:number",
+            "reward 'user_rewards:number' is no reward: it must be callable on a Batch and have name, version and needs",
+        ),
     ],
 )
 def test_errors_are_one_line(text, message):

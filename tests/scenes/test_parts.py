@@ -49,7 +49,7 @@ def test_meshes_are_closed_and_face_outwards(varied, per_octant):
 
 def test_masses_are_those_of_a_fine_mesh(varied):
     volumes, centroids = varied.masses()
-    vertices, faces = varied.meshes(24)
+    vertices, faces = varied.meshes(14)
     for asset in range(2):
         for slot in range(24):
             mesh = trimesh.Trimesh(vertices[asset, slot].double().numpy(), faces.numpy(), process=False)

@@ -62,24 +62,24 @@ def bus(s: Sketch) -> None:
 def train(s: Sketch) -> None:
     w, l, h = s.width(0.28, 0.34), s.length(0.94, 1.04), s.height(0.5, 0.56)
     s.box(s.paint("chassis"), 0, 0, 0.09, w - 0.06, l, 0.08)
-    s.rod(s.main, (0, 0.1, 0.28), (0, -l * 0.46, 0.28), w * 0.46)
+    s.rod(s.main, (0, 0.1, 0.29), (0, -l * 0.46, 0.29), w * 0.5)
     s.box(s.main, 0, l * 0.27, 0.14, w, l * 0.36, h - 0.17)
-    s.box(s.paint("roof"), 0, l * 0.27, h - 0.05, w + 0.08, l * 0.42, 0.05)
-    s.cyl(s.paint("chimney"), 0, -l * 0.34, 0.28 + w * 0.32, 0.05, h - 0.27 - w * 0.32 + 0.06, -0.35)
-    s.ball(s.paint("trim"), 0, -l * 0.08, 0.28 + w * 0.43, 0.055)
+    s.box(s.paint("roof"), 0, l * 0.27, h - 0.05, w + 0.05, l * 0.4, 0.05)
+    s.cyl(s.paint("chimney"), 0, -l * 0.34, 0.29 + w * 0.38, 0.05, h - 0.22 - w * 0.38, -0.35)
+    s.ball(s.paint("trim"), 0, -l * 0.08, 0.29 + w * 0.5, 0.055)
     s.pair(s.box, s.paint("windows"), w / 2, l * 0.27, h * 0.6, 0.04, l * 0.2, h * 0.22)
     wheels(s, w / 2 - 0.01, (-l * 0.36, -l * 0.12, l * 0.29), 0.085, 0.06)
     s.disc(s.paint("trim"), 0, -l * 0.46, 0.3, 0.05, 0.06)
 
 
 def tractor(s: Sketch) -> None:
-    w, l, h = s.width(0.3, 0.36), s.length(0.82, 0.92), s.height(0.62, 0.7)
+    w, l, h = s.width(0.34, 0.4), s.length(0.82, 0.92), s.height(0.62, 0.7)
     s.box(s.main, 0, -l * 0.2, 0.16, w * 0.8, l * 0.62, 0.24, soft=0.2)
     s.box(s.main, 0, l * 0.22, 0.16, w, l * 0.4, 0.2, soft=0.2)
     s.box(s.paint("windows"), 0, l * 0.2, 0.33, w * 0.86, l * 0.34, h - 0.37, 0.12)
     s.box(s.main, 0, l * 0.2, h - 0.06, w + 0.04, l * 0.42, 0.06)
-    s.pair(s.wheel, s.paint("wheels"), w / 2 + 0.03, l * 0.24, 0.21, 0.21, 0.13)
-    s.pair(s.wheel, s.paint("wheels"), w / 2, -l * 0.34, 0.12, 0.12, 0.11)
+    s.pair(s.wheel, s.paint("wheels"), w / 2 + 0.03, l * 0.26, 0.19, 0.19, 0.11)
+    s.pair(s.wheel, s.paint("wheels"), w / 2 - 0.02, -l * 0.34, 0.11, 0.11, 0.09)
     s.cyl(s.paint("exhaust"), 0.06, -l * 0.28, 0.36, 0.025, 0.22)
     lights(s, w * 0.24, -l * 0.51, 0.3, 0.035)
 
@@ -128,7 +128,7 @@ def ship(s: Sketch) -> None:
 def airplane(s: Sketch) -> None:
     l, span = s.length(0.94, 1.04), s.width(0.9, 1.05)
     z = 0.23
-    s.rod(s.main, (0, -l * 0.36, z), (0, l * 0.5, z), 0.12, 0.5, soft=SOFT)
+    s.rod(s.main, (0, -l * 0.36, z), (0, l * 0.5, z), 0.125, 0.4, soft=SOFT)
     s.ball(s.main, 0, -l * 0.36, z, 0.119, 0.16, 0.119)
     s.box(s.paint("wings"), 0, -0.06, z - 0.095, span, 0.18, 0.035)
     s.box(s.paint("wings"), 0, l * 0.44, z + 0.0, span * 0.36, 0.12, 0.03)
@@ -197,50 +197,124 @@ def wagon(s: Sketch) -> None:
 
 VEHICLES = {
     "car": Category(
-        car, "car, automobile, sedan", "red blue green silver", roles={"wheels": TYRES, "windows": "sky_blue cyan/charcoal"}, accents={"lights": "yellow/white", "tail lights": "red/white"},
-        sizes="length width height", materials="metal plastic",
+        car,
+        "car, automobile, sedan",
+        "red blue green silver",
+        roles={"wheels": TYRES, "windows": "sky_blue cyan/charcoal"},
+        accents={"lights": "yellow/white", "tail lights": "red/white"},
+        sizes="length width height",
+        materials="metal plastic",
     ),
     "taxi": Category(
-        taxi, "taxi, cab, taxicab", "yellow", roles={"wheels": TYRES, "sign": "white black"}, accents={"windows": "sky_blue/charcoal", "lights": "white/yellow", "tail lights": "red/white", "stripes": "black/white"},
+        taxi,
+        "taxi, cab, taxicab",
+        "yellow",
+        roles={"wheels": TYRES, "sign": "white black"},
+        accents={"windows": "sky_blue/charcoal", "lights": "white/yellow", "tail lights": "red/white", "stripes": "black/white"},
         sizes="length",
     ),
     "truck": Category(
-        truck, "truck, lorry, delivery truck", "white red blue gray", roles={"cab": "main white red blue", "wheels": TYRES},
-        accents={"chassis": "charcoal gray", "windows": "sky_blue/charcoal", "lights": "yellow/white"}, sizes="length height",
+        truck,
+        "truck, lorry, delivery truck",
+        "white red blue gray",
+        roles={"cab": "main white red blue", "wheels": TYRES},
+        accents={"chassis": "charcoal gray", "windows": "sky_blue/charcoal", "lights": "yellow/white"},
+        sizes="length height",
     ),
     "bus": Category(
-        bus, "bus, city bus, coach", "red yellow blue green", roles={"wheels": TYRES, "windows": "sky_blue cyan/charcoal"}, accents={"lights": "yellow/white"},
-        counts={}, sizes="length height",
+        bus,
+        "bus, city bus, coach",
+        "red yellow blue green",
+        roles={"wheels": TYRES, "windows": "sky_blue cyan/charcoal"},
+        accents={"lights": "yellow/white"},
+        counts={},
+        sizes="length height",
     ),
     "train": Category(
-        train, "train, locomotive, steam train, railway engine", "blue red green black", roles={"wheels": "red black charcoal", "roof": "black gray red", "chimney": "black charcoal/golden"},
-        accents={"chassis": "charcoal black", "trim": "golden/white", "windows": "sky_blue/yellow"}, sizes="length",
+        train,
+        "train, locomotive, steam train, railway engine",
+        "blue red green black",
+        roles={"wheels": "red black charcoal", "roof": "black gray red", "chimney": "black charcoal/golden"},
+        accents={"chassis": "charcoal black", "trim": "golden/white", "windows": "sky_blue/yellow"},
+        sizes="length",
     ),
     "tractor": Category(
-        tractor, "tractor, farm tractor", "green red blue", roles={"wheels": TYRES}, accents={"windows": "sky_blue/charcoal", "exhaust": "gray black", "lights": "yellow/white"}, sizes="height",
+        tractor,
+        "tractor, farm tractor",
+        "green red blue",
+        roles={"wheels": TYRES},
+        accents={"windows": "sky_blue/charcoal", "exhaust": "gray black", "lights": "yellow/white"},
+        sizes="height",
     ),
     "rocket": Category(
-        rocket, "rocket, spaceship, spacecraft, rocket ship", "white silver red", roles={"nose": "red blue orange", "fins": "red blue orange", "windows": "cyan/yellow", "stripe": "red black blue"},
-        accents={"engine": "charcoal gray"}, details="stripe", sizes="height width",
+        rocket,
+        "rocket, spaceship, spacecraft, rocket ship",
+        "white silver red",
+        roles={"nose": "red blue orange", "fins": "red blue orange", "windows": "cyan/yellow", "stripe": "red black blue"},
+        accents={"engine": "charcoal gray"},
+        details="stripe",
+        sizes="height width",
     ),
     "boat": Category(
-        boat, "boat, sailboat, sailing boat, dinghy", "blue red brown white", roles={"sail": "white red cream/yellow", "mast": "brown tan"}, accents={"deck": "tan brown", "flag": "red yellow"},
-        details="flag", sizes="height", materials="wooden",
+        boat,
+        "boat, sailboat, sailing boat, dinghy",
+        "blue red brown white",
+        roles={"sail": "white red cream/yellow", "mast": "brown tan"},
+        accents={"deck": "tan brown", "flag": "red yellow"},
+        details="flag",
+        sizes="height",
+        materials="wooden",
     ),
     "ship": Category(
-        ship, "ship, steamship, ocean liner, steamer", "navy red black", roles={"funnels": "red black yellow", "cabin": "white beige"}, accents={"windows": "cyan navy"}, counts={"funnels": (1, 3)}, sizes="length",
+        ship,
+        "ship, steamship, ocean liner, steamer",
+        "navy red black",
+        roles={"funnels": "red black yellow", "cabin": "white beige"},
+        accents={"windows": "cyan navy"},
+        counts={"funnels": (1, 3)},
+        sizes="length",
     ),
     "airplane": Category(
-        airplane, "airplane, plane, jet plane, aircraft", "white silver blue red", roles={"wings": "main main gray", "tail": "main red blue"},
-        accents={"windows": "cyan navy", "wheels": TYRES, "propeller": "brown yellow black"}, details="propeller", sizes="length width",
+        airplane,
+        "airplane, plane, jet plane, aircraft",
+        "white silver blue red",
+        roles={"wings": "main main gray", "tail": "main red blue"},
+        accents={"windows": "cyan navy", "wheels": TYRES, "propeller": "brown yellow black"},
+        details="propeller",
+        sizes="length width",
     ),
     "helicopter": Category(
-        helicopter, "helicopter, chopper", "red yellow blue green", roles={"rotor": "gray black", "skids": "gray black"}, accents={"windows": "sky_blue/charcoal", "tail": "main white red"}, sizes="width",
+        helicopter,
+        "helicopter, chopper",
+        "red yellow blue green",
+        roles={"rotor": "gray black", "skids": "gray black"},
+        accents={"windows": "sky_blue/charcoal", "tail": "main white red"},
+        sizes="width",
     ),
     "submarine": Category(
-        submarine, "submarine, u-boat, sub", "yellow gray navy", roles={"portholes": "cyan white/yellow", "fins": "main red gray"}, accents={"stand": "brown charcoal", "periscope": "gray black"},
-        counts={"portholes": (2, 3)}, sizes="length",
+        submarine,
+        "submarine, u-boat, sub",
+        "yellow gray navy",
+        roles={"portholes": "cyan white/yellow", "fins": "main red gray"},
+        accents={"stand": "brown charcoal", "periscope": "gray black"},
+        counts={"portholes": (2, 3)},
+        sizes="length",
     ),
-    "tank": Category(tank, "tank, army tank, battle tank", "green olive gray tan", roles={"tracks": "charcoal black"}, accents={"hatch": "charcoal brown red"}, sizes="length width", materials="metal"),
-    "wagon": Category(wagon, "wagon, toy wagon, handcart", "red green brown", roles={"wheels": "black gray yellow", "handle": "black gray brown"}, sizes="length width", materials="wooden metal"),
+    "tank": Category(
+        tank,
+        "tank, army tank, battle tank",
+        "green olive gray tan",
+        roles={"tracks": "charcoal black"},
+        accents={"hatch": "charcoal brown red"},
+        sizes="length width",
+        materials="metal",
+    ),
+    "wagon": Category(
+        wagon,
+        "wagon, toy wagon, handcart",
+        "red green brown",
+        roles={"wheels": "black gray yellow", "handle": "black gray brown"},
+        sizes="length width",
+        materials="wooden metal",
+    ),
 }

@@ -106,7 +106,8 @@ def test_unknown_names_are_refused(call):
 
 
 @pytest.mark.parametrize(
-    ("words", "article"), [("armchair", "an"), ("orange cat", "an"), ("hourglass", "an"), ("house", "a"), ("u-boat", "a"), ("umbrella", "an"), ("one eye", "a")]
+    ("words", "article"),
+    [("armchair", "an"), ("orange cat", "an"), ("hourglass", "an"), ("house", "a"), ("u-boat", "a"), ("umbrella", "an"), ("one eye", "a")],
 )
 def test_articles(words, article):
     from rl3d.corpus.captions import _article

@@ -33,7 +33,9 @@ def topple_angles_deg(batch: Parts) -> list[float]:
 
 
 def test_the_analytic_tilt_is_that_of_a_known_box():
-    box = Parts.stack([Parts.from_vectors(torch.tensor([[1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.2, 0.3, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0]]))])
+    box = Parts.stack(
+        [Parts.from_vectors(torch.tensor([[1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.2, 0.3, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0]]))]
+    )
     # The edges are rounded: the flat base ends a little before the half-size.
     assert topple_angles_deg(box)[0] == torch.tensor(math.degrees(math.atan2(0.2, 0.5))).item() or 20 < topple_angles_deg(box)[0] < 21.81
 

@@ -38,7 +38,7 @@ class Page:
         number = next(self.ids)
         self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:  # events are passed over
-            reply = json.loads(self.socket.recv(timeout=30))
+            reply = json.loads(self.socket.recv(timeout=60))
             if reply.get("id") == number:
                 if "error" in reply:
                     raise RuntimeError(f"{method}: {reply['error']}")
@@ -47,7 +47,7 @@ class Page:
     def open(self, url: str) -> None:
         self.call("Page.enable")
         self.call("Page.navigate", url=url)
-        while json.loads(self.socket.recv(timeout=30)).get("method") != "Page.loadEventFired":
+        while json.loads(self.socket.recv(timeout=60)).get("method") != "Page.loadEventFired":
             pass
 
     def evaluate(self, expression: str):
@@ -57,7 +57,7 @@ class Page:
         data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
-    def wait(self, found, seconds: float = 40.0):
+    def wait(self, found, seconds: float = 100.0):
         """The first true value of ``found()``; the last one seen if time runs out."""
         end = time.monotonic() + seconds
         while not (value := found()) and time.monotonic() < end:

@@ -71,7 +71,7 @@ def test_boxes_have_edges_and_balls_do_not(tmp_path, chair):
     assert all({"POSITION", "NORMAL"} <= set(a) for a in attributes)
     box, ball = scene.geometry["part_00"], scene.geometry["part_02"]
     faces = box.vertex_normals[box.faces]
-    assert (np.abs(faces).max(-1) > 0.94).mean() > 0.98, "a box has flat sides up to its slightly rounded edges"
+    assert (np.abs(faces).max(-1) > 0.94).mean() > 0.93, "a box has flat sides up to its slightly rounded edges"
     centred = ball.vertices - ball.bounds.mean(0)
     radial = (ball.vertex_normals * centred).sum(-1) / np.linalg.norm(centred, axis=-1)
     assert radial.min() > 0.99

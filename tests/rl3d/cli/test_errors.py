@@ -1,0 +1,111 @@
+"""What a user sees who got something wrong: one line that says what, where and what to do, and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rl3d.cli import main
+from rl3d.training.trainer import SHIPPED
+
+
+def _refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("rl3d: ")
+    return lines[0]
+
+
+def test_unknown_command(capsys) -> None:
+    assert "unknown command 'genrate': choose one of generate" in _refused(["genrate"], capsys)
+
+
+def test_no_command_shows_the_usage(capsys) -> None:
+    assert main([]) == 2
+    assert "usage: rl3d COMMAND" in capsys.readouterr().out
+
+
+def test_empty_prompt(capsys, tmp_path: Path) -> None:
+    assert "the prompt is empty" in _refused(["generate", "  ", "--out", str(tmp_path / "a")], capsys)
+    assert not (tmp_path / "a").exists()
+
+
+def test_unknown_reward(capsys, tmp_path: Path) -> None:
+    line = _refused(["train", "--rewards", "stabilty=1", "--out", str(tmp_path / "run")], capsys)
+    assert "unknown reward 'stabilty', did you mean 'stability'?" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_reward_weight(capsys, tmp_path: Path) -> None:
+    assert "must be a number, got 'much'" in _refused(["train", "--rewards", "stability=much", "--out", str(tmp_path / "run")], capsys)
+
+
+def test_unknown_option(capsys, tmp_path: Path) -> None:
+    line = _refused(["generate", "a cube", "--colour", "red", "--out", str(tmp_path / "a")], capsys)
+    assert "--colour" in line
+
+
+def test_option_of_the_wrong_kind(capsys, tmp_path: Path) -> None:
+    line = _refused(["generate", "a cube", "--num", "many", "--out", str(tmp_path / "a")], capsys)
+    assert "--num" in line
+
+
+def test_option_out_of_range(capsys) -> None:
+    assert "--best-of must be at least 1, got 0" in _refused(["generate", "a cube", "--best-of", "0"], capsys)
+
+
+def test_unknown_schedule(capsys) -> None:
+    assert "--sampling.schedule" in _refused(["generate", "a cube", "--sampling.schedule", "wild"], capsys)
+
+
+def test_missing_checkpoint(capsys, tmp_path: Path) -> None:
+    line = _refused(["generate", "a cube", "--checkpoint", str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "a")], capsys)
+    assert "none.safetensors: no such checkpoint" in line
+    assert not (tmp_path / "a").exists()
+
+
+def test_truncated_checkpoint(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(SHIPPED.read_bytes()[:100_000])
+    line = _refused(["generate", "a cube", "--checkpoint", str(path), "--out", str(tmp_path / "a")], capsys)
+    assert "cut.safetensors: not an rl3d checkpoint, or cut short" in line
+
+
+def test_another_models_checkpoint(capsys, tmp_path: Path) -> None:
+    judge = SHIPPED.parent / "judge.safetensors"
+    assert "holds a scorer, not a part-flow generator" in _refused(
+        ["generate", "a cube", "--checkpoint", str(judge), "--out", str(tmp_path / "a")], capsys
+    )
+
+
+def test_malformed_ply(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "bad.ply"
+    path.write_text("ply\nnonsense\n")
+    assert "bad.ply" in _refused(["export", str(path), "--to", str(tmp_path / "x.splat")], capsys)
+    assert not (tmp_path / "x.splat").exists()
+
+
+def test_missing_asset(capsys, tmp_path: Path) -> None:
+    assert "nowhere" in _refused(["view", str(tmp_path / "nowhere")], capsys)
+
+
+def test_output_folder_that_is_a_file(capsys, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("in the way")
+    line = _refused(["generate", "a cube", "--out", str(tmp_path / "a")], capsys)
+    assert "it is a file; name a folder" in line
+    assert (tmp_path / "a").read_text() == "in the way"
+
+
+def test_unwritable_output_folder(capsys) -> None:
+    # /proc takes no folders, not even root's.
+    assert "cannot write" in _refused(["generate", "a cube", "--out", "/proc/rl3d"], capsys)
+
+
+def test_missing_prompt_file(capsys, tmp_path: Path) -> None:
+    line = _refused(["train", "--prompts", str(tmp_path / "none.txt"), "--out", str(tmp_path / "run")], capsys)
+    assert "none.txt: cannot read prompts" in line
+
+
+def test_resume_of_nothing(capsys, tmp_path: Path) -> None:
+    assert "no checkpoint to resume from" in _refused(["train", "--resume", "--out", str(tmp_path / "run")], capsys)
