@@ -123,21 +123,25 @@ class Parts:
         return self.to_world(local.flatten(-3, -2)).view(shape)
 
     def distance(self, points: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k"]:
-        """Approximate signed distance in metres of each part's own k world points to its surface, measured along the ray from
-        the part's centre (negative inside): exact on the surface, an overestimate elsewhere."""
+        """Approximate signed distance in metres of each part's own k world points to its surface, negative inside.
+
+        To first order: (g - 1) / |grad g| with g the part's gauge, 1 on the surface and growing in proportion along rays from the
+        centre (Taubin, 1991). Exact at flat faces and on the surface; near corners and far from curved parts it errs.
+        """
         local = (points - self.centres.unsqueeze(-2)) @ self.rotations
-        unit = local / self.half_sizes.unsqueeze(-2)
-        factor = taper_factor(self.taper.unsqueeze(-1), unit[..., 2].clamp(-1, 1))
-        unit = torch.cat([unit[..., :2] / factor.unsqueeze(-1), unit[..., 2:]], -1).abs().clamp_min(1e-6)
+        half, taper = self.half_sizes.unsqueeze(-2), self.taper.unsqueeze(-1)
+        unit = local / half
+        inside = (unit[..., 2] > -1) & (unit[..., 2] < 1)
+        factor = taper_factor(taper, unit[..., 2].clamp(-1, 1))
         north, east = self.exponents[..., 0, None], self.exponents[..., 1, None]
-        # Scaling by the largest coordinate keeps powers up to 2 / 0.1 from overflowing.
-        largest_xy = unit[..., :2].amax(-1)
-        scaled_xy = unit[..., :2] / largest_xy.unsqueeze(-1)
-        gauge_xy = largest_xy * (scaled_xy ** (2 / east.unsqueeze(-1))).sum(-1) ** (east / 2)
-        pair = torch.stack([gauge_xy, unit[..., 2]], -1)
-        largest = pair.amax(-1)
-        gauge = largest * ((pair / largest.unsqueeze(-1)) ** (2 / north.unsqueeze(-1))).sum(-1) ** (north / 2)
-        return local.norm(dim=-1) * (1 - 1 / gauge)
+        x, y = ((unit[..., i] / factor).abs().clamp_min(1e-6) for i in (0, 1))
+        z = unit[..., 2].abs().clamp_min(1e-6)
+        xy, dx, dy = _power_norm(x, y, east)
+        gauge, dxy, dz = _power_norm(xy, z, north)
+        # The cross-section shrinks with height, so a tapered side also has a slope along z.
+        slope = torch.where(inside, xy * taper / (2 * factor), torch.zeros_like(xy))
+        gradient = torch.stack([dxy * dx / factor, dxy * dy / factor, dz * unit[..., 2].sign() + dxy * slope], -1) / half
+        return (gauge - 1) / gradient.square().sum(-1).add(1e-12).sqrt()
 
     def masses(self) -> tuple[Float[Tensor, "*batch p"], Float[Tensor, "*batch p 3"]]:
         """Volume in cubic metres and centroid (world) of every part, absent ones included."""
@@ -247,6 +251,13 @@ class Parts:
         body = grid[..., 1:-1, :, :].flatten(-3, -2)
         vertices = torch.cat([grid[..., 0, :1, :], body, grid[..., -1, :1, :]], -2)
         return vertices, _mesh_faces(rings, around).to(grid.device)
+
+
+def _power_norm(a: Tensor, b: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(a^(2/e) + b^(2/e))^(e/2) of positive a and b, and its derivatives; scaled so that powers up to 20 cannot overflow."""
+    largest = torch.maximum(a, b)
+    norm = largest * ((a / largest) ** (2 / exponent) + (b / largest) ** (2 / exponent)) ** (exponent / 2)
+    return norm, (a / norm) ** (2 / exponent - 1), (b / norm) ** (2 / exponent - 1)
 
 
 def shading(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "3"]) -> Float[Tensor, "*n"]:

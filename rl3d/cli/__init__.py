@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return fail(f"unknown command {arguments[0]!r}: choose one of {', '.join(COMMANDS)}")
+    # A user's own reward, --rewards my_module:shiny, lies where they are; last, so that it can hide nothing installed.
+    sys.path.append("")
     try:
         importlib.import_module(f"rl3d.cli.{arguments[0]}").run(arguments[1:])
     except (ValueError, FileNotFoundError, PermissionError) as error:

@@ -23,7 +23,7 @@ def part_removed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def part_lifted(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One of the larger parts hovers above its place."""
-    return _shifted(vectors, _large(vectors, rng), (0, 0, rng.uniform(0.1, 0.35)))
+    return _shifted(vectors, _large(vectors, rng), (0.0, 0.0, rng.uniform(0.1, 0.35)))
 
 
 def part_shifted(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -50,7 +50,7 @@ def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     centre[2] = rng.uniform(0.3, 0.9) * high[2] + 0.1
     half = rng.uniform(0.03, 0.1, 3)
     paint = out[rng.integers(len(out)), 16:19] if rng.random() < 0.7 else rng.random(3)
-    stray = row(tuple(paint), tuple(centre), tuple(half), (rng.uniform(0.1, 1), rng.uniform(0.1, 1)))
+    stray = row(tuple(paint.tolist()), tuple(centre.tolist()), tuple(half.tolist()), (rng.uniform(0.1, 1), rng.uniform(0.1, 1)))
     return np.concatenate([out, np.array([stray], dtype=out.dtype)])
 
 
@@ -152,7 +152,7 @@ def parts_merged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     other = int(apart.argmin())
     low, high = bounds(vectors[[k, other]])
     low, high = low.min(0), high.max(0)
-    block = row(tuple(vectors[k, 16:19]), tuple((low + high) / 2), tuple((high - low) / 2), (0.5, 0.5))
+    block = row(tuple(vectors[k, 16:19].tolist()), tuple(((low + high) / 2).tolist()), tuple(((high - low) / 2).tolist()), (0.5, 0.5))
     return np.concatenate([np.delete(vectors, [k, other], 0), np.array([block], dtype=vectors.dtype)])
 
 

@@ -1,5 +1,6 @@
 """Part assets: their numbers, surfaces, volumes, contacts and Gaussians."""
 
+import dataclasses
 import math
 
 import pytest
@@ -237,3 +238,20 @@ def test_present_and_stack(make):
     with pytest.raises(ValueError, match="index the batch first"):
         batch.present()
     assert isinstance(batch.gaussians(10), Gaussians)
+
+
+def test_a_thin_leg_flush_under_the_corner_of_a_slab_touches_it() -> None:
+    """The radial distance to a slab is ten times too long near its corners; contacts once missed such legs."""
+
+    def box(centre: tuple[float, float, float], half: tuple[float, float, float]) -> Parts:
+        vector = torch.zeros(1, 19)
+        vector[0, :4] = torch.tensor([1.0, 0.14, 0.14, 0.0])
+        vector[0, 4:7], vector[0, 7:10] = torch.tensor(centre), torch.tensor(half).log()
+        vector[0, 10] = vector[0, 14] = 1.0
+        return Parts.from_vectors(vector)
+
+    slab = box((0.0, 0.0, 0.5), (0.5, 0.5, 0.03))
+    for gap, expected in ((0.005, True), (0.03, False)):
+        leg = box((0.44, 0.44, (0.47 - gap) / 2), (0.02, 0.02, (0.47 - gap) / 2))
+        both = Parts(**{f.name: torch.cat([getattr(slab, f.name), getattr(leg, f.name)]) for f in dataclasses.fields(Parts)})
+        assert both.contacts()[0, 1].item() is expected

@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import cos, pi, sin
 
 from rl3d.corpus.categories.category import Category
-from rl3d.corpus.shapes import SIDES, Sketch
+from rl3d.corpus.shapes import SIDES, Number, Sketch
 
 
 def house(s: Sketch) -> None:
-    w, d, h, roof = s.width(0.66, 0.82), s.u(0.58, 0.7), s.height(0.42, 0.52), s.u(0.26, 0.36)
+    w, d, h, roof = s.width(0.66, 0.82), s.u(0.58, 0.7), s.height(0.46, 0.56), s.u(0.24, 0.32)
     s.box(s.main, 0, 0, 0, w, d, h)
-    s.pyramid(s.paint("roof"), 0, 0, h - 0.025, w + 0.14, d + 0.14, roof, s.u(0.7, 0.95))
+    s.pyramid(s.paint("roof"), 0, 0, h - 0.025, w + 0.11, d + 0.11, roof, s.u(0.7, 0.95))
     if s.has("chimney", 0.6):
         s.box(s.paint("chimney"), w * 0.26, d * 0.1, h, 0.1, 0.1, roof * 0.95)
     s.box(s.paint("door"), 0, -d / 2, 0, 0.14, 0.05, h * 0.58)
@@ -20,17 +20,23 @@ def house(s: Sketch) -> None:
     s.ball(s.paint("knob"), 0.04, -d / 2 - 0.025, h * 0.28, 0.02)
 
 
+def gable_roof(s: Sketch, w: Number, d: Number, y: Number, h: Number) -> None:
+    """A roof of two slopes of 45 degrees over walls of size (w, d, h): a bar of square section on its edge, and a slab on each slope."""
+    half = (w / 2 - 0.012) / 2**0.5
+    s.part(s.main, (0, y, h + 0.01), (half, d / 2 - 0.003, half), (0.14, 0.1), 0.0, (0.7071, 0.0, -0.7071, 0.0, 1.0, 0.0))
+    ridge = h + 0.01 + w / 2
+    for side in SIDES:
+        s.rod(s.paint("roof"), (side * (w / 2 + 0.04), y, h - 0.03), (0, y, ridge), 0.028, round_=0.14, ry=d / 2 + 0.025)
+
+
 def barn(s: Sketch) -> None:
-    w, d, h = s.width(0.62, 0.72), s.u(0.78, 0.92), s.height(0.36, 0.44)
+    w, d, h = s.width(0.62, 0.72), s.u(0.78, 0.9), s.height(0.46, 0.54)
     s.box(s.main, 0, 0, 0, w, d, h)
-    # A bar of square section turned by 45 degrees: its upper half is a gable roof, its lower half hides in the walls.
-    half = (w / 2 - 0.015) * 0.72
-    diagonal = (0.7071, 0.0, -0.7071, 0.0, 1.0, 0.0)
-    s.part(s.paint("roof"), (0, 0, h + 0.015), (half, d / 2 + 0.03, half), (0.14, 0.1), 0.0, diagonal)
+    gable_roof(s, w, d, 0, h)
     s.box(s.paint("door"), 0, -d / 2, 0, 0.26, 0.06, h * 0.68)
     s.box(s.paint("trim"), 0, -d / 2 - 0.02, h * 0.66, 0.32, 0.06, 0.04)
     s.pair(s.box, s.paint("trim"), 0.15, -d / 2 - 0.02, 0, 0.04, 0.06, h * 0.7)
-    s.box(s.paint("window"), 0, -d / 2 - 0.03, h + 0.04, 0.13, 0.06, 0.12)
+    s.box(s.paint("window"), 0, -d / 2, h + 0.04, 0.13, 0.05, 0.13)
 
 
 def tower(s: Sketch) -> None:
@@ -75,8 +81,8 @@ def windmill(s: Sketch) -> None:
 
 def well(s: Sketch) -> None:
     r, h = s.width(0.32, 0.38), s.height(0.68, 0.8)
-    s.cyl(s.main, 0, 0, 0, r, 0.32)
-    s.cyl(s.paint("water"), 0, 0, 0.2, r * 0.78, 0.135)
+    s.cyl(s.main, 0, 0, 0, r, 0.36)
+    s.cyl(s.paint("water"), 0, 0, 0.24, r * 0.74, 0.135)
     for side in SIDES:
         s.box(s.paint("posts"), side * (r - 0.06), 0, 0.2, 0.06, 0.06, h - 0.17)
     s.rod(s.paint("posts"), (0.06 - r, 0, h * 0.72), (r - 0.06, 0, h * 0.72), 0.03)
@@ -97,10 +103,9 @@ def skyscraper(s: Sketch) -> None:
 
 
 def church(s: Sketch) -> None:
-    w, d, h = s.width(0.4, 0.48), s.u(0.62, 0.74), s.height(0.32, 0.4)
+    w, d, h = s.width(0.4, 0.48), s.u(0.62, 0.74), s.height(0.38, 0.46)
     s.box(s.main, 0, 0.1, 0, w, d, h)
-    half = (w / 2 - 0.015) * 0.72
-    s.part(s.paint("roof"), (0, 0.1, h + 0.015), (half, d / 2 + 0.02, half), (0.14, 0.1), 0.0, (0.7071, 0.0, -0.7071, 0.0, 1.0, 0.0))
+    gable_roof(s, w, d, 0.1, h)
     front = 0.1 - d / 2
     s.box(s.main, 0, front, 0, 0.25, 0.25, h + 0.22)
     s.pyramid(s.paint("roof"), 0, front, h + 0.2, 0.31, 0.31, 0.3)

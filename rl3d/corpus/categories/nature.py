@@ -34,7 +34,7 @@ def pine_tree(s: Sketch) -> None:
         s.ball(s.paint("star"), 0, 0, h - 0.0, 0.055)
         if s.has("ornaments", 0.5):
             for k in range(n):
-                s.ball(s.paint("ornaments"), *_on_cone(k, n, r, step), 0.035)
+                s.ball(s.paint("ornaments"), *_on_cone(k, n, r, step), 0.032)
 
 
 def _on_cone(k: int, n: int, r: Number, step: Number) -> tuple[float, float, float]:

@@ -18,10 +18,10 @@ def solid(shape: str, color: Color, half: Point, centre: Point = (0, 0, 0)) -> R
 
 def foot(ball: Row) -> Row:
     """The flat spot that a ball on the ground rests on: a thin disc, nearly hidden in it, without which it would roll away."""
-    r, thickness = exp(ball[7]), 0.16 * exp(ball[9])
+    r, thickness = exp(ball[7]), 0.11 * exp(ball[9])
     bottom = ball[6] - exp(ball[9])
     color = (ball[16], ball[17], ball[18])
-    return row(color, (ball[4], ball[5], bottom + thickness / 2), (0.46 * r, 0.46 * r, thickness / 2), _EXPONENTS["cylinder"])
+    return row(color, (ball[4], ball[5], bottom + thickness / 2), (0.4 * r, 0.4 * r, thickness / 2), _EXPONENTS["cylinder"])
 
 
 def _cube(s: Sketch) -> None:

@@ -89,12 +89,12 @@ def burger(s: Sketch) -> None:
 
 
 def sundae(s: Sketch) -> None:
-    r, h = s.width(0.24, 0.28), s.height(0.22, 0.28)
+    r, h = s.width(0.24, 0.28), s.height(0.27, 0.33)
     s.cyl(s.paint("cup"), 0, 0, 0, 0.2, 0.05, 0.2)
     s.cyl(s.paint("cup"), 0, 0, 0.03, r, h, -0.55)
     n = s.number("scoops", 1, 3)
     z = h + 0.08
-    s.ball(s.main, 0, 0, z, r * 1.08, r * 1.08, r * 0.85)
+    s.ball(s.main, 0, 0, z, r * 1.02, r * 1.02, r * 0.82)
     if n > 1:
         s.ball(s.main, 0, 0, z + r * 0.85, r * 0.78, r * 0.78, r * 0.7)
     if n > 2:
@@ -440,7 +440,7 @@ THINGS = {
         "doughnut, donut",
         "tan brown",
         roles={"icing": "pink chocolate white"},
-        accents={"hole": "cream/chocolate"},
+        accents={"hole": "chocolate black/cream"},
         sizes="width",
     ),
     "gift box": Category(

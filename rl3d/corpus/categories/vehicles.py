@@ -103,11 +103,11 @@ def rocket(s: Sketch) -> None:
 
 def boat(s: Sketch) -> None:
     w, l, h = s.width(0.36, 0.44), s.length(0.8, 0.92), s.height(0.72, 0.84)
-    s.part(s.main, (0, 0, 0.12), (w / 2, l / 2, 0.12), (0.14, 0.75), -0.3)
+    s.part(s.main, (0, 0, 0.13), (w / 2, l / 2, 0.13), (0.14, 0.75), -0.3)
     s.part(s.paint("deck"), (0, 0, 0.22), (w * 0.42, l * 0.43, 0.04), (0.14, 0.75))
     s.cyl(s.paint("mast"), 0, -0.03, 0.16, 0.024, h - 0.14)
-    s.box(s.paint("sail"), 0, 0.16, 0.3, 0.035, 0.38, h - 0.36, 0.85)
-    s.box(s.paint("sail"), 0, -0.17, 0.3, 0.035, 0.29, h - 0.48, 0.85)
+    s.box(s.paint("sail"), 0, 0.15, 0.3, 0.035, 0.34, h - 0.38, 0.85)
+    s.box(s.paint("sail"), 0, -0.16, 0.3, 0.035, 0.26, h - 0.5, 0.85)
     s.box(s.paint("mast"), 0, 0, 0.28, 0.04, 0.66, 0.04)
     if s.has("flag", 0.4):
         s.box(s.paint("flag"), 0, 0.04, h - 0.06, 0.02, 0.15, 0.07)
@@ -148,7 +148,7 @@ def helicopter(s: Sketch) -> None:
     s.ball(s.main, 0, -0.1, 0.27, 0.19, l / 2, 0.19)
     s.rod(s.main, (0, 0, 0.31), (0, 0.5, 0.33), 0.08, 0.55)
     s.box(s.paint("tail"), 0, 0.47, 0.28, 0.04, 0.1, 0.17)
-    s.ball(s.paint("windows"), 0, -0.19, 0.29, 0.165, l * 0.3, 0.13)
+    s.ball(s.paint("windows"), 0, -0.225, 0.29, 0.165, l * 0.3, 0.13)
     s.cyl(s.paint("rotor"), 0, -0.08, 0.42, 0.035, 0.11)
     s.box(s.paint("rotor"), 0, -0.08, 0.5, span, 0.06, 0.03)
     s.box(s.paint("rotor"), 0, -0.08, 0.5, 0.06, span, 0.03)

