@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -65,6 +65,9 @@ class Motion:
     masses: np.ndarray  # (K,)
     tilt_deg: np.ndarray  # (T, K)
     drift: np.ndarray  # (T, K)
+    origins: np.ndarray  # (K, 3) where each body's centre of mass began
+    positions: np.ndarray  # (K, 3) where it ended
+    rotations: np.ndarray  # (K, 3, 3) how it has turned by then
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,24 @@ def simulate(parts: Parts, labels: Int[Tensor, "b p"], trial: Trial = Trial(), *
     # MuJoCo lets go of the interpreter while it compiles and steps, so threads are enough.
     with _quiet(), ThreadPoolExecutor(workers or _cores()) as pool:
         return list(pool.map(run, assets))
+
+
+def settle(parts: Parts, trial: Trial = Trial()) -> Parts:
+    """The assets as the trial leaves them: what fell lies where it fell. One that could not be simulated stays as it is."""
+    labels = parts.components()
+    centres, rotations = parts.centres.clone(), parts.rotations.clone()
+    for b, motion in enumerate(simulate(parts, labels, trial)):
+        if motion is None:
+            continue
+        origins, positions, turns = (torch.from_numpy(t).to(centres) for t in (motion.origins, motion.positions, motion.rotations))
+        # Bodies come in the order of their first parts.
+        body_of = {label: k for k, label in enumerate(dict.fromkeys(x for x in labels[b].tolist() if x >= 0))}
+        for p, label in enumerate(labels[b].tolist()):
+            if label >= 0:
+                k = body_of[label]
+                centres[b, p] = turns[k] @ (centres[b, p] - origins[k]) + positions[k]
+                rotations[b, p] = turns[k] @ rotations[b, p]
+    return replace(parts, centres=centres, rotations=rotations)
 
 
 def _cores() -> int:
@@ -218,7 +239,8 @@ def _simulate(bodies: list[list[_Shape]], trial: Trial) -> Motion | None:
                 upright[i + 1 :], moved[i + 1 :] = upright[i], moved[i]
                 break
     tilt_deg = np.degrees(np.arccos(np.clip(upright, -1, 1)))
-    return Motion(model.body_mass[1:].copy(), np.maximum.accumulate(tilt_deg), np.maximum.accumulate(np.sqrt(moved)))
+    poses = start, data.xipos[1:].copy(), data.xmat[1:].reshape(-1, 3, 3).copy()
+    return Motion(model.body_mass[1:].copy(), np.maximum.accumulate(tilt_deg), np.maximum.accumulate(np.sqrt(moved)), *poses)
 
 
 def up_cosine(matrices: np.ndarray) -> np.ndarray:

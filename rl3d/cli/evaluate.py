@@ -11,12 +11,14 @@ from typing import Annotated
 
 import torch
 import tyro
+from PIL import Image
 from torch import Tensor
 
 from renderers import render
 from rewards.image.alignment import load_scorer
 from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS
 from rewards.mix import parse
+from rewards.physics.simulate import settle
 from rl3d.assets import load_generator
 from rl3d.corpus import CATEGORIES, Facts, Spec, check_colors, check_count, check_relation, prompts
 from rl3d.generators.part_flow import GENERATION, PartFlow
@@ -183,23 +185,32 @@ def markdown(table: dict[str, dict[str, tuple[float, float, int]]]) -> str:
     return "\n".join(lines)
 
 
-def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, limit: int = 48, size: int = 176):
-    """Contact sheet of the first sample of evenly chosen prompts; with two checkpoints, pairs one above the other."""
-    chosen = [round(i * (len(items) - 1) / max(1, min(limit, len(items)) - 1)) for i in range(min(limit, len(items)))]
+def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, limit: int = 48, size: int = 176) -> Image.Image:
+    """Contact sheet of one sample a prompt, evenly chosen; with two checkpoints, the pairs one above the other, those first whose
+    verdict differs (in either direction), and every asset as the stability trial leaves it: what falls, lies."""
+    first = range(0, len(items) * config.samples, config.samples)
+    good = [r.values.get("stable_and_connected", torch.ones(len(items) * config.samples)) for r in results]
+    changed = [i for i in first if good[0][i] != good[-1][i]]
+    same = [i for i in first if good[0][i] == good[-1][i]]
+    room = max(0, limit - len(changed)) if len(results) == 2 else limit
+    chosen = changed[:limit] + same[:: max(1, -(-len(same) // max(1, room)))][:room]
     rows, labels = [], []
     for start in range(0, len(chosen), 8):
         piece = chosen[start : start + 8]
         for which, result in enumerate(results):
-            index = torch.tensor([i * config.samples for i in piece])
-            images = previews(result.parts[index].gaussians(8192), size)
-            good = result.values.get("stable_and_connected")
-            row = []
-            for image, i in zip(images, index.tolist(), strict=True):
-                verdict = None if good is None else ("stands" if good[i] else "falls apart or over")
-                row.append(Picture(image, items[i // config.samples].caption if which == len(results) - 1 else "", verdict))
-            rows.append(row)
-            labels.append(["before", "after"][which] if len(results) == 2 else "")
-    return render_sheet(rows, labels=labels if len(results) == 2 else (), size=size)
+            parts = result.parts[torch.tensor(piece)]
+            images = previews((settle(parts) if len(results) == 2 else parts).gaussians(8192), size)
+            last = which == len(results) - 1
+            rows.append(
+                [Picture(image, items[i // config.samples].caption if last else "") for image, i in zip(images, piece, strict=True)]
+            )
+            labels.append(("before", "after")[which] if len(results) == 2 else "")
+    if len(results) == 1:
+        return render_sheet(rows, size=size)
+    better = sum(good[1][i] > good[0][i] for i in changed)
+    worse = len(changed) - int(better)
+    title = f"After the shake test: of {len(items)} held-out prompts, {int(better)} stand only after training, {worse} only before"
+    return render_sheet(rows, labels=labels, title=title, size=size)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import torch
 
 from rewards import Batch
 from rewards.mix import parse, score
-from rewards.physics.simulate import Motion, Trial, simulate, up_cosine
+from rewards.physics.simulate import Motion, Trial, settle, simulate, up_cosine
 from rewards.physics.stability import Stability
+from scenes.parts import Parts
 
 LEAN = Trial().lean_deg
 
@@ -220,7 +221,9 @@ def test_grade_is_monotone():
 
     def grade(tilt, drift, masses=(1.0,)) -> float:
         shape = (5, len(masses))
-        return stability.grade(Motion(np.array(masses), np.broadcast_to(tilt, shape), np.broadcast_to(drift, shape)))
+        at_rest = np.zeros((2, len(masses), 3))
+        turned = np.zeros((len(masses), 3, 3))
+        return stability.grade(Motion(np.array(masses), np.broadcast_to(tilt, shape), np.broadcast_to(drift, shape), *at_rest, turned))
 
     tilts, drifts = np.linspace(0, 40, 30), np.linspace(0, 0.5, 30)
     table = np.array([[grade(t, d) for d in drifts] for t in tilts])
@@ -278,3 +281,20 @@ def test_ranks_the_corpus(batch):
     for name, values in zip(faults, stability[1:]):
         assert ranked(stability[0], values) >= 0.95, name
     assert ranked(connected[0], connected[-1]) == 1
+
+
+def test_settled_parts_lie_where_they_fell() -> None:
+    """A box that floats half a metre up ends on the ground; one that stands does not move."""
+    vector = torch.zeros(2, 1, 19)
+    vector[..., :4] = torch.tensor([1.0, 0.14, 0.14, 0.0])
+    vector[..., 4:7] = torch.tensor([0.0, 0.0, 0.1])
+    vector[..., 7:10] = torch.tensor([0.1, 0.1, 0.1]).log()
+    vector[..., 10] = vector[..., 14] = 1.0
+    floor = vector.clone()
+    floor[0, 0, 6] = 0.6  # of the first asset, a second box stands below and beside
+    floor[..., 4] = 0.5
+    pair = Parts.from_vectors(torch.cat([vector, floor], 1))
+    after = settle(pair)
+    assert after.centres[0, 1, 2].item() == pytest.approx(0.1, abs=0.02)
+    assert torch.allclose(after.centres[1], pair.centres[1], atol=0.01)
+    assert after.vectors().isfinite().all()
