@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from rl3d.cli.evaluate import EvaluateConfig, evaluate, markdown
 from rl3d.cli.generate import GenerateConfig, generate
+from rl3d.cli.options import parse as parse_options
 from rl3d.cli.train import progress
 from rl3d.training.trainer import SHIPPED, TrainConfig
 
@@ -50,4 +49,4 @@ def demo(config: DemoConfig) -> None:
 
 
 def run(arguments: list[str]) -> None:
-    demo(tyro.cli(DemoConfig, prog="rl3d demo", description=__doc__, args=arguments))
+    demo(parse_options(DemoConfig, "demo", __doc__, arguments))

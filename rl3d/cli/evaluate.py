@@ -20,6 +20,7 @@ from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS
 from rewards.mix import parse
 from rewards.physics.simulate import settle
 from rl3d.assets import load_generator
+from rl3d.cli.options import parse as parse_options
 from rl3d.corpus import CATEGORIES, Facts, Spec, check_colors, check_count, check_relation, prompts
 from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
@@ -219,6 +220,6 @@ class _Arguments:
 
 
 def run(arguments: list[str]) -> None:
-    config = tyro.cli(_Arguments, prog="rl3d evaluate", description=__doc__, args=arguments).config
+    config = parse_options(_Arguments, "evaluate", __doc__, arguments).config
     print(markdown(evaluate(config)))
     print(f"\nsheet: {config.out / 'sheet.png'}")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from rl3d.cli.options import parse as parse_options
+
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -19,7 +21,7 @@ class ExportConfig:
 
 
 def run(arguments: list[str]) -> None:
-    config = tyro.cli(ExportConfig, prog="rl3d export", description=__doc__, args=arguments)
+    config = parse_options(ExportConfig, "export", __doc__, arguments)
     from rl3d.export import export
 
     print(export(config.path, config.to))

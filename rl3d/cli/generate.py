@@ -12,6 +12,7 @@ import tyro
 
 from rewards.mix import parse
 from rl3d.assets import Asset, load_generator
+from rl3d.cli.options import parse as parse_options
 from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.training.rollouts import score_assets
@@ -82,7 +83,7 @@ def folders(out: Path, count: int) -> list[Path]:
 
 
 def run(arguments: list[str]) -> None:
-    prompt, config = tyro.cli(_Arguments, prog="rl3d generate", description=__doc__, args=arguments).split()
+    prompt, config = parse_options(_Arguments, "generate", __doc__, arguments).split()
     assets = generate(prompt, config)
     for asset, folder in zip(assets, folders(config.out, config.num), strict=True):
         scores = ", ".join(f"{name} {r['value']:.2f}" for name, r in asset.rewards.items())

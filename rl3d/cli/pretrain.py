@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tyro
 
+from rl3d.cli.options import one_line
 from rl3d.training.pretrain import PretrainConfig, pretrain
 from rl3d.training.train_scorer import ScorerTraining, train_scorer
 
@@ -20,8 +21,7 @@ def run(arguments: list[str]) -> None:
         "alignment": ScorerTraining(out=Path("runs/alignment")),
         "judge": replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED),
     }
-    config = tyro.extras.overridable_config_cli(
-        {name: (f"train the {name}", default) for name, default in models.items()}, prog="rl3d pretrain", args=arguments or ["--help"]
-    )
+    choices = {name: (f"train the {name}", default) for name, default in models.items()}
+    config = one_line("pretrain", lambda: tyro.extras.overridable_config_cli(choices, prog="rl3d pretrain", args=arguments or ["--help"]))
     for metrics in pretrain(config) if isinstance(config, PretrainConfig) else train_scorer(config):
         print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)

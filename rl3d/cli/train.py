@@ -12,6 +12,7 @@ from typing import Annotated
 import torch
 import tyro
 
+from rl3d.cli.options import parse as parse_options
 from rl3d.generators.part_flow import GENERATION
 from rl3d.pictures import Picture, previews, render_sheet, save_image
 from rl3d.training.trainer import TrainConfig, Trainer
@@ -84,7 +85,7 @@ class _Arguments:
 
 
 def run(arguments: list[str]) -> None:
-    parsed = tyro.cli(_Arguments, prog="rl3d train", description=__doc__, args=arguments)
+    parsed = parse_options(_Arguments, "train", __doc__, arguments)
     progress(parsed.config, parsed.resume)
 
 

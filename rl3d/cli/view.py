@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from rl3d.cli.options import parse as parse_options
+
 
 @dataclass(frozen=True)
 class ViewConfig:
@@ -21,7 +23,7 @@ class ViewConfig:
 
 
 def run(arguments: list[str]) -> None:
-    config = tyro.cli(ViewConfig, prog="rl3d view", description=__doc__, args=arguments)
+    config = parse_options(ViewConfig, "view", __doc__, arguments)
     from rl3d.viewer import serve
 
     serve(config.path, host=config.host, port=config.port)
