@@ -5,12 +5,14 @@ import os
 
 import beartype
 import jaxtyping
+import numpy
 import pytest
 
 PACKAGES = ["scenes", "renderers", "rewards", "rl3d"]
 
-# An int will do where a float is asked for, as PEP 484 has it.
-beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+# The checks are for shapes: an int or a numpy scalar will do where a float is asked for.
+_numbers = {float: float | int | numpy.floating | numpy.integer, int: int | numpy.integer}
+beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(hint_overrides=beartype.BeartypeHintOverrides(_numbers)))
 
 # jaxtyping's hook imports from the checkout alone; an editable install keeps the compiled library in site-packages.
 _found = importlib.util.find_spec("renderers")
