@@ -47,9 +47,14 @@ class Needs:
 class Text(Protocol):
     """Embeddings of the prompts, made once by the caller's text encoder: contextual tokens with their mask, and sentence means."""
 
-    tokens: Float[Tensor, "b l d"]
-    mask: Bool[Tensor, "b l"]
-    pooled: Float[Tensor, "b d"]
+    @property
+    def tokens(self) -> Float[Tensor, "b l d"]: ...
+
+    @property
+    def mask(self) -> Bool[Tensor, "b l"]: ...
+
+    @property
+    def pooled(self) -> Float[Tensor, "b d"]: ...
 
 
 @dataclass(frozen=True)

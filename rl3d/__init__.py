@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from rl3d.cli.generate import GenerateConfig as GenerateConfig
     from rl3d.cli.generate import generate as generate
     from rl3d.cli.train import train as train
+    from rl3d.exporting import export as export
     from rl3d.generators.sde import Sampling as Sampling
+    from rl3d.training.pretrain import PretrainConfig as PretrainConfig
+    from rl3d.training.pretrain import pretrain as pretrain
     from rl3d.training.trainer import TrainConfig as TrainConfig
+    from rl3d.viewer import serve as view
 
 __version__ = "0.1.0"
 
@@ -34,28 +38,36 @@ _HOMES = {
     "Sampling": "rl3d.generators.sde",
     "TrainConfig": "rl3d.training.trainer",
     "evaluate": "rl3d.cli.evaluate",
+    "export": "rl3d.exporting",
     "generate": "rl3d.cli.generate",
     "load_generator": "rl3d.assets",
+    "pretrain": "rl3d.training.pretrain",
+    "PretrainConfig": "rl3d.training.pretrain",
     "train": "rl3d.cli.train",
+    "view": "rl3d.viewer",
 }
 
 __all__ = [
     "Asset",
     "EvaluateConfig",
     "GenerateConfig",
+    "PretrainConfig",
     "Sampling",
     "TrainConfig",
     "__version__",
     "evaluate",
+    "export",
     "generate",
     "load_generator",
+    "pretrain",
     "train",
+    "view",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
+        value = getattr(importlib.import_module(_HOMES[name]), {"view": "serve"}.get(name, name))
         # Kept: a submodule of the same name, once imported, must not take the function's place.
         globals()[name] = value
         return value

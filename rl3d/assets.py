@@ -12,7 +12,6 @@ from typing import Any
 from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import preview, save_image, turntable
-from rl3d.training.checkpoints import file_hash
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.trainer import SHIPPED
 from scenes.files import write_aside
@@ -32,7 +31,7 @@ class Asset:
     parts: Parts
     seed: int
     sampling: Sampling
-    weights: Path
+    source: dict[str, str]
     rewards: dict[str, dict[str, Any]]
 
     def card(self) -> dict[str, Any]:
@@ -45,7 +44,7 @@ class Asset:
         return {
             "prompt": self.prompt,
             "seed": self.seed,
-            "generator": {"name": "part-flow", "weights": self.weights.name, "sha256": file_hash(self.weights)},
+            "generator": {"name": "part-flow", **self.source},
             "sampling": asdict(self.sampling),
             "parts": int(self.parts.exists.sum()),
             "gaussians": FINAL_GAUSSIANS,
@@ -56,12 +55,15 @@ class Asset:
 
     def save(self, folder: Path) -> Path:
         """Write scene.ply, mesh.glb, preview.png, turntable.mp4 and, last, card.json into ``folder``."""
+        if not self.parts.exists.any():
+            raise ValueError(f"{self.prompt!r} with seed {self.seed} came out without any part: try another seed")
+        # A folder with a card is complete: the old card goes first and the new one comes last.
+        (folder / "card.json").unlink(missing_ok=True)
         scene = self.parts.gaussians(FINAL_GAUSSIANS).detach()
         write_ply(folder / "scene.ply", scene)
         write_glb(folder / "mesh.glb", self.parts)
         save_image(folder / "preview.png", preview(scene))
         turntable(folder / "turntable.mp4", scene)
-        # The card comes last: a folder with a card is complete.
         with write_aside(folder / "card.json") as aside:
             aside.write_text(json.dumps(self.card(), indent=2) + "\n")
         return folder
@@ -69,6 +71,4 @@ class Asset:
 
 def load_generator(checkpoint: Path = SHIPPED) -> PartFlow:
     """The generator of a weights file, a run's folder or, by default, the shipped one."""
-    if checkpoint.is_dir():
-        checkpoint = checkpoint / "part_flow.safetensors"
     return load_part_flow(checkpoint)

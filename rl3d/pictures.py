@@ -88,25 +88,6 @@ def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 
         writer.close()
 
 
-def before_after(
-    prompts: Sequence[str],
-    before: Gaussians,
-    after: Gaussians,
-    *,
-    scores: Sequence[tuple[float | int, float | int]] | None = None,
-    title: str = "",
-    size: int = 224,
-) -> Image.Image:
-    """A sheet with a column a prompt and two rows: the asset before and after optimisation, seen from the same camera."""
-    if not len(prompts) == before.batch_shape[0] == after.batch_shape[0]:
-        raise ValueError(f"{len(prompts)} prompts, {before.batch_shape[0]} scenes before, {after.batch_shape[0]} after: they must pair up")
-    rows = []
-    for which, scenes in enumerate((before, after)):
-        images = previews(scenes, size)
-        rows.append([Picture(image, score=scores[i][which] if scores else None) for i, image in enumerate(images)])
-    return render_sheet(rows, header=prompts, labels=["before", "after"], title=title, size=size)
-
-
 def render_sheet(
     rows: Sequence[Sequence[Picture | Image.Image]],
     *,

@@ -157,31 +157,30 @@ class Parts:
         centroid = self.centres + self.rotations[..., 2] * height.unsqueeze(-1)
         return area * total * self.half_sizes.prod(-1), centroid
 
-    def contacts(self, tolerance: float = TOUCH_TOLERANCE) -> Bool[Tensor, "*batch p p"]:
-        """Which pairs of existing parts touch or overlap, up to a gap of ``tolerance`` metres (symmetric, false on the diagonal)."""
+    def gaps(self, reach: float = TOUCH_TOLERANCE) -> Float[Tensor, "*batch p p"]:
+        """Approximate distance in metres between every two existing parts, at most 0 where they overlap; infinite on the diagonal,
+        for absent parts and where it is clearly more than ``reach``."""
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.detach().reshape(-1, *t.shape[len(batch) :]))
         grid = flat.surface_grid(3).flatten(2, 3)
         grid = torch.cat([grid, flat.centres.unsqueeze(2)], 2)
-        low, high = grid.amin(2) - tolerance, grid.amax(2) + tolerance
+        low, high = grid.amin(2) - reach / 2, grid.amax(2) + reach / 2
         near = (low[:, :, None] <= high[:, None]).all(-1) & (low[:, None] <= high[:, :, None]).all(-1)
         near &= flat.exists[:, :, None] & flat.exists[:, None]
         near &= ~torch.eye(self.count, dtype=torch.bool, device=near.device)
-        b, i, j = near.nonzero(as_tuple=True)  # are points of part i inside part j?
-        touching = torch.zeros_like(near)
+        b, i, j = near.nonzero(as_tuple=True)  # how far are points of part i from part j?
+        gaps = torch.full(near.shape, torch.inf, device=near.device, dtype=grid.dtype)
         if len(b):
-            touching[b, i, j] = (
-                (flat._map(lambda t: t[b, j].unsqueeze(1)).distance(grid[b, i].unsqueeze(1)) <= tolerance).any(-1).squeeze(-1)
-            )
-        touching |= touching.transpose(1, 2).clone()
-        return touching.view(*batch, self.count, self.count)
+            gaps[b, i, j] = flat._map(lambda t: t[b, j].unsqueeze(1)).distance(grid[b, i].unsqueeze(1)).amin(-1).squeeze(-1)
+        return torch.minimum(gaps, gaps.transpose(1, 2)).view(*batch, self.count, self.count)
+
+    def contacts(self, tolerance: float = TOUCH_TOLERANCE) -> Bool[Tensor, "*batch p p"]:
+        """Which pairs of existing parts touch or overlap, up to a gap of ``tolerance`` metres (symmetric, false on the diagonal)."""
+        return self.gaps(tolerance) <= tolerance
 
     def components(self, tolerance: float = TOUCH_TOLERANCE) -> Int[Tensor, "*batch p"]:
         """Label of the touching cluster that each part belongs to (the index of its first part), -1 for absent parts."""
-        reach = self.contacts(tolerance) | torch.eye(self.count, dtype=torch.bool, device=self.existence.device)
-        for _ in range(max(1, (self.count - 1).bit_length())):
-            reach = (reach.float() @ reach.float()) > 0
-        return torch.where(self.exists, reach.float().argmax(-1), -1)
+        return clusters(self.contacts(tolerance), self.exists)
 
     def bottoms(self) -> Float[Tensor, "*batch p"]:
         """Lowest world z of every part."""
@@ -251,6 +250,15 @@ class Parts:
         body = grid[..., 1:-1, :, :].flatten(-3, -2)
         vertices = torch.cat([grid[..., 0, :1, :], body, grid[..., -1, :1, :]], -2)
         return vertices, _mesh_faces(rings, around).to(grid.device)
+
+
+def clusters(touching: Bool[Tensor, "*batch p p"], exists: Bool[Tensor, "*batch p"]) -> Int[Tensor, "*batch p"]:
+    """Label of the cluster of each part (the index of its first part), -1 for absent ones."""
+    count = exists.shape[-1]
+    reach = touching | torch.eye(count, dtype=torch.bool, device=exists.device)
+    for _ in range(max(1, (count - 1).bit_length())):
+        reach = (reach.float() @ reach.float()) > 0
+    return torch.where(exists, reach.float().argmax(-1), -1)
 
 
 def _power_norm(a: Tensor, b: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,48 +1,58 @@
 """Connectedness: is the asset one piece that stands on the ground, or does something float?
 
-Touching is ``Parts.contacts``: two parts touch when the gap between them is at most a centimetre.
+Touching is ``Parts.gaps``: two parts touch when the gap between them is at most a centimetre.
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from rewards.base import Batch, Needs, Scores
+from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
 
 GROUND_TOLERANCE = 0.02
 """A cluster rests on the ground when its lowest point is within this many metres of the asset's lowest."""
+TOLERANCES = (TOUCH_TOLERANCE, 0.02, 0.04, 0.08)
+"""Gaps in metres that the value looks through: a part that has come closer to its neighbour scores better before it touches."""
 
 
 class Connected:
     """Share of the asset's mass in the largest touching cluster that rests on the ground.
 
-    ``values`` is exactly that share, so a small floating part costs little. ``verdict`` is strict: every part belongs to the cluster.
-    ``per_part`` is 1 for the parts in it. An asset without parts scores 0; one with numbers that are not finite scores 0 and has failed.
+    ``values`` is the mean of that share over ``TOLERANCES``: with one tolerance alone, a group of samples whose parts all miss by some
+    distance would have nothing to learn from. ``verdict`` is strict: every part belongs to the cluster at a centimetre. ``per_part`` is
+    1 for the parts in it. An asset without parts scores 0; one with numbers that are not finite scores 0 and has failed.
     """
 
     name = "connected"
-    version = "1"
+    version = "2"
     needs = Needs(parts=True)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
-        parts, labels = batch.sound_parts, batch.components
+        parts = batch.sound_parts
+        exists = parts.exists
+        gaps = parts.gaps(max(TOLERANCES))
+        shares, attached = zip(*(self.share(parts, clusters(gaps <= tolerance, exists)) for tolerance in TOLERANCES), strict=True)
+        usable = exists.any(-1) & ~batch.broken
+        return Scores(
+            values=torch.where(usable, torch.stack(shares).mean(0), 0).clamp(0, 1),
+            failed=int(batch.broken.sum()),
+            verdict=usable & (attached[0] == exists).all(-1),
+            per_part=(attached[0] & usable.unsqueeze(-1)).to(shares[0]),
+        )
+
+    @staticmethod
+    def share(parts: Parts, labels: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b p"]]:
+        """Share of the mass in the heaviest cluster that rests on the ground, and which parts are in it."""
         exists = parts.exists
         mass = torch.where(exists, parts.masses()[0], 0)
         bottoms = torch.where(exists, parts.bottoms(), torch.inf)
         # member[b, k, p]: part p belongs to the cluster that is labelled by its first part, k.
         member = (labels.unsqueeze(1) == torch.arange(parts.count, device=labels.device).view(1, -1, 1)) & exists.unsqueeze(1)
         lowest = torch.where(member, bottoms.unsqueeze(1), torch.inf).amin(-1)
-        grounded = lowest <= lowest.amin(-1, keepdim=True) + GROUND_TOLERANCE
-        grounded &= member.any(-1)
-        cluster_mass = torch.where(grounded, (member * mass.unsqueeze(1)).sum(-1), -1)
-        heaviest, best = cluster_mass.max(-1)
-        attached = member[torch.arange(len(batch), device=best.device), best]
-        usable = exists.any(-1) & ~batch.broken
-        share = torch.where(usable, heaviest / mass.sum(-1).clamp_min(1e-12), 0).clamp(0, 1)
-        return Scores(
-            values=share.cpu(),
-            failed=int(batch.broken.sum()),
-            verdict=(usable & (attached == exists).all(-1)).cpu(),
-            per_part=(attached & usable.unsqueeze(-1)).to(share).cpu(),
-        )
+        grounded = (lowest <= lowest.amin(-1, keepdim=True) + GROUND_TOLERANCE) & member.any(-1)
+        heaviest, best = torch.where(grounded, (member * mass.unsqueeze(1)).sum(-1), -1).max(-1)
+        return heaviest / mass.sum(-1).clamp_min(1e-12), member[torch.arange(len(labels), device=best.device), best]

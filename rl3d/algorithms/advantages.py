@@ -25,4 +25,5 @@ def gdpo(rewards: dict[str, Float[Tensor, "b g"]], weights: dict[str, float], fl
     if missing or not any(weights.values()):
         raise ValueError(f"weights must name the rewards {sorted(rewards)} and not all be 0, got {weights}")
     total = torch.stack([weights[name] * group_normalized(rewards[name], floor) for name in weights if weights[name]]).sum(0)
-    return total / (total.std(correction=0) + 1e-6)
+    # Floored again: a batch in which every group ties must not be blown up either.
+    return total / (total.std(correction=0) + 0.1)

@@ -13,10 +13,9 @@ from rl3d.generators.base import StepStats
 
 @dataclass(frozen=True)
 class GrpoStats:
-    """Diagnostics of one loss: mean and largest abs(ratio - 1), share of ratios outside the clip range, mean KL."""
+    """Diagnostics of one loss: mean abs(ratio - 1), share of ratios outside the clip range, mean KL."""
 
     ratio_error: float
-    ratio_max: float
     clipped: float
     kl: float
 
@@ -53,5 +52,5 @@ def grpo_loss(
     kl = gaussian_kl(new.means, reference_means, new.stds, counted)
     with torch.no_grad():
         error = ((new.log_probs - old_log_probs).exp() - 1).abs()
-        stats = GrpoStats(error.mean().item(), error.max().item(), (error > clip).float().mean().item(), kl.mean().item())
+        stats = GrpoStats(error.mean().item(), (error > clip).float().mean().item(), kl.mean().item())
     return policy.mean() + kl_weight * kl.mean(), stats

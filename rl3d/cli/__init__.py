@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.append("")
     try:
         importlib.import_module(f"rl3d.cli.{arguments[0]}").run(arguments[1:])
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, OSError) as error:
         return fail(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -9,6 +9,7 @@ from rl3d.cli.evaluate import EvaluateConfig, evaluate, markdown
 from rl3d.cli.generate import GenerateConfig, generate
 from rl3d.cli.options import parse as parse_options
 from rl3d.cli.train import progress
+from rl3d.training.checkpoints import as_paths, at_least
 from rl3d.training.trainer import SHIPPED, TrainConfig
 
 
@@ -25,6 +26,10 @@ class DemoConfig:
     prompt: str = "a red armchair with white legs"
     """What is generated at the end."""
 
+    def __post_init__(self) -> None:
+        as_paths(self, "out")
+        at_least(self, iterations=1, prompts=2)
+
 
 def demo(config: DemoConfig) -> None:
     print("1. Reinforcement learning: the shipped generator learns to make things that stand and hold together.")
@@ -35,7 +40,7 @@ def demo(config: DemoConfig) -> None:
         checkpoint=SHIPPED, against=training.out, out=config.out / "evaluation", num_prompts=config.prompts, samples=2
     )
     table = evaluate(evaluation)
-    print(markdown(dict(zip(("before", "after"), table.values(), strict=True))))
+    print(markdown(table))
     print(f"\n3. A prompt: {config.prompt}")
     for checkpoint, name in ((SHIPPED, "before"), (training.out, "after")):
         generate(config.prompt, GenerateConfig(out=config.out / "armchair" / name, checkpoint=checkpoint))

@@ -25,10 +25,11 @@ from rl3d.corpus import CATEGORIES, Facts, Spec, check_colors, check_count, chec
 from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import Picture, previews, render_sheet, save_image
+from rl3d.training.checkpoints import as_paths, at_least
 from rl3d.training.rollouts import score_assets
 from rl3d.training.trainer import SHIPPED, read_prompts
 from scenes import cameras
-from scenes.files import write_aside
+from scenes.files import make_folder, write_aside
 from scenes.parts import Parts
 
 JUDGE = Path(__file__).parent.parent / "weights" / "judge.safetensors"
@@ -57,6 +58,10 @@ class EvaluateConfig:
     """Seed of prompts and samples."""
     sampling: Sampling = field(default_factory=lambda: GENERATION)
     """How the flow is integrated."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "checkpoint", "against", "out", "prompts")
+        at_least(self, num_prompts=1, samples=1, seed=0)
 
 
 @dataclass(frozen=True)
@@ -146,43 +151,54 @@ def _category_right(judge, generator: PartFlow, images: Tensor, items: list[Spec
     )
 
 
-def summarize(values: dict[str, Tensor], samples: int) -> dict[str, tuple[float, float, int]]:
-    """Mean, standard error over prompts (samples of a prompt are averaged first) and number of prompts of every figure."""
-    out = {}
-    for name, v in values.items():
-        per_prompt = v.view(-1, samples).nanmean(1)
-        per_prompt = per_prompt[~per_prompt.isnan()]
-        n = len(per_prompt)
-        if n:
-            out[name] = (per_prompt.mean().item(), (per_prompt.std().item() / math.sqrt(n)) if n > 1 else math.nan, n)
-    return out
+def per_prompt(values: Tensor, samples: int) -> Tensor:
+    """Mean over the samples of each prompt; NaN where the figure does not apply to the prompt."""
+    return values.view(-1, samples).nanmean(1)
 
 
-def evaluate(config: EvaluateConfig | None = None) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """Measure; writes the table and the sheet into ``config.out`` and returns {checkpoint: {figure: (mean, error, prompts)}}."""
+def mean_and_error(per_prompt: Tensor) -> tuple[float, float, int]:
+    """Mean, its standard error and the number of prompts that count."""
+    kept = per_prompt[~per_prompt.isnan()]
+    error = kept.std().item() / math.sqrt(len(kept)) if len(kept) > 1 else 0.0
+    return (kept.mean().item() if len(kept) else math.nan), error, len(kept)
+
+
+Table = dict[str, dict[str, tuple[float, float, int]]]
+
+
+def evaluate(config: EvaluateConfig | None = None) -> Table:
+    """Measure; writes the table and the sheet into ``config.out`` and returns {column: {figure: (mean, standard error, prompts)}}.
+
+    One checkpoint gives the column "before"; two give "before", "after" and "difference", the last paired prompt by prompt.
+    """
     config = config or EvaluateConfig()
+    make_folder(config.out)
     if config.prompts:
         items = [Spec(prompt, "prompt", "", Facts()) for prompt in read_prompts(config.prompts)]
     else:
         items = [item.spec for item in prompts(config.num_prompts, config.seed)]
     paths = [config.checkpoint] + ([config.against] if config.against else [])
-    results = [measure(load_generator(path), items, config) for path in paths]
-    table = {str(path): summarize(r.values, config.samples) for path, r in zip(paths, results, strict=True)}
+    generators = [load_generator(path) for path in paths]
+    results = [measure(generator, items, config) for generator in generators]
+    columns = {name: {k: per_prompt(v, config.samples) for k, v in r.values.items()} for name, r in zip(("before", "after"), results)}
+    if len(results) == 2:
+        columns["difference"] = {k: columns["after"][k] - v for k, v in columns["before"].items()}
+    table = {name: {k: mean_and_error(v) for k, v in column.items()} for name, column in columns.items()}
+    table = {name: {k: v for k, v in column.items() if v[2]} for name, column in table.items()}
     with write_aside(config.out / "table.json") as aside:
-        aside.write_text(json.dumps(table, indent=2) + "\n")
+        aside.write_text(json.dumps({"weights": [g.source for g in generators], "table": table}, indent=2) + "\n")
     with write_aside(config.out / "table.md") as aside:
         aside.write_text(markdown(table) + "\n")
     save_image(config.out / "sheet.png", sheet(items, results, config))
     return table
 
 
-def markdown(table: dict[str, dict[str, tuple[float, float, int]]]) -> str:
-    """The table as Markdown: a row a figure, a column a checkpoint."""
-    names = list(dict.fromkeys(name for column in table.values() for name in column))
+def markdown(table: Table) -> str:
+    """The table as Markdown: a row a figure, a column a checkpoint; mean and standard error over prompts."""
     lines = ["| figure | " + " | ".join(table) + " | prompts |", "|---|" + "---|" * (len(table) + 1)]
-    for name in names:
-        cells = [f"{c[name][0]:.3f} ± {c[name][1]:.3f}" if name in c else "" for c in table.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {next(c[name][2] for c in table.values() if name in c)} |")
+    for name, (_, _, count) in table["before"].items():
+        cells = [f"{c[name][0]:{'+' if column == 'difference' else ''}.3f} ± {c[name][1]:.3f}" for column, c in table.items()]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {count} |")
     return "\n".join(lines)
 
 

@@ -22,6 +22,6 @@ class ExportConfig:
 
 def run(arguments: list[str]) -> None:
     config = parse_options(ExportConfig, "export", __doc__, arguments)
-    from rl3d.export import export
+    from rl3d.exporting import export
 
     print(export(config.path, config.to))

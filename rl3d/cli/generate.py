@@ -15,9 +15,10 @@ from rl3d.assets import Asset, load_generator
 from rl3d.cli.options import parse as parse_options
 from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
+from rl3d.training.checkpoints import as_paths, at_least
 from rl3d.training.rollouts import score_assets
 from rl3d.training.trainer import SHIPPED
-from scenes.files import FileError
+from scenes.files import make_folder
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,8 @@ class GenerateConfig:
     """How the flow is integrated."""
 
     def __post_init__(self) -> None:
-        for name, least in (("num", 1), ("best_of", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+        as_paths(self, "out", "checkpoint")
+        at_least(self, num=1, best_of=1, seed=0)
 
 
 def generate(prompt: str, config: GenerateConfig | None = None, *, generator: PartFlow | None = None) -> list[Asset]:
@@ -51,6 +51,8 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
     if not prompt.strip():
         raise ValueError('the prompt is empty: write what the asset should be, for example "a red armchair with white legs"')
     weighted = parse(config.rewards)
+    if config.out is not None:
+        make_folder(config.out)
     generator = generator or load_generator(config.checkpoint)
     count = config.num * config.best_of
     seeds = [config.seed + i for i in range(count)]
@@ -58,7 +60,6 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
     parts = generator.generate(prompts, seeds=seeds, sampling=config.sampling)
     scores = score_assets([r for r, _ in weighted], prompts, generator.encoder.encode(prompts), parts)
     total = torch.stack([w * scores[r.name].values for r, w in weighted]).sum(0).view(config.num, config.best_of)
-    weights = config.checkpoint / "part_flow.safetensors" if config.checkpoint.is_dir() else config.checkpoint
     assets = []
     for i, best in enumerate(total.argmax(1).tolist()):
         index = i * config.best_of + best
@@ -68,7 +69,7 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
             rewards[reward.name] = {"value": round(score.values[index].item(), 4), "version": reward.version}
             if score.verdict is not None:
                 rewards[reward.name]["verdict"] = bool(score.verdict[index])
-        assets.append(Asset(prompt, parts[index], seeds[index], config.sampling, weights, rewards))
+        assets.append(Asset(prompt, parts[index], seeds[index], config.sampling, generator.source, rewards))
     if config.out is not None:
         for asset, folder in zip(assets, folders(config.out, config.num), strict=True):
             asset.save(folder)
@@ -76,9 +77,7 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
 
 
 def folders(out: Path, count: int) -> list[Path]:
-    """Where ``count`` assets go; FileError if that is a file."""
-    if out.exists() and not out.is_dir():
-        raise FileError(f"cannot write to {out}: it is a file; name a folder")
+    """Where ``count`` assets go."""
     return [out] if count == 1 else [out / f"{i:02d}" for i in range(count)]
 
 

@@ -13,9 +13,11 @@ import tyro
 T = TypeVar("T")
 
 
-def parse(kind: type[T], command: str, description: str | None, arguments: list[str]) -> T:
+def parse(kind: type[T], command: str, description: str | None, arguments: list[str], default: T | None = None) -> T:
     """Read ``arguments`` into a dataclass; --help prints and exits, what does not fit raises ValueError with one line."""
-    return one_line(command, lambda: tyro.cli(kind, prog=f"rl3d {command}", description=description, args=arguments))
+    if default is None:
+        return one_line(command, lambda: tyro.cli(kind, prog=f"rl3d {command}", description=description, args=arguments))
+    return one_line(command, lambda: tyro.cli(kind, prog=f"rl3d {command}", description=description, args=arguments, default=default))
 
 
 def one_line(command: str, read: Callable[[], T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Annotated
 import torch
 import tyro
 
+from rewards.mix import parse
 from rl3d.cli.options import parse as parse_options
 from rl3d.generators.part_flow import GENERATION
 from rl3d.pictures import Picture, previews, render_sheet, save_image
-from rl3d.training.trainer import TrainConfig, Trainer
+from rl3d.training.trainer import TrainConfig, Trainer, saved_config
 
 SHEET_PROMPTS = 12
 
@@ -40,7 +42,9 @@ def train(
         interrupted = True
         print("\nfinishing the iteration, then saving (interrupt again to stop at once)", file=sys.stderr)
 
-    previous = signal.signal(signal.SIGINT, remember)
+    # Signals reach the main thread alone; elsewhere (a notebook's worker, a server) there is none to catch.
+    main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, remember) if main_thread else None
     writer = SummaryWriter(str(config.out / "tensorboard"), purge_step=trainer.iteration + 1)
     try:
         if trainer.iteration == 0:
@@ -59,7 +63,8 @@ def train(
                 raise KeyboardInterrupt
     finally:
         writer.close()
-        signal.signal(signal.SIGINT, previous)
+        if main_thread:
+            signal.signal(signal.SIGINT, previous)
     return config.out / "part_flow.safetensors"
 
 
@@ -86,6 +91,10 @@ class _Arguments:
 
 def run(arguments: list[str]) -> None:
     parsed = parse_options(_Arguments, "train", __doc__, arguments)
+    if parsed.resume:
+        # The run's own settings, with what the command line says on top.
+        default = _Arguments(saved_config(parsed.config.out), True)
+        parsed = parse_options(_Arguments, "train", __doc__, arguments, default)
     progress(parsed.config, parsed.resume)
 
 
@@ -103,12 +112,11 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
     with Progress(*columns) as bar:
         task = bar.add_task("training", total=config.iterations, rewards="")
         shown: dict[str, float] = {}
+        names = [reward.name for reward, _ in parse(config.rewards)]
 
         def on_step(metrics: dict[str, int | float]) -> None:
-            for name in config.rewards.split(","):
-                name = name.partition("=")[0].strip().rpartition(":")[2]
-                if name in metrics:
-                    shown[name] = 0.9 * shown.get(name, metrics[name]) + 0.1 * metrics[name]
+            for name in names:
+                shown[name] = 0.9 * shown.get(name, metrics[name]) + 0.1 * metrics[name]
             text = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
             bar.update(task, completed=metrics["iteration"], rewards=f"{text} kl {metrics['kl']:.3f}")
 
@@ -116,7 +124,8 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
             weights = train(config, resume=resume, on_step=on_step)
         except KeyboardInterrupt:
             bar.stop()
-            print(f"saved: go on with  rl3d train --out {config.out} --resume", file=sys.stderr)
+            if any((config.out / "checkpoints").glob("state_*.safetensors")):
+                print(f"saved: go on with  rl3d train --out {config.out} --resume", file=sys.stderr)
             raise
     print(f"weights: {weights}\nsheets:  {config.out / 'samples'}\nmetrics: {config.out / 'metrics.jsonl'}")
     return weights

@@ -19,7 +19,11 @@ class ViewConfig:
     host: str = "127.0.0.1"
     """Address to listen on; the default admits this machine alone."""
     port: int = 8080
-    """Port to listen on."""
+    """Port to listen on; 0 takes any free one."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port must lie between 0 and 65535, got {self.port}")
 
 
 def run(arguments: list[str]) -> None:

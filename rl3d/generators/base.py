@@ -47,10 +47,6 @@ class Rollout:
     def __len__(self) -> int:
         return self.states.shape[1]
 
-    @property
-    def steps(self) -> int:
-        return len(self.stds)
-
 
 @dataclass(frozen=True)
 class StepStats:
@@ -75,6 +71,10 @@ class Generator(Protocol):
 
     def log_probs(self, rollout: Rollout, steps: list[int]) -> StepStats:
         """Statistics of the chosen steps under the present weights, with gradient."""
+        ...
+
+    def counted(self, rollout: Rollout) -> Float[Tensor, "b *state"]:
+        """Weight of each number of the state in log-probs and KL."""
         ...
 
     def decode(self, rollout: Rollout) -> Parts:

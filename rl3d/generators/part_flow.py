@@ -7,7 +7,7 @@ tokens. Training: rectified flow with logit-normal times (Liu et al., 2023; Esse
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -64,8 +64,10 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, modulation: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).unsqueeze(2).unbind(1)
         h = F.layer_norm(x, x.shape[-1:]) * (1 + scale1) + shift1
-        x = x + gate1 * self.self_out(self._attend(*self.qkv(h).chunk(3, -1)))
-        x = x + self.cross_out(self._attend(self.cross_q(self.cross_norm(x)), *self.cross_kv(text).chunk(2, -1), mask))
+        q, k, v = self.qkv(h).chunk(3, -1)
+        x = x + gate1 * self.self_out(self._attend(q, k, v))
+        k, v = self.cross_kv(text).chunk(2, -1)
+        x = x + self.cross_out(self._attend(self.cross_q(self.cross_norm(x)), k, v, mask))
         h = F.layer_norm(x, x.shape[-1:]) * (1 + scale2) + shift2
         return x + gate2 * self.mlp_out(F.gelu(self.mlp_in(h), approximate="tanh"))
 
@@ -122,9 +124,11 @@ class PartFlowNetwork(nn.Module):
 class PartFlow:
     """The part-flow policy (implements ``rl3d.generators.base.Generator``)."""
 
-    def __init__(self, network: PartFlowNetwork, encoder: MiniLM | None = None) -> None:
+    def __init__(self, network: PartFlowNetwork, encoder: MiniLM | None = None, source: dict[str, str] | None = None) -> None:
         self.network = network
         self._encoder = encoder
+        self.source = source or {}
+        """File name and SHA-256 of the weights, where they came from a file."""
 
     @property
     def encoder(self) -> MiniLM:
@@ -139,9 +143,6 @@ class PartFlow:
     def with_network(self, network: PartFlowNetwork) -> PartFlow:
         """The same policy with other weights (a reference policy, say), sharing the text encoder."""
         return PartFlow(network, self.encoder)
-
-    def describe(self) -> dict:
-        return {"generator": "part-flow", "config": asdict(self.network.config)}
 
     def condition(self, prompts: list[str]) -> Condition:
         return Condition(prompts, self.encoder.encode(prompts).to(self.device))

@@ -34,6 +34,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.guidance < 0 or self.noise < 0:
             raise ValueError(f"sampling needs steps >= 1, guidance >= 0 and noise >= 0, got {self}")
+        if self.schedule == "cps" and self.noise > 1:
+            raise ValueError(f"sampling.noise must be at most 1 with the schedule cps, got {self.noise}")
         if self.schedule not in ("flow", "dance", "cps"):
             raise ValueError(f"unknown noise schedule {self.schedule!r}: choose flow, dance or cps")
 

@@ -91,8 +91,12 @@ class MiniLM:
         self._cache: dict[str, tuple[Tensor, Tensor]] = {}
 
     @torch.no_grad()
-    def encode(self, prompts: list[str], batch_size: int = 64) -> TextFeatures:
-        """Embed prompts; what was seen before comes from the cache. Raises ValueError for an empty prompt."""
+    def encode(self, prompts: list[str], batch_size: int = 1) -> TextFeatures:
+        """Embed prompts; what was seen before comes from the cache. Raises ValueError for an empty prompt.
+
+        One at a time by default: the last bits of an embedding depend on the batch it was made in, and the same prompt must make the
+        same asset. Data sets, which need no such promise, pass a larger ``batch_size``.
+        """
         for index, prompt in enumerate(prompts):
             if not prompt.strip():
                 raise ValueError(f"prompt {index + 1} of {len(prompts)} is empty: write what the asset should be")

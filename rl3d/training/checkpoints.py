@@ -41,6 +41,20 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FileError(f"{path}: not an rl3d checkpoint, or cut short ({type(error).__name__}); make or fetch it again") from error
 
 
+def as_paths(config: Any, *names: str) -> None:
+    """Turn the named fields of a frozen config into paths: callers may give strings."""
+    for name in names:
+        if getattr(config, name) is not None:
+            object.__setattr__(config, name, Path(getattr(config, name)))
+
+
+def at_least(config: Any, **bounds: float) -> None:
+    """ValueError with one line if a field of a config is below its bound."""
+    for name, least in bounds.items():
+        if getattr(config, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

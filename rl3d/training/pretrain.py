@@ -19,7 +19,17 @@ from torch import Tensor
 from rl3d.corpus import sample, sample_for
 from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork, encode
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.training.checkpoints import (
+    as_paths,
+    at_least,
+    file_hash,
+    load_network,
+    load_optimizer,
+    load_tensors,
+    optimizer_tensors,
+    save_tensors,
+)
+from scenes.files import FileError, make_folder
 from scenes.parts import MAX_PARTS, VECTOR_SIZE
 
 
@@ -51,6 +61,10 @@ class PretrainConfig:
     """Width of the transformer."""
     depth: int = 6
     """Blocks of the transformer."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "out")
+        at_least(self, steps=1, batch=1, captions=1, geometries=1, seed=0)
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,7 @@ class Dataset:
                 vectors[c, g, : len(rows)] = rows
         tokens, pooled = [], []
         for start in range(0, captions, 512):
-            piece = encoder.encode(texts[start : start + 512])
+            piece = encoder.encode(texts[start : start + 512], batch_size=64)
             tokens += [t[m].half() for t, m in zip(piece.tokens, piece.mask, strict=True)]
             pooled.append(piece.pooled)
         starts = torch.tensor([0, *np.cumsum([len(t) for t in tokens])])
@@ -122,7 +136,7 @@ def flow_loss(network: PartFlowNetwork, x0: Tensor, text: TextFeatures, drop_tex
 
 def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
     """Train, yielding metrics every 50 steps; the averaged weights end up in ``out/part_flow.safetensors``."""
-    config.out.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out)
     torch.manual_seed(config.seed)
     network = PartFlowNetwork(PartFlowConfig(config.width, config.depth))
     ema = {k: v.clone() for k, v in network.state_dict().items()}
@@ -134,6 +148,7 @@ def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
         torch.optim.AdamW(others, lr=config.lr * 0.375, betas=(0.9, 0.98), weight_decay=0.01),
     ]
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    settings = json.loads(json.dumps(asdict(config), default=str))
     state_path, first = config.out / "state.safetensors", 0
     if state_path.exists():
         tensors, header = load_tensors(state_path)
@@ -141,6 +156,8 @@ def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
         ema = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
         for i, optimizer in enumerate(optimizers):
             load_optimizer(optimizer, {k[len("optimizer0.") :]: v for k, v in tensors.items() if k.startswith(f"optimizer{i}.")})
+        if header["training"] != settings:
+            raise FileError(f"{config.out}: holds a run with other settings: choose another folder")
         first = header["step"]
     encoder = MiniLM()
     data = Dataset.cached(config.out / "dataset.safetensors", config.captions, config.geometries, config.seed, encoder)
@@ -174,23 +191,26 @@ def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
             tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {f"ema.{k}": v for k, v in ema.items()}
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
-            save_tensors(state_path, tensors, {"step": step + 1})
+            save_tensors(state_path, tensors, {"step": step + 1, "training": settings})
             header = {
                 "kind": "part-flow",
                 "config": asdict(network.config),
-                "training": json.loads(json.dumps(asdict(config), default=str)),
+                "training": settings,
                 "step": step + 1,
             }
             save_tensors(config.out / "part_flow.safetensors", {k: v.half() for k, v in ema.items()}, header)
 
 
 def load_part_flow(path: Path, encoder: MiniLM | None = None) -> PartFlow:
-    """The part-flow policy of a weights file."""
-    from scenes.files import FileError
-
+    """The part-flow policy of a weights file, or of the folder of a run."""
+    if path.is_dir():
+        path = path / "part_flow.safetensors"
     tensors, header = load_tensors(path)
     if header.get("kind") != "part-flow":
         raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a part-flow generator")
-    network = PartFlowNetwork(PartFlowConfig(**header["config"]))
+    try:
+        network = PartFlowNetwork(PartFlowConfig(**header["config"]))
+    except (KeyError, TypeError) as error:
+        raise FileError(f"{path}: its header does not describe a part-flow network") from error
     load_network(network, tensors, path)
-    return PartFlow(network.eval(), encoder)
+    return PartFlow(network.eval(), encoder, source={"weights": path.name, "sha256": file_hash(path)})

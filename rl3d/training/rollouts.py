@@ -16,9 +16,11 @@ from scenes.parts import Parts
 
 BACKGROUND = (1.0, 1.0, 1.0)
 TRAINING_GAUSSIANS = 2048
+VIEW_AZIMUTH_DEG = 30.0
+"""Where the first view stands; rewards that tell left from right rely on it."""
 
 
-def look(parts: Parts, needs: Needs, *, azimuth_deg: float = 30.0, gaussians: int = TRAINING_GAUSSIANS) -> Views | None:
+def look(parts: Parts, needs: Needs, *, azimuth_deg: float = VIEW_AZIMUTH_DEG, gaussians: int = TRAINING_GAUSSIANS) -> Views | None:
     """The views that rewards need of a batch of assets, all in one call; None where none looks at images."""
     if not needs.cameras:
         return None
@@ -28,7 +30,7 @@ def look(parts: Parts, needs: Needs, *, azimuth_deg: float = 30.0, gaussians: in
 
 
 def score_assets(
-    rewards: Sequence[Reward], prompts: list[str], text: TextFeatures, parts: Parts, *, azimuth_deg: float = 30.0
+    rewards: Sequence[Reward], prompts: list[str], text: TextFeatures, parts: Parts, *, azimuth_deg: float = VIEW_AZIMUTH_DEG
 ) -> dict[str, Scores]:
     """Every reward on a batch of assets, rendered once."""
     views = look(parts, Needs.union(rewards), azimuth_deg=azimuth_deg)

@@ -23,14 +23,15 @@ from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS, Scorer, ScorerConfig
 from rl3d.corpus import CATEGORIES, CORRUPTIONS, Item, sample, sample_for
 from rl3d.corpus.wrong import wrong_caption
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.training.checkpoints import as_paths, at_least, load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
 from scenes import cameras
+from scenes.files import FileError, make_folder
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
 
 @dataclass(frozen=True)
 class ScorerTraining:
-    """Settings of ``rl3d pretrain --model alignment`` and ``--model judge``."""
+    """Settings of ``rl3d pretrain alignment`` and ``rl3d pretrain judge``."""
 
     out: Path = Path("runs/scorer")
     """Folder of the run; a run that was cut off goes on from its newest checkpoint."""
@@ -46,6 +47,10 @@ class ScorerTraining:
     """Matrix products in bfloat16; slow on CPUs without its instructions."""
     seed: int = 0
     """Seed of corpus, weights, cameras and corruptions."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "out")
+        at_least(self, steps=1, batch=2, captions=2, seed=0)
 
 
 def render_assets(vectors: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -119,7 +124,7 @@ def scorer_loss(
 
 def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
     """Train, yielding metrics every 25 steps; the averaged weights end up in ``out/scorer.safetensors``."""
-    config.out.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out)
     torch.manual_seed(config.seed)
     scorer = Scorer(ScorerConfig())
     ema = {k: v.clone() for k, v in scorer.state_dict().items()}
@@ -130,6 +135,7 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
         torch.optim.AdamW(others, lr=config.lr / 3, weight_decay=0.02),
     ]
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    settings = json.loads(json.dumps(asdict(config), default=str))
     state_path, first = config.out / "state.safetensors", 0
     if state_path.exists():
         tensors, header = load_tensors(state_path)
@@ -137,13 +143,15 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
         ema = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
         for i, optimizer in enumerate(optimizers):
             load_optimizer(optimizer, {k[len("optimizer0.") :]: v for k, v in tensors.items() if k.startswith(f"optimizer{i}.")})
+        if header["training"] != settings:
+            raise FileError(f"{config.out}: holds a run with other settings: choose another folder")
         first = header["step"]
     random = np.random.default_rng([config.seed, 5])
     encoder = MiniLM()
     items = [sample(random, "train") for _ in range(config.captions)]
     wrong = [wrong_caption(item, random) for item in items]
     for start in range(0, config.captions, 512):
-        encoder.encode([i.caption for i in items[start : start + 512]] + wrong[start : start + 512])
+        encoder.encode([i.caption for i in items[start : start + 512]] + wrong[start : start + 512], batch_size=64)
     names = encoder.encode([f"a {name}" for name in CATEGORIES])
     sums: dict[str, float] = {}
     started = time.monotonic()
@@ -173,11 +181,11 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
             tensors = {f"network.{k}": v for k, v in scorer.state_dict().items()} | {f"ema.{k}": v for k, v in ema.items()}
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
-            save_tensors(state_path, tensors, {"step": step + 1})
+            save_tensors(state_path, tensors, {"step": step + 1, "training": settings})
             header = {
                 "kind": "scorer",
                 "config": asdict(scorer.config),
-                "training": json.loads(json.dumps(asdict(config), default=str)),
+                "training": settings,
                 "step": step + 1,
             }
             save_tensors(config.out / "scorer.safetensors", {k: v.half() for k, v in ema.items()}, header)

@@ -20,11 +20,13 @@ from rl3d.algorithms.grpo import GrpoStats, grpo_loss
 from rl3d.generators.base import Rollout
 from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.training.checkpoints import as_paths, load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
 from rl3d.training.pretrain import load_part_flow
-from rl3d.training.rollouts import Seeds, score_assets
-from scenes.files import FileError, write_aside
+from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
+from scenes.files import FileError, make_folder, write_aside
 
+POOL = 600
+"""Corpus captions of a run without a prompt file: few enough that the promising ones come back several times."""
 SHIPPED = Path(__file__).parent.parent / "weights" / "part_flow.safetensors"
 
 
@@ -36,11 +38,11 @@ class TrainConfig:
     """Folder of the run."""
     checkpoint: Path = SHIPPED
     """Weights to start from, which are also the reference policy."""
-    rewards: str = "stability=1,connected=1,alignment=1"
+    rewards: str = "stability=1,connected=1,alignment=0.5"
     """Rewards and weights, NAME=WEIGHT,...; a weight of 0 is measured but not optimised."""
     prompts: Path | None = None
     """Text file with one training prompt a line; left out, the corpus draws captions of its training split."""
-    iterations: int = 300
+    iterations: int = 240
     """Rollout-and-update rounds."""
     prompts_per_iteration: int = 12
     """Prompts drawn for a round."""
@@ -52,14 +54,14 @@ class TrainConfig:
     """Steps of each trajectory, chosen at random, that the update looks at."""
     updates: int = 1
     """Optimiser steps per round, each over half (a third, ...) of the chosen steps."""
-    lr: float = 3e-5
+    lr: float = 4e-5
     """Peak learning rate of AdamW, falling to a tenth over the run. Most of an advantage is noise, which Adam turns into a random walk
     of this step: 1e-4 wrecked a good generator within 20 iterations."""
     warmup: int = 10
     """Iterations over which the learning rate rises."""
     clip: float = 5e-3
     """Range of the probability ratio around 1 (log-probs are averages over about 150 numbers, so ratios stay near 1)."""
-    kl: float = 0.3
+    kl: float = 0.2
     """Weight of the KL to the reference policy (both it and the log-probs are averages over the numbers of the state)."""
     seed: int = 0
     """Seed of prompts and noise."""
@@ -67,13 +69,14 @@ class TrainConfig:
     """Rounds between checkpoints and sample sheets."""
 
     def __post_init__(self) -> None:
+        as_paths(self, "out", "checkpoint", "prompts")
         for name in ("iterations", "prompts_per_iteration", "steps_per_update", "updates", "save_every", "warmup"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.group < 2:
             raise ValueError(f"group must be at least 2: a sample is judged against the others of its prompt, got {self.group}")
-        if self.sampling.noise <= 0:
-            raise ValueError("sampling.noise must be above 0: without noise there is no log-prob to learn from")
+        if not any(self.sampling.stds()):
+            raise ValueError("sampling.noise must be above 0, and cps needs 2 steps: without noise there is no log-prob to learn from")
         if self.steps_per_update % self.updates:
             raise ValueError(f"steps_per_update ({self.steps_per_update}) must be a multiple of updates ({self.updates})")
 
@@ -88,6 +91,18 @@ def read_prompts(path: Path) -> list[str]:
     if not prompts:
         raise FileError(f"{path}: holds no prompt: write one a line")
     return prompts
+
+
+def saved_config(out: Path) -> TrainConfig:
+    """The settings of the run in a folder, from its config.yaml; FileError if there are none."""
+    path = out / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text())
+        return TrainConfig(**{**values, "out": out, "sampling": Sampling(**values["sampling"])})
+    except OSError as error:
+        raise FileError(f"{out}: no checkpoint to resume from (there is no config.yaml)") from error
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise FileError(f"{path}: not the settings of a training run ({type(error).__name__})") from error
 
 
 def corpus_prompts(count: int, seed: int) -> list[str]:
@@ -116,10 +131,12 @@ class Trainer:
         self.reference = self.policy.with_network(copy.deepcopy(self.network).requires_grad_(False))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
         self.iteration = 0
+        self.prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(POOL, config.seed)
+        # How much each prompt's samples differed when it was last drawn; a prompt not yet seen counts as promising.
+        self.promise = torch.full((len(self.prompts),), 0.5, dtype=torch.float64)
         if resume:
             self._resume(checkpoints[-1])
-        self.prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(3000, config.seed)
-        config.out.mkdir(parents=True, exist_ok=True)
+        make_folder(config.out)
         with write_aside(config.out / "config.yaml") as aside:
             aside.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(config), default=str)), sort_keys=False))
         self._trim_metrics()
@@ -130,13 +147,16 @@ class Trainer:
 
     def _resume(self, path: Path) -> None:
         tensors, header = load_tensors(path)
-        parts: dict[str, dict] = {"policy": {}, "reference": {}, "optimizer": {}}
+        parts: dict[str, dict] = {"policy": {}, "reference": {}, "optimizer": {}, "prompts": {}}
         for name, value in tensors.items():
             kind, _, key = name.partition(".")
             parts[kind][key] = value
         load_network(self.network, parts["policy"], path)
         load_network(self.reference.network, parts["reference"], path)
         load_optimizer(self.optimizer, parts["optimizer"])
+        if len(parts["prompts"]["promise"]) != len(self.prompts):
+            raise FileError(f"{self.config.out}: the run had {len(parts['prompts']['promise'])} prompts, now there are {len(self.prompts)}")
+        self.promise = parts["prompts"]["promise"]
         self.iteration = header["iteration"]
 
     def save(self) -> Path:
@@ -144,15 +164,16 @@ class Trainer:
         tensors = {f"policy.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"reference.{k}": v for k, v in self.reference.network.state_dict().items()}
         tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
+        tensors["prompts.promise"] = self.promise
         folder = self.config.out / "checkpoints"
         path = folder / f"state_{self.iteration:06d}.safetensors"
+        settings = json.loads(json.dumps(asdict(self.config), default=str))
+        header = {"kind": "part-flow", "config": asdict(self.network.config), "training": settings, "step": self.iteration}
+        save_tensors(self.config.out / "part_flow.safetensors", {k: v.half() for k, v in self.network.state_dict().items()}, header)
         save_tensors(path, tensors, {"kind": "training-state", "iteration": self.iteration})
         for old in self._checkpoints():
             if old != path:
                 old.unlink()
-        settings = json.loads(json.dumps(asdict(self.config), default=str))
-        header = {"kind": "part-flow", "config": asdict(self.network.config), "training": settings, "step": self.iteration}
-        save_tensors(self.config.out / "part_flow.safetensors", {k: v.half() for k, v in self.network.state_dict().items()}, header)
         return path
 
     def _trim_metrics(self) -> None:
@@ -197,19 +218,19 @@ class Trainer:
         """One iteration; appends its metrics to metrics.jsonl."""
         config, started = self.config, time.monotonic()
         random = np.random.default_rng([config.seed, self.iteration])
-        chosen = [
-            self.prompts[i] for i in random.choice(len(self.prompts), min(config.prompts_per_iteration, len(self.prompts)), replace=False)
-        ]
+        drawn = self._draw(random)
+        chosen = [self.prompts[i] for i in drawn]
         rollout = self._rollout(self.iteration, chosen)
         sampled = time.monotonic()
-        # Cameras move from round to round, so that no view can be played to.
-        azimuth = float(random.uniform(0, 360))
+        # Cameras move a little from round to round, so that no view can be played to, but no further than the scorer knows them from.
+        azimuth = VIEW_AZIMUTH_DEG + float(random.uniform(-15, 15))
         parts = self.policy.decode(rollout)
         scores = score_assets([r for r, _ in self.rewards], rollout.condition.prompts, rollout.condition.text, parts, azimuth_deg=azimuth)
         scored = time.monotonic()
         values = {name: s.values.view(-1, config.group) for name, s in scores.items()}
         advantages = gdpo(values, {r.name: w for r, w in self.rewards}).flatten().to(rollout.states.device)
         stats = self.update(rollout, advantages)
+        self.promise[drawn] = torch.stack([values[r.name].std(-1) for r, w in self.rewards if w]).sum(0).double().cpu()
         self.iteration += 1
         done = time.monotonic()
         metrics = {"iteration": self.iteration, **summarize(scores), "kl": stats[-1].kl, "ratio_error": stats[-1].ratio_error}
@@ -218,6 +239,13 @@ class Trainer:
         with (config.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(metrics) + "\n")
         return metrics
+
+    def _draw(self, random: np.random.Generator) -> list[int]:
+        """Prompts of a round, drawn in proportion to how much their samples' rewards differed last time (prioritized replay, Schaul et
+        al., 2016): where all samples do equally well there is nothing to learn, and most prompts are like that."""
+        weight = self.promise.clamp_min(0.02).numpy()
+        count = min(self.config.prompts_per_iteration, len(weight))
+        return random.choice(len(weight), count, replace=False, p=weight / weight.sum()).tolist()
 
     def update(self, rollout: Rollout, advantages: torch.Tensor) -> list[GrpoStats]:
         """The optimiser steps of one round."""
@@ -231,13 +259,11 @@ class Trainer:
             group["lr"] = config.lr * min(1.0, warm) * (0.1 + 0.9 * left)
         with torch.no_grad():
             reference = self.reference.log_probs(rollout, steps).means
-        size = len(steps) // config.updates or 1
-        for start in range(0, len(steps), size):
-            chosen = steps[start : start + size]
+        for piece in np.array_split(np.arange(len(steps)), min(config.updates, len(steps))):
+            chosen = [steps[i] for i in piece]
             new = self.policy.log_probs(rollout, chosen)
-            loss, one = grpo_loss(
-                new, rollout.log_probs[chosen], advantages, reference[start : start + size], counted, clip=config.clip, kl_weight=config.kl
-            )
+            old, start = rollout.log_probs[chosen], reference[piece]
+            loss, one = grpo_loss(new, old, advantages, start, counted, clip=config.clip, kl_weight=config.kl)
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

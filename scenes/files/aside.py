@@ -18,6 +18,17 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def make_folder(path: Path) -> Path:
+    """Make a folder and its parents before the work begins; FileError with one line if it cannot be written to."""
+    if path.exists() and not path.is_dir():
+        raise FileError(f"cannot write to {path}: it is a file; name a folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot write to {path}: {reason(error)}; choose another place or free this one") from error
+    return path
+
+
 @contextmanager
 def write_aside(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; on success it is flushed to disk and takes the name ``path``, else it is removed.

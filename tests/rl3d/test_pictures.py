@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageFont
 
-from rl3d.pictures import Picture, _wrap, before_after, preview, previews, render_sheet, save_image, to_image, turntable
+from rl3d.pictures import Picture, _wrap, preview, previews, render_sheet, save_image, to_image, turntable
 from scenes.files import FileError
 from scenes.gaussians import Gaussians
 from scenes.parts import Parts
@@ -89,14 +89,6 @@ def test_wrapping_loses_nothing_and_fits(text, width):
     lines = _wrap(text, font, width)
     assert "".join("".join(lines).split()) == "".join(text.split())
     assert all(font.getlength(line) <= width for line in lines)
-
-
-def test_before_after_pairs_columns():
-    scenes = Gaussians.stack([scene(0.9), scene(0.5)])
-    sheet = before_after(["a red box", "a dark box"], scenes, scenes, scores=[(0.1, 0.9), (0.2, 0.8)], size=64)
-    assert sheet.width > 2 * 64 and sheet.height > 2 * 64
-    with pytest.raises(ValueError, match="must pair up"):
-        before_after(["a red box"], scenes, scenes)
 
 
 def test_turntable_is_a_video_that_turns(tmp_path):

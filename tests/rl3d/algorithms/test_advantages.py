@@ -27,8 +27,13 @@ def test_gdpo_ignores_the_scale_of_a_reward() -> None:
     one = gdpo({"a": a, "b": b}, {"a": 1.0, "b": 1.0}, floor=0.0)
     other = gdpo({"a": 1000 * a + 7, "b": b}, {"a": 1.0, "b": 1.0}, floor=0.0)
     assert torch.allclose(one, other, atol=1e-3)
-    assert one.std(correction=0) == pytest.approx(1.0, abs=1e-4)
+    assert 0.85 < one.std(correction=0) < 1.0
     assert one.mean(1).abs().max() < 1e-5
+
+
+def test_gdpo_of_tied_groups_is_silent() -> None:
+    rewards = 0.7 + 1e-5 * torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    assert gdpo({"a": rewards}, {"a": 1.0}).abs().max() < 0.05
 
 
 def test_gdpo_weight_zero_leaves_a_reward_out() -> None:

@@ -29,13 +29,13 @@ COMMON = [
 
 
 def _train(out: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rl3d", "train", "--out", str(out), *COMMON, *more]
+    command = [sys.executable, "-m", "rl3d", "train", "--out", str(out), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_interrupted_run_resumes_and_leaves_what_it_should(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = _train(run, "--iterations", "400", "--save-every", "1000")
+    process = _train(run, *COMMON, "--iterations", "400", "--save-every", "1000")
     metrics = run / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 2):
@@ -49,7 +49,8 @@ def test_interrupted_run_resumes_and_leaves_what_it_should(tmp_path: Path) -> No
     made = int(state.stem.split("_")[1])
     assert made == len(metrics.read_text().splitlines())
 
-    process = _train(run, "--iterations", str(made + 2), "--save-every", "1000", "--resume")
+    # The run's own settings come back; only the number of iterations is new.
+    process = _train(run, "--iterations", str(made + 2), "--resume")
     output, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]

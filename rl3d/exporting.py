@@ -11,8 +11,8 @@ from scenes.files.splats import READERS, WRITERS, read_gaussians, write_gaussian
 TARGETS = (*WRITERS, ".glb")
 
 
-def export(path: str | Path, to: str | Path) -> None:
-    """Write ``path`` (an asset folder, or a .ply, .splat or .glb file) to ``to`` (.ply, .splat or .glb)."""
+def export(path: str | Path, to: str | Path) -> Path:
+    """Write ``path`` (an asset folder, or a .ply, .splat or .glb file) to ``to`` (.ply, .splat or .glb); returns ``to``."""
     path, to = Path(path), Path(to)
     kind = to.suffix.lower()
     if kind not in TARGETS:
@@ -23,6 +23,7 @@ def export(path: str | Path, to: str | Path) -> None:
         _copy(_source(path, "mesh.glb", (".glb",)), to)
     else:
         write_gaussians(to, read_gaussians(_source(path, "scene.ply", tuple(READERS))))
+    return to
 
 
 def _source(path: Path, name: str, suffixes: tuple[str, ...]) -> Path:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import trimesh
 
-from rl3d.export import export
+from rl3d.exporting import export
 from scenes.files import FileError
 from scenes.files.glb import write_glb
 from scenes.files.ply import read_ply, write_ply
