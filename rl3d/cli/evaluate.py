@@ -54,6 +54,8 @@ class EvaluateConfig:
     """Assets made for each prompt."""
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards to measure."""
+    pictures: int = 24
+    """Prompts on the contact sheet; of two checkpoints, those first whose verdict differs."""
     seed: int = 12345
     """Seed of prompts and samples."""
     sampling: Sampling = field(default_factory=lambda: GENERATION)
@@ -61,7 +63,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "checkpoint", "against", "out", "prompts")
-        at_least(self, num_prompts=1, samples=1, seed=0)
+        at_least(self, num_prompts=1, samples=1, pictures=1, seed=0)
 
 
 @dataclass(frozen=True)
@@ -202,9 +204,10 @@ def markdown(table: Table) -> str:
     return "\n".join(lines)
 
 
-def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, limit: int = 48, size: int = 176) -> Image.Image:
+def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, size: int = 176) -> Image.Image:
     """Contact sheet of one sample a prompt, evenly chosen; with two checkpoints, the pairs one above the other, those first whose
     verdict differs (in either direction), and every asset as the stability trial leaves it: what falls, lies."""
+    limit = config.pictures
     first = range(0, len(items) * config.samples, config.samples)
     good = [r.values.get("stable_and_connected", torch.ones(len(items) * config.samples)) for r in results]
     changed = [i for i in first if good[0][i] != good[-1][i]]

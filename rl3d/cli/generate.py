@@ -51,9 +51,9 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
     if not prompt.strip():
         raise ValueError('the prompt is empty: write what the asset should be, for example "a red armchair with white legs"')
     weighted = parse(config.rewards)
+    generator = generator or load_generator(config.checkpoint)
     if config.out is not None:
         make_folder(config.out)
-    generator = generator or load_generator(config.checkpoint)
     count = config.num * config.best_of
     seeds = [config.seed + i for i in range(count)]
     prompts = [prompt] * count
