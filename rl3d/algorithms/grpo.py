@@ -46,10 +46,14 @@ def grpo_loss(
     *,
     clip: float,
     kl_weight: float,
+    least_std: float,
 ) -> tuple[Float[Tensor, ""], GrpoStats]:
-    """Mean over steps and samples of the clipped policy loss plus ``kl_weight`` times the KL to the reference policy."""
+    """Mean over steps and samples of the clipped policy loss plus ``kl_weight`` times the KL to the reference policy.
+
+    A step without noise has no log-prob to learn from, but it must not drift either: its KL is taken as if it had ``least_std``.
+    """
     policy = clipped_policy_loss(new.log_probs, old_log_probs, advantages, clip)
-    kl = gaussian_kl(new.means, reference_means, new.stds, counted)
+    kl = gaussian_kl(new.means, reference_means, new.stds.clamp_min(least_std), counted)
     with torch.no_grad():
         error = ((new.log_probs - old_log_probs).exp() - 1).abs()
         stats = GrpoStats(error.mean().item(), (error > clip).float().mean().item(), kl.mean().item())

@@ -54,14 +54,14 @@ class TrainConfig:
     """Steps of each trajectory, chosen at random, that the update looks at."""
     updates: int = 1
     """Optimiser steps per round, each over half (a third, ...) of the chosen steps."""
-    lr: float = 4e-5
+    lr: float = 3e-5
     """Peak learning rate of AdamW, falling to a tenth over the run. Most of an advantage is noise, which Adam turns into a random walk
     of this step: 1e-4 wrecked a good generator within 20 iterations."""
     warmup: int = 10
     """Iterations over which the learning rate rises."""
     clip: float = 5e-3
     """Range of the probability ratio around 1 (log-probs are averages over about 150 numbers, so ratios stay near 1)."""
-    kl: float = 0.2
+    kl: float = 0.5
     """Weight of the KL to the reference policy (both it and the log-probs are averages over the numbers of the state)."""
     seed: int = 0
     """Seed of prompts and noise."""
@@ -195,10 +195,12 @@ class Trainer:
         return self.policy.rollout(condition, seeds=seeds.samples, noise_seeds=seeds.initial, sampling=config.sampling)
 
     def _random_steps(self, iteration: int) -> list[int]:
-        # A step without noise has no log-prob.
-        noisy = [t for t, std in enumerate(self.config.sampling.stds()) if std > 0]
+        # A step without noise has no log-prob, but it is held to the reference every time: the last step of cps decides where parts end
+        # to the millimetre, and left to itself it drifts until nothing stands (docs/results.md).
+        stds = self.config.sampling.stds()
+        noisy, silent = [t for t, std in enumerate(stds) if std > 0], [t for t, std in enumerate(stds) if std == 0]
         random = np.random.default_rng([self.config.seed, iteration, 1])
-        return random.permutation(noisy)[: self.config.steps_per_update].tolist()
+        return random.permutation(noisy)[: self.config.steps_per_update].tolist() + silent
 
     def self_check(self) -> float:
         """Largest abs(ratio - 1) on unchanged weights; a value above 1e-3 means that log-probs are not those of the rollout."""
@@ -252,6 +254,7 @@ class Trainer:
         config, stats = self.config, []
         steps = self._random_steps(self.iteration)
         counted = self.policy.counted(rollout)
+        least_std = min(std for std in config.sampling.stds() if std > 0)
         for group in self.optimizer.param_groups:
             # Adam's first steps move every weight by the full rate, whatever the gradient's size: they are kept short. So are the last,
             # because what the noise of the final rollouts adds is never averaged out.
@@ -263,7 +266,7 @@ class Trainer:
             chosen = [steps[i] for i in piece]
             new = self.policy.log_probs(rollout, chosen)
             old, start = rollout.log_probs[chosen], reference[piece]
-            loss, one = grpo_loss(new, old, advantages, start, counted, clip=config.clip, kl_weight=config.kl)
+            loss, one = grpo_loss(new, old, advantages, start, counted, clip=config.clip, kl_weight=config.kl, least_std=least_std)
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -22,7 +22,9 @@ def test_on_policy_gradient_is_reinforce() -> None:
     x = 0.3 + STD * torch.randn(1, 16, 4, generator=random)
     advantages = torch.randn(16, generator=random)
     new = _stats(mean, x)
-    loss, stats = grpo_loss(new, new.log_probs.detach(), advantages, new.means.detach(), torch.ones(16, 4), clip=0.1, kl_weight=0.0)
+    loss, stats = grpo_loss(
+        new, new.log_probs.detach(), advantages, new.means.detach(), torch.ones(16, 4), clip=0.1, kl_weight=0.0, least_std=STD
+    )
     loss.backward()
     expected = -(advantages * ((x - 0.3) / STD**2).mean(-1)[0]).mean()
     assert mean.grad == pytest.approx(expected.item(), rel=1e-5)
@@ -52,3 +54,13 @@ def test_uncounted_dimensions_do_not_weigh_on_the_kl() -> None:
     counted = torch.tensor([[1.0, 0.0]])
     kl = gaussian_kl(torch.tensor([[[0.5, 99.0]]]), torch.zeros(1, 1, 2), torch.tensor([1.0]), counted)
     assert kl.item() == pytest.approx(0.125)
+
+
+def test_a_step_without_noise_is_held_to_the_reference() -> None:
+    mean = torch.tensor(0.5, requires_grad=True)
+    new = StepStats(torch.zeros(1, 2), mean.expand(1, 2, 3), torch.tensor([0.0]))
+    loss, _ = grpo_loss(
+        new, torch.zeros(1, 2), torch.zeros(2), torch.zeros(1, 2, 3), torch.ones(2, 3), clip=0.1, kl_weight=1.0, least_std=0.1
+    )
+    loss.backward()
+    assert mean.grad == pytest.approx(0.5 / 0.1**2, rel=1e-5)
