@@ -174,13 +174,13 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     One checkpoint gives the column "before"; two give "before", "after" and "difference", the last paired prompt by prompt.
     """
     config = config or EvaluateConfig()
-    make_folder(config.out)
     if config.prompts:
         items = [Spec(prompt, "prompt", "", Facts()) for prompt in read_prompts(config.prompts)]
     else:
         items = [item.spec for item in prompts(config.num_prompts, config.seed)]
     paths = [config.checkpoint] + ([config.against] if config.against else [])
     generators = [load_generator(path) for path in paths]
+    make_folder(config.out)
     results = [measure(generator, items, config) for generator in generators]
     columns = {name: {k: per_prompt(v, config.samples) for k, v in r.values.items()} for name, r in zip(("before", "after"), results)}
     if len(results) == 2:
@@ -229,7 +229,9 @@ def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, si
         return render_sheet(rows, size=size)
     better = sum(good[1][i] > good[0][i] for i in changed)
     worse = len(changed) - int(better)
-    title = f"After the shake test: of {len(items)} held-out prompts, {int(better)} stand only after training, {worse} only before"
+    title = (
+        f"After the shake test: of {len(items)} held-out prompts, {int(better)} stand in one piece only after training, {worse} only before"
+    )
     return render_sheet(rows, labels=labels, title=title, size=size)
 
 

@@ -109,23 +109,26 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
         TimeRemainingColumn(),
         TextColumn("{task.fields[rewards]}"),
     )
-    with Progress(*columns) as bar:
-        task = bar.add_task("training", total=config.iterations, rewards="")
-        shown: dict[str, float] = {}
-        names = [reward.name for reward, _ in parse(config.rewards)]
+    bar = Progress(*columns)
+    task = bar.add_task("training", total=config.iterations, rewards="")
+    names = [reward.name for reward, _ in parse(config.rewards)]
+    shown: dict[str, float] = {}
 
-        def on_step(metrics: dict[str, int | float]) -> None:
-            for name in names:
-                shown[name] = 0.9 * shown.get(name, metrics[name]) + 0.1 * metrics[name]
-            text = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
-            bar.update(task, completed=metrics["iteration"], rewards=f"{text} kl {metrics['kl']:.3f}")
+    def on_step(metrics: dict[str, int | float]) -> None:
+        bar.start()  # only now: what cannot begin ends in one line and no bar
+        for name in names:
+            shown[name] = 0.9 * shown.get(name, metrics[name]) + 0.1 * metrics[name]
+        text = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
+        bar.update(task, completed=metrics["iteration"], rewards=f"{text} kl {metrics['kl']:.3f}")
 
-        try:
-            weights = train(config, resume=resume, on_step=on_step)
-        except KeyboardInterrupt:
+    try:
+        weights = train(config, resume=resume, on_step=on_step)
+    except KeyboardInterrupt:
+        if any((config.out / "checkpoints").glob("state_*.safetensors")):
+            print(f"saved: go on with  rl3d train --out {config.out} --resume", file=sys.stderr)
+        raise
+    finally:
+        if shown:  # stopping a bar that never began would draw it
             bar.stop()
-            if any((config.out / "checkpoints").glob("state_*.safetensors")):
-                print(f"saved: go on with  rl3d train --out {config.out} --resume", file=sys.stderr)
-            raise
     print(f"weights: {weights}\nsheets:  {config.out / 'samples'}\nmetrics: {config.out / 'metrics.jsonl'}")
     return weights

@@ -12,7 +12,9 @@ from rl3d.training.trainer import SHIPPED
 
 def _refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(arguments) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
+    output, errors = capsys.readouterr()
+    assert output == ""
+    lines = errors.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("rl3d: ")
     return lines[0]
 
@@ -35,6 +37,12 @@ def test_unknown_reward(capsys, tmp_path: Path) -> None:
     line = _refused(["train", "--rewards", "stabilty=1", "--out", str(tmp_path / "run")], capsys)
     assert "unknown reward 'stabilty', did you mean 'stability'?" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_against_nothing_makes_no_folder(capsys, tmp_path: Path) -> None:
+    line = _refused(["evaluate", "--against", str(tmp_path / "none"), "--out", str(tmp_path / "table")], capsys)
+    assert "no such checkpoint" in line
+    assert not (tmp_path / "table").exists()
 
 
 def test_bad_reward_weight(capsys, tmp_path: Path) -> None:
