@@ -1,4 +1,7 @@
-"""Captions that are nearly right: one colour, relation, number or noun changed. What a scorer has to tell from the truth."""
+"""Captions that are nearly right: one colour, relation, number or noun changed. What a scorer has to tell from the truth.
+
+None of them names a held-out combination: a scorer that met those as wrong captions alone would take them for wrong.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from rl3d.corpus.captions import NUMBERS, RELATION_WORDS
 from rl3d.corpus.categories import CATALOGUE, CATEGORIES
 from rl3d.corpus.colors import BASE_COLORS, BASE_OF, COLORS
 from rl3d.corpus.items import Item
+from rl3d.corpus.splits import is_held_out, is_pair_held_out
 
 _OPPOSITE = {"on": "under", "under": "on", "left": "right", "right": "left", "front": "behind", "behind": "front"}
 
@@ -39,8 +43,25 @@ def wrong_caption(item: Item, rng: np.random.Generator) -> str:
         changes += [_recounted] * (4 if item.kind == "count" else 1)
     if item.kind == "single":
         changes += [_renamed] * 2
-    changed = changes[rng.integers(len(changes))](item, rng) if changes else caption
-    return changed if changed != caption else _renamed(item, rng)
+    for _ in range(20 if changes else 0):
+        changed = changes[rng.integers(len(changes))](item, rng)
+        if changed != caption and not names_held_out(item, changed):
+            return changed
+    return _renamed(item, rng)
+
+
+def names_held_out(item: Item, caption: str) -> bool:
+    """Whether the item's caption with other colours or another number names a held-out combination."""
+    bases = [BASE_OF[m.group()] for m in _COLOR.finditer(caption)]
+    if item.kind == "single":
+        # The main colour is named before those of parts.
+        return item.facts.main is not None and is_held_out(item.category, bases[0])
+    if item.kind == "relation":
+        return is_pair_held_out("relation", *sorted(zip(item.facts.shapes, bases, strict=True)))
+    if item.kind == "count":
+        number = _NUMBER.search(caption)
+        return is_pair_held_out("count", item.facts.shapes[0], bases[0], NUMBERS.index(number.group()) if number else 1)
+    return False
 
 
 def _replace(caption: str, match: re.Match[str], word: str) -> str:
@@ -78,7 +99,7 @@ def _recounted(item: Item, rng: np.random.Generator) -> str:
 
 def _renamed(item: Item, rng: np.random.Generator) -> str:
     """Another category's noun in the colour of the caption."""
-    others = [c for c in CATEGORIES if c != item.category]
-    names = CATALOGUE[others[rng.integers(len(others))]].names
     color = _COLOR.search(item.caption)
+    others = [c for c in CATEGORIES if c != item.category and not (color and is_held_out(c, color.group()))]
+    names = CATALOGUE[others[rng.integers(len(others))]].names
     return f"a {color.group() + ' ' if color else ''}{names[rng.integers(len(names))]}"

@@ -6,8 +6,6 @@ Rectified flow (Liu et al., 2023): predict e - x0 at x = (1 - s) x0 + s e, with 
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,16 +17,8 @@ from torch import Tensor
 from rl3d.corpus import sample, sample_for
 from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork, encode
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import (
-    as_paths,
-    at_least,
-    file_hash,
-    load_network,
-    load_optimizer,
-    load_tensors,
-    optimizer_tensors,
-    save_tensors,
-)
+from rl3d.training.checkpoints import as_paths, at_least, file_hash, load_network, load_tensors, save_tensors
+from rl3d.training.supervised import Recipe, fit
 from scenes.files import FileError, make_folder
 from scenes.parts import MAX_PARTS, VECTOR_SIZE
 
@@ -39,15 +29,15 @@ class PretrainConfig:
 
     out: Path = Path("runs/pretrain")
     """Folder of the run; a run that was cut off goes on from its newest checkpoint."""
-    steps: int = 4500
+    steps: int = 6000
     """Optimiser steps."""
     batch: int = 96
     """Assets a step."""
     lr: float = 4e-3
     """Peak learning rate of Muon, and 0.375 of it for AdamW (cosine decay after a warm-up of 200 steps)."""
-    captions: int = 32000
+    captions: int = 48000
     """Captions drawn from the corpus."""
-    geometries: int = 4
+    geometries: int = 3
     """Assets made for each caption."""
     drop_text: float = 0.1
     """Share of samples trained without text, for classifier-free guidance."""
@@ -135,70 +125,22 @@ def flow_loss(network: PartFlowNetwork, x0: Tensor, text: TextFeatures, drop_tex
 
 
 def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
-    """Train, yielding metrics every 50 steps; the averaged weights end up in ``out/part_flow.safetensors``."""
+    """Train, yielding metrics; the averaged weights end up in ``out/part_flow.safetensors``."""
     make_folder(config.out)
     torch.manual_seed(config.seed)
     network = PartFlowNetwork(PartFlowConfig(config.width, config.depth))
-    ema = {k: v.clone() for k, v in network.state_dict().items()}
-    # Muon (Jordan et al., 2024) reaches AdamW's loss in about three quarters of its steps here; it is for matrices of hidden layers alone.
-    hidden = [p for name, p in network.blocks.named_parameters() if p.dim() == 2 and not name.endswith("table")]
-    others = [p for p in network.parameters() if all(p is not h for h in hidden)]
-    optimizers = [
-        torch.optim.Muon(hidden, lr=config.lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=config.lr * 0.375, betas=(0.9, 0.98), weight_decay=0.01),
-    ]
-    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    settings = json.loads(json.dumps(asdict(config), default=str))
-    state_path, first = config.out / "state.safetensors", 0
-    if state_path.exists():
-        tensors, header = load_tensors(state_path)
-        load_network(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, state_path)
-        ema = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
-        for i, optimizer in enumerate(optimizers):
-            load_optimizer(optimizer, {k[len("optimizer0.") :]: v for k, v in tensors.items() if k.startswith(f"optimizer{i}.")})
-        if header["training"] != settings:
-            raise FileError(f"{config.out}: holds a run with other settings: choose another folder")
-        first = header["step"]
-    encoder = MiniLM()
-    data = Dataset.cached(config.out / "dataset.safetensors", config.captions, config.geometries, config.seed, encoder)
-    total, started = 0.0, time.monotonic()
-    for step in range(first, config.steps):
-        # The step's own stream: a resumed run continues exactly.
+    data = Dataset.cached(config.out / "dataset.safetensors", config.captions, config.geometries, config.seed, MiniLM())
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        warm, decay = min(1.0, (step + 1) / 200), 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        for optimizer, peak in zip(optimizers, peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * warm * max(decay, 0.01)
         captions = torch.randint(config.captions, (config.batch,), generator=random)
         geometry = torch.randint(config.geometries, (config.batch,), generator=random)
-        # bfloat16 in the matrix products alone: 1.8 times as fast on CPUs that have it, with attention and norms in float32.
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-            loss = flow_loss(network, data.states[captions, geometry], data.text(captions), config.drop_text, random)
-        network.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        # A short run must forget its random start: the decay grows with the steps made.
-        decay = min(config.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, value in network.state_dict().items():
-                ema[name].lerp_(value, 1 - decay)
-        total += loss.item()
-        if (step + 1) % 50 == 0:
-            yield {"step": step + 1, "loss": total / 50, "seconds": time.monotonic() - started}
-            total = 0.0
-        if (step + 1) % 250 == 0 or step + 1 == config.steps:
-            tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {f"ema.{k}": v for k, v in ema.items()}
-            for i, optimizer in enumerate(optimizers):
-                tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
-            save_tensors(state_path, tensors, {"step": step + 1, "training": settings})
-            header = {
-                "kind": "part-flow",
-                "config": asdict(network.config),
-                "training": settings,
-                "step": step + 1,
-            }
-            save_tensors(config.out / "part_flow.safetensors", {k: v.half() for k, v in ema.items()}, header)
+        return flow_loss(network, data.states[captions, geometry], data.text(captions), config.drop_text, random), {}
+
+    recipe = Recipe(config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema)
+    settings = json.loads(json.dumps(asdict(config), default=str))
+    names = {"result": "part_flow.safetensors", "kind": "part-flow"}
+    yield from fit(network, loss_of, recipe, out=config.out, settings=settings, bfloat16=config.bfloat16, **names)
 
 
 def load_part_flow(path: Path, encoder: MiniLM | None = None) -> PartFlow:

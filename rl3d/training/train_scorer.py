@@ -7,8 +7,6 @@ caption of the batch, the caption with a colour, relation or number changed, and
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +21,10 @@ from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS, Scorer, ScorerConfig
 from rl3d.corpus import CATEGORIES, CORRUPTIONS, Item, sample, sample_for
 from rl3d.corpus.wrong import wrong_caption
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import as_paths, at_least, load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.training.checkpoints import as_paths, at_least
+from rl3d.training.supervised import Recipe, fit
 from scenes import cameras
-from scenes.files import FileError, make_folder
+from scenes.files import make_folder
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
 
@@ -35,7 +34,7 @@ class ScorerTraining:
 
     out: Path = Path("runs/scorer")
     """Folder of the run; a run that was cut off goes on from its newest checkpoint."""
-    steps: int = 1400
+    steps: int = 1800
     """Optimiser steps."""
     batch: int = 32
     """Captions a step; each comes with a good and a broken asset."""
@@ -123,69 +122,26 @@ def scorer_loss(
 
 
 def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
-    """Train, yielding metrics every 25 steps; the averaged weights end up in ``out/scorer.safetensors``."""
+    """Train, yielding metrics; the averaged weights end up in ``out/scorer.safetensors``."""
     make_folder(config.out)
     torch.manual_seed(config.seed)
     scorer = Scorer(ScorerConfig())
-    ema = {k: v.clone() for k, v in scorer.state_dict().items()}
-    hidden = [p for name, p in scorer.named_parameters() if "blocks" in name and p.dim() == 2]
-    others = [p for p in scorer.parameters() if all(p is not h for h in hidden)]
-    optimizers = [
-        torch.optim.Muon(hidden, lr=config.lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=config.lr / 3, weight_decay=0.02),
-    ]
-    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    settings = json.loads(json.dumps(asdict(config), default=str))
-    state_path, first = config.out / "state.safetensors", 0
-    if state_path.exists():
-        tensors, header = load_tensors(state_path)
-        load_network(scorer, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, state_path)
-        ema = {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
-        for i, optimizer in enumerate(optimizers):
-            load_optimizer(optimizer, {k[len("optimizer0.") :]: v for k, v in tensors.items() if k.startswith(f"optimizer{i}.")})
-        if header["training"] != settings:
-            raise FileError(f"{config.out}: holds a run with other settings: choose another folder")
-        first = header["step"]
     random = np.random.default_rng([config.seed, 5])
     encoder = MiniLM()
     items = [sample(random, "train") for _ in range(config.captions)]
     wrong = [wrong_caption(item, random) for item in items]
     for start in range(0, config.captions, 512):
         encoder.encode([i.caption for i in items[start : start + 512]] + wrong[start : start + 512], batch_size=64)
-    names = encoder.encode([f"a {name}" for name in CATEGORIES])
-    sums: dict[str, float] = {}
-    started = time.monotonic()
-    for step in range(first, config.steps):
+    category_names = encoder.encode([f"a {name}" for name in CATEGORIES])
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         random = np.random.default_rng([config.seed, 6, step])
-        rate = min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / config.steps)))
-        for optimizer, peak in zip(optimizers, peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * rate
         chosen = random.integers(config.captions, size=config.batch).tolist()
-        text = encoder.encode([items[i].caption for i in chosen] + [wrong[i] for i in chosen])
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-            loss, metrics = scorer_loss(scorer, [items[i] for i in chosen], text, names, random)
-        scorer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        with torch.no_grad():
-            for name, value in scorer.state_dict().items():
-                ema[name].lerp_(value, 1 - min(0.995, (1 + step) / (10 + step)))
-        for name, value in {"loss": loss.item(), **metrics}.items():
-            sums[name] = sums.get(name, 0.0) + value
-        if (step + 1) % 25 == 0:
-            yield {"step": step + 1, **{k: v / 25 for k, v in sums.items()}, "seconds": time.monotonic() - started}
-            sums = {}
-        if (step + 1) % 200 == 0 or step + 1 == config.steps:
-            tensors = {f"network.{k}": v for k, v in scorer.state_dict().items()} | {f"ema.{k}": v for k, v in ema.items()}
-            for i, optimizer in enumerate(optimizers):
-                tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
-            save_tensors(state_path, tensors, {"step": step + 1, "training": settings})
-            header = {
-                "kind": "scorer",
-                "config": asdict(scorer.config),
-                "training": settings,
-                "step": step + 1,
-            }
-            save_tensors(config.out / "scorer.safetensors", {k: v.half() for k, v in ema.items()}, header)
+        with torch.autocast("cpu", enabled=False):
+            text = encoder.encode([items[i].caption for i in chosen] + [wrong[i] for i in chosen])
+        return scorer_loss(scorer, [items[i] for i in chosen], text, category_names, random)
+
+    recipe = Recipe(config.steps, config.lr, config.lr / 3, (0.9, 0.999), weight_decay=0.02, warmup=100, ema=0.995)
+    settings = json.loads(json.dumps(asdict(config), default=str))
+    names = {"result": "scorer.safetensors", "kind": "scorer"}
+    yield from fit(scorer, loss_of, recipe, out=config.out, settings=settings, bfloat16=config.bfloat16, **names)
