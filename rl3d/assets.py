@@ -69,6 +69,6 @@ class Asset:
         return folder
 
 
-def load_generator(checkpoint: Path = SHIPPED) -> PartFlow:
+def load_generator(checkpoint: Path = SHIPPED, device: str = "cpu") -> PartFlow:
     """The generator of a weights file, a run's folder or, by default, the shipped one."""
-    return load_part_flow(checkpoint)
+    return load_part_flow(checkpoint, device=device)

@@ -87,6 +87,9 @@ class Parts:
     def detach(self) -> Parts:
         return self._map(torch.Tensor.detach)
 
+    def to(self, device: torch.device | str) -> Parts:
+        return self._map(lambda t: t.to(device))
+
     def present(self) -> Parts:
         """The parts of a single asset that exist."""
         if self.existence.dim() != 1:

@@ -38,10 +38,10 @@ class Connected:
         shares, attached = zip(*(self.share(parts, clusters(gaps <= tolerance, exists)) for tolerance in TOLERANCES), strict=True)
         usable = exists.any(-1) & ~batch.broken
         return Scores(
-            values=torch.where(usable, torch.stack(shares).mean(0), 0).clamp(0, 1),
+            values=torch.where(usable, torch.stack(shares).mean(0), 0).clamp(0, 1).cpu(),
             failed=int(batch.broken.sum()),
-            verdict=usable & (attached[0] == exists).all(-1),
-            per_part=(attached[0] & usable.unsqueeze(-1)).to(shares[0]),
+            verdict=(usable & (attached[0] == exists).all(-1)).cpu(),
+            per_part=(attached[0] & usable.unsqueeze(-1)).to(shares[0]).cpu(),
         )
 
     @staticmethod

@@ -60,6 +60,8 @@ class EvaluateConfig:
     """Seed of prompts and samples."""
     sampling: Sampling = field(default_factory=lambda: GENERATION)
     """How the flow is integrated."""
+    device: str = "cpu"
+    """Where the generator and the renderer run: cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
         as_paths(self, "checkpoint", "against", "out", "prompts")
@@ -93,22 +95,23 @@ def measure(generator: PartFlow, items: list[Spec], config: EvaluateConfig) -> M
     vectors = []
     values: dict[str, list[Tensor]] = defaultdict(list)
     rewards = [r for r, _ in parse(config.rewards)]
-    judge = load_scorer(JUDGE)
+    rig = cameras.orbit(VIEWS, size=SIZE, azimuth_deg=AZIMUTH_DEG, elevation_deg=25.0)
+    judge = load_scorer(JUDGE).to(generator.device)
     for start in range(0, len(texts), 64):
         chunk, some = texts[start : start + 64], seeds[start : start + 64]
         parts = generator.generate(chunk, seeds=some, sampling=config.sampling)
-        vectors.append(parts.vectors())
-        text = generator.encoder.encode(chunk)
+        vectors.append(parts.vectors().cpu())
+        text = generator.condition(chunk).text
         for name, score in score_assets(rewards, chunk, text, parts, azimuth_deg=AZIMUTH_DEG).items():
             values[name].append(score.values)
             if score.verdict is not None:
                 values[f"{name}_share"].append(score.verdict.float())
         # The judge looks from a height that no reward uses.
-        views = render(parts.gaussians(4096), cameras.orbit(VIEWS, size=SIZE, azimuth_deg=AZIMUTH_DEG, elevation_deg=25.0))
+        views = render(parts.gaussians(4096), rig.to(generator.device))
         images = judge.embed_images(views.rgb, views.alpha)
         logits = judge.match(images, judge.embed_text(text.tokens, text.mask))
-        values["judge"].append(torch.sigmoid(logits / 2))
-        values["judge_logit"].append(logits)
+        values["judge"].append(torch.sigmoid(logits / 2).cpu())
+        values["judge_logit"].append(logits.cpu())
         values["category"].append(
             _category_right(judge, generator, images, [items[(start + i) // config.samples] for i in range(len(chunk))])
         )
@@ -146,7 +149,7 @@ def facts_right(item: Spec, asset: Parts) -> dict[str, float]:
 
 def _category_right(judge, generator: PartFlow, images: Tensor, items: list[Spec]) -> Tensor:
     """1 where the judge's best of all category names is the item's; NaN for prompts that are not single objects."""
-    text = generator.encoder.encode([f"a {name}" for name in CATEGORIES])
+    text = generator.condition([f"a {name}" for name in CATEGORIES]).text
     best = judge.logits(images, judge.embed_text(text.tokens, text.mask)).argmax(1).tolist()
     return torch.tensor(
         [float(CATEGORIES[b] == item.category) if item.kind == "single" else math.nan for b, item in zip(best, items, strict=True)]
@@ -179,7 +182,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     else:
         items = [item.spec for item in prompts(config.num_prompts, config.seed)]
     paths = [config.checkpoint] + ([config.against] if config.against else [])
-    generators = [load_generator(path) for path in paths]
+    generators = [load_generator(path, config.device) for path in paths]
     make_folder(config.out)
     results = [measure(generator, items, config) for generator in generators]
     columns = {name: {k: per_prompt(v, config.samples) for k, v in r.values.items()} for name, r in zip(("before", "after"), results)}

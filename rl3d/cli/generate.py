@@ -39,6 +39,8 @@ class GenerateConfig:
     """Rewards that are written on the card and that choose among candidates."""
     sampling: Sampling = field(default_factory=lambda: GENERATION)
     """How the flow is integrated."""
+    device: str = "cpu"
+    """Where the generator and the renderer run: cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
         as_paths(self, "out", "checkpoint")
@@ -51,14 +53,15 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
     if not prompt.strip():
         raise ValueError('the prompt is empty: write what the asset should be, for example "a red armchair with white legs"')
     weighted = parse(config.rewards)
-    generator = generator or load_generator(config.checkpoint)
+    generator = generator or load_generator(config.checkpoint, config.device)
     if config.out is not None:
         make_folder(config.out)
     count = config.num * config.best_of
     seeds = [config.seed + i for i in range(count)]
     prompts = [prompt] * count
     parts = generator.generate(prompts, seeds=seeds, sampling=config.sampling)
-    scores = score_assets([r for r, _ in weighted], prompts, generator.encoder.encode(prompts), parts)
+    scores = score_assets([r for r, _ in weighted], prompts, generator.condition(prompts).text, parts)
+    parts = parts.to("cpu")
     total = torch.stack([w * scores[r.name].values for r, w in weighted]).sum(0).view(config.num, config.best_of)
     assets = []
     for i, best in enumerate(total.argmax(1).tolist()):

@@ -17,7 +17,7 @@ from torch import Tensor
 from rl3d.corpus import sample, sample_for
 from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork, encode
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import as_paths, at_least, file_hash, load_network, load_tensors, save_tensors
+from rl3d.training.checkpoints import as_paths, at_least, file_hash, load_network, load_tensors, save_tensors, usable_device
 from rl3d.training.supervised import Recipe, fit
 from scenes.files import FileError, make_folder
 from scenes.parts import MAX_PARTS, VECTOR_SIZE
@@ -143,8 +143,9 @@ def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
     yield from fit(network, loss_of, recipe, out=config.out, settings=settings, bfloat16=config.bfloat16, **names)
 
 
-def load_part_flow(path: Path, encoder: MiniLM | None = None) -> PartFlow:
+def load_part_flow(path: Path, encoder: MiniLM | None = None, device: str = "cpu") -> PartFlow:
     """The part-flow policy of a weights file, or of the folder of a run."""
+    place = usable_device(device)
     if path.is_dir():
         path = path / "part_flow.safetensors"
     tensors, header = load_tensors(path)
@@ -155,4 +156,4 @@ def load_part_flow(path: Path, encoder: MiniLM | None = None) -> PartFlow:
     except (KeyError, TypeError) as error:
         raise FileError(f"{path}: its header does not describe a part-flow network") from error
     load_network(network, tensors, path)
-    return PartFlow(network.eval(), encoder, source={"weights": path.name, "sha256": file_hash(path)})
+    return PartFlow(network.to(place).eval(), encoder, source={"weights": path.name, "sha256": file_hash(path)})

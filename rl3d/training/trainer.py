@@ -67,6 +67,8 @@ class TrainConfig:
     """Seed of prompts and noise."""
     save_every: int = 20
     """Rounds between checkpoints and sample sheets."""
+    device: str = "cpu"
+    """Where the generator and the renderer run: cpu, cuda or cuda:N. The simulator stays on the CPU."""
 
     def __post_init__(self) -> None:
         as_paths(self, "out", "checkpoint", "prompts")
@@ -126,7 +128,7 @@ class Trainer:
             raise FileError(f"{config.out}: holds a run already: add --resume to go on with it, or choose another folder")
         if resume and not checkpoints:
             raise FileError(f"{config.out}: no checkpoint to resume from")
-        self.policy = policy or load_part_flow(config.checkpoint)
+        self.policy = policy or load_part_flow(config.checkpoint, device=config.device)
         self.network = self.policy.network
         self.reference = self.policy.with_network(copy.deepcopy(self.network).requires_grad_(False))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)

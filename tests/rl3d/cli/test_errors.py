@@ -105,6 +105,14 @@ def test_output_folder_that_is_a_file(capsys, tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "in the way"
 
 
+def test_device_that_is_not_there(capsys, tmp_path: Path) -> None:
+    out = str(tmp_path / "a")
+    assert "'gpu' is no device: use cpu, cuda or cuda:N" in _refused(["generate", "a cube", "--device", "gpu", "--out", out], capsys)
+    line = _refused(["generate", "a cube", "--device", "cuda:99", "--out", out], capsys)
+    assert "CUDA device" in line
+    assert not (tmp_path / "a").exists()
+
+
 def test_unwritable_output_folder(capsys) -> None:
     # /proc takes no folders, not even root's.
     assert "cannot write" in _refused(["generate", "a cube", "--out", "/proc/rl3d"], capsys)
