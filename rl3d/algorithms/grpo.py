@@ -12,7 +12,7 @@ from rl3d.generators.base import StepStats
 
 
 @dataclass(frozen=True)
-class GrpoStats:
+class PolicyStats:
     """Diagnostics of one loss: mean abs(ratio - 1), share of ratios outside the clip range, mean KL."""
 
     ratio_error: float
@@ -47,7 +47,7 @@ def grpo_loss(
     clip: float,
     kl_weight: float,
     least_std: float,
-) -> tuple[Float[Tensor, ""], GrpoStats]:
+) -> tuple[Float[Tensor, ""], PolicyStats]:
     """Mean over steps and samples of the clipped policy loss plus ``kl_weight`` times the KL to the reference policy.
 
     A step without noise has no log-prob to learn from, but it must not drift either: its KL is taken as if it had ``least_std``.
@@ -56,5 +56,5 @@ def grpo_loss(
     kl = gaussian_kl(new.means, reference_means, new.stds.clamp_min(least_std), counted)
     with torch.no_grad():
         error = ((new.log_probs - old_log_probs).exp() - 1).abs()
-        stats = GrpoStats(error.mean().item(), (error > clip).float().mean().item(), kl.mean().item())
+        stats = PolicyStats(error.mean().item(), (error > clip).float().mean().item(), kl.mean().item())
     return policy.mean() + kl_weight * kl.mean(), stats

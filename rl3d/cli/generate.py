@@ -87,7 +87,7 @@ def folders(out: Path, count: int) -> list[Path]:
 def run(arguments: list[str]) -> None:
     prompt, config = parse_options(_Arguments, "generate", __doc__, arguments).split()
     assets = generate(prompt, config)
-    for asset, folder in zip(assets, folders(config.out, config.num), strict=True):
+    for asset, folder in zip(assets, folders(config.out or Path(), config.num), strict=True):
         scores = ", ".join(f"{name} {r['value']:.2f}" for name, r in asset.rewards.items())
         print(f"{folder}: seed {asset.seed}, {scores}")
 

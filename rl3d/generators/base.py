@@ -57,6 +57,15 @@ class StepStats:
     stds: Float[Tensor, "s"]
 
 
+@dataclass(frozen=True)
+class MatchingStats:
+    """Of D draws of noise for each finished sample: the mean squared error of the velocity (over the counted dimensions, as in
+    supervised training), and the velocities themselves."""
+
+    errors: Float[Tensor, "d b"]
+    velocities: Float[Tensor, "d b *state"]
+
+
 class Generator(Protocol):
     """A policy. ``network`` holds the trainable parameters; the other methods never change them."""
 
@@ -71,6 +80,10 @@ class Generator(Protocol):
 
     def log_probs(self, rollout: Rollout, steps: list[int]) -> StepStats:
         """Statistics of the chosen steps under the present weights, with gradient."""
+        ...
+
+    def matching(self, rollout: Rollout, sigmas: Float[Tensor, "d b"], noise: Float[Tensor, "d b *state"]) -> MatchingStats:
+        """The flow-matching errors of the final states, noised to levels ``sigmas`` in (0, 1), with gradient."""
         ...
 
     def counted(self, rollout: Rollout) -> Float[Tensor, "b *state"]:

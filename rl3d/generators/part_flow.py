@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rl3d.generators.base import Condition, Rollout, StepStats
+from rl3d.generators.base import Condition, MatchingStats, Rollout, StepStats
 from rl3d.generators.sde import Sampling, gaussian_log_prob
 from rl3d.text import MiniLM, TextFeatures
 from rl3d.text.minilm import DIM as TEXT_DIM
@@ -126,6 +126,8 @@ class PartFlow:
 
     def __init__(self, network: PartFlowNetwork, encoder: MiniLM | None = None, source: dict[str, str] | None = None) -> None:
         self.network = network
+        self.bfloat16 = False
+        """Matrix products in bfloat16: training only, where speed counts for more than the last digit."""
         self._encoder = encoder
         self.source = source or {}
         """File name and SHA-256 of the weights, where they came from a file."""
@@ -142,19 +144,22 @@ class PartFlow:
 
     def with_network(self, network: PartFlowNetwork) -> PartFlow:
         """The same policy with other weights (a reference policy, say), sharing the text encoder."""
-        return PartFlow(network, self.encoder)
+        policy = PartFlow(network, self.encoder)
+        policy.bfloat16 = self.bfloat16
+        return policy
 
     def condition(self, prompts: list[str]) -> Condition:
         return Condition(prompts, self.encoder.encode(prompts).to(self.device))
 
     def velocity(self, x: Tensor, sigma: Tensor, condition: Condition, guidance: float) -> Tensor:
-        if guidance == 1:
-            return self.network(x, sigma, condition.text)
-        text = condition.text
-        both = TextFeatures(*(torch.cat([t, t]) for t in (text.tokens, text.mask, text.pooled)))
-        keep = torch.arange(2 * len(x), device=x.device) < len(x)
-        with_text, without = self.network(torch.cat([x, x]), torch.cat([sigma, sigma]), both, keep).chunk(2)
-        return without + guidance * (with_text - without)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+            if guidance == 1:
+                return self.network(x, sigma, condition.text).float()
+            text = condition.text
+            both = TextFeatures(*(torch.cat([t, t]) for t in (text.tokens, text.mask, text.pooled)))
+            keep = torch.arange(2 * len(x), device=x.device) < len(x)
+            with_text, without = self.network(torch.cat([x, x]), torch.cat([sigma, sigma]), both, keep).float().chunk(2)
+            return without + guidance * (with_text - without)
 
     @torch.no_grad()
     def rollout(self, condition: Condition, *, seeds: list[int], sampling: Sampling, noise_seeds: list[int] | None = None) -> Rollout:
@@ -195,6 +200,17 @@ class PartFlow:
             means.append(mean)
             log_probs.append(_masked_log_prob(rollout.states[step + 1], mean, float(rollout.stds[step]), counted))
         return StepStats(torch.stack(log_probs), torch.stack(means), rollout.stds[steps])
+
+    def matching(self, rollout: Rollout, sigmas: Float[Tensor, "d b"], noise: Float[Tensor, "d b p 19"]) -> MatchingStats:
+        final = rollout.states[-1]
+        counted = self._counted(final)
+        errors, velocities = [], []
+        for sigma, e in zip(sigmas, noise, strict=True):
+            at = sigma[:, None, None]
+            velocity = self.velocity((1 - at) * final + at * e, sigma, rollout.condition, rollout.sampling.guidance)
+            velocities.append(velocity)
+            errors.append(((velocity - (e - final)) ** 2 * counted).sum((-1, -2)) / counted.sum((-1, -2)))
+        return MatchingStats(torch.stack(errors), torch.stack(velocities))
 
     def counted(self, rollout: Rollout) -> Float[Tensor, "b p 19"]:
         """Weight of each number of the state in log-probs and KL: all numbers of a part that is there, existence of one that is not."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from rl3d.corpus import sample, sample_for
 from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork, encode
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import as_paths, at_least, file_hash, load_network, load_tensors, save_tensors, usable_device
+from rl3d.training.checkpoints import as_paths, at_least, file_hash, has_bfloat16, load_network, load_tensors, save_tensors, usable_device
 from rl3d.training.supervised import Recipe, fit
 from scenes.files import FileError, make_folder
 from scenes.parts import MAX_PARTS, VECTOR_SIZE
@@ -45,8 +45,8 @@ class PretrainConfig:
     """Decay of the averaged weights, which are the result."""
     seed: int = 0
     """Seed of the corpus, the weights and the noise."""
-    bfloat16: bool = True
-    """Matrix products in bfloat16; slow on CPUs without its instructions."""
+    bfloat16: bool = field(default_factory=has_bfloat16)
+    """Matrix products in bfloat16; left out, where the CPU has instructions for them."""
     width: int = 192
     """Width of the transformer."""
     depth: int = 6

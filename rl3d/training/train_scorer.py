@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS, Scorer, ScorerConfig
 from rl3d.corpus import CATEGORIES, CORRUPTIONS, Item, sample, sample_for
 from rl3d.corpus.wrong import wrong_caption
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import as_paths, at_least
+from rl3d.training.checkpoints import as_paths, at_least, has_bfloat16
 from rl3d.training.supervised import Recipe, fit
 from scenes import cameras
 from scenes.files import make_folder
@@ -42,8 +42,8 @@ class ScorerTraining:
     """Captions drawn from the corpus; the judge's seed draws others."""
     lr: float = 3e-3
     """Peak learning rate of Muon, and a third of it for AdamW."""
-    bfloat16: bool = True
-    """Matrix products in bfloat16; slow on CPUs without its instructions."""
+    bfloat16: bool = field(default_factory=has_bfloat16)
+    """Matrix products in bfloat16; left out, where the CPU has instructions for them."""
     seed: int = 0
     """Seed of corpus, weights, cameras and corruptions."""
 

@@ -6,21 +6,24 @@ import copy
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
 from rewards.base import Scores
 from rewards.mix import parse
 from rl3d.algorithms.advantages import gdpo
-from rl3d.algorithms.grpo import GrpoStats, grpo_loss
+from rl3d.algorithms.awm import awm_loss
+from rl3d.algorithms.grpo import PolicyStats, grpo_loss
 from rl3d.generators.base import Rollout
 from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import as_paths, load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.training.checkpoints import as_paths, has_bfloat16, load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
 from scenes.files import FileError, make_folder, write_aside
@@ -42,6 +45,9 @@ class TrainConfig:
     """Rewards and weights, NAME=WEIGHT,...; a weight of 0 is measured but not optimised."""
     prompts: Path | None = None
     """Text file with one training prompt a line; left out, the corpus draws captions of its training split."""
+    objective: Literal["grpo", "awm"] = "grpo"
+    """grpo = Flow-GRPO, on the noisy steps of SDE rollouts; awm = advantage-weighted matching, on the finished samples of the
+    deterministic flow."""
     iterations: int = 240
     """Rollout-and-update rounds."""
     prompts_per_iteration: int = 12
@@ -49,9 +55,9 @@ class TrainConfig:
     group: int = 8
     """Samples made for each prompt: the group whose mean is the baseline."""
     sampling: Sampling = field(default_factory=lambda: Sampling(steps=8, noise=0.7, schedule="cps"))
-    """How rollouts are drawn."""
+    """How rollouts are drawn; awm takes no noise."""
     steps_per_update: int = 4
-    """Steps of each trajectory, chosen at random, that the update looks at."""
+    """Steps of each trajectory (grpo), or noise levels of each sample (awm), chosen at random, that the update looks at."""
     updates: int = 1
     """Optimiser steps per round, each over half (a third, ...) of the chosen steps."""
     lr: float = 3e-5
@@ -67,6 +73,8 @@ class TrainConfig:
     """Seed of prompts and noise."""
     save_every: int = 20
     """Rounds between checkpoints and sample sheets."""
+    bfloat16: bool = field(default_factory=has_bfloat16)
+    """Matrix products of rollouts and updates in bfloat16; left out, where the CPU has instructions for them."""
     device: str = "cpu"
     """Where the generator and the renderer run: cpu, cuda or cuda:N. The simulator stays on the CPU."""
 
@@ -129,6 +137,7 @@ class Trainer:
         if resume and not checkpoints:
             raise FileError(f"{config.out}: no checkpoint to resume from")
         self.policy = policy or load_part_flow(config.checkpoint, device=config.device)
+        self.policy.bfloat16 = config.bfloat16
         self.network = self.policy.network
         self.reference = self.policy.with_network(copy.deepcopy(self.network).requires_grad_(False))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
@@ -194,6 +203,8 @@ class Trainer:
         config = self.config
         seeds = Seeds.of(iteration, len(prompts), config.group, config.seed)
         condition = self.policy.condition(prompts).repeat(config.group)
+        if config.objective == "awm":
+            return self.policy.rollout(condition, seeds=seeds.samples, sampling=replace(config.sampling, noise=0.0))
         return self.policy.rollout(condition, seeds=seeds.samples, noise_seeds=seeds.initial, sampling=config.sampling)
 
     def _random_steps(self, iteration: int) -> list[int]:
@@ -207,9 +218,13 @@ class Trainer:
     def self_check(self) -> float:
         """Largest abs(ratio - 1) on unchanged weights; a value above 1e-3 means that log-probs are not those of the rollout."""
         rollout = self._rollout(-1, self.prompts[:1])
-        steps = self._random_steps(0)
         with torch.no_grad():
-            error = (self.policy.log_probs(rollout, steps).log_probs - rollout.log_probs[steps]).exp().sub(1).abs().max().item()
+            if self.config.objective == "awm":
+                again = [self.policy.matching(rollout, *self._noise(rollout, -1)).errors for _ in range(2)]
+            else:
+                steps = self._random_steps(0)
+                again = [self.policy.log_probs(rollout, steps).log_probs, rollout.log_probs[steps]]
+        error = (again[0] - again[1]).exp().sub(1).abs().max().item()
         if not error < 1e-3:
             raise RuntimeError(f"self-check failed: the probability ratio of unchanged weights differs from 1 by {error:.1e}")
         return error
@@ -251,30 +266,61 @@ class Trainer:
         count = min(self.config.prompts_per_iteration, len(weight))
         return random.choice(len(weight), count, replace=False, p=weight / weight.sum()).tolist()
 
-    def update(self, rollout: Rollout, advantages: torch.Tensor) -> list[GrpoStats]:
+    def update(self, rollout: Rollout, advantages: Tensor) -> list[PolicyStats]:
         """The optimiser steps of one round."""
-        config, stats = self.config, []
-        steps = self._random_steps(self.iteration)
-        counted = self.policy.counted(rollout)
-        least_std = min(std for std in config.sampling.stds() if std > 0)
+        config = self.config
         for group in self.optimizer.param_groups:
             # Adam's first steps move every weight by the full rate, whatever the gradient's size: they are kept short. So are the last,
             # because what the noise of the final rollouts adds is never averaged out.
             warm, left = (self.iteration + 1) / config.warmup, 1 - self.iteration / config.iterations
             group["lr"] = config.lr * min(1.0, warm) * (0.1 + 0.9 * left)
+        return (self._update_awm if config.objective == "awm" else self._update_grpo)(rollout, advantages, self.policy.counted(rollout))
+
+    def _update_grpo(self, rollout: Rollout, advantages: Tensor, counted: Tensor) -> list[PolicyStats]:
+        config, steps = self.config, self._random_steps(self.iteration)
+        least_std = min(std for std in config.sampling.stds() if std > 0)
         with torch.no_grad():
             reference = self.reference.log_probs(rollout, steps).means
+        stats = []
         for piece in np.array_split(np.arange(len(steps)), min(config.updates, len(steps))):
             chosen = [steps[i] for i in piece]
             new = self.policy.log_probs(rollout, chosen)
             old, start = rollout.log_probs[chosen], reference[piece]
             loss, one = grpo_loss(new, old, advantages, start, counted, clip=config.clip, kl_weight=config.kl, least_std=least_std)
-            self.optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            self.optimizer.step()
+            self._step(loss)
             stats.append(one)
         return stats
+
+    def _update_awm(self, rollout: Rollout, advantages: Tensor, counted: Tensor) -> list[PolicyStats]:
+        config = self.config
+        sigmas, noise = self._noise(rollout, self.iteration)
+        with torch.no_grad():
+            reference = self.reference.matching(rollout, sigmas, noise).velocities
+            old = self.policy.matching(rollout, sigmas, noise).errors if config.updates > 1 else None
+        stats = []
+        for piece in np.array_split(np.arange(len(sigmas)), config.updates):
+            new = self.policy.matching(rollout, sigmas[piece], noise[piece])
+            before = new.errors.detach() if old is None else old[piece]
+            loss, one = awm_loss(new, before, advantages, reference[piece], counted, clip=config.clip, kl_weight=config.kl)
+            self._step(loss)
+            stats.append(one)
+        return stats
+
+    def _noise(self, rollout: Rollout, iteration: int) -> tuple[Tensor, Tensor]:
+        """Noise levels (d, b), logit-normal as in supervised training, and noise (d, b, *state). A group shares both: what its samples
+        have in common then cancels out of the gradient."""
+        config, final = self.config, rollout.states[-1]
+        random = torch.Generator().manual_seed((config.seed * 1_000_003 + iteration + 1) * 10 + 1)
+        groups = len(rollout) // config.group
+        sigmas = torch.sigmoid(torch.randn(config.steps_per_update, groups, generator=random))
+        noise = torch.randn(config.steps_per_update, groups, *final.shape[1:], generator=random)
+        return tuple(t.repeat_interleave(config.group, 1).to(final.device) for t in (sigmas, noise))  # type: ignore[return-value]
+
+    def _step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
 
 
 def summarize(scores: dict[str, Scores]) -> dict[str, int | float]:

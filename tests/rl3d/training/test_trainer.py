@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,21 +50,21 @@ def config(tmp_path: Path) -> TrainConfig:
     )  # fmt: skip
 
 
-def test_self_check_holds_at_the_start(config: TrainConfig) -> None:
-    assert Trainer(config, policy=_policy()).ratio_error < 1e-4
+@pytest.mark.parametrize("objective", ["grpo", "awm"])
+def test_self_check_holds_at_the_start(config: TrainConfig, objective: str) -> None:
+    assert Trainer(replace(config, objective=objective), policy=_policy()).ratio_error < 1e-4
 
 
-def test_the_reward_rises(config: TrainConfig) -> None:
-    from dataclasses import replace
-
-    trainer = Trainer(replace(config, iterations=50, kl=0.0, clip=0.2, warmup=1, lr=6e-3), policy=_policy())
+@pytest.mark.parametrize("objective", ["grpo", "awm"])
+def test_the_reward_rises(config: TrainConfig, objective: str) -> None:
+    trainer = Trainer(replace(config, objective=objective, iterations=50, kl=0.0, clip=0.2, warmup=1, lr=6e-3), policy=_policy())
     values = [metrics["redness"] for metrics in trainer]
     assert sum(values[-5:]) / 5 > sum(values[:5]) / 5 + 0.1
 
 
-def test_resuming_repeats_the_uninterrupted_run(config: TrainConfig, tmp_path: Path) -> None:
-    from dataclasses import replace
-
+@pytest.mark.parametrize("objective", ["grpo", "awm"])
+def test_resuming_repeats_the_uninterrupted_run(config: TrainConfig, tmp_path: Path, objective: str) -> None:
+    config = replace(config, objective=objective)
     whole = Trainer(config, policy=_policy())
     list(whole)
     cut = replace(config, out=tmp_path / "cut")
