@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def group_normalized(rewards: Float[Tensor, "b g"], floor: float = 0.02) -> Float[Tensor, "b g"]:
+def group_normalized(rewards: Float[Tensor, "b g"], floor: float = 0.05) -> Float[Tensor, "b g"]:
     """(r - mean) / (std + floor) within each prompt's group (GRPO; Shao et al., DeepSeekMath, 2024).
 
     ``floor`` keeps a group whose rewards barely differ from turning their noise into advantages of size 1.
@@ -16,7 +16,7 @@ def group_normalized(rewards: Float[Tensor, "b g"], floor: float = 0.02) -> Floa
     return centred / (rewards.std(-1, keepdim=True, correction=0) + floor)
 
 
-def gdpo(rewards: dict[str, Float[Tensor, "b g"]], weights: dict[str, float], floor: float = 0.02) -> Float[Tensor, "b g"]:
+def gdpo(rewards: dict[str, Float[Tensor, "b g"]], weights: dict[str, float], floor: float = 0.05) -> Float[Tensor, "b g"]:
     """Advantages of several rewards: each normalised in its groups, then weighted, summed and normalised over the batch.
 
     The scale of a reward therefore does not matter, only its weight (GDPO; Liu et al., 2026). A weight of 0 leaves it out.

@@ -33,6 +33,10 @@ POOL = 600
 SHIPPED = Path(__file__).parent.parent / "weights" / "part_flow.safetensors"
 
 
+_USUAL = {"awm": {"lr": 1.5e-4, "kl": 0.2, "steps_per_update": 2}, "grpo": {"lr": 3e-5, "kl": 0.5, "steps_per_update": 4}}
+"""Settings that each objective wants its own values of."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of one reinforcement-learning run."""
@@ -45,9 +49,9 @@ class TrainConfig:
     """Rewards and weights, NAME=WEIGHT,...; a weight of 0 is measured but not optimised."""
     prompts: Path | None = None
     """Text file with one training prompt a line; left out, the corpus draws captions of its training split."""
-    objective: Literal["grpo", "awm"] = "grpo"
-    """grpo = Flow-GRPO, on the noisy steps of SDE rollouts; awm = advantage-weighted matching, on the finished samples of the
-    deterministic flow."""
+    objective: Literal["awm", "grpo"] = "awm"
+    """awm = advantage-weighted matching, on finished samples of the deterministic flow; grpo = Flow-GRPO, on the noisy steps of SDE
+    rollouts. Both compare the samples of a group, clip the ratio and hold to the reference by a KL."""
     iterations: int = 240
     """Rollout-and-update rounds."""
     prompts_per_iteration: int = 12
@@ -56,19 +60,21 @@ class TrainConfig:
     """Samples made for each prompt: the group whose mean is the baseline."""
     sampling: Sampling = field(default_factory=lambda: Sampling(steps=8, noise=0.7, schedule="cps"))
     """How rollouts are drawn; awm takes no noise."""
-    steps_per_update: int = 4
-    """Steps of each trajectory (grpo), or noise levels of each sample (awm), chosen at random, that the update looks at."""
+    steps_per_update: int | None = None
+    """Noise levels of each sample (awm), or steps of each trajectory (grpo), chosen at random, that the update looks at; left out, 2 or
+    4."""
     updates: int = 1
     """Optimiser steps per round, each over half (a third, ...) of the chosen steps."""
-    lr: float = 3e-5
-    """Peak learning rate of AdamW, falling to a tenth over the run. Most of an advantage is noise, which Adam turns into a random walk
-    of this step: 1e-4 wrecked a good generator within 20 iterations."""
+    lr: float | None = None
+    """Peak learning rate of AdamW, falling to a tenth over the run; left out, 1.5e-4 (awm) or 3e-5 (grpo). Most of an advantage is
+    noise, which Adam turns into a random walk of this step: with grpo, 1e-4 wrecked a good generator within 20 iterations."""
     warmup: int = 10
     """Iterations over which the learning rate rises."""
     clip: float = 5e-3
     """Range of the probability ratio around 1 (log-probs are averages over about 150 numbers, so ratios stay near 1)."""
-    kl: float = 0.5
-    """Weight of the KL to the reference policy (both it and the log-probs are averages over the numbers of the state)."""
+    kl: float | None = None
+    """Weight of the KL to the reference policy (both it and the log-probs are averages over the numbers of the state); left out, 0.2
+    (awm) or 0.5 (grpo)."""
     seed: int = 0
     """Seed of prompts and noise."""
     save_every: int = 20
@@ -80,6 +86,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out", "checkpoint", "prompts")
+        for name, value in _USUAL[self.objective].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in ("iterations", "prompts_per_iteration", "steps_per_update", "updates", "save_every", "warmup"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -87,7 +96,7 @@ class TrainConfig:
             raise ValueError(f"group must be at least 2: a sample is judged against the others of its prompt, got {self.group}")
         if not any(self.sampling.stds()):
             raise ValueError("sampling.noise must be above 0, and cps needs 2 steps: without noise there is no log-prob to learn from")
-        if self.steps_per_update % self.updates:
+        if (self.steps_per_update or 0) % self.updates:
             raise ValueError(f"steps_per_update ({self.steps_per_update}) must be a multiple of updates ({self.updates})")
 
 
@@ -130,6 +139,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, *, resume: bool = False, policy: PartFlow | None = None) -> None:
         self.config = config
+        assert config.lr is not None and config.kl is not None and config.steps_per_update is not None  # TrainConfig fills them in
+        self.lr, self.kl, self.steps_per_update = config.lr, config.kl, config.steps_per_update
         self.rewards = parse(config.rewards)
         checkpoints = self._checkpoints()
         if checkpoints and not resume:
@@ -140,7 +151,7 @@ class Trainer:
         self.policy.bfloat16 = config.bfloat16
         self.network = self.policy.network
         self.reference = self.policy.with_network(copy.deepcopy(self.network).requires_grad_(False))
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.lr, betas=(0.9, 0.99), weight_decay=0.0)
         self.iteration = 0
         self.prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(POOL, config.seed)
         # How much each prompt's samples differed when it was last drawn; a prompt not yet seen counts as promising.
@@ -213,7 +224,7 @@ class Trainer:
         stds = self.config.sampling.stds()
         noisy, silent = [t for t, std in enumerate(stds) if std > 0], [t for t, std in enumerate(stds) if std == 0]
         random = np.random.default_rng([self.config.seed, iteration, 1])
-        return random.permutation(noisy)[: self.config.steps_per_update].tolist() + silent
+        return random.permutation(noisy)[: self.steps_per_update].tolist() + silent
 
     def self_check(self) -> float:
         """Largest abs(ratio - 1) on unchanged weights; a value above 1e-3 means that log-probs are not those of the rollout."""
@@ -273,7 +284,7 @@ class Trainer:
             # Adam's first steps move every weight by the full rate, whatever the gradient's size: they are kept short. So are the last,
             # because what the noise of the final rollouts adds is never averaged out.
             warm, left = (self.iteration + 1) / config.warmup, 1 - self.iteration / config.iterations
-            group["lr"] = config.lr * min(1.0, warm) * (0.1 + 0.9 * left)
+            group["lr"] = self.lr * min(1.0, warm) * (0.1 + 0.9 * left)
         return (self._update_awm if config.objective == "awm" else self._update_grpo)(rollout, advantages, self.policy.counted(rollout))
 
     def _update_grpo(self, rollout: Rollout, advantages: Tensor, counted: Tensor) -> list[PolicyStats]:
@@ -286,7 +297,7 @@ class Trainer:
             chosen = [steps[i] for i in piece]
             new = self.policy.log_probs(rollout, chosen)
             old, start = rollout.log_probs[chosen], reference[piece]
-            loss, one = grpo_loss(new, old, advantages, start, counted, clip=config.clip, kl_weight=config.kl, least_std=least_std)
+            loss, one = grpo_loss(new, old, advantages, start, counted, clip=config.clip, kl_weight=self.kl, least_std=least_std)
             self._step(loss)
             stats.append(one)
         return stats
@@ -301,7 +312,7 @@ class Trainer:
         for piece in np.array_split(np.arange(len(sigmas)), config.updates):
             new = self.policy.matching(rollout, sigmas[piece], noise[piece])
             before = new.errors.detach() if old is None else old[piece]
-            loss, one = awm_loss(new, before, advantages, reference[piece], counted, clip=config.clip, kl_weight=config.kl)
+            loss, one = awm_loss(new, before, advantages, reference[piece], counted, clip=config.clip, kl_weight=self.kl)
             self._step(loss)
             stats.append(one)
         return stats
@@ -312,8 +323,8 @@ class Trainer:
         config, final = self.config, rollout.states[-1]
         random = torch.Generator().manual_seed((config.seed * 1_000_003 + iteration + 1) * 10 + 1)
         groups = len(rollout) // config.group
-        sigmas = torch.sigmoid(torch.randn(config.steps_per_update, groups, generator=random))
-        noise = torch.randn(config.steps_per_update, groups, *final.shape[1:], generator=random)
+        sigmas = torch.sigmoid(torch.randn(self.steps_per_update, groups, generator=random))
+        noise = torch.randn(self.steps_per_update, groups, *final.shape[1:], generator=random)
         return tuple(t.repeat_interleave(config.group, 1).to(final.device) for t in (sigmas, noise))  # type: ignore[return-value]
 
     def _step(self, loss: Tensor) -> None:
