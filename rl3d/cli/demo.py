@@ -21,7 +21,7 @@ class DemoConfig:
     """Folder of the demo; a demo that was cut off goes on."""
     iterations: int = 40
     """Iterations of reinforcement learning."""
-    prompts: int = 48
+    prompts: int = 96
     """Held-out prompts that are measured before and after."""
     prompt: str = "a red armchair with white legs"
     """What is generated at the end."""

@@ -210,11 +210,13 @@ def markdown(table: Table) -> str:
 def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, size: int = 176) -> Image.Image:
     """Contact sheet of one sample a prompt, evenly chosen; with two checkpoints, the pairs one above the other, those first whose
     verdict differs (in either direction), and every asset as the stability trial leaves it: what falls, lies."""
-    limit = config.pictures
-    first = range(0, len(items) * config.samples, config.samples)
-    good = [r.values.get("stable_and_connected", torch.ones(len(items) * config.samples)) for r in results]
-    changed = [i for i in first if good[0][i] != good[-1][i]]
-    same = [i for i in first if good[0][i] == good[-1][i]]
+    limit, samples = config.pictures, config.samples
+    good = [r.values.get("stable_and_connected", torch.ones(len(items) * samples)).view(-1, samples) for r in results]
+    differs = good[0] != good[-1]
+    # Of each prompt the first sample whose verdict differs, else the first.
+    shown = (torch.arange(len(items)) * samples + differs.int().argmax(1)).tolist()
+    changed = [i for i, d in zip(shown, differs.any(1).tolist(), strict=True) if d]
+    same = [i for i, d in zip(shown, differs.any(1).tolist(), strict=True) if not d]
     room = max(0, limit - len(changed)) if len(results) == 2 else limit
     chosen = changed[:limit] + same[:: max(1, -(-len(same) // max(1, room)))][:room]
     rows, labels = [], []
@@ -224,16 +226,14 @@ def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, si
             parts = result.parts[torch.tensor(piece)]
             images = previews((settle(parts) if len(results) == 2 else parts).gaussians(8192), size)
             last = which == len(results) - 1
-            rows.append(
-                [Picture(image, items[i // config.samples].caption if last else "") for image, i in zip(images, piece, strict=True)]
-            )
+            rows.append([Picture(image, items[i // samples].caption if last else "") for image, i in zip(images, piece, strict=True)])
             labels.append(("before", "after")[which] if len(results) == 2 else "")
     if len(results) == 1:
         return render_sheet(rows, size=size)
-    better = sum(good[1][i] > good[0][i] for i in changed)
-    worse = len(changed) - int(better)
+    better, worse = int((good[1] > good[0]).sum()), int((good[1] < good[0]).sum())
     title = (
-        f"After the shake test: of {len(items)} held-out prompts, {int(better)} stand in one piece only after training, {worse} only before"
+        f"After the shake test: of {len(items) * samples} assets for held-out prompts, {better} stand in one piece only after training, "
+        f"{worse} only before"
     )
     return render_sheet(rows, labels=labels, title=title, size=size)
 

@@ -66,7 +66,7 @@ class TrainConfig:
     updates: int = 1
     """Optimiser steps per round, each over half (a third, ...) of the chosen steps."""
     lr: float | None = None
-    """Peak learning rate of AdamW, falling to a tenth over the run; left out, 1.5e-4 (awm) or 3e-5 (grpo). Most of an advantage is
+    """Peak learning rate of AdamW, falling to a fiftieth over the run; left out, 1.5e-4 (awm) or 3e-5 (grpo). Most of an advantage is
     noise, which Adam turns into a random walk of this step: with grpo, 1e-4 wrecked a good generator within 20 iterations."""
     warmup: int = 10
     """Iterations over which the learning rate rises."""
@@ -284,7 +284,7 @@ class Trainer:
             # Adam's first steps move every weight by the full rate, whatever the gradient's size: they are kept short. So are the last,
             # because what the noise of the final rollouts adds is never averaged out.
             warm, left = (self.iteration + 1) / config.warmup, 1 - self.iteration / config.iterations
-            group["lr"] = self.lr * min(1.0, warm) * (0.1 + 0.9 * left)
+            group["lr"] = self.lr * min(1.0, warm) * (0.02 + 0.98 * left)
         return (self._update_awm if config.objective == "awm" else self._update_grpo)(rollout, advantages, self.policy.counted(rollout))
 
     def _update_grpo(self, rollout: Rollout, advantages: Tensor, counted: Tensor) -> list[PolicyStats]:
