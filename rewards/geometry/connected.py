@@ -23,7 +23,8 @@ class Connected:
 
     ``values`` is the mean of that share over ``TOLERANCES``: with one tolerance alone, a group of samples whose parts all miss by some
     distance would have nothing to learn from. ``verdict`` is strict: every part belongs to the cluster at a centimetre. ``per_part`` is
-    1 for the parts in it. An asset without parts scores 0; one with numbers that are not finite scores 0 and has failed.
+    the share of the tolerances at which a part is in it. An asset without parts scores 0; one with numbers that are not finite scores 0
+    and has failed.
     """
 
     name = "connected"
@@ -41,7 +42,7 @@ class Connected:
             values=torch.where(usable, torch.stack(shares).mean(0), 0).clamp(0, 1).cpu(),
             failed=int(batch.broken.sum()),
             verdict=(usable & (attached[0] == exists).all(-1)).cpu(),
-            per_part=(attached[0] & usable.unsqueeze(-1)).to(shares[0]).cpu(),
+            per_part=(torch.stack(attached).to(shares[0]).mean(0) * usable.unsqueeze(-1)).cpu(),
         )
 
     @staticmethod

@@ -2,7 +2,8 @@
 
 The error of the predicted velocity on a noised sample stands in for -log p of the sample. Unlike a step of the reverse SDE, its
 target is the sample itself and not that sample's noise, so its gradient is far less noisy; and samples may come from any sampler,
-the deterministic one that is used for keeps included.
+the deterministic one that is used for keeps included. The error is a sum over the parts of a sample, so that a part that floats can
+be blamed apart from those that do not.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from rl3d.generators.base import MatchingStats
 
 def awm_loss(
     new: MatchingStats,
-    old_errors: Float[Tensor, "d b"],
-    advantages: Float[Tensor, "b"],
+    old_errors: Float[Tensor, "d b u"],
+    advantages: Float[Tensor, "b u"],
     reference: Float[Tensor, "d b *state"],
     counted: Float[Tensor, "b *state"],
     *,
     clip: float,
     kl_weight: float,
 ) -> tuple[Float[Tensor, ""], PolicyStats]:
-    """Mean over draws and samples of the clipped policy loss with -error as log-prob, plus ``kl_weight`` times the squared distance
-    of the velocities to the ``reference`` policy's, which the KL between the two flows is proportional to."""
+    """Mean over draws and samples, and sum over units, of the clipped policy loss with -error as log-prob, plus ``kl_weight`` times the
+    squared distance of the velocities to the ``reference`` policy's, which the KL between the two flows is proportional to."""
     policy = clipped_policy_loss(-new.errors, -old_errors, advantages, clip)
     dims = tuple(range(2, new.velocities.dim()))
     kl = ((new.velocities - reference) ** 2 * counted).sum(dims) / counted.sum(tuple(d - 1 for d in dims))
     with torch.no_grad():
         off = ((old_errors - new.errors).exp() - 1).abs()
         stats = PolicyStats(off.mean().item(), (off > clip).float().mean().item(), kl.mean().item())
-    return policy.mean() + kl_weight * kl.mean(), stats
+    return policy.sum(-1).mean() + kl_weight * kl.mean(), stats

@@ -21,8 +21,8 @@ class PolicyStats:
 
 
 def clipped_policy_loss(
-    log_probs: Float[Tensor, "s b"], old_log_probs: Float[Tensor, "s b"], advantages: Float[Tensor, "b"], clip: float
-) -> Float[Tensor, "s b"]:
+    log_probs: Float[Tensor, "s *b"], old_log_probs: Float[Tensor, "s *b"], advantages: Float[Tensor, "*b"], clip: float
+) -> Float[Tensor, "s *b"]:
     """max(-A r, -A clip(r, 1 - clip, 1 + clip)) with r = exp(log p - log p_old): the pessimistic bound of PPO."""
     ratio = (log_probs - old_log_probs).exp()
     return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip))

@@ -69,9 +69,9 @@ def train(
 
 
 def sheet(trainer: Trainer) -> Path:
-    """Contact sheet of fixed prompts with fixed seeds under the present weights."""
+    """Contact sheet of fixed prompts with fixed seeds under the averaged weights."""
     prompts = trainer.prompts[:SHEET_PROMPTS]
-    parts = trainer.policy.generate(prompts, seeds=list(range(len(prompts))), sampling=GENERATION)
+    parts = trainer.averaged.generate(prompts, seeds=list(range(len(prompts))), sampling=GENERATION)
     with torch.no_grad():
         images = previews(parts.gaussians(6144), 192)
     pictures = [Picture(image, caption) for image, caption in zip(images, prompts, strict=True)]

@@ -59,10 +59,10 @@ class StepStats:
 
 @dataclass(frozen=True)
 class MatchingStats:
-    """Of D draws of noise for each finished sample: the mean squared error of the velocity (over the counted dimensions, as in
-    supervised training), and the velocities themselves."""
+    """Of D draws of noise for each finished sample: the squared error of the velocity, split over the U units (parts) that the sample
+    is made of so that their sum is its mean over the counted dimensions, and the velocities themselves."""
 
-    errors: Float[Tensor, "d b"]
+    errors: Float[Tensor, "d b u"]
     velocities: Float[Tensor, "d b *state"]
 
 

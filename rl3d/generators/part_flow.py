@@ -209,7 +209,7 @@ class PartFlow:
             at = sigma[:, None, None]
             velocity = self.velocity((1 - at) * final + at * e, sigma, rollout.condition, rollout.sampling.guidance)
             velocities.append(velocity)
-            errors.append(((velocity - (e - final)) ** 2 * counted).sum((-1, -2)) / counted.sum((-1, -2)))
+            errors.append(((velocity - (e - final)) ** 2 * counted).sum(-1) / counted.sum((-1, -2)).unsqueeze(-1))
         return MatchingStats(torch.stack(errors), torch.stack(velocities))
 
     def counted(self, rollout: Rollout) -> Float[Tensor, "b p 19"]:

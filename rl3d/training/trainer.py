@@ -28,12 +28,14 @@ from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
 from scenes.files import FileError, make_folder, write_aside
 
-POOL = 600
+POOL = 1200
 """Corpus captions of a run without a prompt file: few enough that the promising ones come back several times."""
+AVERAGE = 0.98
+"""Decay of the averaged weights over the rounds."""
 SHIPPED = Path(__file__).parent.parent / "weights" / "part_flow.safetensors"
 
 
-_USUAL = {"awm": {"lr": 1.5e-4, "kl": 0.2, "steps_per_update": 2}, "grpo": {"lr": 3e-5, "kl": 0.5, "steps_per_update": 4}}
+_USUAL = {"awm": {"lr": 7e-5, "kl": 0.2, "steps_per_update": 3}, "grpo": {"lr": 3e-5, "kl": 0.5, "steps_per_update": 4}}
 """Settings that each objective wants its own values of."""
 
 
@@ -61,12 +63,12 @@ class TrainConfig:
     sampling: Sampling = field(default_factory=lambda: Sampling(steps=8, noise=0.7, schedule="cps"))
     """How rollouts are drawn; awm takes no noise."""
     steps_per_update: int | None = None
-    """Noise levels of each sample (awm), or steps of each trajectory (grpo), chosen at random, that the update looks at; left out, 2 or
+    """Noise levels of each sample (awm), or steps of each trajectory (grpo), chosen at random, that the update looks at; left out, 3 or
     4."""
     updates: int = 1
     """Optimiser steps per round, each over half (a third, ...) of the chosen steps."""
     lr: float | None = None
-    """Peak learning rate of AdamW, falling to a fiftieth over the run; left out, 1.5e-4 (awm) or 3e-5 (grpo). Most of an advantage is
+    """Peak learning rate of AdamW, falling to a fiftieth over the run; left out, 7e-5 (awm) or 3e-5 (grpo). Most of an advantage is
     noise, which Adam turns into a random walk of this step: with grpo, 1e-4 wrecked a good generator within 20 iterations."""
     warmup: int = 10
     """Iterations over which the learning rate rises."""
@@ -151,11 +153,13 @@ class Trainer:
         self.policy.bfloat16 = config.bfloat16
         self.network = self.policy.network
         self.reference = self.policy.with_network(copy.deepcopy(self.network).requires_grad_(False))
+        # The result: weights averaged over the last rounds, in which the noise of single rounds cancels.
+        self.averaged = self.policy.with_network(copy.deepcopy(self.network).requires_grad_(False))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.lr, betas=(0.9, 0.99), weight_decay=0.0)
         self.iteration = 0
         self.prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(POOL, config.seed)
-        # How much each prompt's samples differed when it was last drawn; a prompt not yet seen counts as promising.
-        self.promise = torch.full((len(self.prompts),), 0.5, dtype=torch.float64)
+        # Root mean square of each prompt's advantages when it was last drawn; one not yet seen counts as the average does.
+        self.promise = torch.ones(len(self.prompts), dtype=torch.float64)
         if resume:
             self._resume(checkpoints[-1])
         make_folder(config.out)
@@ -169,11 +173,12 @@ class Trainer:
 
     def _resume(self, path: Path) -> None:
         tensors, header = load_tensors(path)
-        parts: dict[str, dict] = {"policy": {}, "reference": {}, "optimizer": {}, "prompts": {}}
+        parts: dict[str, dict] = {"policy": {}, "averaged": {}, "reference": {}, "optimizer": {}, "prompts": {}}
         for name, value in tensors.items():
             kind, _, key = name.partition(".")
             parts[kind][key] = value
         load_network(self.network, parts["policy"], path)
+        load_network(self.averaged.network, parts["averaged"], path)
         load_network(self.reference.network, parts["reference"], path)
         load_optimizer(self.optimizer, parts["optimizer"])
         if len(parts["prompts"]["promise"]) != len(self.prompts):
@@ -184,6 +189,7 @@ class Trainer:
     def save(self) -> Path:
         """Write what resumes the run (dropping older ones) and the weights that ``rl3d generate --checkpoint`` takes."""
         tensors = {f"policy.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"averaged.{k}": v for k, v in self.averaged.network.state_dict().items()}
         tensors |= {f"reference.{k}": v for k, v in self.reference.network.state_dict().items()}
         tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
         tensors["prompts.promise"] = self.promise
@@ -191,7 +197,8 @@ class Trainer:
         path = folder / f"state_{self.iteration:06d}.safetensors"
         settings = json.loads(json.dumps(asdict(self.config), default=str))
         header = {"kind": "part-flow", "config": asdict(self.network.config), "training": settings, "step": self.iteration}
-        save_tensors(self.config.out / "part_flow.safetensors", {k: v.half() for k, v in self.network.state_dict().items()}, header)
+        result = {k: v.half() for k, v in self.averaged.network.state_dict().items()}
+        save_tensors(self.config.out / "part_flow.safetensors", result, header)
         save_tensors(path, tensors, {"kind": "training-state", "iteration": self.iteration})
         for old in self._checkpoints():
             if old != path:
@@ -258,9 +265,12 @@ class Trainer:
         scores = score_assets([r for r, _ in self.rewards], rollout.condition.prompts, rollout.condition.text, parts, azimuth_deg=azimuth)
         scored = time.monotonic()
         values = {name: s.values.view(-1, config.group) for name, s in scores.items()}
-        advantages = gdpo(values, {r.name: w for r, w in self.rewards}).flatten().to(rollout.states.device)
+        advantages = self._advantages(values, scores, parts.exists.cpu()).to(rollout.states.device)
         stats = self.update(rollout, advantages)
-        self.promise[drawn] = torch.stack([values[r.name].std(-1) for r, w in self.rewards if w]).sum(0).double().cpu()
+        with torch.no_grad():
+            for name, value in self.averaged.network.state_dict().items():
+                value.lerp_(self.network.state_dict()[name], 1 - min(AVERAGE, (1 + self.iteration) / (10 + self.iteration)))
+        self.promise[drawn] = advantages.reshape(len(drawn), -1).square().mean(1).sqrt().double().cpu()
         self.iteration += 1
         done = time.monotonic()
         metrics = {"iteration": self.iteration, **summarize(scores), "kl": stats[-1].kl, "ratio_error": stats[-1].ratio_error}
@@ -270,10 +280,22 @@ class Trainer:
             file.write(json.dumps(metrics) + "\n")
         return metrics
 
+    def _advantages(self, values: dict[str, Tensor], scores: dict[str, Scores], exists: Tensor) -> Tensor:
+        """One a sample (b,); for awm one a part (b, p), from the rewards that say which parts earned them."""
+        weights = {r.name: w for r, w in self.rewards}
+        if self.config.objective == "grpo":
+            return gdpo(values, weights).flatten()
+        credit = {
+            name: torch.where(exists, score.per_part, torch.nan).unflatten(0, (-1, self.config.group))
+            for name, score in scores.items()
+            if score.per_part is not None
+        }
+        return gdpo(values, weights, credit=credit).flatten(0, 1).expand(exists.shape)
+
     def _draw(self, random: np.random.Generator) -> list[int]:
-        """Prompts of a round, drawn in proportion to how much their samples' rewards differed last time (prioritized replay, Schaul et
-        al., 2016): where all samples do equally well there is nothing to learn, and most prompts are like that."""
-        weight = self.promise.clamp_min(0.02).numpy()
+        """Prompts of a round, drawn in proportion to their mean squared advantage last time (prioritized replay, Schaul et al., 2016):
+        where all samples do equally well there is nothing to learn, and most prompts are like that."""
+        weight = self.promise.clamp_min(0.02).square().numpy()
         count = min(self.config.prompts_per_iteration, len(weight))
         return random.choice(len(weight), count, replace=False, p=weight / weight.sum()).tolist()
 

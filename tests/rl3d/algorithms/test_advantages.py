@@ -47,3 +47,20 @@ def test_gdpo_refuses_unknown_and_all_zero_weights() -> None:
     for weights in ({"b": 1.0}, {"a": 0.0}):
         with pytest.raises(ValueError, match="weights must name the rewards"):
             gdpo({"a": a}, weights)
+
+
+def test_a_part_is_compared_with_the_same_part_of_the_other_samples() -> None:
+    rewards = torch.full((1, 4), 0.7)
+    nan = torch.nan
+    credit = torch.tensor([[[1.0, 1.0, nan], [1.0, 0.0, nan], [1.0, 1.0, nan], [1.0, 1.0, 1.0]]])
+    units = gdpo({"a": rewards}, {"a": 1.0}, credit={"a": credit})
+    assert units.shape == (1, 4, 3)
+    assert units[0, :, 0].abs().max() < 1e-4  # all alike
+    assert units[0, 1, 1] < -1 and (units[0, [0, 2, 3], 1] > 0).all()
+    assert units[0, :, 1].sum().abs() < 1e-4
+    assert units[0, :, 2].abs().max() < 1e-4  # not there, or nothing to compare with
+
+
+def test_without_credit_for_it_a_part_has_its_samples_advantage() -> None:
+    a = torch.rand(2, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(gdpo({"a": a}, {"a": 1.0}, credit={}), gdpo({"a": a}, {"a": 1.0}).unsqueeze(-1))
