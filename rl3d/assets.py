@@ -12,8 +12,8 @@ from typing import Any
 from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import preview, save_image, turntable
+from rl3d.training.checkpoints import TUNED
 from rl3d.training.pretrain import load_part_flow
-from rl3d.training.trainer import SHIPPED
 from scenes.files import write_aside
 from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
@@ -69,6 +69,6 @@ class Asset:
         return folder
 
 
-def load_generator(checkpoint: Path = SHIPPED, device: str = "cpu") -> PartFlow:
+def load_generator(checkpoint: Path = TUNED, device: str = "cpu") -> PartFlow:
     """The generator of a weights file, a run's folder or, by default, the shipped one."""
     return load_part_flow(checkpoint, device=device)

@@ -9,8 +9,8 @@ from rl3d.cli.evaluate import EvaluateConfig, evaluate, markdown
 from rl3d.cli.generate import GenerateConfig, generate
 from rl3d.cli.options import parse as parse_options
 from rl3d.cli.train import progress
-from rl3d.training.checkpoints import as_paths, at_least
-from rl3d.training.trainer import SHIPPED, TrainConfig
+from rl3d.training.checkpoints import PRETRAINED, as_paths, at_least
+from rl3d.training.trainer import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     """Folder of the demo; a demo that was cut off goes on."""
-    iterations: int = 40
+    iterations: int = 110
     """Iterations of reinforcement learning."""
     prompts: int = 96
     """Held-out prompts that are measured before and after."""
@@ -32,17 +32,17 @@ class DemoConfig:
 
 
 def demo(config: DemoConfig) -> None:
-    print("1. Reinforcement learning: the shipped generator learns to make things that stand and hold together.")
-    training = TrainConfig(out=config.out / "train", iterations=config.iterations, save_every=10)
+    print("1. Reinforcement learning: the pretrained generator learns to make things that stand and hold together.")
+    training = TrainConfig(out=config.out / "train", iterations=config.iterations, save_every=22)
     progress(training, resume=any((training.out / "checkpoints").glob("state_*.safetensors")))
     print("\n2. Held-out prompts, the same seeds before and after:")
     evaluation = EvaluateConfig(
-        checkpoint=SHIPPED, against=training.out, out=config.out / "evaluation", num_prompts=config.prompts, samples=2
+        checkpoint=PRETRAINED, against=training.out, out=config.out / "evaluation", num_prompts=config.prompts, samples=2
     )
     table = evaluate(evaluation)
     print(markdown(table))
     print(f"\n3. A prompt: {config.prompt}")
-    for checkpoint, name in ((SHIPPED, "before"), (training.out, "after")):
+    for checkpoint, name in ((PRETRAINED, "before"), (training.out, "after")):
         generate(config.prompt, GenerateConfig(out=config.out / "armchair" / name, checkpoint=checkpoint))
     print("\nLook at:")
     for what, path in (

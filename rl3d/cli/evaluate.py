@@ -25,14 +25,14 @@ from rl3d.corpus import CATEGORIES, Facts, Spec, check_colors, check_count, chec
 from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import Picture, previews, render_sheet, save_image
-from rl3d.training.checkpoints import as_paths, at_least
+from rl3d.training.checkpoints import PRETRAINED, WEIGHTS, as_paths, at_least
 from rl3d.training.rollouts import score_assets
-from rl3d.training.trainer import SHIPPED, read_prompts
+from rl3d.training.trainer import read_prompts
 from scenes import cameras
 from scenes.files import make_folder, write_aside
 from scenes.parts import Parts
 
-JUDGE = Path(__file__).parent.parent / "weights" / "judge.safetensors"
+JUDGE = WEIGHTS / "judge.safetensors"
 """The evaluation's own scorer: trained from another seed on other captions and assets than the ``alignment`` reward."""
 
 
@@ -40,7 +40,7 @@ JUDGE = Path(__file__).parent.parent / "weights" / "judge.safetensors"
 class EvaluateConfig:
     """Settings of ``rl3d evaluate``."""
 
-    checkpoint: Path = SHIPPED
+    checkpoint: Path = PRETRAINED
     """Weights, or the folder of a training run."""
     against: Path | None = None
     """A second checkpoint, evaluated on the same prompts and seeds."""

@@ -15,9 +15,8 @@ from rl3d.assets import Asset, load_generator
 from rl3d.cli.options import parse as parse_options
 from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import as_paths, at_least
+from rl3d.training.checkpoints import TUNED, as_paths, at_least
 from rl3d.training.rollouts import score_assets
-from rl3d.training.trainer import SHIPPED
 from scenes.files import make_folder
 
 
@@ -33,7 +32,7 @@ class GenerateConfig:
     """Candidates made for each asset, of which the one with the best rewards is kept."""
     seed: int = 0
     """Seed of the first candidate; the others count up from it."""
-    checkpoint: Path = SHIPPED
+    checkpoint: Path = TUNED
     """Weights, or the folder of a training run."""
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards that are written on the card and that choose among candidates."""

@@ -15,6 +15,11 @@ from torch import Tensor, nn
 
 from scenes.files import FileError, write_aside
 
+WEIGHTS = Path(__file__).parent.parent / "weights"
+PRETRAINED = WEIGHTS / "part_flow.safetensors"
+"""The generator after supervised training alone: where reinforcement learning starts."""
+TUNED = WEIGHTS / "part_flow_tuned.safetensors"
+"""The same after the training of docs/results.md: what assets are generated with."""
 MAX_BYTES = 2**31
 """A checkpoint larger than this is refused before it is read."""
 

@@ -23,7 +23,16 @@ from rl3d.algorithms.grpo import PolicyStats, grpo_loss
 from rl3d.generators.base import Rollout
 from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import as_paths, has_bfloat16, load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.training.checkpoints import (
+    PRETRAINED,
+    as_paths,
+    has_bfloat16,
+    load_network,
+    load_optimizer,
+    load_tensors,
+    optimizer_tensors,
+    save_tensors,
+)
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
 from scenes.files import FileError, make_folder, write_aside
@@ -32,7 +41,6 @@ POOL = 1200
 """Corpus captions of a run without a prompt file: few enough that the promising ones come back several times."""
 AVERAGE = 0.98
 """Decay of the averaged weights over the rounds."""
-SHIPPED = Path(__file__).parent.parent / "weights" / "part_flow.safetensors"
 
 
 _USUAL = {"awm": {"lr": 7e-5, "kl": 0.2, "steps_per_update": 3}, "grpo": {"lr": 3e-5, "kl": 0.5, "steps_per_update": 4}}
@@ -45,7 +53,7 @@ class TrainConfig:
 
     out: Path = Path("runs/train")
     """Folder of the run."""
-    checkpoint: Path = SHIPPED
+    checkpoint: Path = PRETRAINED
     """Weights to start from, which are also the reference policy."""
     rewards: str = "stability=1,connected=1,alignment=0.5"
     """Rewards and weights, NAME=WEIGHT,...; a weight of 0 is measured but not optimised."""

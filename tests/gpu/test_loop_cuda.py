@@ -8,8 +8,9 @@ import torch
 from renderers import backends
 from rl3d.cli.generate import GenerateConfig, generate
 from rl3d.generators.sde import Sampling
+from rl3d.training.checkpoints import PRETRAINED
 from rl3d.training.pretrain import load_part_flow
-from rl3d.training.trainer import SHIPPED, TrainConfig, Trainer
+from rl3d.training.trainer import TrainConfig, Trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(backends()["gsplat"] != "available", reason=backends()["gsplat"])]
 
@@ -18,7 +19,7 @@ def test_rollouts_are_those_of_the_cpu():
     sampling, prompts = Sampling(steps=8, noise=0.7, schedule="cps"), ["a red armchair", "two green cubes"]
     ends = []
     for device in ("cpu", "cuda"):
-        policy = load_part_flow(SHIPPED, device=device)
+        policy = load_part_flow(PRETRAINED, device=device)
         ends.append(policy.rollout(policy.condition(prompts), seeds=[1, 2], sampling=sampling).states[-1].cpu())
     assert (ends[0] - ends[1]).abs().max() < 0.02  # matrix products on tensor cores round differently
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rl3d.cli import main
-from rl3d.training.trainer import SHIPPED
+from rl3d.training.checkpoints import TUNED, WEIGHTS
 
 
 def _refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -75,13 +75,13 @@ def test_missing_checkpoint(capsys, tmp_path: Path) -> None:
 
 def test_truncated_checkpoint(capsys, tmp_path: Path) -> None:
     path = tmp_path / "cut.safetensors"
-    path.write_bytes(SHIPPED.read_bytes()[:100_000])
+    path.write_bytes(TUNED.read_bytes()[:100_000])
     line = _refused(["generate", "a cube", "--checkpoint", str(path), "--out", str(tmp_path / "a")], capsys)
     assert "cut.safetensors: not an rl3d checkpoint, or cut short" in line
 
 
 def test_another_models_checkpoint(capsys, tmp_path: Path) -> None:
-    judge = SHIPPED.parent / "judge.safetensors"
+    judge = WEIGHTS / "judge.safetensors"
     assert "holds a scorer, not a part-flow generator" in _refused(
         ["generate", "a cube", "--checkpoint", str(judge), "--out", str(tmp_path / "a")], capsys
     )

@@ -13,8 +13,7 @@ from PIL import Image
 
 import rl3d
 from rl3d.cli import main
-from rl3d.training.checkpoints import file_hash
-from rl3d.training.trainer import SHIPPED
+from rl3d.training.checkpoints import TUNED, file_hash
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_turntable_is_a_video(folder: Path) -> None:
 def test_card_says_how_it_was_made(folder: Path) -> None:
     card = json.loads((folder / "card.json").read_text())
     assert card["prompt"] == "a red armchair with white legs" and card["seed"] == 3
-    assert card["generator"]["sha256"] == file_hash(SHIPPED)
+    assert card["generator"]["sha256"] == file_hash(TUNED)
     assert set(card["rewards"]) == {"stability", "connected", "alignment"}
     assert all(0 <= r["value"] <= 1 and r["version"] for r in card["rewards"].values())
 
