@@ -8,11 +8,10 @@ be blamed apart from those that do not.
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rl3d.algorithms.grpo import PolicyStats, clipped_policy_loss
+from rl3d.algorithms.grpo import PolicyStats, clipped_policy_loss, policy_stats
 from rl3d.generators.base import MatchingStats
 
 
@@ -31,7 +30,4 @@ def awm_loss(
     policy = clipped_policy_loss(-new.errors, -old_errors, advantages, clip)
     dims = tuple(range(2, new.velocities.dim()))
     kl = ((new.velocities - reference) ** 2 * counted).sum(dims) / counted.sum(tuple(d - 1 for d in dims))
-    with torch.no_grad():
-        off = ((old_errors - new.errors).exp() - 1).abs()
-        stats = PolicyStats(off.mean().item(), (off > clip).float().mean().item(), kl.mean().item())
-    return policy.sum(-1).mean() + kl_weight * kl.mean(), stats
+    return policy.sum(-1).mean() + kl_weight * kl.mean(), policy_stats(-new.errors, -old_errors, kl, clip)

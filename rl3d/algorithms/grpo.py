@@ -28,6 +28,15 @@ def clipped_policy_loss(
     return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip))
 
 
+def policy_stats(
+    log_probs: Float[Tensor, "s *b"], old_log_probs: Float[Tensor, "s *b"], kl: Float[Tensor, "s b"], clip: float
+) -> PolicyStats:
+    """Diagnostics of a round, without gradient."""
+    with torch.no_grad():
+        error = ((log_probs - old_log_probs).exp() - 1).abs()
+        return PolicyStats(error.mean().item(), (error > clip).float().mean().item(), kl.mean().item())
+
+
 def gaussian_kl(
     means: Float[Tensor, "s b *state"], reference: Float[Tensor, "s b *state"], stds: Float[Tensor, "s"], counted: Float[Tensor, "b *state"]
 ) -> Float[Tensor, "s b"]:
@@ -54,7 +63,4 @@ def grpo_loss(
     """
     policy = clipped_policy_loss(new.log_probs, old_log_probs, advantages, clip)
     kl = gaussian_kl(new.means, reference_means, new.stds.clamp_min(least_std), counted)
-    with torch.no_grad():
-        error = ((new.log_probs - old_log_probs).exp() - 1).abs()
-        stats = PolicyStats(error.mean().item(), (error > clip).float().mean().item(), kl.mean().item())
-    return policy.mean() + kl_weight * kl.mean(), stats
+    return policy.mean() + kl_weight * kl.mean(), policy_stats(new.log_probs, old_log_probs, kl, clip)

@@ -35,5 +35,6 @@ def one_line(command: str, read: Callable[[], T]) -> T:
         end = next(
             (i for i, line in enumerate(lines) if line.startswith(("For full helptext", "Argument helptext", "see For"))), len(lines)
         )
-        # The first line is the box's title.
-        raise ValueError(f"{' '.join(lines[1:end]).rstrip('.')}; see rl3d {command} --help") from None
+        # The first line is the box's title. What each member of a union says of a value would only repeat that it does not fit.
+        message = " ".join(lines[1:end]).split(" Got errors:")[0]
+        raise ValueError(f"{message.rstrip('.')}; see rl3d {command} --help") from None

@@ -242,7 +242,8 @@ class Trainer:
         return random.permutation(noisy)[: self.steps_per_update].tolist() + silent
 
     def self_check(self) -> float:
-        """Largest abs(ratio - 1) on unchanged weights; a value above 1e-3 means that log-probs are not those of the rollout."""
+        """Largest abs(ratio - 1) on unchanged weights. Above 1e-3, log-probs are not those of the rollout (grpo), or the network does not
+        repeat itself, as with dropout left on (awm, which takes both sides of its ratio from the network)."""
         rollout = self._rollout(-1, self.prompts[:1])
         with torch.no_grad():
             if self.config.objective == "awm":
@@ -275,9 +276,10 @@ class Trainer:
         values = {name: s.values.view(-1, config.group) for name, s in scores.items()}
         advantages = self._advantages(values, scores, parts.exists.cpu()).to(rollout.states.device)
         stats = self.update(rollout, advantages)
+        rate = 1 - min(AVERAGE, (1 + self.iteration) / (10 + self.iteration))
         with torch.no_grad():
-            for name, value in self.averaged.network.state_dict().items():
-                value.lerp_(self.network.state_dict()[name], 1 - min(AVERAGE, (1 + self.iteration) / (10 + self.iteration)))
+            for averaged, present in zip(self.averaged.network.parameters(), self.network.parameters(), strict=True):
+                averaged.lerp_(present, rate)
         self.promise[drawn] = advantages.reshape(len(drawn), -1).square().mean(1).sqrt().double().cpu()
         self.iteration += 1
         done = time.monotonic()

@@ -59,6 +59,12 @@ def test_option_of_the_wrong_kind(capsys, tmp_path: Path) -> None:
     assert "--num" in line
 
 
+def test_optional_number_of_the_wrong_kind(capsys, tmp_path: Path) -> None:
+    line = _refused(["train", "--lr", "fast", "--out", str(tmp_path / "run")], capsys)
+    assert "--lr" in line and "'fast'" in line and "NoneType" not in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_option_out_of_range(capsys) -> None:
     assert "--best-of must be at least 1, got 0" in _refused(["generate", "a cube", "--best-of", "0"], capsys)
 

@@ -82,6 +82,18 @@ def test_resuming_repeats_the_uninterrupted_run(config: TrainConfig, tmp_path: P
     assert iterations == [1, 2, 3, 4]
 
 
+def test_the_self_check_finds_a_network_that_does_not_repeat_itself(config: TrainConfig) -> None:
+    class Restless(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 0.3 * torch.randn_like(x)
+
+    for objective in ("awm", "grpo"):
+        policy = _policy()
+        policy.network.out = torch.nn.Sequential(policy.network.out, Restless())  # type: ignore[assignment]
+        with pytest.raises(RuntimeError, match="self-check failed"):
+            Trainer(replace(config, objective=objective), policy=policy)
+
+
 def test_an_existing_run_is_not_overwritten(config: TrainConfig) -> None:
     trainer = Trainer(config, policy=_policy())
     trainer.step()
