@@ -179,7 +179,8 @@ def _clauses(rng: np.random.Generator, kind: Category, main: str | None) -> tupl
             numbers[detail] = low + int(rng.random() * (high - low + 1))
     roles = list(kind.roles)
     if roles and rng.random() < 0.36:
-        for role in {pick(rng, roles), pick(rng, roles)} if rng.random() < 0.25 else {pick(rng, roles)}:
+        drawn = [pick(rng, roles) for _ in range(2 if rng.random() < 0.25 else 1)]
+        for role in dict.fromkeys(drawn):  # not a set: its order, and with it every later draw, would differ between processes
             usual = [n.replace("_", " ") for n in kind.roles[role].replace("/", " ").split(" ") if n != "main"]
             name = pick(rng, usual) if rng.random() < 0.35 and usual else _synonym(rng, pick(rng, BASE_COLORS), 0.2)
             if main is None or BASE_OF[name] != BASE_OF[main]:

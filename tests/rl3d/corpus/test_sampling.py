@@ -1,5 +1,9 @@
 """Captions and splits: the same seed gives the same corpus, and what is held out is never trained on."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -113,3 +117,21 @@ def test_articles(words, article):
     from rl3d.corpus.captions import _article
 
     assert _article(words) == article
+
+
+def test_a_seed_means_the_same_in_every_process():
+    # Strings hash differently in every process: an order that hangs on it would change the corpus from run to run.
+    script = """
+import hashlib, numpy as np
+from rl3d.corpus import prompts, sample
+digest, rng = hashlib.sha256(), np.random.default_rng(0)
+for item in [*(sample(rng, "train") for _ in range(600)), *prompts(200, 12345)]:
+    digest.update(item.caption.encode() + item.vectors.tobytes())
+print(digest.hexdigest())
+"""
+    seen = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+        seen.add(run.stdout)
+    assert len(seen) == 1
