@@ -51,8 +51,8 @@ def milliseconds(scene: Gaussians, size: int, cameras: int, backend: str, repeat
 
 
 def main() -> None:
-    if backends()["cpp"] != "available":
-        raise SystemExit(f"nothing to measure: {backends()['cpp']}")
+    if backends()["cpp"].state != "available":
+        raise SystemExit(f"nothing to measure: {backends()['cpp'].state}")
     # On tensors of a tile's size PyTorch's threads cost more than they save, the more so on shared cores.
     torch.set_num_threads(1)
     print(f"times in ms; cpp on {thread_count()} threads, torch on one\n")

@@ -1,7 +1,8 @@
-"""Differentiable renderers: a scene and cameras become images, with gradients back to the scene.
+"""Differentiable renderers: a scene and cameras become images, with gradients back to the scene and the cameras.
 
-``render`` draws Gaussian splats. Its backends draw the same image: "gsplat" (CUDA), "cpp" (our kernels for CPUs) and "torch"
-(slow, any device, any dtype: the reference the other two are tested against).
+``render`` draws Gaussian splats, radiance fields and triangle meshes. A kind of scene may have several backends, which draw the same
+image; ``backends()`` lists them. A new backend for splats is a module with ``unavailable`` and ``rasterize`` and a line in ``_SPLATS``;
+one for meshes a function and a line in ``mesh.RASTERIZERS``.
 """
 
 from __future__ import annotations
@@ -9,77 +10,180 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from renderers import splat_cpu, splat_cuda, splat_torch
-from renderers.base import Views
+from renderers import kernels, mesh, splat_cpu, splat_cuda, splat_torch, volume
+from renderers.base import ScreenGradients, Splats, Views
+from renderers.volume import Quadrature
 from scenes.cameras import Cameras
-from scenes.gaussians import Gaussians, view_colors
+from scenes.gaussians import Gaussians, view_colors, view_normals
+from scenes.mesh import Mesh
+from scenes.radiance_field import RadianceField
 
-__all__ = ["Views", "backends", "render"]
+__all__ = ["Backend", "Quadrature", "ScreenGradients", "Views", "backends", "render"]
 
-_BACKENDS = {"gsplat": splat_cuda, "cpp": splat_cpu, "torch": splat_torch}
+OUTPUTS = ("rgb", "alpha", "depth", "normal")
+_SPLATS = {"gsplat": splat_cuda, "cpp": splat_cpu, "torch": splat_torch}
 
 
-def backends() -> dict[str, str]:
-    """Every backend by name, with "available" or the reason why it is not."""
-    return {name: module.unavailable() or "available" for name, module in _BACKENDS.items()}
+@dataclass(frozen=True)
+class Backend:
+    """What a backend draws, on which devices, and whether it can here."""
+
+    draws: str
+    """splats, fields or meshes."""
+    devices: str
+    """cpu, cuda or any."""
+    state: str
+    """available, or the reason why it is not."""
+
+
+def backends() -> dict[str, Backend]:
+    """Every backend by name; of those for one kind of scene, the one that ``render`` prefers on its device comes first."""
+    devices = {"gsplat": "cuda", "cpp": "cpu", "torch": "any"}
+    found = {name: Backend("splats", devices[name], module.unavailable() or "available") for name, module in _SPLATS.items()}
+    found["volume"] = Backend("fields", "any", "available")
+    for name, (_, unavailable, device) in mesh.RASTERIZERS.items():
+        found[name] = Backend("meshes", device, unavailable() or "available")
+    return found
 
 
 def render(
-    scene: Gaussians,
+    scene: Gaussians | Mesh | RadianceField,
     cameras: Cameras,
     *,
     background: Sequence[float | int] | Tensor = (1.0, 1.0, 1.0),
+    outputs: Sequence[str] = ("rgb", "alpha", "depth"),
+    features: Float[Tensor, "*batch n f"] | None = None,
+    antialiased: bool | None = None,
+    screen: ScreenGradients | None = None,
+    quadrature: Quadrature | None = None,
+    random: torch.Generator | None = None,
     backend: str | None = None,
 ) -> Views:
     """Draws one scene or a batch of scenes.
 
     A scene without batch dimensions gives images (C, H, W, 3); a batch gives (*batch, C, H, W, 3), seen by the same cameras
     (viewmats (C, 4, 4)) or by its own ((*batch, C, 4, 4)). ``background`` is one colour, or a tensor that broadcasts to (*batch, C, 3).
-    Without ``backend``, a scene on CUDA is drawn by "gsplat" and one in main memory by "cpp".
+    ``outputs`` may name "normal" too; rgb, alpha and depth are always drawn. Gradients reach every tensor of the scene, the cameras and
+    the background.
+
+    For splats, ``features`` are numbers of each Gaussian, as many as you like, to be drawn like colours; ``screen`` collects what
+    densification asks of the backward pass; ``antialiased`` shrinks the opacity of Gaussians smaller than a pixel (off by default).
+    For meshes ``antialiased`` blends pixels along silhouettes, which is what gives these a gradient (on by default). For fields
+    ``quadrature`` says how finely rays are sampled, and ``random`` jitters the samples.
+
+    Without ``backend``, splats on CUDA are drawn by "gsplat" and those in main memory by "cpp"; meshes by "mesh-torch" and "mesh-cpp".
     """
-    backend = backend or _default_backend(scene.device)
-    if backend not in _BACKENDS:
-        raise ValueError(f"unknown renderer backend {backend!r}: choose one of {', '.join(_BACKENDS)}")
-    batch, c, n = scene.batch_shape, cameras.count, scene.count
+    for name in outputs:
+        if name not in OUTPUTS:
+            raise ValueError(f"unknown output {name!r}: choose among {', '.join(OUTPUTS)}")
+    kind = "splats" if isinstance(scene, Gaussians) else "meshes" if isinstance(scene, Mesh) else "fields"
+    if kind != "splats" and (features is not None or screen is not None):
+        raise ValueError(f"features and screen gradients are of Gaussians, the scene is of {kind}")
+    backend = _choose(kind, backend, scene)
+    batch, c = scene.batch_shape, cameras.count
     rigs = cameras.viewmats.shape[:-3]
     if rigs not in (torch.Size(), batch):
         raise ValueError(f"cameras have batch shape {tuple(rigs)}, the scene has {tuple(batch)}: give every scene its rig, or one for all")
-    _refuse_non_finite(scene, cameras)
+    like = scene.means if isinstance(scene, Gaussians) else scene.vertices if isinstance(scene, Mesh) else scene.bounds[0]
     if not isinstance(background, Tensor):
-        background = torch.tensor(background, dtype=scene.means.dtype)
-    viewmats, Ks, background = (t.to(scene.means) for t in (cameras.viewmats, cameras.Ks, background))
+        background = torch.tensor(background, dtype=like.dtype)
+    viewmats, Ks, backgrounds = cameras.viewmats.to(like), cameras.Ks.to(like), background.to(like).expand(*batch, c, 3)
     seen = Cameras(viewmats.expand(*batch, c, 4, 4), Ks.expand(*batch, c, 3, 3), cameras.width, cameras.height)
-    colors = scene.colors if scene.sh_rest is None else view_colors(scene, seen.positions)
-    s = batch.numel()
-    rgb, alpha, depth = _BACKENDS[backend].rasterize(
+    _refuse_non_finite({"Cameras.viewmats": cameras.viewmats, "Cameras.Ks": cameras.Ks, "background": background})
+    normals = "normal" in outputs
+    if isinstance(scene, Gaussians):
+        return _render_splats(scene, seen, backgrounds, normals, features, bool(antialiased), screen, backend)
+    if isinstance(scene, Mesh):
+        return _render_mesh(scene, seen, backgrounds, normals, antialiased is not False, backend)
+    rgb, alpha, depth, normal = volume.draw(scene, seen, backgrounds, normals=normals, quadrature=quadrature or Quadrature(), random=random)
+    return Views(rgb, alpha, depth, normal if normals else None)
+
+
+def _render_splats(
+    scene: Gaussians,
+    cameras: Cameras,
+    backgrounds: Tensor,
+    normals: bool,
+    features: Tensor | None,
+    antialiased: bool,
+    screen: ScreenGradients | None,
+    backend: str,
+) -> Views:
+    batch, c, n, s = scene.batch_shape, cameras.count, scene.count, scene.batch_shape.numel()
+    if features is not None and features.shape[:-1] != (*batch, n):
+        raise ValueError(f"features must have shape {(*batch, n)} and a last dimension, got {tuple(features.shape)}")
+    fields = {f"Gaussians.{name}": getattr(scene, name) for name in ("means", "quats", "scales", "opacities", "colors", "sh_rest")}
+    _refuse_non_finite({**fields, "features": features})
+    channels = [scene.colors if scene.sh_rest is None else view_colors(scene, cameras.positions)]
+    if normals:
+        channels.append(view_normals(scene, cameras.positions))
+    if features is not None:
+        channels.append(features.to(scene.means))
+    widths = [t.shape[-1] for t in channels]
+    k = sum(widths)
+    per_view = any(t.ndim > scene.means.ndim for t in channels)
+    if per_view:
+        channels = [t if t.ndim > scene.means.ndim else t.unsqueeze(-3).expand(*batch, c, n, t.shape[-1]) for t in channels]
+    colors = channels[0] if len(channels) == 1 else torch.cat(channels, -1)
+    if screen is not None:
+        screen.expect((*batch, c, n), scene.means)
+    splats = Splats(
         scene.means.reshape(s, n, 3),
         scene.quats.reshape(s, n, 4),
         scene.scales.reshape(s, n, 3),
         scene.opacities.reshape(s, n),
-        colors.reshape(s, n, 3) if scene.sh_rest is None else colors.reshape(s, c, n, 3),
-        seen.viewmats.reshape(s, c, 4, 4),
-        seen.Ks.reshape(s, c, 3, 3),
-        background.expand(*batch, c, 3).reshape(s, c, 3),
+        colors.reshape(s, c, n, k) if per_view else colors.reshape(s, n, k),
+        cameras.viewmats.reshape(s, c, 4, 4),
+        cameras.Ks.reshape(s, c, 3, 3),
+        torch.nn.functional.pad(backgrounds, (0, k - 3)).reshape(s, c, k),
         cameras.width,
         cameras.height,
+        antialiased,
+        screen,
     )
-    return Views(*(image.reshape(*batch, *image.shape[1:]) for image in (rgb, alpha, depth)))
+    color, alpha, depth = (image.reshape(*batch, *image.shape[1:]) for image in _SPLATS[backend].rasterize(splats))
+    rgb, *others = color.split(widths, -1) if len(widths) > 1 else [color]
+    return Views(rgb, alpha, depth, others.pop(0) if normals else None, others.pop(0) if others else None)
 
 
-def _default_backend(device: torch.device) -> str:
-    if device.type == "cuda":
-        return "gsplat"
-    if device.type != "cpu":
-        return "torch"
-    reason = splat_cpu.unavailable()
-    if reason:
-        _warn_once(f"the fast CPU renderer is missing ({reason}); drawing with the slow backend 'torch'")
-        return "torch"
-    return "cpp"
+def _render_mesh(scene: Mesh, cameras: Cameras, backgrounds: Tensor, normals: bool, antialiased: bool, backend: str) -> Views:
+    _refuse_non_finite({f"Mesh.{name}": getattr(scene, name) for name in ("vertices", "colors", "normals", "uvs", "texture")})
+    batch, c, s = scene.batch_shape, cameras.count, scene.batch_shape.numel()
+    flat = scene._map(lambda t: t.reshape(s, *t.shape[len(batch) :]))
+    rigs = replace(cameras, viewmats=cameras.viewmats.reshape(s, c, 4, 4), Ks=cameras.Ks.reshape(s, c, 3, 3))
+    rasterizer = mesh.RASTERIZERS[backend][0]
+    images = mesh.draw(flat, rigs, backgrounds.reshape(s, c, 3), rasterizer, antialias=antialiased)
+    rgb, alpha, depth, normal = (image.reshape(*batch, *image.shape[1:]) for image in images)
+    return Views(rgb, alpha, depth, normal if normals else None)
+
+
+def _choose(kind: str, name: str | None, scene: Gaussians | Mesh | RadianceField) -> str:
+    """The backend asked for, if it can draw the scene; else the usual one."""
+    known = {"splats": list(_SPLATS), "fields": ["volume"], "meshes": list(mesh.RASTERIZERS)}[kind]
+    if name is None:
+        if kind == "fields":
+            return "volume"
+        device = (scene.means if isinstance(scene, Gaussians) else scene.vertices).device.type  # type: ignore[union-attr]
+        if kind == "splats" and device == "cuda":
+            return "gsplat"
+        fast, slow = ("cpp", "torch") if kind == "splats" else ("mesh-cpp", "mesh-torch")
+        if device != "cpu":
+            return slow
+        if reason := kernels.unavailable():
+            _warn_once(f"the fast CPU renderer is missing ({reason}); drawing with the slow backend {slow!r}")
+            return slow
+        return fast
+    if name not in known:
+        raise ValueError(f"unknown renderer backend {name!r} for {kind}: choose one of {', '.join(known)}")
+    if kind == "meshes" and (reason := mesh.RASTERIZERS[name][1]()):
+        raise RuntimeError(f"renderer backend {name!r} cannot draw: {reason}")
+    return name
 
 
 @functools.cache
@@ -87,14 +191,13 @@ def _warn_once(message: str) -> None:
     logging.getLogger(__name__).warning(message)
 
 
-def _refuse_non_finite(scene: Gaussians, cameras: Cameras) -> None:
-    tensors = {f"Gaussians.{name}": getattr(scene, name) for name in ("means", "quats", "scales", "opacities", "colors", "sh_rest")}
-    tensors |= {"Cameras.viewmats": cameras.viewmats, "Cameras.Ks": cameras.Ks}
-    tensors = {name: t.detach() for name, t in tensors.items() if t is not None}
+def _refuse_non_finite(tensors: dict[str, Tensor | None]) -> None:
+    checked = {name: t.detach() for name, t in tensors.items() if t is not None and t.numel()}
     # A sum is not finite if a term is not: one pass, and one wait for the device. Only a suspicious sum is looked into.
-    if torch.stack([t.sum().to(scene.means) for t in tensors.values()]).isfinite().all():
+    sums = [t.sum().float() for t in checked.values()]
+    if not sums or torch.stack([s.to(sums[0].device) for s in sums]).isfinite().all():
         return
-    for name, t in tensors.items():
+    for name, t in checked.items():
         bad = (~t.isfinite()).nonzero()
         if len(bad):
             index = tuple(bad[0].tolist())

@@ -6,106 +6,71 @@ Computes in float32, whatever it is given. Results are bitwise the same for any 
 from __future__ import annotations
 
 import ctypes
-import functools
-import importlib.util
-import os
-import sys
 import weakref
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LIBRARY_NAME = {"darwin": "librl3d_splat.dylib", "win32": "rl3d_splat.dll"}.get(sys.platform, "librl3d_splat.so")
-_VERSION = 1  # rl3d_splat_version of the sources next to this file
+from renderers import kernels
+from renderers.base import Images, ScreenGradients, Splats
 
 
 class _Problem(ctypes.Structure):
     """struct Problem of kernels/pipeline.h."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("scenes", "cameras", "gaussians", "width", "height", "colors_per_view")] + [
-        (name, ctypes.c_void_p) for name in ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")
+    _fields_ = [
+        *((n, ctypes.c_int64) for n in ("scenes", "cameras", "gaussians", "width", "height", "channels", "colors_per_view", "antialiased")),
+        *((n, ctypes.c_void_p) for n in ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")),
     ]
 
 
-def _pointers(tensors: tuple[Tensor, ...]) -> ctypes.Array:
+MAX_CHANNELS = 16
+"""kMaxChannels of kernels/pipeline.h: more are drawn in several passes."""
+
+
+def _pointers(tensors: tuple[Tensor | None, ...]) -> ctypes.Array:
     """A C structure of nothing but pointers (Images, Gradients)."""
-    return (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
-
-
-def _candidates() -> list[Path]:
-    if named := os.environ.get("RL3D_SPLAT_LIBRARY"):
-        return [Path(named)]
-    # An editable install spreads a package over the checkout and site-packages, where the compiled library is.
-    spec = importlib.util.find_spec("renderers.kernels")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    folders += [os.path.join(folder, "kernels") for folder in sys.modules["renderers"].__path__]
-    return [Path(folder, LIBRARY_NAME) for folder in dict.fromkeys(folders)]
-
-
-@functools.cache
-def _load() -> ctypes.CDLL | str:
-    """The library, or the reason why there is none."""
-    path = next((path for path in _candidates() if path.is_file()), None)
-    if path is None:
-        if named := os.environ.get("RL3D_SPLAT_LIBRARY"):
-            return f"RL3D_SPLAT_LIBRARY={named} does not exist"
-        return "its C++ library is not compiled: run python -m renderers.kernels.build"
-    try:
-        library = ctypes.CDLL(str(path))
-        version = library.rl3d_splat_version()
-    except (OSError, AttributeError) as error:
-        return f"{path} cannot be loaded: {error}"
-    if version != _VERSION:
-        return f"{path} was compiled from other sources (version {version}, not {_VERSION}): compile it again"
-    library.rl3d_splat_forward.restype = ctypes.c_void_p
-    library.rl3d_splat_forward.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
-    library.rl3d_splat_backward.restype = None
-    library.rl3d_splat_backward.argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_int]
-    library.rl3d_splat_release.restype = None
-    library.rl3d_splat_release.argtypes = [ctypes.c_void_p]
-    library.rl3d_splat_kernels.restype = ctypes.c_char_p
-    return library
+    return (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))
 
 
 def unavailable() -> str | None:
     """Why this backend cannot draw here, or None."""
-    library = _load()
-    return library if isinstance(library, str) else None
+    return kernels.unavailable()
 
 
-def _library() -> ctypes.CDLL:
-    library = _load()
-    if isinstance(library, str):
-        raise RuntimeError(f"renderer backend 'cpp' cannot draw: {library}")
-    return library
+@dataclass(frozen=True)
+class _Image:
+    """What of the problem is not a tensor."""
+
+    width: int
+    height: int
+    antialiased: bool
+    screen: ScreenGradients | None
 
 
-def thread_count() -> int:
-    """The cores this process may run on, or RL3D_NUM_THREADS if that is fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = os.environ.get("RL3D_NUM_THREADS")
-    if not wanted:
-        return cores
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise ValueError(f"RL3D_NUM_THREADS must be a positive integer, got {wanted!r}")
-    return min(cores, int(wanted))
-
-
-def _problem(inputs: tuple[Tensor, ...], width: int, height: int) -> _Problem:
+def _problem(inputs: tuple[Tensor, ...], image: _Image) -> _Problem:
     means, colors, viewmats = inputs[0], inputs[4], inputs[5]
-    sizes = (means.shape[0], viewmats.shape[1], means.shape[1], width, height, colors.ndim == 4)
-    return _Problem(*sizes, *(t.data_ptr() for t in inputs))
+    sizes = means.shape[0], viewmats.shape[1], means.shape[1], image.width, image.height, colors.shape[-1]
+    return _Problem(*sizes, colors.ndim == 4, image.antialiased, *(t.data_ptr() for t in inputs))
 
 
-def _forward(inputs: tuple[Tensor, ...], width: int, height: int, keep: bool) -> tuple[tuple[Tensor, Tensor, Tensor], int | None]:
-    shape = (*inputs[5].shape[:2], height, width)
-    images = torch.empty(*shape, 3), torch.empty(*shape, 1), torch.empty(*shape, 1)
-    problem = _problem(inputs, width, height)
-    context = _library().rl3d_splat_forward(ctypes.byref(problem), _pointers(images), keep, thread_count())
-    return images, context
+def _forward(inputs: tuple[Tensor, ...], image: _Image, keep: bool) -> tuple[Images, int | None]:
+    shape = (*inputs[5].shape[:2], image.height, image.width)
+    images = torch.empty(*shape, inputs[4].shape[-1]), torch.empty(*shape, 1), torch.empty(*shape, 1)
+    problem, context = _problem(inputs, image), ctypes.c_void_p()
+    done = kernels.library().rl3d_splat_forward(
+        ctypes.byref(problem), _pointers(images), keep, kernels.thread_count(), ctypes.byref(context)
+    )
+    if not done:
+        raise MemoryError(_too_large(problem))
+    return images, context.value
+
+
+def _too_large(problem: _Problem) -> str:
+    size = f"{problem.scenes * problem.cameras} images of {problem.gaussians} Gaussians at {problem.width}x{problem.height}"
+    return f"out of memory while drawing {size}: draw fewer at once, or smaller Gaussians"
 
 
 class _Handle:
@@ -113,15 +78,15 @@ class _Handle:
 
     def __init__(self, pointer: int) -> None:
         self.pointer = pointer
-        weakref.finalize(self, _library().rl3d_splat_release, pointer)
+        weakref.finalize(self, kernels.library().rl3d_splat_release, pointer)
 
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, width: int, height: int, *inputs: Tensor):
-        images, pointer = _forward(inputs, width, height, keep=True)
+    def forward(ctx, image: _Image, *inputs: Tensor):
+        images, pointer = _forward(inputs, image, keep=True)
         assert pointer is not None
-        ctx.handle, ctx.size = _Handle(pointer), (width, height)
+        ctx.handle, ctx.image = _Handle(pointer), image
         ctx.save_for_backward(*inputs, *images)
         return images
 
@@ -131,30 +96,37 @@ class _Rasterize(torch.autograd.Function):
         inputs, images = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
         image_gradients = tuple(t.contiguous() for t in image_gradients)
         gradients = tuple(torch.empty_like(t) for t in inputs[:5])
-        problem = _problem(inputs, *ctx.size)
-        _library().rl3d_splat_backward(
-            ctx.handle.pointer, ctypes.byref(problem), _pointers(images), _pointers(image_gradients), _pointers(gradients), thread_count()
+        viewmats, Ks, backgrounds = ctx.needs_input_grad[6:]
+        cameras = (torch.empty_like(inputs[5]), torch.empty_like(inputs[6])) if viewmats or Ks else (None, None)
+        screen = None if ctx.image.screen is None else inputs[0].new_empty(*inputs[5].shape[:2], inputs[0].shape[1], 4)
+        problem = _problem(inputs, ctx.image)
+        done = kernels.library().rl3d_splat_backward(
+            ctx.handle.pointer,
+            ctypes.byref(problem),
+            _pointers(images),
+            _pointers(image_gradients),
+            _pointers((*gradients, *cameras, screen)),
+            kernels.thread_count(),
         )
-        return None, None, *gradients, None, None, None
+        if not done:
+            raise MemoryError(_too_large(problem))
+        if screen is not None:
+            ctx.image.screen.add(slice(None), slice(None), screen[..., :2], screen[..., 2:])
+        background = (image_gradients[0] * (1 - images[1])).sum((2, 3)) if backgrounds else None
+        return None, *gradients, *cameras, background
 
 
-def rasterize(
-    means: Float[Tensor, "s n 3"],
-    quats: Float[Tensor, "s n 4"],
-    scales: Float[Tensor, "s n 3"],
-    opacities: Float[Tensor, "s n"],
-    colors: Float[Tensor, "s n 3"] | Float[Tensor, "s c n 3"],
-    viewmats: Float[Tensor, "s c 4 4"],
-    Ks: Float[Tensor, "s c 3 3"],
-    backgrounds: Float[Tensor, "s c 3"],
-    width: int,
-    height: int,
-) -> tuple[Float[Tensor, "s c h w 3"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 1"]]:
-    if means.device.type != "cpu":
-        raise RuntimeError(f"renderer backend 'cpp' cannot draw: the scene is on {means.device}")
-    if torch.is_grad_enabled() and (viewmats.requires_grad or Ks.requires_grad or backgrounds.requires_grad):
-        raise RuntimeError("renderer backend 'cpp' has no gradient for cameras and background: detach them, or use backend='torch'")
-    inputs = tuple(t.float().contiguous() for t in (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds))
-    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-        return _Rasterize.apply(width, height, *inputs)
-    return _forward(inputs, width, height, keep=False)[0]
+def rasterize(splats: Splats) -> Images:
+    if splats.means.device.type != "cpu":
+        raise RuntimeError(f"renderer backend 'cpp' cannot draw: the scene is on {splats.means.device}")
+    passes = []
+    for k in range(0, max(1, splats.colors.shape[-1]), MAX_CHANNELS):
+        channels = slice(k, k + MAX_CHANNELS)
+        tensors = (*splats.tensors[:4], splats.colors[..., channels], *splats.tensors[5:7], splats.backgrounds[..., channels])
+        inputs = tuple(t.float().contiguous() for t in tensors)
+        image = _Image(splats.width, splats.height, splats.antialiased, splats.screen)
+        if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
+            passes.append(_Rasterize.apply(image, *inputs))
+        else:
+            passes.append(_forward(inputs, image, keep=False)[0])
+    return passes[0] if len(passes) == 1 else (torch.cat([p[0] for p in passes], -1), *passes[0][1:])

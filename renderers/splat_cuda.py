@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from renderers.base import BLUR, NEAR_PLANE
+from renderers.base import BLUR, NEAR_PLANE, Images, Splats
+
+MEMORY = 4 * 2**30
+"""Bytes that one call may take for what it keeps until backward."""
+BYTES_PER_GAUSSIAN = 160
+"""Per view: projected mean, conic, depth, radius, opacity, their gradients, and a few tile intersections with their sort buffers."""
 
 
 def unavailable() -> str | None:
@@ -20,33 +23,30 @@ def unavailable() -> str | None:
     return None
 
 
-def rasterize(
-    means: Float[Tensor, "s n 3"],
-    quats: Float[Tensor, "s n 4"],
-    scales: Float[Tensor, "s n 3"],
-    opacities: Float[Tensor, "s n"],
-    colors: Float[Tensor, "s n 3"] | Float[Tensor, "s c n 3"],
-    viewmats: Float[Tensor, "s c 4 4"],
-    Ks: Float[Tensor, "s c 3 3"],
-    backgrounds: Float[Tensor, "s c 3"],
-    width: int,
-    height: int,
-) -> tuple[Float[Tensor, "s c h w 3"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 1"]]:
-    reason = unavailable() or (None if means.is_cuda else f"the scene is on {means.device}")
+def rasterize(splats: Splats) -> Images:
+    """Whole scenes together, as many as ``MEMORY`` allows in one call of gsplat."""
+    reason = unavailable() or (None if splats.means.is_cuda else f"the scene is on {splats.means.device}")
     if reason:
         raise RuntimeError(f"renderer backend 'gsplat' cannot draw: {reason}")
-    s, c, n = *viewmats.shape[:2], means.shape[1]
+    s, c, n, k = *splats.viewmats.shape[:2], splats.means.shape[1], splats.colors.shape[-1]
     if s * c * n == 0:  # gsplat's kernels do not take empty launches
-        alpha = means.new_zeros(s, c, height, width, 1)
-        return backgrounds[:, :, None, None].expand(s, c, height, width, 3).clone(), alpha, alpha.clone()
+        alpha = splats.means.new_zeros(s, c, splats.height, splats.width, 1)
+        background = splats.backgrounds[:, :, None, None].expand(s, c, splats.height, splats.width, k)
+        return background.clone(), alpha, alpha.clone()
+    # Kept for backward: projections and their gradients of every Gaussian in every view, and the images.
+    scene_bytes = c * (n * (BYTES_PER_GAUSSIAN + 4 * k) + splats.height * splats.width * 8 * (k + 4))
+    step = max(1, MEMORY // scene_bytes)
+    pieces = [_rasterize(splats, slice(i, min(i + step, s))) for i in range(0, s, step)]
+    return pieces[0] if len(pieces) == 1 else tuple(torch.cat(images) for images in zip(*pieces, strict=True))  # type: ignore[return-value]
+
+
+def _rasterize(splats: Splats, scenes: slice) -> Images:
     from gsplat import rasterization
 
+    means, quats, scales, opacities, colors, viewmats, Ks, backgrounds = (t[scenes].float().contiguous() for t in splats.tensors)
     # gsplat's kernel divides by the quaternion's length; the other backends take zero as no rotation.
-    zero = (quats == 0).all(-1, keepdim=True)
-    quats = torch.where(zero, quats.new_tensor([1.0, 0.0, 0.0, 0.0]), quats)
-    tensors = (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)
-    means, quats, scales, opacities, colors, viewmats, Ks, backgrounds = (t.float().contiguous() for t in tensors)
-    image, alpha, _ = rasterization(
+    quats = torch.where((quats == 0).all(-1, keepdim=True), quats.new_tensor([1.0, 0.0, 0.0, 0.0]), quats)
+    image, alpha, info = rasterization(
         means,
         quats,
         scales,
@@ -54,12 +54,18 @@ def rasterize(
         colors,
         viewmats,
         Ks,
-        width,
-        height,
+        splats.width,
+        splats.height,
         near_plane=NEAR_PLANE,
         eps2d=BLUR,
         packed=False,
         backgrounds=backgrounds,
         render_mode="RGB+ED",
+        rasterize_mode="antialiased" if splats.antialiased else "classic",
+        absgrad=splats.screen is not None,
     )
-    return image[..., :3], alpha, image[..., 3:]
+    screen, means2d = splats.screen, info["means2d"]
+    if screen is not None and means2d.requires_grad:
+        # The kernel's backward leaves the absolute sums on the tensor before its gradient gets here.
+        means2d.register_hook(lambda gradient: screen.add(scenes, slice(None), gradient, means2d.absgrad))
+    return image[..., :-1], alpha, image[..., -1:]

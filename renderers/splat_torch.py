@@ -6,12 +6,15 @@ cameras and the background too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from renderers.base import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR_PLANE
+from renderers.base import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR_PLANE, Images, Splats
+from scenes.gaussians import rotations
 
 TILE = 16
 """Pixels are drawn in tiles of this size, each with only the Gaussians that reach it, to bound memory."""
@@ -21,41 +24,22 @@ def unavailable() -> str | None:
     return None
 
 
-def rasterize(
-    means: Float[Tensor, "s n 3"],
-    quats: Float[Tensor, "s n 4"],
-    scales: Float[Tensor, "s n 3"],
-    opacities: Float[Tensor, "s n"],
-    colors: Float[Tensor, "s n 3"] | Float[Tensor, "s c n 3"],
-    viewmats: Float[Tensor, "s c 4 4"],
-    Ks: Float[Tensor, "s c 3 3"],
-    backgrounds: Float[Tensor, "s c 3"],
-    width: int,
-    height: int,
-) -> tuple[Float[Tensor, "s c h w 3"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 1"]]:
+def rasterize(splats: Splats) -> Images:
     images = []
-    for s in range(viewmats.shape[0]):
-        for c in range(viewmats.shape[1]):
-            view_colors = colors[s] if colors.ndim == 3 else colors[s, c]
-            gaussians = means[s], quats[s], scales[s], opacities[s], view_colors
-            images.append(_draw(gaussians, viewmats[s, c], Ks[s, c], backgrounds[s, c], width, height))
-    image = torch.stack(images) if images else means.new_zeros(0, height, width, 5)
-    image = image.reshape(*viewmats.shape[:2], height, width, 5)
-    return image[..., :3], image[..., 3:4], image[..., 4:5]
+    scenes, cameras, k = *splats.viewmats.shape[:2], splats.colors.shape[-1]
+    for s in range(scenes):
+        for c in range(cameras):
+            colors = splats.colors[s] if splats.colors.ndim == 3 else splats.colors[s, c]
+            gaussians = splats.means[s], splats.quats[s], splats.scales[s], splats.opacities[s], colors
+            images.append(_draw(splats, s, c, gaussians))
+    image = torch.stack(images) if images else splats.means.new_zeros(0, splats.height, splats.width, k + 2)
+    image = image.reshape(scenes, cameras, splats.height, splats.width, k + 2)
+    return image[..., :k], image[..., k : k + 1], image[..., k + 1 :]
 
 
 def covariances(quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
     """R S S^T R^T. A zero quaternion counts as no rotation."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    rotation = torch.stack(
-        [
-            torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-            torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-            torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
-        ],
-        -2,
-    )
-    RS = rotation * scales.unsqueeze(-2)
+    RS = rotations(quats) * scales.unsqueeze(-2)
     return RS @ RS.transpose(-1, -2)
 
 
@@ -83,11 +67,20 @@ def project(
     return torch.stack([fx * u + cx, fy * v + cy], -1), covs2d, z
 
 
-def _draw(gaussians: tuple[Tensor, ...], viewmat: Tensor, K: Tensor, background: Tensor, width: int, height: int) -> Float[Tensor, "h w 5"]:
-    """One image: rgb, alpha and depth in its channels."""
-    with torch.no_grad():
-        means, quats, scales, opacities, _ = gaussians
+def _draw(splats: Splats, s: int, c: int, gaussians: tuple[Tensor, ...]) -> Float[Tensor, "h w k2"]:
+    """One image: the channels, alpha and depth."""
+    viewmat, K, background, width, height = splats.viewmats[s, c], splats.Ks[s, c], splats.backgrounds[s, c], splats.width, splats.height
+
+    def projected(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor) -> tuple[Tensor, ...]:
         means2d, covs2d, depths = project(means, quats, scales, viewmat, K, width, height)
+        if splats.antialiased:
+            # Opacities shrink as the blur widens their Gaussian (Yu et al., Mip-Splatting, 2024, as in gsplat).
+            sharp = torch.linalg.det(covs2d - BLUR * torch.eye(2, dtype=means.dtype, device=means.device))
+            opacities = opacities * (sharp / torch.linalg.det(covs2d)).clamp_min(1e-12).sqrt()
+        return means2d, covs2d, depths, opacities
+
+    with torch.no_grad():
+        means2d, covs2d, depths, opacities = projected(*gaussians[:4])
         reach = _reach(covs2d, opacities)
         size = means2d.new_tensor([width, height])
         visible = (depths >= NEAR_PLANE) & (opacities >= MIN_ALPHA) & (torch.linalg.det(covs2d) < 1e30)
@@ -96,9 +89,22 @@ def _draw(gaussians: tuple[Tensor, ...], viewmat: Tensor, K: Tensor, background:
         index = index[depths[index].argsort(stable=True)]
     # Only what is visible is projected with a graph: a Gaussian in the camera's plane has an infinite projection, and no gradient.
     means, quats, scales, opacities, colors = (t[index] for t in gaussians)
-    means2d, covs2d, depths = project(means, quats, scales, viewmat, K, width, height)
+    means2d, covs2d, depths, opacities = projected(means, quats, scales, opacities)
     reach = reach[index]
     conics = torch.linalg.inv(covs2d)
+
+    def pulls(gaussian: Tensor) -> Callable[[Tensor], None]:
+        """What the gradient of the offsets between a tile's pixels and the Gaussians adds to ``splats.screen``."""
+
+        def hook(gradient: Tensor) -> None:
+            assert splats.screen is not None
+            pull = torch.zeros(2, 1, 1, len(gaussians[0]), 2, dtype=gradient.dtype, device=gradient.device)
+            pull[0, 0, 0, gaussian] = -gradient.sum((0, 1))
+            pull[1, 0, 0, gaussian] = gradient.abs().sum((0, 1))
+            splats.screen.add(slice(s, s + 1), slice(c, c + 1), *pull)
+
+        return hook
+
     rows = []
     for y in range(0, height, TILE):
         row = []
@@ -108,8 +114,9 @@ def _draw(gaussians: tuple[Tensor, ...], viewmat: Tensor, K: Tensor, background:
             near = ((means2d + reach > low) & (means2d - reach < high)).all(-1).nonzero().squeeze(-1)
             fields = [t[near] for t in (means2d, conics, opacities, colors, depths)]
             pixels = _pixel_centres(low, high)
+            hook = pulls(index[near]) if splats.screen is not None else None
             # Recomputed in backward, so that memory holds one tile's [pixels, Gaussians] and not the whole image's.
-            row.append(checkpoint(_composite, pixels, *fields, background, use_reentrant=False, preserve_rng_state=False))
+            row.append(checkpoint(_composite, pixels, *fields, background, hook, use_reentrant=False, preserve_rng_state=False))
         rows.append(torch.cat(row, 1))
     return torch.cat(rows)
 
@@ -130,11 +137,14 @@ def _composite(
     means2d: Float[Tensor, "n 2"],
     conics: Float[Tensor, "n 2 2"],
     opacities: Float[Tensor, " n"],
-    colors: Float[Tensor, "n 3"],
+    colors: Float[Tensor, "n k"],
     depths: Float[Tensor, " n"],
-    background: Float[Tensor, " 3"],
-) -> Float[Tensor, "h w 5"]:
+    background: Float[Tensor, " k"],
+    hook: Callable[[Tensor], None] | None,
+) -> Float[Tensor, "h w k2"]:
     d = pixels.unsqueeze(-2) - means2d
+    if hook and d.requires_grad:
+        d.register_hook(hook)
     power = conics[:, 0, 0] * d[..., 0] ** 2 + 2 * conics[:, 0, 1] * d[..., 0] * d[..., 1] + conics[:, 1, 1] * d[..., 1] ** 2
     alphas = (opacities * (-0.5 * power).exp()).clamp_max(MAX_ALPHA)
     drawn = alphas >= MIN_ALPHA
@@ -143,7 +153,7 @@ def _composite(
     after = (1 - alphas).cumprod(-1)
     before = torch.cat([pixels.new_ones(*pixels.shape[:-1], 1), after], -1)
     weights = alphas * before[..., :-1]
-    rgb = weights @ colors + before[..., -1:] * background
+    color = weights @ colors + before[..., -1:] * background
     alpha = weights.sum(-1, keepdim=True)
     depth = (weights @ depths).unsqueeze(-1) / torch.where(alpha > 0, alpha, torch.ones_like(alpha))
-    return torch.cat([rgb, alpha, depth], -1)
+    return torch.cat([color, alpha, depth], -1)

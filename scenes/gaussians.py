@@ -131,3 +131,24 @@ def view_colors(scene: Gaussians, camera_positions: Float[Tensor, "*batch c 3"])
     directions = torch.nn.functional.normalize(scene.means.unsqueeze(-3) - camera_positions.unsqueeze(-2), dim=-1)
     basis = sh_basis(directions, scene.sh_degree)
     return (base + (basis.unsqueeze(-1) * scene.sh_rest.unsqueeze(-4)).sum(-2)).clamp_min(0)
+
+
+def view_normals(scene: Gaussians, camera_positions: Float[Tensor, "*batch c 3"]) -> Float[Tensor, "*batch c n 3"]:
+    """Unit normals in the world: each Gaussian's shortest axis, turned towards each camera."""
+    shortest = scene.scales.detach().argmin(-1)
+    axes = rotations(scene.quats)
+    normals = axes.gather(-1, shortest[..., None, None].expand(*shortest.shape, 3, 1)).squeeze(-1).unsqueeze(-3)
+    towards = camera_positions.unsqueeze(-2) - scene.means.unsqueeze(-3)
+    facing = (normals * towards).sum(-1, keepdim=True).detach()
+    return torch.where(facing < 0, -normals, normals)
+
+
+def rotations(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation matrices of quaternions (wxyz) of any length; zero counts as no rotation."""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    rows = [
+        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
+        torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
+        torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
+    ]
+    return torch.stack(rows, -2)

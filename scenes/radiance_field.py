@@ -1,12 +1,15 @@
-"""Radiance fields: density and colour at points of space. Here the field of a part asset, soft at the surfaces so that gradients flow.
+"""Radiance fields: density and colour at points of space (density in 1/metre, colour without a view direction).
 
-Mildenhall et al., NeRF, 2020 (density in 1/metre, colour without a view direction).
+Mildenhall et al., NeRF, 2020. The field of a part asset is soft at the surfaces so that gradients flow; the others are what generators
+make and what can be fitted: voxels, tri-planes (Chan et al., EG3D, 2022) and hash grids (Mueller et al., Instant NGP, 2022).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,8 +18,17 @@ from torch import Tensor
 from scenes.parts import Parts
 
 
+@runtime_checkable
 class RadianceField(Protocol):
-    """What a volume renderer asks of a scene."""
+    """What a volume renderer asks of a scene, or of a batch of them."""
+
+    @property
+    def batch_shape(self) -> torch.Size: ...
+
+    @property
+    def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
+        """Lowest and highest corner (detached) of a box outside of which the density is nil."""
+        ...
 
     def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
         """Density in 1/metre and sRGB colour at k points of each scene."""
@@ -33,6 +45,19 @@ class PartField:
     softness: float = 0.005
     """Metres over which the density falls to 1/e outside a surface; larger is smoother to optimise, smaller is sharper to look at."""
 
+    @property
+    def batch_shape(self) -> torch.Size:
+        return self.parts.existence.shape[:-1]
+
+    @property
+    def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
+        """The box of the parts that are there, with a margin in which the density falls to a thousandth; a point without any part."""
+        surface, exists = self.parts.detach().surface_grid(3), self.parts.exists[..., None, None, None]
+        margin = 7 * self.softness
+        low = torch.where(exists, surface, torch.inf).flatten(-4, -2).amin(-2) - margin
+        high = torch.where(exists, surface, -torch.inf).flatten(-4, -2).amax(-2) + margin
+        return torch.where(low.isfinite(), low, 0.0), torch.where(high.isfinite(), high, 0.0)
+
     def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
         """Density and sRGB colour at k world points of each asset; where parts overlap, colours mix by density."""
         parts = self.parts
@@ -44,3 +69,114 @@ class PartField:
         colors = (weight.unsqueeze(-1) * parts.colors.unsqueeze(-2)).sum(-3) / total.clamp_min(1e-12).unsqueeze(-1)
         # Soft union: 1 - prod(1 - w), so that overlaps are no denser than either part.
         return self.density * (1 - (1 - weight).clamp_min(1e-12).log().sum(-2).exp()), colors
+
+
+Decoder = Callable[[Float[Tensor, "*b k f"]], Float[Tensor, "*b k 4"]]
+"""Features to four raw numbers: the density's, which ``softplus`` makes positive, and three that ``sigmoid`` makes a colour."""
+
+
+def _decoded(raw: Float[Tensor, "*b k 4"], inside: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    return scale * torch.nn.functional.softplus(raw[..., 0]) * inside, torch.sigmoid(raw[..., 1:])
+
+
+def _unit(points: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates in [-1, 1] between the corners, and which points are inside."""
+    unit = 2 * (points - low.unsqueeze(-2)) / (high - low).unsqueeze(-2) - 1
+    return unit, (unit.abs() <= 1).all(-1)
+
+
+@dataclass(frozen=True)
+class VoxelField:
+    """Density and colour at the corners of a grid, interpolated between them (leading batch dimensions alike)."""
+
+    density: Float[Tensor, "*b x y z"]
+    """In 1/metre, not negative."""
+    colors: Float[Tensor, "*b x y z 3"]
+    """sRGB in [0, 1]."""
+    low: Float[Tensor, "*b 3"]
+    high: Float[Tensor, "*b 3"]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return self.density.shape[:-3]
+
+    @property
+    def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
+        return self.low.detach(), self.high.detach()
+
+    def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
+        unit, inside = _unit(points, self.low, self.high)
+        batch, k = self.batch_shape.numel(), points.shape[-2]
+        grid = torch.cat([self.density.unsqueeze(-1), self.colors], -1).reshape(batch, *self.density.shape[-3:], 4).permute(0, 4, 1, 2, 3)
+        places = unit.reshape(batch, k, 1, 1, 3).flip(-1).to(grid)
+        values = torch.nn.functional.grid_sample(grid, places, align_corners=True, padding_mode="border").view(batch, 4, k)
+        values = values.transpose(1, 2).reshape(*points.shape[:-1], 4)
+        return values[..., 0] * inside, values[..., 1:]
+
+
+@dataclass(frozen=True)
+class TriPlaneField:
+    """Features on the planes xy, xz and yz, summed at a point's three projections and decoded."""
+
+    planes: Float[Tensor, "*b 3 f h w"]
+    decoder: Decoder
+    low: Float[Tensor, "*b 3"]
+    high: Float[Tensor, "*b 3"]
+    density: float = 100.0
+    """What the decoder's density is multiplied by, in 1/metre."""
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return self.planes.shape[:-4]
+
+    @property
+    def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
+        return self.low.detach(), self.high.detach()
+
+    def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
+        unit, inside = _unit(points, self.low, self.high)
+        batch, k, f = self.batch_shape.numel(), points.shape[-2], self.planes.shape[-3]
+        places = torch.stack([unit[..., [0, 1]], unit[..., [0, 2]], unit[..., [1, 2]]], -3).reshape(3 * batch, 1, k, 2)
+        planes = self.planes.reshape(3 * batch, f, *self.planes.shape[-2:])
+        found = torch.nn.functional.grid_sample(planes, places.to(planes), align_corners=True, padding_mode="border")
+        features = found.view(batch, 3, f, k).sum(1).transpose(1, 2).reshape(*points.shape[:-1], f)
+        return _decoded(self.decoder(features), inside, self.density)
+
+
+@dataclass(frozen=True)
+class HashField:
+    """Features of several grids, from coarse to fine, whose corners share the rows of a table; concatenated and decoded. One scene."""
+
+    tables: Float[Tensor, "levels rows f"]
+    decoder: Decoder
+    low: Float[Tensor, "3"]
+    high: Float[Tensor, "3"]
+    coarsest: int = 16
+    """Cells along a side of the first level."""
+    finest: int = 512
+    """And of the last; the levels between grow by one factor."""
+    density: float = 100.0
+    """What the decoder's density is multiplied by, in 1/metre."""
+
+    batch_shape = torch.Size()
+
+    @property
+    def bounds(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+        return self.low.detach(), self.high.detach()
+
+    def query(self, points: Float[Tensor, "k 3"]) -> tuple[Float[Tensor, "k"], Float[Tensor, "k 3"]]:
+        unit, inside = _unit(points, self.low, self.high)
+        levels, rows, _ = self.tables.shape
+        growth = math.exp(math.log(self.finest / self.coarsest) / max(1, levels - 1))
+        corner = torch.tensor([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)], device=points.device)
+        # The paper's hash: coordinates times large primes, xored, modulo the table's size.
+        primes = torch.tensor([1, 2_654_435_761, 805_459_861], device=points.device)
+        found = []
+        for level in range(levels):
+            place = (unit.clamp(-1, 1) + 1) / 2 * math.floor(self.coarsest * growth**level)
+            cell = place.detach().floor()
+            vertices = (cell.long().unsqueeze(-2) + corner) * primes
+            index = (vertices[..., 0] ^ vertices[..., 1] ^ vertices[..., 2]) % rows
+            weight = (1 - (place.unsqueeze(-2) - (cell.unsqueeze(-2) + corner)).abs()).prod(-1)
+            found.append((weight.unsqueeze(-1) * self.tables[level][index]).sum(-2))
+        return _decoded(self.decoder(torch.cat(found, -1)), inside, self.density)

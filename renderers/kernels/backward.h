@@ -1,4 +1,4 @@
-// The gradient of compositing, one tile, walked front to back like forward. With w_i the weights and q_i = v_rgb . c_i + v_depth z_i
+// The gradient of compositing, one tile, walked front to back like forward. With w_i the weights and q_i = v_color . c_i + v_depth z_i
 //   dL/dalpha_i = T_i q_i - (sum over j > i of w_j q_j + what shows through) / (1 - alpha_i),
 // and the sum over j > i is the total, known from forward's output, less the part already passed: no list of last Gaussians is
 // kept, nothing is divided by a vanishing transmittance, and pixels end where they ended in forward.
@@ -8,19 +8,42 @@
 namespace rl3d {
 namespace RL3D_ISA {
 
-struct alignas(64) BackwardTile {
-  float transmittance[kBlocks * kLanes];
-  float behind[kBlocks * kLanes];  // the sum over the Gaussians not yet passed, and the background
-  float v_r[kBlocks * kLanes], v_g[kBlocks * kLanes], v_b[kBlocks * kLanes], v_depth[kBlocks * kLanes];
+// A projected Gaussian with its values in all lanes, for a loop over the blocks it touches.
+template <int kMaxK>
+struct BroadcastGaussian {
+  Floats mean_x, mean_y, xx, xy, yy, log2_opacity, depth, color[kMaxK];
+  RL3D_INLINE BroadcastGaussian(const ProjectedGaussian& p, const float* p_color, int K)
+      : mean_x(splat(p.mean_x)),
+        mean_y(splat(p.mean_y)),
+        xx(splat(p.xx)),
+        xy(splat(p.xy)),
+        yy(splat(p.yy)),
+        log2_opacity(splat(p.log2_opacity)),
+        depth(splat(p.depth)) {
+    for (int k = 0; k < K; k++) color[k] = splat(p_color[k]);
+  }
 };
 
-// Adds to image.gradients. `out` is forward's output of this image and `v` the loss's gradient with respect to it.
-__attribute__((noinline)) inline void backward_tile(const ImageWorkspace& image, const TileGrid& grid, int index, const Images& out,
-                                                    const Images& v) {
+template <int kMaxK>
+struct alignas(64) BackwardTile {
+  float transmittance[kTilePixels];
+  float behind[kTilePixels];  // the sum over the Gaussians not yet passed, and the background
+  float v_depth[kTilePixels], v_color[kMaxK][kTilePixels];
+};
+
+// Writes the gradients of the tile's entries. `out` is forward's output of this image and `v` the loss's gradient with respect to it.
+template <int kMaxK>
+__attribute__((noinline)) void backward_tile(const Problem& problem, const ImageWorkspace& image, const TileGrid& grid, int index,
+                                             int64_t image_index, const Images& out, const Images& v) {
+  constexpr bool kInline = kMaxK == 3;
+  constexpr int kRows = entry_gradients(kMaxK);
+  const int K = kInline ? 3 : (int)problem.channels, rows = entry_gradients(K);
+  const float* colors = problem.colors + K * problem.gaussians * (problem.colors_per_view ? image_index : image_index / problem.cameras);
   const Tile tile(grid, index);
-  BackwardTile state;
+  const TilePixels pixels(tile);
+  BackwardTile<kMaxK> state;
   if (!tile.whole()) {
-    memset(&state, 0, sizeof state);
+    memset(&state, 0, sizeof(float) * kTilePixels * (3 + K));
     for (float& t : state.transmittance) t = -1.f;
   }
   for (int y = 0; y < tile.height; y++)
@@ -28,45 +51,59 @@ __attribute__((noinline)) inline void backward_tile(const ImageWorkspace& image,
       const int lane = lane_of_pixel(x, y);
       const int64_t pixel = (tile.y + y) * grid.width + tile.x + x;
       const float alpha = out.alpha[pixel], depth = out.depth[pixel];
-      const float *rgb = out.rgb + 3 * pixel, *v_rgb = v.rgb + 3 * pixel;
       // depth = (sum of w z) / alpha
       const float v_depth = alpha > 0.f ? v.depth[pixel] / alpha : 0.f, v_alpha = v.alpha[pixel] - v_depth * depth;
+      float behind = v.depth[pixel] * depth - (1.f - alpha) * v_alpha;
+      for (int k = 0; k < K; k++) {
+        state.v_color[k][lane] = v.color[K * pixel + k];
+        behind += v.color[K * pixel + k] * out.color[K * pixel + k];
+      }
       state.transmittance[lane] = 1.f;
-      state.v_r[lane] = v_rgb[0], state.v_g[lane] = v_rgb[1], state.v_b[lane] = v_rgb[2], state.v_depth[lane] = v_depth;
-      state.behind[lane] = v_rgb[0] * rgb[0] + v_rgb[1] * rgb[1] + v_rgb[2] * rgb[2] + v.depth[pixel] * depth - (1.f - alpha) * v_alpha;
+      state.v_depth[lane] = v_depth;
+      state.behind[lane] = behind;
     }
   uint64_t live = tile.blocks_inside();
-  for (int64_t e = image.tile_start[index]; e < image.tile_end[index] && live; e++) {
+  for (int64_t e = image.tile_start[index]; e < image.tile_start[index + 1]; e++) {
+    float* gradients = image.gradients.data() + rows * e;
     uint64_t blocks = image.entries[e].blocks & live;
-    if (!blocks) continue;
+    if (!blocks) {
+      memset(gradients, 0, sizeof(float) * rows);
+      continue;
+    }
     const int n = image.entries[e].gaussian;
-    const BroadcastGaussian g(image.projected[n], tile);
-    Floats g_r = zeros(), g_g = g_r, g_b = g_r, g_depth = g_r, sum = g_r, sum_x = g_r, sum_y = g_r, sum_xx = g_r, sum_xy = g_r,
-           sum_yy = g_r;
+    const ProjectedGaussian& projected = image.projected[n];
+    const BroadcastGaussian<kMaxK> g(projected, kInline ? projected.color : colors + (int64_t)K * n, K);
+    Floats sums[kRows];
+    for (int k = 0; k < rows; k++) sums[k] = zeros();
     do {
       const int block = __builtin_ctzll(blocks), lane = block * kLanes;
       blocks &= blocks - 1;
       const Floats before = load(state.transmittance + lane);
-      const Contribution c(g, block, before);
+      const Contribution c(g, pixels, block, before);
       store(state.transmittance + lane, c.transmittance);
       if (c.ended && !any(c.transmittance > zeros())) live &= ~(1ull << block);
-      const Floats v_r = load(state.v_r + lane), v_g = load(state.v_g + lane), v_b = load(state.v_b + lane),
-                   v_depth = load(state.v_depth + lane);
-      const Floats q = v_r * g.r + v_g * g.g + v_b * g.b + v_depth * g.depth;
+      const Floats v_depth = load(state.v_depth + lane);
+      Floats q = v_depth * g.depth;
+      for (int k = 0; k < K; k++) {
+        const Floats v_color = load(state.v_color[k] + lane);
+        q += v_color * g.color[k];
+        sums[kColor + k] += c.weight * v_color;
+      }
       const Floats behind = load(state.behind + lane) - c.weight * q;
       store(state.behind + lane, behind);
       const Mask moves = c.drawn & (c.unclamped_alpha <= splat(kMaxAlpha));
       const Floats s = keep(moves, c.alpha * (before * q - behind * reciprocal(1.f - c.alpha)));
       const Floats s_x = s * c.h_x, s_y = s * c.h_y;
-      g_r += c.weight * v_r, g_g += c.weight * v_g, g_b += c.weight * v_b, g_depth += c.weight * v_depth;
-      sum += s, sum_x += s_x, sum_y += s_y;
-      sum_xx += s_x * c.h_x, sum_xy += s_x * c.h_y, sum_yy += s_y * c.h_y;
+      sums[kDepth] += c.weight * v_depth;
+      sums[kS] += s, sums[kSX] += s_x, sums[kSY] += s_y;
+      sums[kSXX] += s_x * c.h_x, sums[kSXY] += s_x * c.h_y, sums[kSYY] += s_y * c.h_y;
+      sums[kAbsX] += abs(s_x), sums[kAbsY] += abs(s_y);
     } while (blocks);
-    const Floats sums[kPixelGradients] = {g_r, g_g, g_b, g_depth, sum, sum_x, sum_y, sum_xx, sum_xy, sum_yy, zeros(), zeros()};
-    alignas(64) float totals[kPixelGradients];
-    sum_lanes_of_12(sums, totals);
-    float* gradients = image.gradients.data() + kPixelGradients * (int64_t)n;
-    for (int k = 0; k < kPixelGradients; k++) gradients[k] += totals[k];
+    if (kInline) {
+      sum_lanes<kRows>(sums, gradients);
+    } else {
+      for (int k = 0; k < rows; k += 4) sum_lanes<4>(sums + k, gradients + k);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-"""Compiles the CPU rasteriser into this folder, for work in a checkout: ``python -m renderers.kernels.build``.
+"""Compiles the CPU renderers into this folder, for work in a checkout: ``python -m renderers.kernels.build``.
 
 An installed package brings the library with it (CMakeLists.txt); this does the same with nothing but a C++ compiler.
 """
@@ -12,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from renderers.splat_cpu import LIBRARY_NAME
+from renderers.kernels import LIBRARY_NAME
 
+SOURCES = Path(__file__).parent
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 INSTRUCTION_SETS = {
     "baseline": [],
@@ -22,22 +23,29 @@ INSTRUCTION_SETS = {
 }
 
 
-def build(folder: Path = Path(__file__).parent) -> Path:
-    """Compiles and links; returns the library. The same flags as CMakeLists.txt."""
+SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+"""Flags for a library that stops at the first wrong access or undefined operation; the process needs the sanitizers' runtime loaded."""
+
+
+def build(folder: Path = SOURCES, *, sanitize: bool = False) -> Path:
+    """Compiles and links into ``folder``; returns the library. The same flags as CMakeLists.txt."""
     compiler = os.environ.get("CXX", "c++")
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     sets = INSTRUCTION_SETS if x86 else {"baseline": []}
-    common = [compiler, *FLAGS, *(["-DRL3D_X86"] if x86 else []), "-c"]
+    extra = SANITIZE if sanitize else []
+    common = [compiler, *FLAGS, *extra, *(["-DRL3D_X86"] if x86 else []), "-c"]
     library = folder / LIBRARY_NAME
     with tempfile.TemporaryDirectory() as scratch:
-        commands = [[*common, str(folder / f"{name}.cpp"), "-o", f"{scratch}/{name}.o"] for name in ("splat", "thread_pool")]
+        commands = [[*common, str(SOURCES / f"{name}.cpp"), "-o", f"{scratch}/{name}.o"] for name in ("splat", "thread_pool")]
+        # Two triangles must see their common edge alike, to the bit: no contraction to multiply-adds, which round one product only.
+        commands.append([*common, "-ffp-contract=off", str(SOURCES / "mesh.cpp"), "-o", f"{scratch}/mesh.o"])
         for name, flags in sets.items():
             defines = [f"-DRL3D_ISA={name}", f'-DRL3D_ISA_NAME="{name}"']
-            commands.append([*common, *flags, *defines, str(folder / "pipeline.cpp"), "-o", f"{scratch}/pipeline_{name}.o"])
+            commands.append([*common, *flags, *defines, str(SOURCES / "pipeline.cpp"), "-o", f"{scratch}/pipeline_{name}.o"])
         for command in commands:
             subprocess.run(command, check=True)
         objects = [command[-1] for command in commands]
-        subprocess.run([compiler, "-shared", "-pthread", *objects, "-o", f"{scratch}/{LIBRARY_NAME}"], check=True)
+        subprocess.run([compiler, "-shared", "-pthread", *extra, *objects, "-o", f"{scratch}/{LIBRARY_NAME}"], check=True)
         # Written aside and renamed, so that a process that has the old library loaded keeps it.
         aside = library.with_suffix(".new")
         aside.write_bytes(Path(scratch, LIBRARY_NAME).read_bytes())
@@ -50,4 +58,4 @@ if __name__ == "__main__":
     try:
         print(build())
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"the CPU rasteriser was not compiled: {error}")
+        sys.exit(f"the CPU renderers were not compiled: {error}")

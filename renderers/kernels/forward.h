@@ -9,24 +9,19 @@ namespace RL3D_ISA {
 constexpr float kMaxAlpha = 0.999f;
 constexpr float kMinTransmittance = 1e-4f;  // a Gaussian that would take a pixel below this ends it, and is not drawn
 
-// A projected Gaussian with its values in all lanes, as a tile's inner loop wants it.
-struct BroadcastGaussian {
-  Floats dx, dy;  // offset from the mean of the lanes of the tile's first block
-  Floats xx, xy, yy, log2_opacity, r, g, b, depth;
-  RL3D_INLINE BroadcastGaussian(const ProjectedGaussian& p, const Tile& tile)
-      : dx(load(kPixel.x) + ((float)tile.x + 0.5f - p.mean_x)),
-        dy(load(kPixel.y) + ((float)tile.y + 0.5f - p.mean_y)),
-        xx(splat(p.xx)),
-        xy(splat(p.xy)),
-        yy(splat(p.yy)),
-        log2_opacity(splat(p.log2_opacity)),
-        r(splat(p.r)),
-        g(splat(p.g)),
-        b(splat(p.b)),
-        depth(splat(p.depth)) {}
+// Centres of a tile's pixels, by column and by row of its blocks.
+struct alignas(64) TilePixels {
+  float x[8][kLanes], y[8][kLanes];
+  explicit TilePixels(const Tile& tile) {
+    for (int b = 0; b < 8; b++) {
+      store(x[b], load(kPixel.x) + ((float)(tile.x + b * kBlock) + 0.5f));
+      store(y[b], load(kPixel.y) + ((float)(tile.y + b * kBlock) + 0.5f));
+    }
+  }
 };
 
 // A Gaussian on the pixels of one block. Forward and backward call the same code, so they skip and stop at the same pixels.
+// `G` is a ProjectedGaussian, or one with its values in all lanes.
 struct Contribution {
   Floats h_x, h_y;  // half the gradient of log2 alpha
   Floats alpha, unclamped_alpha;
@@ -35,65 +30,105 @@ struct Contribution {
   Floats transmittance;  // after the Gaussian; negative once the pixel has ended
   bool ended;            // some pixel ended here
 
-  RL3D_INLINE Contribution(const BroadcastGaussian& g, int block, Floats before) {
-    const Floats dx = g.dx + (float)(block % 8 * kBlock), dy = g.dy + (float)(block / 8 * kBlock);
-    h_x = fma(g.xx, dx, g.xy * dy), h_y = fma(g.yy, dy, g.xy * dx);
-    const Floats log2_alpha = fma(dx, h_x, fma(dy, h_y, g.log2_opacity));
-    const Mask candidate = (log2_alpha >= splat(kLog2MinAlpha)) & (before > zeros());
+  template <class G>
+  RL3D_INLINE Contribution(const G& g, const TilePixels& pixels, int block, Floats before) {
+    const Floats dx = load(pixels.x[block & 7]) - g.mean_x, dy = load(pixels.y[block >> 3]) - g.mean_y;
+    h_x = fma(splat(g.xx), dx, g.xy * dy), h_y = fma(splat(g.yy), dy, g.xy * dx);
+    const Floats log2_alpha = fma(dx, h_x, fma(dy, h_y, splat(g.log2_opacity)));
+    const Mask candidate = log2_alpha >= splat(kLog2MinAlpha);
     unclamped_alpha = exp2(log2_alpha);
     alpha = min(unclamped_alpha, splat(kMaxAlpha));
     weight = alpha * before;
-    const Floats after = before - weight;
+    const Floats after = before - weight;  // negative where the pixel ended earlier, which draws nothing either
     drawn = candidate & (after > splat(kMinTransmittance));
     weight = keep(drawn, weight);
     transmittance = select(drawn, after, before);
     const Mask ends = and_not(candidate, drawn);
     ended = __builtin_expect(any(ends), 0);
-    if (ended) transmittance = select(ends, -transmittance, transmittance);
+    if (ended) transmittance = select(ends, min(transmittance, -transmittance), transmittance);
   }
 };
 
+// Turns 64 rows of 64 bits into columns: bit j of row i becomes bit i of row j (Warren, Hacker's Delight, section 7-3).
+inline void transpose_bits(uint64_t rows[64]) {
+  uint64_t low = 0x00000000ffffffffull;
+  for (int width = 32; width; width >>= 1, low ^= low << width)
+    for (int i = 0; i < 64; i = ((i | width) + 1) & ~width) {
+      const uint64_t swapped = (rows[i] >> width ^ rows[i | width]) & low;
+      rows[i] ^= swapped << width;
+      rows[i | width] ^= swapped;
+    }
+}
+
+constexpr int kTilePixels = kBlocks * kLanes;
+
+// Channels are kMaxK at most; K of them are used.
+template <int kMaxK>
 struct alignas(64) ForwardTile {
-  float transmittance[kBlocks * kLanes];
-  float r[kBlocks * kLanes], g[kBlocks * kLanes], b[kBlocks * kLanes], depth[kBlocks * kLanes], alpha[kBlocks * kLanes];
+  float transmittance[kTilePixels], alpha[kTilePixels], depth[kTilePixels];
+  float color[kMaxK][kTilePixels];
 };
 
-__attribute__((noinline)) inline void forward_tile(const ImageWorkspace& image, const TileGrid& grid, int index, const float* background,
-                                                   const Images& out) {
+// Sixty-four Gaussians at a time, and of these, block by block, all that touch the block: its pixels stay in registers.
+template <int kMaxK>
+__attribute__((noinline)) void forward_tile(const Problem& problem, const ImageWorkspace& image, const TileGrid& grid, int index,
+                                            int64_t image_index, const Images& out) {
+  constexpr bool kInline = kMaxK == 3;  // the colours are in the projected Gaussian
+  const int K = kInline ? 3 : (int)problem.channels;
+  const float* colors = problem.colors + K * problem.gaussians * (problem.colors_per_view ? image_index : image_index / problem.cameras);
   const Tile tile(grid, index);
-  ForwardTile state;
-  memset(&state, 0, sizeof state);
-  for (int i = 0; i < kBlocks * kLanes; i++) state.transmittance[i] = tile.whole() ? 1.f : -1.f;
+  const TilePixels pixels(tile);
+  ForwardTile<kMaxK> state;
+  memset(&state, 0, sizeof(float) * kTilePixels * (3 + K));
+  for (float& t : state.transmittance) t = tile.whole() ? 1.f : -1.f;
   if (!tile.whole())  // lanes outside the image count as ended
     for (int y = 0; y < tile.height; y++)
       for (int x = 0; x < tile.width; x++) state.transmittance[lane_of_pixel(x, y)] = 1.f;
   uint64_t live = tile.blocks_inside();
-  for (int64_t e = image.tile_start[index]; e < image.tile_end[index] && live; e++) {
-    uint64_t blocks = image.entries[e].blocks & live;
-    if (!blocks) continue;
-    const BroadcastGaussian g(image.projected[image.entries[e].gaussian], tile);
-    do {
+  for (int64_t first = image.tile_start[index]; first < image.tile_start[index + 1] && live; first += 64) {
+    const int count = (int)smaller<int64_t>(64, image.tile_start[index + 1] - first);
+    ProjectedGaussian chunk[64];
+    uint64_t members[64];  // by Gaussian the blocks, then by block the Gaussians
+    const float* chunk_colors[kInline ? 1 : 64];
+    for (int i = 0; i < count; i++) {
+      const TileEntry& entry = image.entries[first + i];
+      chunk[i] = image.projected[entry.gaussian];
+      members[i] = entry.blocks;
+      if (!kInline) chunk_colors[i] = colors + (int64_t)K * entry.gaussian;
+    }
+    for (int i = count; i < 64; i++) members[i] = 0;
+    transpose_bits(members);
+    for (uint64_t blocks = live; blocks; blocks &= blocks - 1) {
       const int block = __builtin_ctzll(blocks), lane = block * kLanes;
-      blocks &= blocks - 1;
-      const Contribution c(g, block, load(state.transmittance + lane));
-      store(state.transmittance + lane, c.transmittance);
-      if (c.ended && !any(c.transmittance > zeros())) live &= ~(1ull << block);
-      store(state.r + lane, load(state.r + lane) + c.weight * g.r);
-      store(state.g + lane, load(state.g + lane) + c.weight * g.g);
-      store(state.b + lane, load(state.b + lane) + c.weight * g.b);
-      store(state.depth + lane, load(state.depth + lane) + c.weight * g.depth);
-      // Summed, not taken as 1 - transmittance, which has no digits left where little was drawn.
-      store(state.alpha + lane, load(state.alpha + lane) + c.weight);
-    } while (blocks);
+      if (!members[block]) continue;
+      Floats transmittance = load(state.transmittance + lane), alpha = load(state.alpha + lane), depth = load(state.depth + lane);
+      Floats color[kMaxK];
+      for (int k = 0; k < K; k++) color[k] = load(state.color[k] + lane);
+      for (uint64_t rest = members[block]; rest; rest &= rest - 1) {
+        const int i = __builtin_ctzll(rest);
+        const ProjectedGaussian& g = chunk[i];
+        const Contribution c(g, pixels, block, transmittance);
+        transmittance = c.transmittance;
+        const float* g_color = kInline ? g.color : chunk_colors[i];
+        for (int k = 0; k < K; k++) color[k] += c.weight * g_color[k];
+        depth += c.weight * g.depth;
+        alpha += c.weight;  // summed, not taken as 1 - transmittance, which has no digits left where little was drawn
+        if (c.ended && !any(transmittance > zeros())) {
+          live &= ~(1ull << block);
+          break;
+        }
+      }
+      store(state.transmittance + lane, transmittance), store(state.alpha + lane, alpha), store(state.depth + lane, depth);
+      for (int k = 0; k < K; k++) store(state.color[k] + lane, color[k]);
+    }
   }
+  const float* background = problem.backgrounds + K * image_index;
   for (int y = 0; y < tile.height; y++)
     for (int x = 0; x < tile.width; x++) {
       const int lane = lane_of_pixel(x, y);
       const int64_t pixel = (tile.y + y) * grid.width + tile.x + x;
-      const float rest = __builtin_fabsf(state.transmittance[lane]), alpha = state.alpha[lane];
-      out.rgb[3 * pixel] = state.r[lane] + rest * background[0];
-      out.rgb[3 * pixel + 1] = state.g[lane] + rest * background[1];
-      out.rgb[3 * pixel + 2] = state.b[lane] + rest * background[2];
+      const float shows_through = __builtin_fabsf(state.transmittance[lane]), alpha = state.alpha[lane];
+      for (int k = 0; k < K; k++) out.color[K * pixel + k] = state.color[k][lane] + shows_through * background[k];
       out.alpha[pixel] = alpha;
       out.depth[pixel] = alpha > 0.f ? state.depth[lane] / alpha : 0.f;
     }

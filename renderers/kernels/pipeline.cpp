@@ -1,10 +1,12 @@
-// The stages in order, in parallel over images (and blocks of Gaussians). Compiled once per instruction set.
-// Every image is drawn by one thread in a fixed order, so results do not depend on the number of threads or on the batch.
+// The stages in order, in parallel over images or over their tiles, and over blocks of Gaussians. Compiled once per instruction set.
+// Every tile is drawn by one thread, and sums are taken in a fixed order, so results do not depend on the number of threads or on
+// the batch.
 #include "pipeline.h"
 
 #include "backward.h"
 #include "forward.h"
 #include "projection.h"
+#include "projection_backward.h"
 #include "thread_pool.h"
 #include "tiles.h"
 
@@ -30,6 +32,7 @@ class Context {
   }
   ImageWorkspace* images() { return images_; }
   Buffer<GaussianBlock> blocks;
+  Buffer<float> cameras;  // kCameraGradients of every image and block
 
  private:
   ImageWorkspace* images_ = nullptr;
@@ -57,46 +60,94 @@ int count_in_block(const Problem& problem, int64_t block) { return (int)smaller<
 
 Images image_at(const Images& images, const Problem& problem, int64_t i) {
   const int64_t p = i * problem.pixels();
-  return {images.rgb + 3 * p, images.alpha + p, images.depth + p};
+  return {images.color + problem.channels * p, images.alpha + p, images.depth + p};
 }
 
 void* new_context() { return new Context; }
 void delete_context(void* context) { delete static_cast<Context*>(context); }
 
+// Whole images go to the threads where there are enough of them; else the stages one by one, chunks, images and tiles in parallel.
+bool by_image(const Problem& problem, int threads) { return threads <= 1 || problem.images() >= 4 * threads; }
+
 void forward(void* context_pointer, const Problem& problem, const Images& out, bool keep_for_backward, int threads, ThreadPool& pool) {
   Context& context = *static_cast<Context*>(context_pointer);
-  const int64_t per_scene = blocks_of(problem);
+  const int64_t per_scene = blocks_of(problem), chunks = chunks_of(problem);
   GaussianBlock* blocks = context.blocks.reserve(per_scene * problem.scenes);
   for_each_block(problem, pool, threads, [&](int64_t scene, int64_t block) {
     prepare_block(problem, scene * problem.gaussians + block * kLanes, count_in_block(problem, block), blocks[scene * per_scene + block]);
   });
-  // Without a backward pass a thread's next image may overwrite its last one.
-  ImageWorkspace* images = context.images(keep_for_backward ? problem.images() : threads);
   const TileGrid grid(problem);
-  parallel_for(pool, threads, problem.images(), [&](int64_t i, int thread) {
-    ImageWorkspace& image = images[keep_for_backward ? i : thread];
-    project(problem, i, blocks + i / problem.cameras * per_scene, image);
-    bin_into_tiles(grid, image);
-    for (int t = 0; t < grid.count(); t++) forward_tile(image, grid, t, problem.backgrounds + 3 * i, image_at(out, problem, i));
-  });
+  const bool whole_images = by_image(problem, threads);
+  // Without a backward pass a thread's next image may overwrite its last one.
+  const bool own_workspace = keep_for_backward || !whole_images;
+  ImageWorkspace* images = context.images(own_workspace ? problem.images() : threads);
+  const auto start = [&](ImageWorkspace& image) {
+    image.projected.reserve(problem.gaussians);
+    image.keys.reserve(problem.gaussians), image.keys_swap.reserve(problem.gaussians);
+    image.chunk_visible.reserve(chunks), image.chunk_reach.reserve(chunks);
+  };
+  const auto project = [&](int64_t i, int64_t chunk, ImageWorkspace& image) {
+    project_chunk(problem, grid, i, chunk, blocks + i / problem.cameras * per_scene, image);
+  };
+  const auto sort_and_bin = [&](ImageWorkspace& image) {
+    order_by_depth(problem, image);
+    bin_into_tiles(problem, grid, keep_for_backward, image);
+  };
+  const auto draw = [&](int64_t i, int tile, const ImageWorkspace& image) {
+    const auto forward_tile_of = problem.channels == 3 ? forward_tile<3> : forward_tile<kMaxChannels>;
+    forward_tile_of(problem, image, grid, tile, i, image_at(out, problem, i));
+  };
+  if (whole_images) {
+    parallel_for(pool, threads, problem.images(), [&](int64_t i, int thread) {
+      ImageWorkspace& image = images[own_workspace ? i : thread];
+      start(image);
+      for (int64_t chunk = 0; chunk < chunks; chunk++) project(i, chunk, image);
+      sort_and_bin(image);
+      for (int t = 0; t < grid.count(); t++) draw(i, t, image);
+    });
+    return;
+  }
+  for (int64_t i = 0; i < problem.images(); i++) start(images[i]);
+  parallel_for(pool, threads, problem.images() * chunks, [&](int64_t task, int) { project(task / chunks, task % chunks, images[task / chunks]); });
+  parallel_for(pool, threads, problem.images(), [&](int64_t i, int) { sort_and_bin(images[i]); });
+  const int64_t tiles = grid.count();
+  parallel_for(pool, threads, problem.images() * tiles, [&](int64_t task, int) { draw(task / tiles, (int)(task % tiles), images[task / tiles]); });
 }
 
 void backward(void* context_pointer, const Problem& problem, const Images& out, const Images& v, const Gradients& gradients, int threads,
               ThreadPool& pool) {
   Context& context = *static_cast<Context*>(context_pointer);
-  const int64_t per_scene = blocks_of(problem);
+  const int64_t per_scene = blocks_of(problem), C = problem.cameras;
   ImageWorkspace* images = context.images();
   const TileGrid grid(problem);
-  parallel_for(pool, threads, problem.images(), [&](int64_t i, int) {
-    ImageWorkspace& image = images[i];
-    const size_t size = kPixelGradients * kLanes * per_scene;
-    memset(image.gradients.reserve(size), 0, sizeof(float) * size);
-    for (int t = 0; t < grid.count(); t++) backward_tile(image, grid, t, image_at(out, problem, i), image_at(v, problem, i));
-  });
+  const int64_t tiles = grid.count();
+  const auto start = [&](ImageWorkspace& image) {
+    image.gradients.reserve(entry_gradients((int)problem.channels) * image.tile_start[tiles]);
+  };
+  const auto draw = [&](int64_t i, int tile) {
+    const auto backward_tile_of = problem.channels == 3 ? backward_tile<3> : backward_tile<kMaxChannels>;
+    backward_tile_of(problem, images[i], grid, tile, i, image_at(out, problem, i), image_at(v, problem, i));
+  };
+  if (by_image(problem, threads)) {
+    parallel_for(pool, threads, problem.images(), [&](int64_t i, int) {
+      start(images[i]);
+      for (int t = 0; t < tiles; t++) draw(i, t);
+    });
+  } else {
+    for (int64_t i = 0; i < problem.images(); i++) start(images[i]);
+    parallel_for(pool, threads, problem.images() * tiles, [&](int64_t task, int) { draw(task / tiles, (int)(task % tiles)); });
+  }
+  // What the blocks of a scene say of each camera, summed afterwards in the order of the blocks.
+  float* of_cameras = gradients.viewmats ? context.cameras.reserve(kCameraGradients * problem.images() * per_scene) : nullptr;
   for_each_block(problem, pool, threads, [&](int64_t scene, int64_t block) {
     backward_block(problem, scene, block * kLanes, count_in_block(problem, block), context.blocks[scene * per_scene + block], images,
-                   gradients);
+                   gradients, of_cameras ? of_cameras + kCameraGradients * (scene * C * per_scene + block) : nullptr,
+                   kCameraGradients * per_scene);
   });
+  if (of_cameras)
+    parallel_for(pool, threads, problem.images(), [&](int64_t i, int) {
+      sum_camera_gradients(of_cameras + kCameraGradients * i * per_scene, per_scene, gradients.viewmats + 16 * i, gradients.Ks + 9 * i);
+    });
 }
 
 }  // namespace

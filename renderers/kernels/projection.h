@@ -1,8 +1,9 @@
-// Gaussians to the image plane (EWA splatting, section 4 of the 3DGS paper), forward and backward, sixteen at a time.
+// Gaussians to the image plane (EWA splatting, section 4 of the 3DGS paper), sixteen at a time.
 // Clipping, blur and thresholds are gsplat's, so that both backends draw the same image.
 #pragma once
 #include "pipeline.h"
 #include "sorting.h"
+#include "tiles.h"
 #include "workspace.h"
 
 namespace rl3d {
@@ -38,12 +39,15 @@ RL3D_INLINE void gather(const float* rows, int count, float out[width][kLanes]) 
   for (int j = 0; j < kLanes; j++)
     for (int c = 0; c < width; c++) out[c][j] = rows[width * (j < count ? j : 0) + c];
 }
+RL3D_INLINE void scatter_rows(const float lanes[][kLanes], int count, int width, float* rows) {
+  for (int j = 0; j < count; j++)
+    for (int c = 0; c < width; c++) rows[width * j + c] = lanes[c][j];
+}
 template <int width>
 RL3D_INLINE void scatter(const Floats* values, int count, float* rows) {
   alignas(64) float lanes[width][kLanes];
   for (int c = 0; c < width; c++) store(lanes[c], values[c]);
-  for (int j = 0; j < count; j++)
-    for (int c = 0; c < width; c++) rows[width * j + c] = lanes[c][j];
+  scatter_rows(lanes, count, width, rows);
 }
 
 // Fills the block of the Gaussians first .. first + count - 1 (an index over all scenes).
@@ -83,7 +87,8 @@ struct Projection {
   Floats fx_z, fy_z;            // focal length over z
   Floats JV[2][3];              // rows of the Jacobian times the view rotation
   Floats P[2][3];               // JV RS: the 2D covariance without blur is P P^T
-  Floats cov_xx, cov_xy, cov_yy, det;
+  Floats normal[3];             // the cross product of P's rows; its square is the determinant without blur
+  Floats cov_xx, cov_xy, cov_yy, sharp_det, det;
 
   RL3D_INLINE Projection(const Camera& camera, const GaussianBlock& block) {
     const float* V = camera.V;
@@ -108,27 +113,38 @@ struct Projection {
     cov_xx = xx + kBlur, cov_yy = yy + kBlur;
     cov_xy = P[0][0] * P[1][0] + P[0][1] * P[1][1] + P[0][2] * P[1][2];
     // det(P P^T) = |p x q|^2 (Lagrange): cov_xx cov_yy - cov_xy^2 would cancel for long thin Gaussians.
-    const Floats n0 = P[0][1] * P[1][2] - P[0][2] * P[1][1];
-    const Floats n1 = P[0][2] * P[1][0] - P[0][0] * P[1][2];
-    const Floats n2 = P[0][0] * P[1][1] - P[0][1] * P[1][0];
-    det = n0 * n0 + n1 * n1 + n2 * n2 + kBlur * (xx + yy) + kBlur * kBlur;
+    for (int i = 0; i < 3; i++) normal[i] = P[0][(i + 1) % 3] * P[1][(i + 2) % 3] - P[0][(i + 2) % 3] * P[1][(i + 1) % 3];
+    sharp_det = normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2];
+    det = sharp_det + kBlur * (xx + yy) + kBlur * kBlur;
   }
 };
 
-// Writes the visible Gaussians of an image and their keys in depth order.
-inline void project(const Problem& problem, int64_t image_index, const GaussianBlock* blocks, ImageWorkspace& image) {
+// log2 of the opacity as this view sees it. Antialiased, it shrinks by sqrt(det / blurred det), so that a Gaussian much smaller than a
+// pixel covers no more of the image than it would without blur.
+inline Floats log2_opacity_in_view(const Problem& problem, const GaussianBlock& block, const Projection& p) {
+  const Floats log2_opacity = load(block.log2_opacity);
+  if (!problem.antialiased) return log2_opacity;
+  alignas(64) float shrinking[kLanes];
+  store(shrinking, p.sharp_det / p.det);
+  for (float& x : shrinking) x = x > 0.f ? 0.5f * __builtin_log2f(x) : -kHuge;
+  return log2_opacity + load(shrinking);
+}
+
+// Writes the visible Gaussians of one chunk of an image, and their keys at the chunk's place in image.keys.
+inline void project_chunk(const Problem& problem, const TileGrid& grid, int64_t image_index, int64_t chunk, const GaussianBlock* blocks,
+                          ImageWorkspace& image) {
   const Camera camera(problem, image_index);
-  const int64_t N = problem.gaussians, scene = image_index / problem.cameras;
-  const float* colors = problem.colors + 3 * N * (problem.colors_per_view ? image_index : scene);
+  const int64_t N = problem.gaussians, K = problem.channels, scene = image_index / problem.cameras;
+  const float* colors = problem.colors + K * N * (problem.colors_per_view ? image_index : scene);
   const Floats width = splat((float)problem.width), height = splat((float)problem.height);
-  ProjectedGaussian* projected = image.projected.reserve(N);
-  uint64_t* keys = image.keys.reserve(N);
-  image.keys_swap.reserve(N);
-  int visible_count = 0;
-  for (int64_t first = 0; first < N; first += kLanes) {
+  const int inline_channels = (int)smaller<int64_t>(K, 3);
+  ProjectedGaussian* projected = image.projected.data();
+  uint64_t* keys = image.keys.data() + chunk * kChunk;
+  int64_t visible_count = 0, reach = 0;
+  for (int64_t first = chunk * kChunk; first < smaller(N, (chunk + 1) * kChunk); first += kLanes) {
     const GaussianBlock& block = blocks[first / kLanes];
-    const Floats log2_opacity = load(block.log2_opacity);
     const Projection p(camera, block);
+    const Floats log2_opacity = log2_opacity_in_view(problem, block, p);
     const Floats radius2 = max(2.f * kLn2 * (log2_opacity - kLog2MinAlpha), zeros());
     const Floats extent_x = sqrt(radius2 * p.cov_xx), extent_y = sqrt(radius2 * p.cov_yy);
     const Floats mean_x = camera.fx * p.u + camera.cx, mean_y = camera.fy * p.v + camera.cy;
@@ -138,112 +154,38 @@ inline void project(const Problem& problem, int64_t image_index, const GaussianB
     uint32_t lanes = to_bits(visible);
     if (!lanes) continue;
     const Floats inverse_det = 1.f / p.det, inverse_yy = 1.f / p.cov_yy;
-    alignas(64) float out[12][kLanes];
+    alignas(64) float out[13][kLanes];
     store(out[0], mean_x), store(out[1], mean_y);
     store(out[2], (-0.5f * kLog2E) * p.cov_yy * inverse_det);
     store(out[3], (0.5f * kLog2E) * p.cov_xy * inverse_det);
     store(out[4], (-0.5f * kLog2E) * p.cov_xx * inverse_det);
     store(out[5], p.z), store(out[6], extent_x), store(out[7], extent_y), store(out[8], radius2);
     store(out[9], p.det * inverse_yy), store(out[10], p.cov_xy * inverse_yy), store(out[11], inverse_yy);
+    store(out[12], log2_opacity);
     for (; lanes; lanes &= lanes - 1) {
       const int j = __builtin_ctz(lanes);
       const int64_t n = first + j;
-      const float* color = colors + 3 * n;
-      projected[n] = {out[0][j], out[1][j], out[2][j],  out[3][j], out[4][j], block.log2_opacity[j],
-                      color[0],  color[1],  color[2],   out[5][j], out[6][j], out[7][j],
-                      out[8][j], out[9][j], out[10][j], out[11][j]};
+      ProjectedGaussian& g = projected[n];
+      g = {out[0][j], out[1][j], out[2][j], out[3][j], out[4][j],  out[12][j], {},
+           out[5][j], out[6][j], out[7][j], out[8][j], out[9][j], out[10][j], out[11][j]};
+      for (int k = 0; k < inline_channels; k++) g.color[k] = colors[K * n + k];
       keys[visible_count++] = depth_key(out[5][j], n);
+      reach += TileRange(g, grid).count();
     }
   }
-  image.visible = visible_count;
-  sort_by_depth(image);
+  image.chunk_visible[chunk] = visible_count;
+  image.chunk_reach[chunk] = reach;
 }
 
-// From the pixels' gradients of all views of a scene to the gradients of one block of its Gaussians.
-inline void backward_block(const Problem& problem, int64_t scene, int64_t first, int count, const GaussianBlock& block,
-                           const ImageWorkspace* images, const Gradients& out) {
-  const int64_t N = problem.gaussians, row = scene * N + first;
-  Floats g_RS[9], g_mean[3], g_color[3];
-  for (Floats& g : g_RS) g = zeros();
-  for (int k = 0; k < 3; k++) g_mean[k] = g_color[k] = zeros();
-  Floats g_log_opacity = zeros();
-  for (int64_t c = 0; c < problem.cameras; c++) {
-    const int64_t view = scene * problem.cameras + c;
-    alignas(64) float pixel[kPixelGradients][kLanes];
-    gather<kPixelGradients>(images[view].gradients.data() + kPixelGradients * first, kLanes, pixel);
-    if (problem.colors_per_view) {
-      const Floats g_view_color[3] = {load(pixel[0]), load(pixel[1]), load(pixel[2])};
-      scatter<3>(g_view_color, count, out.colors + 3 * (view * N + first));
-    }
-    Ints any_bits = bits(load(pixel[0]));
-    for (int k = 1; k < 10; k++) any_bits = any_bits | bits(load(pixel[k]));
-    // Gaussians that no pixel saw must not contribute: their projection may be infinite.
-    const Mask seen = (any_bits << 1) != splat(0);
-    if (!any(seen)) continue;
-    const Camera camera(problem, view);
-    const Projection p(camera, block);
-    const float* V = camera.V;
-    for (int k = 0; k < 3; k++) g_color[k] += load(pixel[k]);
-    g_log_opacity += load(pixel[4]);
-    // d log alpha / d mean = conic d = -2 ln 2 h, and d log alpha / d cov = (conic d)(conic d)^T / 2.
-    const Floats g_mean_x = -2.f * kLn2 * load(pixel[5]), g_mean_y = -2.f * kLn2 * load(pixel[6]);
-    constexpr float kHalfSquare = 2.f * kLn2 * kLn2;
-    const Floats g_xx = kHalfSquare * load(pixel[7]), g_xy = kHalfSquare * load(pixel[8]), g_yy = kHalfSquare * load(pixel[9]);
-    Floats g_P[2][3], g_JV[2][3];
-    for (int i = 0; i < 3; i++) {
-      g_P[0][i] = 2.f * (g_xx * p.P[0][i] + g_xy * p.P[1][i]);
-      g_P[1][i] = 2.f * (g_xy * p.P[0][i] + g_yy * p.P[1][i]);
-    }
-    for (int i = 0; i < 3; i++) {
-      g_JV[0][i] = g_JV[1][i] = zeros();
-      for (int k = 0; k < 3; k++) {
-        const Floats RS = load(block.RS[3 * i + k]);
-        g_JV[0][i] += g_P[0][k] * RS;
-        g_JV[1][i] += g_P[1][k] * RS;
-        g_RS[3 * i + k] += keep(seen, p.JV[0][i] * g_P[0][k] + p.JV[1][i] * g_P[1][k]);
-      }
-    }
-    // JV[0] = fx/z (V0 - u V2), JV[1] = fy/z (V1 - v V2): their rows dotted with the gradient.
-    const Floats dot_x = g_JV[0][0] * V[0] + g_JV[0][1] * V[1] + g_JV[0][2] * V[2];
-    const Floats dot_xz = g_JV[0][0] * V[8] + g_JV[0][1] * V[9] + g_JV[0][2] * V[10];
-    const Floats dot_y = g_JV[1][0] * V[4] + g_JV[1][1] * V[5] + g_JV[1][2] * V[6];
-    const Floats dot_yz = g_JV[1][0] * V[8] + g_JV[1][1] * V[9] + g_JV[1][2] * V[10];
-    const Mask u_free = (p.u >= splat(camera.x_min)) & (p.u <= splat(camera.x_max));
-    const Mask v_free = (p.v >= splat(camera.y_min)) & (p.v <= splat(camera.y_max));
-    const Floats g_u = camera.fx * g_mean_x - keep(u_free, p.fx_z * dot_xz);
-    const Floats g_v = camera.fy * g_mean_y - keep(v_free, p.fy_z * dot_yz);
-    const Floats g_inverse_z =
-        camera.fx * (dot_x - p.u_clamped * dot_xz) + camera.fy * (dot_y - p.v_clamped * dot_yz) + g_u * p.x + g_v * p.y;
-    const Floats g_x = g_u * p.inverse_z, g_y = g_v * p.inverse_z;
-    const Floats g_z = load(pixel[3]) - g_inverse_z * p.inverse_z * p.inverse_z;
-    for (int k = 0; k < 3; k++) g_mean[k] += keep(seen, V[k] * g_x + V[4 + k] * g_y + V[8 + k] * g_z);
+// The chunks' keys, moved together and sorted by depth.
+inline void order_by_depth(const Problem& problem, ImageWorkspace& image) {
+  image.visible = 0;
+  for (int64_t chunk = 0; chunk < chunks_of(problem); chunk++) {
+    const int64_t count = image.chunk_visible[chunk];
+    memmove(image.keys.data() + image.visible, image.keys.data() + chunk * kChunk, sizeof(uint64_t) * count);
+    image.visible += count;
   }
-
-  alignas(64) float quat[4][kLanes], scale[3][kLanes], opacity[1][kLanes];
-  gather<4>(problem.quats + 4 * row, count, quat);
-  gather<3>(problem.scales + 3 * row, count, scale);
-  gather<1>(problem.opacities + row, count, opacity);
-  const Rotation rotation = rotation_of(quat);
-  const Floats *R = rotation.R, w = rotation.w, x = rotation.x, y = rotation.y, z = rotation.z;
-  Floats g_scale[3], d[9];  // d = dL/dR
-  for (int k = 0; k < 3; k++) g_scale[k] = g_RS[k] * R[k] + g_RS[3 + k] * R[3 + k] + g_RS[6 + k] * R[6 + k];
-  for (int k = 0; k < 9; k++) d[k] = g_RS[k] * load(scale[k % 3]);
-  Floats g_quat[4] = {
-      2.f * (x * (d[7] - d[5]) + y * (d[2] - d[6]) + z * (d[3] - d[1])),
-      2.f * (y * (d[1] + d[3]) + z * (d[2] + d[6]) + w * (d[7] - d[5]) - 2.f * x * (d[4] + d[8])),
-      2.f * (x * (d[1] + d[3]) + z * (d[5] + d[7]) + w * (d[2] - d[6]) - 2.f * y * (d[0] + d[8])),
-      2.f * (x * (d[2] + d[6]) + y * (d[5] + d[7]) + w * (d[3] - d[1]) - 2.f * z * (d[0] + d[4])),
-  };
-  // Through the normalisation: the part along the quaternion has no effect.
-  const Floats along = g_quat[0] * w + g_quat[1] * x + g_quat[2] * y + g_quat[3] * z;
-  const Floats unit[4] = {w, x, y, z};
-  for (int k = 0; k < 4; k++) g_quat[k] = (g_quat[k] - along * unit[k]) * rotation.inverse_norm;
-  const Floats g_opacity[1] = {g_log_opacity / max(load(opacity[0]), splat(1e-12f))};
-  scatter<3>(g_mean, count, out.means + 3 * row);
-  scatter<4>(g_quat, count, out.quats + 4 * row);
-  scatter<3>(g_scale, count, out.scales + 3 * row);
-  scatter<1>(g_opacity, count, out.opacities + row);
-  if (!problem.colors_per_view) scatter<3>(g_color, count, out.colors + 3 * row);
+  sort_by_depth(image);
 }
 
 }  // namespace RL3D_ISA

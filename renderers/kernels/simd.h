@@ -48,6 +48,7 @@ RL3D_INLINE Ints splat(int x) {
   RL3D_EACH_PART r.part[k] = NativeInts{} + x;
   return r;
 }
+RL3D_INLINE Floats splat(Floats x) { return x; }
 RL3D_INLINE Floats zeros() { return splat(0.f); }
 RL3D_INLINE Floats load(const float* p) {
   Floats r;
@@ -220,6 +221,8 @@ RL3D_INLINE Floats sqrt(Floats a) {
   return a;
 }
 
+RL3D_INLINE Floats abs(Floats a) { return from_bits(bits(a) & 0x7fffffff); }
+
 // 1 / a to about 1 ulp: an estimate and a Newton step are cheaper than a division where the estimate has 14 bits.
 RL3D_INLINE Floats reciprocal(Floats a) {
 #if defined(__AVX512F__)
@@ -231,19 +234,28 @@ RL3D_INLINE Floats reciprocal(Floats a) {
 }
 
 // 2^x for x <= 127, relative error about 2e-7. Adding 1.5 * 2^23 rounds x to an integer in the low bits of the sum;
-// -ffast-math would cancel the addition. The polynomial is a minimax fit on [-1/2, 1/2].
+// -ffast-math would cancel the addition. AVX-512 has instructions for both ends of it. The polynomial is a minimax fit on [-1/2, 1/2].
 RL3D_INLINE Floats exp2(Floats x) {
+#if defined(__AVX512F__)
+  const Floats whole{{(NativeFloats)_mm512_roundscale_ps((__m512)x.part[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}};
+  const Floats f = x - whole;
+#else
   x = max(x, splat(-100.f));
   const Floats magic = splat(12582912.f);
   const Floats shifted = x + magic;
   const Floats f = x - (shifted - magic);
+#endif
   Floats p = splat(1.327647196e-03f);
   p = fma(p, f, splat(9.675541503e-03f));
   p = fma(p, f, splat(5.550713275e-02f));
   p = fma(p, f, splat(2.402211972e-01f));
   p = fma(p, f, splat(6.931469671e-01f));
   p = fma(p, f, splat(1.0f));
+#if defined(__AVX512F__)
+  return {{(NativeFloats)_mm512_scalef_ps((__m512)p.part[0], (__m512)whole.part[0])}};
+#else
   return from_bits(bits(p) + (bits(shifted) << 23));
+#endif
 }
 
 RL3D_INLINE uint32_t or_lanes(Ints a) {
@@ -258,10 +270,12 @@ RL3D_INLINE uint32_t or_lanes(Ints a) {
 #endif
 }
 
-// The sums over lanes of twelve vectors at once, by transposing as they are added.
-RL3D_INLINE void sum_lanes_of_12(const Floats* v, float* out) {
+// The sums over lanes of `count` vectors, a multiple of four, at once: they are transposed as they are added.
+template <int count>
+RL3D_INLINE void sum_lanes(const Floats* v, float* out) {
+  static_assert(count % 4 == 0, "four at a time");
 #if defined(__AVX512F__)
-  for (int k = 0; k < 12; k += 4) {
+  for (int k = 0; k < count; k += 4) {
     const __m512 x0 = (__m512)v[k].part[0], x1 = (__m512)v[k + 1].part[0], x2 = (__m512)v[k + 2].part[0], x3 = (__m512)v[k + 3].part[0];
     const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(x0, x1), _mm512_unpackhi_ps(x0, x1));
     const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(x2, x3), _mm512_unpackhi_ps(x2, x3));
@@ -270,14 +284,14 @@ RL3D_INLINE void sum_lanes_of_12(const Floats* v, float* out) {
     _mm_storeu_ps(out + k, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
   }
 #elif defined(__AVX2__)
-  for (int k = 0; k < 12; k += 4) {
+  for (int k = 0; k < count; k += 4) {
     __m256 x[4];
     for (int j = 0; j < 4; j++) x[j] = (__m256)(v[k + j].part[0] + v[k + j].part[1]);
     const __m256 h = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
     _mm_storeu_ps(out + k, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
   }
 #else
-  for (int i = 0; i < 12; i++) {
+  for (int i = 0; i < count; i++) {
     const NativeFloats c = (v[i].part[0] + v[i].part[1]) + (v[i].part[2] + v[i].part[3]);
     out[i] = (c[0] + c[1]) + (c[2] + c[3]);
   }

@@ -17,17 +17,17 @@ RL3D_INLINE int gaussian_of(uint64_t key) { return (int)(uint32_t)key; }
 inline void sort_by_depth(ImageWorkspace& image) {
   constexpr int kPasses = 3, kDigits = 1 << 11;
   constexpr int kShift[kPasses] = {32, 43, 54};
-  const int count = image.visible;
-  int start[kPasses][kDigits + 1] = {};
-  for (int i = 0; i < count; i++)
+  const int64_t count = image.visible;
+  uint32_t start[kPasses][kDigits + 1] = {};
+  for (int64_t i = 0; i < count; i++)
     for (int pass = 0; pass < kPasses; pass++) start[pass][((image.keys[i] >> kShift[pass]) & (kDigits - 1)) + 1]++;
   uint64_t *from = image.keys.data(), *to = image.keys_swap.data();
   for (int pass = 0; pass < kPasses; pass++) {
     bool one_digit = false;
-    for (int d = 1; d <= kDigits; d++) one_digit |= start[pass][d] == count;
+    for (int d = 1; d <= kDigits; d++) one_digit |= start[pass][d] == (uint32_t)count;
     if (one_digit) continue;  // nothing to reorder: usual for the exponent bits
     for (int d = 0; d < kDigits; d++) start[pass][d + 1] += start[pass][d];
-    for (int i = 0; i < count; i++) to[start[pass][(from[i] >> kShift[pass]) & (kDigits - 1)]++] = from[i];
+    for (int64_t i = 0; i < count; i++) to[start[pass][(from[i] >> kShift[pass]) & (kDigits - 1)]++] = from[i];
     uint64_t* swap = from;
     from = to;
     to = swap;

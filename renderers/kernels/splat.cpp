@@ -3,10 +3,11 @@
 
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "pipeline.h"
-#include "thread_pool.h"
+#include "runtime.h"
 
 namespace rl3d {
 namespace baseline {
@@ -46,6 +47,11 @@ struct Context {
   std::mutex mutex;  // backward twice at once on one graph
 };
 
+void destroy(Context* context) {
+  context->kernels->delete_context(context->pointer);
+  delete context;
+}
+
 // Contexts are worth keeping for their buffers, but not more than a training loop uses in turn.
 constexpr size_t kIdleContexts = 4;
 
@@ -75,8 +81,7 @@ struct Runtime {
         return;
       }
     }
-    context->kernels->delete_context(context->pointer);
-    delete context;
+    destroy(context);
   }
 };
 
@@ -90,12 +95,13 @@ __attribute__((constructor)) void start() {
 }
 
 }  // namespace
+
+ThreadPool& thread_pool() { return runtime->pool; }
+
 }  // namespace rl3d
 
-#define RL3D_API extern "C" __attribute__((visibility("default")))
-
-// Changes with the layout of Problem or the functions below; splat_cpu.py refuses another number.
-RL3D_API int rl3d_splat_version() { return 1; }
+// Changes with the layout of a structure or the functions of the library; kernels/__init__.py refuses another number.
+RL3D_API int rl3d_version() { return 3; }
 
 RL3D_API const char* rl3d_splat_kernels() { return rl3d::chosen->name; }
 
@@ -109,20 +115,36 @@ RL3D_API int rl3d_splat_use_kernels(const char* name) {
   return 0;
 }
 
-// Returns a context for rl3d_splat_backward, to be given back by rl3d_splat_release; null if keep_for_backward is 0.
-RL3D_API void* rl3d_splat_forward(const rl3d::Problem* problem, const rl3d::Images* out, int keep_for_backward, int threads) {
-  rl3d::Context* context = rl3d::runtime->acquire();
-  context->kernels->forward(context->pointer, *problem, *out, keep_for_backward != 0, threads, rl3d::runtime->pool);
-  if (keep_for_backward) return context;
-  rl3d::runtime->release(context);
-  return nullptr;
+// Returns 0 if memory ran out, else 1. With keep_for_backward, *handle is what rl3d_splat_backward needs, to be given back by
+// rl3d_splat_release.
+RL3D_API int rl3d_splat_forward(const rl3d::Problem* problem, const rl3d::Images* out, int keep_for_backward, int threads, void** handle) {
+  *handle = nullptr;
+  rl3d::Context* context = nullptr;
+  try {
+    context = rl3d::runtime->acquire();
+    context->kernels->forward(context->pointer, *problem, *out, keep_for_backward != 0, threads, rl3d::runtime->pool);
+  } catch (const std::bad_alloc&) {
+    if (context) rl3d::destroy(context);  // not kept: what fills the memory may be its buffers
+    return 0;
+  }
+  if (keep_for_backward)
+    *handle = context;
+  else
+    rl3d::runtime->release(context);
+  return 1;
 }
 
-RL3D_API void rl3d_splat_backward(void* handle, const rl3d::Problem* problem, const rl3d::Images* out, const rl3d::Images* image_gradients,
-                                  const rl3d::Gradients* gradients, int threads) {
+// Returns 0 if memory ran out, else 1.
+RL3D_API int rl3d_splat_backward(void* handle, const rl3d::Problem* problem, const rl3d::Images* out, const rl3d::Images* image_gradients,
+                                 const rl3d::Gradients* gradients, int threads) {
   rl3d::Context* context = static_cast<rl3d::Context*>(handle);
   std::lock_guard<std::mutex> lock(context->mutex);
-  context->kernels->backward(context->pointer, *problem, *out, *image_gradients, *gradients, threads, rl3d::runtime->pool);
+  try {
+    context->kernels->backward(context->pointer, *problem, *out, *image_gradients, *gradients, threads, rl3d::runtime->pool);
+  } catch (const std::bad_alloc&) {
+    return 0;
+  }
+  return 1;
 }
 
 RL3D_API void rl3d_splat_release(void* handle) { rl3d::runtime->release(static_cast<rl3d::Context*>(handle)); }

@@ -1,13 +1,18 @@
 #include "thread_pool.h"
 
 #include <algorithm>
+#include <new>
 #include <system_error>
 #include <thread>
 
 namespace rl3d {
 
 void ThreadPool::work(const Loop& loop, int thread) {
-  for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < loop.count;) loop.body(loop.state, i, thread);
+  try {
+    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < loop.count;) loop.body(loop.state, i, thread);
+  } catch (const std::bad_alloc&) {
+    out_of_memory_.store(true, std::memory_order_relaxed);
+  }
 }
 
 void ThreadPool::serve() {
@@ -42,12 +47,14 @@ void ThreadPool::run(int threads, int64_t count, Body body, void* state) {
     loop_ = loop;
     openings_ = std::min(threads - 1, started_);
     next_.store(0, std::memory_order_relaxed);
+    out_of_memory_.store(false, std::memory_order_relaxed);
   }
   wake_.notify_all();
   work(loop, 0);
   std::unique_lock<std::mutex> lock(mutex_);
   openings_ = 0;  // a thread that has not woken yet would find nothing left to do
   done_.wait(lock, [this] { return active_ == 0; });
+  if (out_of_memory_.load(std::memory_order_relaxed)) throw std::bad_alloc();
 }
 
 }  // namespace rl3d

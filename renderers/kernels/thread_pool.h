@@ -14,7 +14,7 @@ class ThreadPool {
   using Body = void (*)(void* state, int64_t index, int thread);
 
   // Runs body for 0 <= index < count on up to `threads` threads, the caller's among them. When another loop holds the pool,
-  // the caller does all the work itself.
+  // the caller does all the work itself. A std::bad_alloc of any thread is thrown to the caller once all have stopped.
   void run(int threads, int64_t count, Body body, void* state);
 
  private:
@@ -34,6 +34,7 @@ class ThreadPool {
   int openings_ = 0;  // threads the loop still wants
   int active_ = 0;    // threads now in the loop
   std::atomic<int64_t> next_{0};
+  std::atomic<bool> out_of_memory_{false};
 };
 
 }  // namespace rl3d

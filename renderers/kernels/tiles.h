@@ -9,6 +9,13 @@ namespace RL3D_ISA {
 
 constexpr int kTile = 32, kBlock = 4, kBlocks = 64;
 
+// Gaussians are projected in chunks, several of which may be one image's: fixed, so that results do not depend on threads.
+constexpr int64_t kChunk = 8192;
+inline int64_t chunks_of(const Problem& problem) { return larger<int64_t>(1, (problem.gaussians + kChunk - 1) / kChunk); }
+
+// More tile entries than this in one image (some 20 GiB with their gradients) are refused before the machine is brought to its knees.
+constexpr int64_t kMaxReach = 1ll << 28;
+
 struct TileGrid {
   int64_t width, height;  // of the image, in pixels
   int columns, rows;      // of tiles
@@ -83,31 +90,46 @@ struct TileRange {
     x0 = clamp(g.mean_x - g.extent_x, grid.columns), x1 = clamp(g.mean_x + g.extent_x, grid.columns);
     y0 = clamp(g.mean_y - g.extent_y, grid.rows), y1 = clamp(g.mean_y + g.extent_y, grid.rows);
   }
+  int64_t count() const { return (int64_t)(x1 - x0 + 1) * (y1 - y0 + 1); }
 
  private:
   static RL3D_INLINE int clamp(float pixel, int tiles) { return (int)smaller(larger(pixel * (1.f / kTile), 0.f), (float)(tiles - 1)); }
 };
 
 // Fills the tiles' lists. Gaussians come in depth order, so every list is in depth order too: no sort over (tile, depth) pairs.
-inline void bin_into_tiles(const TileGrid& grid, ImageWorkspace& image) {
+inline void bin_into_tiles(const Problem& problem, const TileGrid& grid, bool keep_for_backward, ImageWorkspace& image) {
   const int tiles = grid.count();
-  int64_t* start = image.tile_start.reserve(tiles + 1);
-  int64_t* end = image.tile_end.reserve(tiles);
-  memset(start, 0, sizeof(int64_t) * (tiles + 1));
-  for (int i = 0; i < image.visible; i++) {
-    const TileRange range(image.projected[gaussian_of(image.keys[i])], grid);
-    for (int y = range.y0; y <= range.y1; y++)
-      for (int x = range.x0; x <= range.x1; x++) start[y * grid.columns + x + 1]++;
-  }
-  for (int t = 0; t < tiles; t++) start[t + 1] += start[t], end[t] = start[t];
-  TileEntry* entries = image.entries.reserve(start[tiles]);
-  for (int i = 0; i < image.visible; i++) {
+  int64_t* start = image.tile_start.reserve(tiles + 2);
+  memset(start, 0, sizeof(int64_t) * (tiles + 2));
+  int64_t reach = 0;
+  for (int64_t chunk = 0; chunk < chunks_of(problem); chunk++) reach += image.chunk_reach[chunk];
+  if (reach > kMaxReach) throw std::bad_alloc();
+  TileEntry* pending = image.pending.reserve(reach);
+  SlotRange* slots_of = keep_for_backward ? image.slots_of.reserve(problem.gaussians) : nullptr;
+  if (slots_of) memset(slots_of, 0, sizeof(SlotRange) * problem.gaussians);
+  int64_t count = 0;
+  for (int64_t i = 0; i < image.visible; i++) {
     const int n = gaussian_of(image.keys[i]);
     const ProjectedGaussian& g = image.projected[n];
     const TileRange range(g, grid);
+    const int64_t first = count;
     for (int y = range.y0; y <= range.y1; y++)
       for (int x = range.x0; x <= range.x1; x++)
-        if (const uint64_t blocks = blocks_touched(g, x * kTile, y * kTile)) entries[end[y * grid.columns + x]++] = {blocks, n};
+        if (const uint64_t blocks = blocks_touched(g, x * kTile, y * kTile)) {
+          const int tile = y * grid.columns + x;
+          pending[count++] = {blocks, n, tile};
+          start[tile + 2]++;
+        }
+    if (slots_of) slots_of[n] = {first, count - first};
+  }
+  // start[t + 1] runs from the first entry of tile t to the first of the next, and ends as that tile's start.
+  for (int t = 0; t < tiles; t++) start[t + 2] += start[t + 1];
+  TileEntry* entries = image.entries.reserve(count);
+  int64_t* slots = keep_for_backward ? image.slots.reserve(count) : nullptr;
+  for (int64_t i = 0; i < count; i++) {
+    const int64_t slot = start[pending[i].tile + 1]++;
+    entries[slot] = pending[i];
+    if (slots) slots[i] = slot;
   }
 }
 

@@ -1,6 +1,7 @@
 // The buffers of a rendering: what is kept of each scene and image between the stages, and from forward to backward.
 #pragma once
 #include <cstdlib>
+#include <new>
 
 #include "simd.h"
 
@@ -32,7 +33,10 @@ class Buffer {
       capacity_ = count + count / 4;
       const size_t bytes = (capacity_ * sizeof(T) + 63) / 64 * 64;
       data_ = static_cast<T*>(aligned_alloc(64, bytes));
-      if (!data_) abort();
+      if (!data_) {
+        capacity_ = 0;
+        throw std::bad_alloc();
+      }
     }
     return data_;
   }
@@ -56,7 +60,7 @@ struct alignas(64) ProjectedGaussian {
   float mean_x, mean_y;
   float xx, xy, yy;  // the conic (inverse 2D covariance), times -1/2 log2 e
   float log2_opacity;
-  float r, g, b;
+  float color[3];  // the first three channels
   float depth;
   float extent_x, extent_y;                // half size of the box where alpha can reach 1/255
   float radius2;                           // squared Mahalanobis radius of that ellipse
@@ -68,20 +72,43 @@ static_assert(sizeof(ProjectedGaussian) == 64, "one cache line");
 struct TileEntry {
   uint64_t blocks;
   int gaussian;
+  int tile;
 };
 
-// The gradient of the loss with respect to a projected Gaussian, as the pixels see it.
-// r, g, b and depth; then the sums of s, s h_x, s h_y, s h_x^2, s h_x h_y, s h_y^2 for s = alpha dL/dalpha and the half gradient
-// h = (xx dx + xy dy, xy dx + yy dy) of log2 alpha. (Moments of h and not of d: those of a long Gaussian would drown its width.)
-constexpr int kPixelGradients = 12;  // the last two are padding
+// Where the entries of one Gaussian stand: slots[first] .. slots[first + count - 1].
+struct SlotRange {
+  int64_t first, count;
+};
+
+// Each tile leaves what its pixels say of each of its entries, and a Gaussian's gradient is the sum over its entries in the order of
+// the tiles: whichever thread draws which tile, the sum is the same. The rows of an entry:
+enum EntryGradient {
+  kDepth,
+  // The sums over pixels of s, s h_x, s h_y, s h_x^2, s h_x h_y, s h_y^2 for s = alpha dL/dalpha and the half gradient
+  // h = (xx dx + xy dy, xy dx + yy dy) of log2 alpha. (Moments of h and not of d: those of a long Gaussian would drown its width.)
+  kS,
+  kSX,
+  kSY,
+  kSXX,
+  kSXY,
+  kSYY,
+  kAbsX,  // of |s h_x| and |s h_y|
+  kAbsY,
+  kColor,  // one a channel, then padding to a multiple of four
+};
+constexpr int entry_gradients(int channels) { return (kColor + channels + 3) / 4 * 4; }
 
 struct ImageWorkspace {
   Buffer<ProjectedGaussian> projected;  // by Gaussian; only the visible ones are written
   Buffer<uint64_t> keys, keys_swap;     // visible Gaussians: depth above, index below; sorted in `keys`
-  int visible = 0;
-  Buffer<TileEntry> entries;  // tile t's entries, front to back: [tile_start[t], tile_end[t])
-  Buffer<int64_t> tile_start, tile_end;
-  Buffer<float> gradients;  // (N rounded up to blocks, kPixelGradients)
+  Buffer<int64_t> chunk_visible, chunk_reach;  // by chunk of Gaussians: how many are visible, and how many tiles their boxes cover
+  int64_t visible = 0;
+  Buffer<TileEntry> pending, entries;  // tile t's entries, front to back: entries[tile_start[t]] .. [tile_start[t + 1])
+  Buffer<int64_t> tile_start;
+  // For backward only: where each Gaussian's entries are, and what backward says of each.
+  Buffer<SlotRange> slots_of;  // by Gaussian
+  Buffer<int64_t> slots;       // indices of entries
+  Buffer<float> gradients;     // (entries, entry_gradients(channels))
 };
 
 }  // namespace RL3D_ISA

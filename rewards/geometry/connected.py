@@ -14,21 +14,22 @@ from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
 
 GROUND_TOLERANCE = 0.02
 """A cluster rests on the ground when its lowest point is within this many metres of the asset's lowest."""
-TOLERANCES = (TOUCH_TOLERANCE, 0.02, 0.04, 0.08)
-"""Gaps in metres that the value looks through: a part that has come closer to its neighbour scores better before it touches."""
+TOLERANCES = (0.0, TOUCH_TOLERANCE / 2, TOUCH_TOLERANCE, 0.02, 0.04)
+"""Gaps in metres that the value looks through: a part that comes closer to its neighbour scores better before it counts as touching, and
+better still once it really touches, so that what is learnt has a margin."""
 
 
 class Connected:
     """Share of the asset's mass in the largest touching cluster that rests on the ground.
 
     ``values`` is the mean of that share over ``TOLERANCES``: with one tolerance alone, a group of samples whose parts all miss by some
-    distance would have nothing to learn from. ``verdict`` is strict: every part belongs to the cluster at a centimetre. ``per_part`` is
-    the share of the tolerances at which a part is in it. An asset without parts scores 0; one with numbers that are not finite scores 0
-    and has failed.
+    distance would have nothing to learn from. ``verdict`` is strict: every part belongs to the cluster at ``TOUCH_TOLERANCE``.
+    ``per_part`` is the share of the tolerances at which a part is in it. An asset without parts scores 0; one with numbers that are not
+    finite scores 0 and has failed.
     """
 
     name = "connected"
-    version = "2"
+    version = "3"
     needs = Needs(parts=True)
 
     @torch.no_grad()
@@ -41,7 +42,7 @@ class Connected:
         return Scores(
             values=torch.where(usable, torch.stack(shares).mean(0), 0).clamp(0, 1).cpu(),
             failed=int(batch.broken.sum()),
-            verdict=(usable & (attached[0] == exists).all(-1)).cpu(),
+            verdict=(usable & (attached[TOLERANCES.index(TOUCH_TOLERANCE)] == exists).all(-1)).cpu(),
             per_part=(torch.stack(attached).to(shares[0]).mean(0) * usable.unsqueeze(-1)).cpu(),
         )
 

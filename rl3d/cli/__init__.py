@@ -12,6 +12,7 @@ COMMANDS = {
     "pretrain": "train the generator or a scorer from the procedural corpus",
     "view": "look at an asset in the browser",
     "export": "convert an asset or a splat file",
+    "doctor": "what this machine can do, and why it cannot do the rest",
     "demo": "the tour: fine-tune for a few minutes, then generate",
 }
 
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.append("")
     try:
         importlib.import_module(f"rl3d.cli.{arguments[0]}").run(arguments[1:])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         return fail(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -37,7 +37,7 @@ from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
 from scenes.files import FileError, make_folder, write_aside
 
-POOL = 1200
+POOL = 3000
 """Corpus captions of a run without a prompt file: few enough that the promising ones come back several times."""
 AVERAGE = 0.98
 """Decay of the averaged weights over the rounds."""

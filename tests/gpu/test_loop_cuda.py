@@ -12,7 +12,7 @@ from rl3d.training.checkpoints import PRETRAINED
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.trainer import TrainConfig, Trainer
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(backends()["gsplat"] != "available", reason=backends()["gsplat"])]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(backends()["gsplat"].state != "available", reason=backends()["gsplat"].state)]
 
 
 def test_rollouts_are_those_of_the_cpu():

@@ -9,7 +9,7 @@ from renderers import backends, render
 from scenes.cameras import orbit
 from scenes.gaussians import Gaussians
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(backends()["gsplat"] != "available", reason=backends()["gsplat"])]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(backends()["gsplat"].state != "available", reason=backends()["gsplat"].state)]
 
 FIELDS = ("means", "quats", "scales", "opacities", "colors", "sh_rest")
 

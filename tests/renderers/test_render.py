@@ -11,15 +11,14 @@ import pytest
 import torch
 
 import renderers
-from renderers import backends, render, splat_cpu
-from scenes.cameras import Cameras
+from renderers import backends, kernels, render
 
 
 @pytest.mark.parametrize("backend", ["cpp", "torch"])
 @pytest.mark.parametrize(("batch", "own"), [((), False), ((2,), False), ((2,), True), ((2, 3), True), ((0,), False)])
 def test_shapes(backend, batch, own, random_scene, make_cameras):
-    if backends()[backend] != "available":
-        pytest.skip(backends()[backend])
+    if backends()[backend].state != "available":
+        pytest.skip(backends()[backend].state)
     cameras = make_cameras(2, 9, 6, batch=batch if own else ())
     views = render(random_scene(8, batch), cameras, backend=backend)
     assert views.rgb.shape == (*batch, 2, 6, 9, 3)
@@ -35,16 +34,17 @@ def test_background_may_differ_between_views(random_scene, make_cameras):
 
 
 def test_unknown_backend(random_scene, make_cameras):
-    with pytest.raises(ValueError, match=re.escape("unknown renderer backend 'opengl': choose one of gsplat, cpp, torch")):
+    with pytest.raises(ValueError, match=re.escape("unknown renderer backend 'opengl' for splats: choose one of gsplat, cpp, torch")):
         render(random_scene(1), make_cameras(1, 4, 4), backend="opengl")
 
 
 def test_backends_says_why_not():
-    states = backends()
-    assert list(states) == ["gsplat", "cpp", "torch"]
-    assert states["torch"] == "available"
+    found = backends()
+    assert [name for name, b in found.items() if b.draws == "splats"] == ["gsplat", "cpp", "torch"]
+    assert [name for name, b in found.items() if b.draws == "meshes"] == ["mesh-cpp", "mesh-torch", "pytorch3d", "kaolin"]
+    assert found["torch"].state == found["volume"].state == found["mesh-torch"].state == "available"
     if not torch.cuda.is_available():
-        assert states["gsplat"] in ("no CUDA device", "gsplat is not installed: pip install gsplat")
+        assert found["gsplat"].state in ("no CUDA device", "gsplat is not installed: pip install gsplat")
 
 
 def test_unavailable_backend_is_one_clear_line(random_scene, make_cameras):
@@ -79,17 +79,18 @@ def test_cameras_of_another_batch_are_refused(random_scene, make_cameras):
         render(random_scene(4, (2,)), make_cameras(1, 4, 4, batch=(3,)))
 
 
-def test_cpp_refuses_camera_gradients(random_scene, make_cameras):
-    if backends()["cpp"] != "available":
-        pytest.skip(backends()["cpp"])
-    cameras = make_cameras(1, 4, 4)
-    moving = Cameras(cameras.viewmats.requires_grad_(), cameras.Ks, 4, 4)
-    with pytest.raises(RuntimeError, match="'cpp' has no gradient for cameras"):
-        render(random_scene(4), moving)
+def test_unknown_output_is_refused(random_scene, make_cameras):
+    with pytest.raises(ValueError, match="unknown output 'normals': choose among rgb, alpha, depth, normal"):
+        render(random_scene(1), make_cameras(1, 4, 4), outputs=("rgb", "normals"))
+
+
+def test_features_of_another_scene_are_refused(random_scene, make_cameras):
+    with pytest.raises(ValueError, match=re.escape("features must have shape (8,) and a last dimension, got (7, 2)")):
+        render(random_scene(8), make_cameras(1, 4, 4), features=torch.zeros(7, 2))
 
 
 def test_missing_library_warns_once_and_draws_with_torch(random_scene, make_cameras, monkeypatch, caplog):
-    monkeypatch.setattr(splat_cpu, "_load", lambda: "its C++ library is not compiled")
+    monkeypatch.setattr(kernels, "_load", lambda: "its C++ library is not compiled")
     renderers._warn_once.cache_clear()
     scene, cameras = random_scene(4), make_cameras(1, 8, 8)
     with caplog.at_level(logging.WARNING):

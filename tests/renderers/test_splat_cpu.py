@@ -3,12 +3,13 @@
 import ctypes
 import dataclasses
 import gc
+import math
 import multiprocessing
 
 import pytest
 import torch
 
-from renderers import render, splat_cpu
+from renderers import ScreenGradients, kernels, render, splat_cpu
 from scenes.cameras import orbit
 from scenes.gaussians import Gaussians
 
@@ -40,8 +41,8 @@ def assert_matches_reference(scene, cameras, with_gradients):
 
 
 @pytest.fixture(params=["baseline", "avx2", "avx512"])
-def kernels(request):
-    library = splat_cpu._library()
+def instruction_set(request):
+    library = kernels.library()
     before = library.rl3d_splat_kernels()
     if not library.rl3d_splat_use_kernels(ctypes.c_char_p(request.param.encode())):
         pytest.skip(f"this processor or library has no {request.param}")
@@ -53,9 +54,114 @@ def kernels(request):
     ("batch", "own_cameras", "n", "width", "height"),
     [((), False, 500, 64, 64), ((3,), False, 90, 45, 37), ((2,), True, 203, 33, 70), ((2, 1), True, 16, 7, 5), ((), False, 1, 1, 1)],
 )
-def test_kernels_match_reference(kernels, batch, own_cameras, n, width, height, random_scene, make_cameras, with_gradients):
+def test_kernels_match_reference(instruction_set, batch, own_cameras, n, width, height, random_scene, make_cameras, with_gradients):
     cameras = make_cameras(2, width, height, batch=batch if own_cameras else ())
     assert_matches_reference(random_scene(n, batch), cameras, with_gradients)
+
+
+def _all_gradients(scene, cameras, **options):
+    """The gradients of a fixed random function of every image, for features, cameras and background."""
+    random = torch.Generator().manual_seed(3)
+    features = torch.rand(*scene.batch_shape, scene.count, options.pop("width"), generator=random).to(scene.means).requires_grad_()
+    viewmats, Ks = (t.to(scene.means).clone().requires_grad_() for t in (cameras.viewmats, cameras.Ks))
+    background = torch.tensor(BACKGROUND).to(scene.means).requires_grad_()
+    leaves = [t.clone().requires_grad_() for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)]
+    views = render(
+        Gaussians(*leaves),
+        dataclasses.replace(cameras, viewmats=viewmats, Ks=Ks),
+        features=features,
+        background=background,
+        outputs=("rgb", "alpha", "depth", "normal"),
+        **options,
+    )
+    images = [views.rgb, views.alpha, views.depth, views.normal, views.features]
+    weights = [torch.randn(i.shape, generator=random).to(i) for i in images]
+    inputs = {"features": features, "viewmats": viewmats, "Ks": Ks, "background": background}
+    inputs |= dict(zip(("means", "quats", "scales", "opacities", "colors"), leaves, strict=True))
+    gradients = torch.autograd.grad(images, list(inputs.values()), weights)
+    return [i.detach() for i in images], dict(zip(inputs, gradients, strict=True))
+
+
+@pytest.mark.parametrize(("width", "antialiased", "batch"), [(1, False, (2,)), (5, True, ()), (20, False, ())])
+def test_features_normals_cameras_and_background_match_reference(instruction_set, width, antialiased, batch, random_scene, make_cameras):
+    scene, cameras = random_scene(120, batch), make_cameras(2, 45, 37, batch=batch)
+    options = {"width": width, "antialiased": antialiased}
+    images, gradients = _all_gradients(scene.to(torch.float32), cameras, backend="cpp", **options)
+    expected_images, expected_gradients = _all_gradients(scene.to(torch.float64), cameras, backend="torch", **options)
+    for image, expected in zip(images, expected_images, strict=True):
+        assert image.shape == expected.shape
+        assert ((image - expected).abs().amax(-1) > 2e-5).double().mean() <= 1e-4
+    for name, expected in expected_gradients.items():
+        assert (gradients[name] - expected).norm() <= 1e-4 * expected.norm(), name
+
+
+def test_cameras_whose_jacobian_is_clamped_have_gradients(random_scene):
+    """Gaussians far outside the image: there the limits move with the intrinsics."""
+    scene, cameras = random_scene(300), orbit(2, size=48, radius=0.3, fov_deg=60.0)
+    _, gradients = _all_gradients(scene.to(torch.float32), cameras, backend="cpp", width=1)
+    _, expected = _all_gradients(scene.to(torch.float64), cameras, backend="torch", width=1)
+    for name in ("viewmats", "Ks"):
+        assert (gradients[name] - expected[name]).norm() <= 1e-4 * expected[name].norm(), name
+
+
+def test_antialiased_keeps_the_light_of_a_speck():
+    """A Gaussian much smaller than a pixel covers what it would cover without blur: its area, not the blur's."""
+    scale, opacity = 1e-2, 1.0
+    scene = Gaussians(
+        torch.tensor([[0.0, 0.0, 0.45]]), torch.eye(4)[:1], torch.full((1, 3), scale), torch.tensor([opacity]), torch.ones(1, 3)
+    )
+    cameras = orbit(1, size=33, radius=2.1, target=(0.0, 0.0, 0.45))
+    pixels = cameras.Ks[0, 0, 0].item() * scale / 2.1
+    expected = 2 * math.pi * pixels**2 * opacity
+    views = render(scene, cameras, antialiased=True, backend="cpp")
+    assert views.alpha.sum().item() == pytest.approx(expected, rel=0.05)
+    assert render(scene, cameras, backend="cpp").alpha.sum().item() > 5 * expected
+
+
+def test_screen_gradients_match_reference(random_scene, make_cameras):
+    found = []
+    for dtype, backend in ((torch.float32, "cpp"), (torch.float64, "torch")):
+        scene, screen = random_scene(60, (2,), dtype=dtype), ScreenGradients()
+        scene = dataclasses.replace(scene, means=scene.means.requires_grad_())
+        views = render(scene, make_cameras(2, 33, 40).to(dtype), screen=screen, backend=backend)
+        (views.rgb**2).sum().backward()
+        found.append(screen)
+    cpp, reference = found
+    assert cpp.mean.shape == (2, 2, 60, 2)
+    for name in ("mean", "absolute"):
+        difference = getattr(cpp, name) - getattr(reference, name)
+        assert difference.norm() <= 1e-4 * getattr(reference, name).norm(), name
+    assert (cpp.absolute >= cpp.mean.abs() - 1e-5).all()
+
+
+def test_absolute_screen_gradient_is_the_sum_over_pixels(random_scene, make_cameras):
+    """Each pixel rendered on its own: the absolute values of what they say add up to what the kernel counts."""
+    scene, cameras = random_scene(12), make_cameras(1, 7, 6)
+
+    def pulls(pixel=None):
+        screen = ScreenGradients()
+        views = render(dataclasses.replace(scene, means=scene.means.clone().requires_grad_()), cameras, screen=screen, backend="cpp")
+        squared = views.rgb.square().sum(-1).flatten()
+        (squared.sum() if pixel is None else squared[pixel]).backward()
+        return screen
+
+    together, apart = pulls(), [pulls(pixel) for pixel in range(42)]
+    torch.testing.assert_close(together.mean, torch.stack([p.mean for p in apart]).sum(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together.absolute, torch.stack([p.mean.abs() for p in apart]).sum(0), atol=1e-5, rtol=1e-4)
+
+
+def test_several_chunks_of_gaussians_are_one_image(random_scene, make_cameras, monkeypatch):
+    """More Gaussians than one chunk of the projection holds, alone and in a batch, on one thread and on several."""
+    scene, cameras = random_scene(20_000), make_cameras(1, 70, 50)
+    monkeypatch.setattr(kernels, "thread_count", lambda: 1)
+    one = render(scene, cameras, backend="cpp")
+    half = render(scene.select(torch.arange(10_000)), cameras, backend="cpp")
+    monkeypatch.setattr(kernels, "thread_count", lambda: 3)
+    several = render(scene, cameras, backend="cpp")
+    assert torch.equal(one.rgb, several.rgb) and torch.equal(one.depth, several.depth)
+    assert (one.alpha > half.alpha - 2e-3).all()  # more Gaussians never show more of the background than a pixel's end allows
+    shuffled = render(scene.select(torch.randperm(20_000, generator=torch.Generator().manual_seed(0))), cameras, backend="cpp")
+    torch.testing.assert_close(shuffled.rgb, one.rgb, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("degree", [1, 3])
@@ -123,9 +229,9 @@ def test_expected_depth_of_a_faint_gaussian_is_its_depth():
 
 def test_images_and_gradients_do_not_depend_on_threads_or_batch(random_scene, make_cameras, with_gradients, monkeypatch):
     scene, cameras = random_scene(150, (3,)), make_cameras(2, 40, 40)
-    monkeypatch.setattr(splat_cpu, "thread_count", lambda: 1)
+    monkeypatch.setattr(kernels, "thread_count", lambda: 1)
     images, gradients = with_gradients(scene, cameras, cpp)
-    monkeypatch.setattr(splat_cpu, "thread_count", lambda: 4)
+    monkeypatch.setattr(kernels, "thread_count", lambda: 4)
     for _ in range(3):
         again_images, again_gradients = with_gradients(scene, cameras, cpp)
         assert all(torch.equal(a, b) for a, b in zip(images, again_images, strict=True))
@@ -147,7 +253,7 @@ def _render_in_child(scene, cameras, expected, queue):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_child_can_render(random_scene, make_cameras, monkeypatch):
-    monkeypatch.setattr(splat_cpu, "thread_count", lambda: 3)
+    monkeypatch.setattr(kernels, "thread_count", lambda: 3)
     scene, cameras = random_scene(50), make_cameras(4, 20, 20)
     expected = cpp(scene, cameras).rgb  # starts the parent's threads, which the child does not inherit
     context = multiprocessing.get_context("fork")
@@ -191,20 +297,3 @@ def test_second_derivative_is_refused(random_scene, make_cameras):
     (gradient,) = torch.autograd.grad(cpp(leaf, make_cameras(1, 8, 8)).rgb.square().sum(), leaf.colors, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
-
-
-def test_thread_count_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("RL3D_NUM_THREADS", "1")
-    assert splat_cpu.thread_count() == 1
-    monkeypatch.setenv("RL3D_NUM_THREADS", "two")
-    with pytest.raises(ValueError, match="RL3D_NUM_THREADS must be a positive integer, got 'two'"):
-        splat_cpu.thread_count()
-
-
-def test_library_named_by_the_environment(monkeypatch, tmp_path):
-    load = splat_cpu._load.__wrapped__
-    monkeypatch.setenv("RL3D_SPLAT_LIBRARY", str(tmp_path / "none.so"))
-    assert load() == f"RL3D_SPLAT_LIBRARY={tmp_path / 'none.so'} does not exist"
-    (tmp_path / "text.so").write_text("not a library")
-    monkeypatch.setenv("RL3D_SPLAT_LIBRARY", str(tmp_path / "text.so"))
-    assert "text.so cannot be loaded" in load()

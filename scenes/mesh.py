@@ -1,0 +1,89 @@
+"""Triangle meshes, batched: what the mesh renderers draw and what surface extraction returns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A mesh, or a batch of meshes, of V vertices and F triangles.
+
+    Fields share the leading batch dimensions. A mesh smaller than others of its batch repeats the face (0, 0, 0), which draws nothing.
+    A texture, where there is one, is multiplied with the vertices' colours.
+    """
+
+    vertices: Float[Tensor, "*batch v 3"]
+    faces: Int[Tensor, "*batch f 3"]
+    """Indices of vertices, counter-clockwise seen from outside."""
+    colors: Float[Tensor, "*batch v 3"] | None = None
+    """sRGB in [0, 1]; None is white."""
+    normals: Float[Tensor, "*batch v 3"] | None = None
+    """Unit normals of a smooth surface; None shades each triangle flat."""
+    uvs: Float[Tensor, "*batch v 2"] | None = None
+    """Texture coordinates: (0, 0) is the lower left corner of the texture, (1, 1) its upper right."""
+    texture: Float[Tensor, "*batch th tw 3"] | None = None
+    """sRGB in [0, 1], the top row first."""
+
+    def __post_init__(self) -> None:
+        *batch, v, three = self.vertices.shape
+        if three != 3 or self.faces.shape[:-2] != tuple(batch) or self.faces.shape[-1] != 3:
+            raise ValueError(
+                f"Mesh.vertices (..., v, 3) and faces (..., f, 3) disagree: {tuple(self.vertices.shape)} and {tuple(self.faces.shape)}"
+            )
+        for name, width in (("colors", 3), ("normals", 3), ("uvs", 2)):
+            value = getattr(self, name)
+            if value is not None and value.shape != (*batch, v, width):
+                raise ValueError(f"Mesh.{name} must have shape {(*batch, v, width)} to match vertices, got {tuple(value.shape)}")
+        if (self.uvs is None) != (self.texture is None):
+            raise ValueError("a textured mesh needs both uvs and texture")
+        if self.texture is not None and (self.texture.ndim != len(batch) + 3 or self.texture.shape[:-3] != tuple(batch)):
+            raise ValueError(f"Mesh.texture must have shape (..., h, w, 3) with batch {tuple(batch)}, got {tuple(self.texture.shape)}")
+        if self.faces.numel() and not (self.faces.min() >= 0 and self.faces.max() < max(1, v)):
+            raise ValueError(f"Mesh.faces must hold indices of {v} vertices, got {int(self.faces.min())} to {int(self.faces.max())}")
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return self.vertices.shape[:-2]
+
+    @property
+    def device(self) -> torch.device:
+        return self.vertices.device
+
+    def _map(self, fn: Callable[[Tensor], Tensor]) -> Mesh:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Mesh(**{name: None if t is None else fn(t) for name, t in fields.items()})
+
+    def to(self, target: torch.device | str | torch.dtype) -> Mesh:
+        """On another device, or with numbers (not indices) of another type."""
+        return self._map(lambda t: t if isinstance(target, torch.dtype) and not t.is_floating_point() else t.to(target))
+
+    def detach(self) -> Mesh:
+        return self._map(torch.Tensor.detach)
+
+    def __getitem__(self, index) -> Mesh:
+        """Select meshes along the batch dimensions."""
+        if not self.batch_shape:
+            raise IndexError("a single mesh has no batch dimension to index")
+        return self._map(lambda t: t[index])
+
+    @staticmethod
+    def stack(meshes: list[Mesh]) -> Mesh:
+        """Batch single meshes with the same fields (and the same size of texture); smaller ones are padded."""
+
+        def padded(name: str) -> Tensor | None:
+            values = [getattr(m, name) for m in meshes]
+            if values[0] is None:
+                return None
+            if name == "texture":
+                return torch.stack(values)
+            most = max(len(t) for t in values)
+            return torch.stack([torch.cat([t, t.new_zeros(most - len(t), t.shape[1])]) for t in values])
+
+        return Mesh(**{f.name: padded(f.name) for f in dataclasses.fields(Mesh)})  # type: ignore[arg-type]

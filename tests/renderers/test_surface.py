@@ -1,0 +1,69 @@
+"""Surface extraction against what the scenes were made from: a ball and a box, as splats, field and mesh."""
+
+import math
+
+import pytest
+import torch
+import trimesh
+
+from renderers.surface import bounding_box, extract
+from scenes.gaussians import Gaussians
+from scenes.mesh import Mesh
+from scenes.parts import Parts
+from scenes.radiance_field import PartField
+
+
+def ball(radius: float = 0.4) -> Parts:
+    return Parts.from_vectors(torch.tensor([[1, 1, 1, 0, 0, 0, 0.5, *[math.log(radius)] * 3, 1, 0, 0, 0, 1, 0, 0.9, 0.2, 0.1]]))
+
+
+def as_trimesh(mesh: Mesh) -> trimesh.Trimesh:
+    return trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy())
+
+
+@pytest.mark.parametrize("kind", ["splats", "field", "mesh"])
+def test_a_ball_comes_back(kind):
+    sphere = trimesh.creation.icosphere(subdivisions=4, radius=0.4)
+    scene = {
+        "splats": lambda: ball().gaussians(6000, shade=False),
+        "field": lambda: PartField(ball(), density=2000.0, softness=0.002),
+        "mesh": lambda: Mesh(torch.tensor(sphere.vertices).float() + torch.tensor([0, 0, 0.5]), torch.tensor(sphere.faces)),
+    }[kind]()
+    resolution = {"field": 32}.get(kind, 64)
+    surface = as_trimesh(extract(scene, resolution=resolution, views=24))
+    assert surface.is_watertight
+    assert surface.volume == pytest.approx(4 / 3 * math.pi * 0.4**3, rel=0.05)  # positive: faces point outwards
+    radii = (torch.tensor(surface.vertices) - torch.tensor([0, 0, 0.5])).norm(dim=-1)
+    assert (radii - 0.4).abs().max() < 2 * 0.8 / resolution
+
+
+def test_colors_come_along():
+    surface = extract(ball().gaussians(6000, shade=False), resolution=48, views=16)
+    assert surface.colors is not None
+    torch.testing.assert_close(surface.colors.mean(0), torch.tensor([0.9, 0.2, 0.1]), atol=0.03, rtol=0)
+
+
+def test_an_empty_scene_has_no_surface():
+    nothing = Gaussians(torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 3))
+    assert extract(nothing).faces.shape == (0, 3)
+    clear = ball().gaussians(100)
+    clear = Gaussians(clear.means, clear.quats, clear.scales, torch.zeros(100), clear.colors)
+    assert extract(clear).faces.shape == (0, 3)
+
+
+def test_a_batch_is_refused():
+    with pytest.raises(ValueError, match="extract works on a single scene"):
+        extract(Parts.stack([ball()]).gaussians(10))
+
+
+def test_bounding_box_leaves_out_what_is_nearly_clear():
+    scene = Gaussians(
+        torch.tensor([[0.0, 0, 0], [9, 9, 9]]),
+        torch.eye(4)[:1].expand(2, 4),
+        torch.full((2, 3), 0.1),
+        torch.tensor([0.9, 0.01]),
+        torch.ones(2, 3),
+    )
+    low, high = bounding_box(scene)
+    torch.testing.assert_close(high, torch.full((3,), 0.2))
+    torch.testing.assert_close(low, torch.full((3,), -0.2))
