@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from renderers import kernels
@@ -58,9 +58,10 @@ def _shade(mesh: Mesh, points: Points, K: Intrinsics, rotation: Tensor, hit: Int
     fx, fy, cx, cy = K[s, c].unbind(-1)
     ray = torch.stack([(x + 0.5 - cx) / fx, (y + 0.5 - cy) / fy, torch.ones_like(fx)], -1)
     # Volumes that the ray cuts off: barycentric coordinates of where it meets the triangle, perspective and all.
-    volumes = torch.stack([(torch.linalg.cross(u, v) * ray).sum(-1) for u, v in ((b, d), (d, a), (a, b))], -1)
+    # (In double precision: a triangle seen nearly edge-on would lose all digits, and a huge one overflow.)
+    volumes = torch.stack([(_cross(u.double(), v.double()) * ray).sum(-1) for u, v in ((b, d), (d, a), (a, b))], -1)
     total = volumes.sum(-1, keepdim=True)
-    barycentric = volumes / torch.where(total == 0, torch.ones_like(total), total)
+    barycentric = (volumes / torch.where(total == 0, torch.ones_like(total), total)).to(points)
 
     def interpolate(attribute: Tensor) -> Tensor:
         return (barycentric.unsqueeze(-1) * attribute[s.unsqueeze(-1), corners]).sum(-2)
@@ -72,7 +73,8 @@ def _shade(mesh: Mesh, points: Points, K: Intrinsics, rotation: Tensor, hit: Int
     if mesh.normals is not None:
         normal = interpolate(mesh.normals)
     else:
-        normal = (torch.linalg.cross(b - a, d - a).unsqueeze(-2) @ rotation[s, c]).squeeze(-2)
+        normal = torch.nn.functional.normalize(_cross((b - a).double(), (d - a).double()), dim=-1, eps=1e-20).to(points)
+        normal = (normal.unsqueeze(-2) @ rotation[s, c]).squeeze(-2)
     normal = torch.nn.functional.normalize(normal, dim=-1, eps=1e-20)
     facing = ((rotation[s, c] @ normal.unsqueeze(-1)).squeeze(-1) * ray).sum(-1, keepdim=True)
     normal = torch.where(facing > 0, -normal, normal)
@@ -93,80 +95,93 @@ def _texels(texture: Float[Tensor, "s th tw 3"], s: Int[Tensor, " k"], uv: Float
 
 
 def _antialias(image: Float[Tensor, "s c h w 8"], points: Points, faces: Faces, K: Intrinsics, seen: Tensor) -> Tensor:
-    """Blends the two pixels of every pair of neighbours between which the nearer surface ends."""
-    far = torch.where(seen >= 0, image[..., 4].detach(), torch.inf)
-    z = points[..., 2].clamp_min(NEAR_PLANE)
-    screen = points[..., :2] / z.unsqueeze(-1) * K[..., None, :2] + K[..., None, 2:]
-    opposite = _opposite_corners(faces, points.shape[-2])
-    flat, out = image.view(-1, image.shape[-1]), image.view(-1, image.shape[-1])
-    index = torch.arange(seen.numel(), device=seen.device).view(seen.shape)
-    for axis, dim in ((0, -1), (1, -2)):
-        n = seen.shape[dim]
-        first, second = (t.narrow(dim, 0, n - 1) for t in (seen, far)), (t.narrow(dim, 1, n - 1) for t in (seen, far))
-        (face_a, far_a), (face_b, far_b) = first, second
-        s, c, y, x = (face_a != face_b).nonzero().unbind(-1)
-        step = (0, 1) if axis == 0 else (1, 0)
-        pixel_a, pixel_b = index[s, c, y, x], index[s, c, y + step[0], x + step[1]]
-        nearer_a = far_a[s, c, y, x] <= far_b[s, c, y, x]
-        face = torch.where(nearer_a, face_a[s, c, y, x], face_b[s, c, y, x])
-        centre = torch.stack([x, y], -1) + 0.5
-        # The first edge of the nearer triangle that ends its surface between the two centres, and at which fraction of the way from the
-        # nearer pixel to the other.
-        reach, found = torch.zeros(len(s), dtype=image.dtype, device=image.device), torch.zeros_like(nearer_a)
-        for k in range(3):
-            u, v = faces[s, face, (k + 1) % 3], faces[s, face, (k + 2) % 3]
-            p, q = screen[s, c, u], screen[s, c, v]
-            ends, across = _ends_surface(screen, points, s, c, u, v, faces[s, face, k], opposite[s, face, k]), 1 - axis
-            rise = q[:, across] - p[:, across]
-            at = p[:, axis] + (q[:, axis] - p[:, axis]) * (centre[:, across] - p[:, across]) / torch.where(rise == 0, 1, rise)
-            fraction = torch.where(nearer_a, at - centre[:, axis], centre[:, axis] + 1 - at)
-            spans = (p[:, across] <= centre[:, across]) != (q[:, across] <= centre[:, across])
-            # Edges within 45 degrees of the pair's direction are the other axis's business.
-            steep = rise.abs() >= (q[:, axis] - p[:, axis]).abs()
-            takes = ends & spans & steep & (fraction >= 0) & (fraction <= 1) & ~found
-            reach, found = torch.where(takes, fraction, reach), found | takes
-        near_pixel, far_pixel = torch.where(nearer_a, pixel_a, pixel_b)[found], torch.where(nearer_a, pixel_b, pixel_a)[found]
-        over = (reach[found] - 0.5).unsqueeze(-1)
+    """Blends the two pixels of every pair of neighbours between which the nearer surface ends.
+
+    Every silhouette edge says between which pixel centres it runs. (The paper asks only the edges of the triangle that a pixel sees,
+    which misses most silhouettes of finely divided meshes.)
+    """
+    s, c, h, w = seen.shape
+    far = torch.where(seen >= 0, image[..., 4].detach(), torch.inf).view(s * c, h, w)
+    owner, u, v = _silhouettes(points.detach(), faces)
+    flat_points = points.reshape(s * c, -1, 3)
+    p, q = flat_points[owner, u], flat_points[owner, v]
+    focal, centre = K.reshape(s * c, 4)[owner].split(2, -1)
+    p_pixel, q_pixel = p[:, :2] / p[:, 2:] * focal + centre, q[:, :2] / q[:, 2:] * focal + centre
+    flat, changes = image.view(s * c * h * w, -1), []
+    for axis, (length, rows) in enumerate(((w, h), (h, w))):
+        run, rise = ((q_pixel - p_pixel)[:, i] for i in (axis, 1 - axis))
+        # Edges within 45 degrees of a pair's direction are the other axis's business.
+        steep = (rise.abs() >= run.abs()) if axis == 0 else (rise.abs() > run.abs())
+        low, high = torch.minimum(p_pixel[:, 1 - axis], q_pixel[:, 1 - axis]), torch.maximum(p_pixel[:, 1 - axis], q_pixel[:, 1 - axis])
+        first = (low.detach() - 0.5).ceil().clamp(0, rows)
+        crossed = torch.where(steep, (high.detach() - 0.5).ceil().clamp(0, rows) - first, 0).long()
+        edge = torch.arange(len(u), device=u.device).repeat_interleave(crossed)
+        start = crossed.cumsum(0) - crossed
+        row = first.long()[edge] + torch.arange(len(edge), device=u.device) - start[edge]
+        way = (row + 0.5 - p_pixel[edge, 1 - axis]) / rise[edge]
+        at = p_pixel[edge, axis] + way * run[edge] - 0.5
+        inverse = ((1 - way) / p[edge, 2] + way / q[edge, 2]).detach()  # 1 / z is linear on the screen
+        left = at.detach().floor()
+        kept = ((left >= 0) & (left < length - 1)).nonzero().squeeze(-1)
+        edge, row, at, inverse, left = (t[kept] for t in (edge, row, at, inverse, left.long()))
+        step = 1 if axis == 0 else w
+        pixel = owner[edge] * (h * w) + (row * w + left if axis == 0 else left * w + row)
+        z_left, z_right = far.flatten()[pixel], far.flatten()[pixel + step]
+        nearer_left = z_left <= z_right
+        z_near, z_far = torch.minimum(z_left, z_right), torch.maximum(z_left, z_right)
+        fraction = torch.where(nearer_left, at - left, left + 1 - at)  # of the way from the nearer pixel to the other
+        # Edges that something hides lie deeper than what the two pixels see.
+        visible = (z_near < torch.inf) & ((z_far == torch.inf) | (1 / inverse <= (z_near + z_far) / 2))
+        visible &= seen.flatten()[pixel] != seen.flatten()[pixel + step]
+        kept = visible.nonzero().squeeze(-1)
+        pixel, fraction, nearer_left = pixel[kept], fraction[kept], nearer_left[kept]
+        # Of several edges between one pair the outermost ends the surface.
+        outermost = torch.zeros_like(flat[:, 0]).scatter_reduce(0, pixel, fraction.detach(), "amax")
+        order = torch.arange(len(pixel), device=u.device)
+        ends = fraction.detach() == outermost[pixel]
+        winner = torch.full_like(seen.flatten(), len(pixel)).scatter_reduce(0, pixel[ends], order[ends], "amin")
+        won = winner[pixel] == order
+        pixel, fraction, nearer_left = pixel[won], fraction[won], nearer_left[won]
+        near_pixel, far_pixel = torch.where(nearer_left, pixel, pixel + step), torch.where(nearer_left, pixel + step, pixel)
+        over = (fraction - 0.5).unsqueeze(-1)
         difference = flat[near_pixel] - flat[far_pixel]
-        out = out.index_add(0, far_pixel, over.clamp_min(0) * difference).index_add(0, near_pixel, over.clamp_max(0) * difference)
-    return out.view(image.shape)
+        changes += [(far_pixel, over.clamp_min(0) * difference), (near_pixel, over.clamp_max(0) * difference)]
+    return flat.index_add(0, torch.cat([i for i, _ in changes]), torch.cat([change for _, change in changes])).view(image.shape)
 
 
-def _ends_surface(
-    screen: Float[Tensor, "s c v 2"],
-    points: Points,
-    s: Int[Tensor, " k"],
-    c: Int[Tensor, " k"],
-    u: Int[Tensor, " k"],
-    v: Int[Tensor, " k"],
-    inner: Int[Tensor, " k"],
-    outer: Int[Tensor, " k"],
-) -> Bool[Tensor, " k"]:
-    """Edges (u, v) that are silhouettes: without a second triangle, or with both on the same side of the edge as the camera sees it."""
-    with torch.no_grad():
-        p, q, a, b = (screen[s, c, i] for i in (u, v, inner, outer.clamp_min(0)))
-        side_a, side_b = ((q - p)[:, 0] * (t - p)[:, 1] - (q - p)[:, 1] * (t - p)[:, 0] for t in (a, b))
-        in_front = (points[s, c, u, 2] > NEAR_PLANE) & (points[s, c, v, 2] > NEAR_PLANE)
-        return in_front & ((outer < 0) | (side_a * side_b > 0))
-
-
-def _opposite_corners(faces: Faces, vertices: int) -> Int[Tensor, "s f 3"]:
-    """For the edge opposite each corner of a face, the third vertex of the face beyond it; -1 if there is none, or more than one."""
-    s, f, _ = faces.shape
-    u, v = faces[..., [1, 2, 0]].long(), faces[..., [2, 0, 1]].long()
-    key = (
-        (torch.arange(s, device=faces.device).view(-1, 1, 1) * vertices + torch.minimum(u, v)) * vertices + torch.maximum(u, v)
-    ).flatten()
+@torch.no_grad()
+def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"], Int[Tensor, " k"]]:
+    """Image and two vertices of every edge in front of the camera that has one triangle, or two, one of which is seen from behind."""
+    s, c, vertices, _ = points.shape
+    corners = faces.long()
+    u, v = corners[..., [1, 2, 0]].flatten(), corners[..., [2, 0, 1]].flatten()
+    scene = torch.arange(s, device=faces.device).view(-1, 1, 1).expand(faces.shape).flatten()
+    face = torch.arange(faces.shape[1], device=faces.device).view(1, -1, 1).expand(faces.shape).flatten()
+    real = (u != v).nonzero().squeeze(-1)  # padding has no edges
+    u, v, scene, face = u[real], v[real], scene[real], face[real]
+    key = (scene * vertices + torch.minimum(u, v)) * vertices + torch.maximum(u, v)
     order = key.argsort(stable=True)
-    key, corner = key[order], faces.flatten()[order].long()
-    same = torch.nn.functional.pad(key[1:] == key[:-1], (1, 1))
-    before, after = same[:-1], same[1:]  # equal to the one before, to the one after
-    runs_on_before = torch.nn.functional.pad(before[:-1], (1, 0)) & before
-    runs_on_after = torch.nn.functional.pad(after[1:], (0, 1)) & after
-    other = torch.full_like(corner, -1)
-    other = torch.where(after & ~before & ~runs_on_after, corner.roll(-1), other)
-    other = torch.where(before & ~after & ~runs_on_before, corner.roll(1), other)
-    return torch.empty_like(other).index_copy_(0, order, other).view(s, f, 3)
+    u, v, scene, face, key = (t[order] for t in (u, v, scene, face, key))
+    begins = torch.cat([torch.ones_like(key[:1], dtype=torch.bool), key[1:] != key[:-1]]) if len(key) else key.bool()
+    index = begins.nonzero().squeeze(-1)
+    count = torch.cat([index[1:], index.new_tensor([len(key)])]) - index if len(index) else index
+    other = (index + 1).clamp_max(max(0, len(key) - 1))
+    a, b, d = (points[torch.arange(s, device=points.device)[:, None], :, corners[..., k]].double() for k in range(3))  # (s, f, c, 3)
+    front = (a * _cross(b, d)).sum(-1) > 0
+    facing = front[scene[index], face[index]]  # (edges, c)
+    # Two triangles that run along their edge the same way are turned against each other.
+    beyond = front[scene[other], face[other]] ^ (u[index] == u[other]).unsqueeze(-1)
+    silhouette = (count != 2).unsqueeze(-1) | (facing != beyond)
+    edge, camera = silhouette.nonzero().unbind(-1)
+    scene, u, v = scene[index][edge], u[index][edge], v[index][edge]
+    ahead = (torch.minimum(points[scene, camera, u, 2], points[scene, camera, v, 2]) > NEAR_PLANE).nonzero().squeeze(-1)
+    return (scene * c + camera)[ahead], u[ahead], v[ahead]
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    """The cross product, exactly the negative when its arguments change places, so that neighbours share their edge without a gap."""
+    (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
+    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
 
 
 # --- which triangle a pixel sees ---
@@ -202,16 +217,16 @@ def rasterize_torch(points: Points, faces: Faces, K: Intrinsics, width: int, hei
         for j in range(c):
             fx, fy, cx, cy = K[i, j]
             grid = torch.stack(torch.meshgrid((y - cy) / fy, (x - cx) / fx, indexing="ij")[::-1], -1).view(-1, 2)
-            rays = torch.nn.functional.pad(grid, (0, 1), value=1.0)
-            nearest = torch.zeros(len(rays), dtype=points.dtype, device=points.device)
+            rays, step = grid.double(), max(1, budget // len(grid))
+            nearest = torch.zeros(len(rays), dtype=torch.float64, device=points.device)
             winner = torch.full((len(rays),), -1, device=points.device)
-            for first in range(0, faces.shape[1], max(1, budget // len(rays))):
-                corner = points[i, j, faces[i, first : first + max(1, budget // len(rays))].long()]
-                a, b, d = corner.unbind(-2)
-                determinant = (a * torch.linalg.cross(b, d)).sum(-1)
-                edges = torch.stack([torch.linalg.cross(b, d), torch.linalg.cross(d, a), torch.linalg.cross(a, b)])
-                inside = ((edges @ rays.T) * determinant.sign().unsqueeze(-1) >= 0).all(0) & (determinant != 0).unsqueeze(-1)
-                inverse = (edges.sum(0) @ rays.T) / torch.where(determinant == 0, torch.ones_like(determinant), determinant).unsqueeze(-1)
+            for first in range(0, faces.shape[1], step):
+                a, b, d = points[i, j, faces[i, first : first + step].long()].double().unbind(-2)
+                determinant = (a * _cross(b, d)).sum(-1)
+                edges = torch.stack([_cross(b, d), _cross(d, a), _cross(a, b)]).unsqueeze(-2)
+                values = edges[..., 0] * rays[:, 0] + (edges[..., 1] * rays[:, 1] + edges[..., 2])
+                inside = (values * determinant.sign().unsqueeze(-1) >= 0).all(0) & (determinant != 0).unsqueeze(-1)
+                inverse = values.sum(0) / torch.where(determinant == 0, torch.ones_like(determinant), determinant).unsqueeze(-1)
                 inverse = torch.where(inside & (inverse <= 1 / NEAR_PLANE), inverse, 0)
                 best, which = inverse.max(0)
                 winner = torch.where(best > nearest, which + first, winner)

@@ -99,7 +99,7 @@ def extract(
         return _mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3), low)
     from skimage.measure import marching_cubes
 
-    vertices, faces, _, _ = marching_cubes(distance.cpu().numpy(), 0.0, gradient_direction="ascent")
+    vertices, faces, _, _ = marching_cubes(distance.cpu().numpy(), 0.0, gradient_direction="descent")
     grid = torch.from_numpy(vertices.copy())
     return _mesh(low.cpu() + voxel * grid, torch.from_numpy(faces.copy()).long(), _trilinear(color.cpu(), grid), low)
 

@@ -60,7 +60,9 @@ def draw(
     origins, directions = rays(cameras)
     # Along a ray t is the depth along the camera's axis, for directions have unit z in the camera.
     with torch.no_grad():
-        to_low, to_high = (low - origins) / directions, (high - origins) / directions
+        # A ray along a side of the box meets its planes at infinity; one in such a plane must not divide zero by zero.
+        slope = torch.where(directions.abs() < 1e-12, 1e-12, directions)
+        to_low, to_high = (low - origins) / slope, (high - origins) / slope
         near = torch.minimum(to_low, to_high).amax(-1).clamp_min(NEAR_PLANE)
         far = torch.maximum(to_low, to_high).amin(-1).maximum(near)
     step = max(1, quadrature.points // (max(1, batch.numel()) * (quadrature.coarse + quadrature.fine)))

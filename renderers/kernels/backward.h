@@ -31,8 +31,8 @@ struct alignas(64) BackwardTile {
   float v_depth[kTilePixels], v_color[kMaxK][kTilePixels];
 };
 
-// Writes the gradients of the tile's entries. `out` is forward's output of this image and `v` the loss's gradient with respect to it.
-template <int kMaxK>
+// Writes the gradients of the tile's entries, with kAbsolute those of the means' absolute pulls too. `out` is forward's output of this image and `v` the loss's gradient with respect to it.
+template <int kMaxK, bool kAbsolute>
 __attribute__((noinline)) void backward_tile(const Problem& problem, const ImageWorkspace& image, const TileGrid& grid, int index,
                                              int64_t image_index, const Images& out, const Images& v) {
   constexpr bool kInline = kMaxK == 3;
@@ -93,11 +93,11 @@ __attribute__((noinline)) void backward_tile(const Problem& problem, const Image
       store(state.behind + lane, behind);
       const Mask moves = c.drawn & (c.unclamped_alpha <= splat(kMaxAlpha));
       const Floats s = keep(moves, c.alpha * (before * q - behind * reciprocal(1.f - c.alpha)));
-      const Floats s_x = s * c.h_x, s_y = s * c.h_y;
+      const Floats s_x = s * c.t_x, s_y = s * c.t_y;
       sums[kDepth] += c.weight * v_depth;
       sums[kS] += s, sums[kSX] += s_x, sums[kSY] += s_y;
-      sums[kSXX] += s_x * c.h_x, sums[kSXY] += s_x * c.h_y, sums[kSYY] += s_y * c.h_y;
-      sums[kAbsX] += abs(s_x), sums[kAbsY] += abs(s_y);
+      sums[kSXX] += s_x * c.t_x, sums[kSXY] += s_x * c.t_y, sums[kSYY] += s_y * c.t_y;
+      if (kAbsolute) sums[kAbsX] += abs(g.xx * s_x), sums[kAbsY] += abs(g.xy * s_x + g.yy * s_y);
     } while (blocks);
     if (kInline) {
       sum_lanes<kRows>(sums, gradients);

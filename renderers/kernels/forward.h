@@ -23,7 +23,7 @@ struct alignas(64) TilePixels {
 // A Gaussian on the pixels of one block. Forward and backward call the same code, so they skip and stop at the same pixels.
 // `G` is a ProjectedGaussian, or one with its values in all lanes.
 struct Contribution {
-  Floats h_x, h_y;  // half the gradient of log2 alpha
+  Floats t_x, t_y;  // whitened offset from the mean
   Floats alpha, unclamped_alpha;
   Floats weight;  // alpha times transmittance; 0 where nothing is drawn
   Mask drawn;
@@ -33,8 +33,8 @@ struct Contribution {
   template <class G>
   RL3D_INLINE Contribution(const G& g, const TilePixels& pixels, int block, Floats before) {
     const Floats dx = load(pixels.x[block & 7]) - g.mean_x, dy = load(pixels.y[block >> 3]) - g.mean_y;
-    h_x = fma(splat(g.xx), dx, g.xy * dy), h_y = fma(splat(g.yy), dy, g.xy * dx);
-    const Floats log2_alpha = fma(dx, h_x, fma(dy, h_y, splat(g.log2_opacity)));
+    t_x = fma(splat(g.xx), dx, g.xy * dy), t_y = g.yy * dy;
+    const Floats log2_alpha = subtract_square(subtract_square(splat(g.log2_opacity), t_y), t_x);
     const Mask candidate = log2_alpha >= splat(kLog2MinAlpha);
     unclamped_alpha = exp2(log2_alpha);
     alpha = min(unclamped_alpha, splat(kMaxAlpha));

@@ -125,7 +125,9 @@ void backward(void* context_pointer, const Problem& problem, const Images& out, 
     image.gradients.reserve(entry_gradients((int)problem.channels) * image.tile_start[tiles]);
   };
   const auto draw = [&](int64_t i, int tile) {
-    const auto backward_tile_of = problem.channels == 3 ? backward_tile<3> : backward_tile<kMaxChannels>;
+    const auto backward_tile_of = problem.channels == 3 ? gradients.screen ? backward_tile<3, true> : backward_tile<3, false>
+                                  : gradients.screen    ? backward_tile<kMaxChannels, true>
+                                                        : backward_tile<kMaxChannels, false>;
     backward_tile_of(problem, images[i], grid, tile, i, image_at(out, problem, i), image_at(v, problem, i));
   };
   if (by_image(problem, threads)) {

@@ -11,8 +11,8 @@ namespace RL3D_ISA {
 
 constexpr float kNearPlane = 0.01f;
 constexpr float kBlur = 0.3f;                         // added to the 2D covariance's diagonal, in pixels^2 (gsplat's eps2d)
-constexpr float kLog2MinAlpha = -7.994353436858858f;  // log2(1/255): smaller alphas are skipped
-constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+constexpr float kLn2 = 0.6931471805599453f;
+constexpr float kRootHalfLog2E = 0.8493218002880191f;  // sqrt(log2(e) / 2)
 constexpr float kHuge = 1e30f;  // beyond this a projection would overflow; such a Gaussian is not drawn
 
 struct Rotation {
@@ -145,31 +145,29 @@ inline void project_chunk(const Problem& problem, const TileGrid& grid, int64_t 
     const GaussianBlock& block = blocks[first / kLanes];
     const Projection p(camera, block);
     const Floats log2_opacity = log2_opacity_in_view(problem, block, p);
-    const Floats radius2 = max(2.f * kLn2 * (log2_opacity - kLog2MinAlpha), zeros());
-    const Floats extent_x = sqrt(radius2 * p.cov_xx), extent_y = sqrt(radius2 * p.cov_yy);
+    const Floats radius = sqrt(max(2.f * kLn2 * (log2_opacity - kLog2MinAlpha), zeros()));
+    const Floats sigma_x = sqrt(p.cov_xx), sigma_y = sqrt(p.cov_yy);
+    const Floats extent_x = radius * sigma_x, extent_y = radius * sigma_y;
     const Floats mean_x = camera.fx * p.u + camera.cx, mean_y = camera.fy * p.v + camera.cy;
     const Mask visible = (p.z >= splat(kNearPlane)) & (p.det < splat(kHuge)) & (log2_opacity >= splat(kLog2MinAlpha)) &
                          (mean_x + extent_x > zeros()) & (mean_x - extent_x < width) & (mean_y + extent_y > zeros()) &
                          (mean_y - extent_y < height);
     uint32_t lanes = to_bits(visible);
     if (!lanes) continue;
-    const Floats inverse_det = 1.f / p.det, inverse_yy = 1.f / p.cov_yy;
-    alignas(64) float out[13][kLanes];
-    store(out[0], mean_x), store(out[1], mean_y);
-    store(out[2], (-0.5f * kLog2E) * p.cov_yy * inverse_det);
-    store(out[3], (0.5f * kLog2E) * p.cov_xy * inverse_det);
-    store(out[4], (-0.5f * kLog2E) * p.cov_xx * inverse_det);
-    store(out[5], p.z), store(out[6], extent_x), store(out[7], extent_y), store(out[8], radius2);
-    store(out[9], p.det * inverse_yy), store(out[10], p.cov_xy * inverse_yy), store(out[11], inverse_yy);
-    store(out[12], log2_opacity);
+    // The inverse covariance is W^T W with W = ((sigma_y, -cov_xy / sigma_y) / sqrt(det), (0, 1 / sigma_y)).
+    const Floats root_det = sqrt(p.det), inverse_sigma_y = 1.f / sigma_y, shear = p.cov_xy * inverse_sigma_y * inverse_sigma_y;
+    const Floats xx = kRootHalfLog2E * sigma_y / root_det;
+    alignas(64) float out[11][kLanes];
+    store(out[0], mean_x), store(out[1], mean_y), store(out[2], xx), store(out[3], -(shear * xx));
+    store(out[4], kRootHalfLog2E * inverse_sigma_y), store(out[5], log2_opacity), store(out[6], p.z);
+    store(out[7], extent_x), store(out[8], extent_y), store(out[9], 1.f / xx), store(out[10], shear);
     for (; lanes; lanes &= lanes - 1) {
       const int j = __builtin_ctz(lanes);
       const int64_t n = first + j;
       ProjectedGaussian& g = projected[n];
-      g = {out[0][j], out[1][j], out[2][j], out[3][j], out[4][j],  out[12][j], {},
-           out[5][j], out[6][j], out[7][j], out[8][j], out[9][j], out[10][j], out[11][j]};
+      g = {out[0][j], out[1][j], out[2][j], out[3][j], out[4][j], out[5][j], {}, out[6][j], out[7][j], out[8][j], out[9][j], out[10][j]};
       for (int k = 0; k < inline_channels; k++) g.color[k] = colors[K * n + k];
-      keys[visible_count++] = depth_key(out[5][j], n);
+      keys[visible_count++] = depth_key(out[6][j], n);
       reach += TileRange(g, grid).count();
     }
   }

@@ -42,8 +42,16 @@ inline void backward_block(const Problem& problem, int64_t scene, int64_t first,
     } else {
       for (int k = 0; k < K; k++) store(g_color[k], load(g_color[k]) + load(view_color[k]));
     }
-    // log2 alpha falls by 2 ln 2 h with the offset, and so rises with the mean.
-    const Floats g_mean_x = -2.f * kLn2 * load(pixel[kSX]), g_mean_y = -2.f * kLn2 * load(pixel[kSY]);
+    // The whitening, again as in project_chunk. d log alpha / d mean = 2 ln 2 W^T t.
+    alignas(64) float whitening[3][kLanes] = {};
+    for (int j = 0; j < count; j++)
+      if (images[view].slots_of[first + j].count) {
+        const ProjectedGaussian& g = images[view].projected[first + j];
+        whitening[0][j] = g.xx, whitening[1][j] = g.xy, whitening[2][j] = g.yy;
+      }
+    const Floats xx = load(whitening[0]), xy = load(whitening[1]), yy = load(whitening[2]);
+    const Floats s_x = load(pixel[kSX]), s_y = load(pixel[kSY]);
+    const Floats g_mean_x = 2.f * kLn2 * xx * s_x, g_mean_y = 2.f * kLn2 * (xy * s_x + yy * s_y);
     if (out.screen) {
       alignas(64) float screen[4][kLanes];
       store(screen[0], g_mean_x), store(screen[1], g_mean_y);
@@ -58,9 +66,11 @@ inline void backward_block(const Problem& problem, int64_t scene, int64_t first,
     const float* V = camera.V;
     const Floats g_log_alpha = load(pixel[kS]);
     g_log_opacity += g_log_alpha;
-    // d log alpha / d mean = conic d = -2 ln 2 h, and d log alpha / d cov = (conic d)(conic d)^T / 2.
+    // d log alpha / d cov = (conic d)(conic d)^T / 2, and conic d = 2 ln 2 W^T t.
     constexpr float kHalfSquare = 2.f * kLn2 * kLn2;
-    const Floats g_xx = kHalfSquare * load(pixel[kSXX]), g_xy = kHalfSquare * load(pixel[kSXY]), g_yy = kHalfSquare * load(pixel[kSYY]);
+    const Floats s_xx = load(pixel[kSXX]), s_xy = load(pixel[kSXY]), s_yy = load(pixel[kSYY]);
+    const Floats g_xx = kHalfSquare * xx * xx * s_xx, g_xy = kHalfSquare * xx * (xy * s_xx + yy * s_xy);
+    const Floats g_yy = kHalfSquare * (xy * xy * s_xx + 2.f * xy * yy * s_xy + yy * yy * s_yy);
     Floats g_P[2][3], g_JV[2][3];
     for (int i = 0; i < 3; i++) {
       g_P[0][i] = 2.f * (g_xx * p.P[0][i] + g_xy * p.P[1][i]);

@@ -210,6 +210,18 @@ RL3D_INLINE Floats fma(Floats a, Floats b, Floats c) {
   return c;
 }
 
+// a - b^2, rounded once where the processor can.
+RL3D_INLINE Floats subtract_square(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  a.part[0] = (NativeFloats)_mm512_fnmadd_ps((__m512)b.part[0], (__m512)b.part[0], (__m512)a.part[0]);
+#elif defined(__AVX2__)
+  RL3D_EACH_PART a.part[k] = (NativeFloats)_mm256_fnmadd_ps((__m256)b.part[k], (__m256)b.part[k], (__m256)a.part[k]);
+#else
+  RL3D_EACH_PART a.part[k] = a.part[k] - b.part[k] * b.part[k];
+#endif
+  return a;
+}
+
 RL3D_INLINE Floats sqrt(Floats a) {
 #if defined(__AVX512F__)
   a.part[0] = (NativeFloats)_mm512_sqrt_ps((__m512)a.part[0]);

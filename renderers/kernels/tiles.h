@@ -8,6 +8,7 @@ namespace rl3d {
 namespace RL3D_ISA {
 
 constexpr int kTile = 32, kBlock = 4, kBlocks = 64;
+constexpr float kLog2MinAlpha = -7.994353436858858f;  // log2(1/255): smaller alphas are skipped
 
 // Gaussians are projected in chunks, several of which may be one image's: fixed, so that results do not depend on threads.
 constexpr int64_t kChunk = 8192;
@@ -60,21 +61,23 @@ constexpr PixelOffsets pixel_offsets() {
 }
 constexpr PixelOffsets kPixel = pixel_offsets();
 
-// The blocks of the tile at (x, y) that hold a pixel with alpha >= 1/255. One lane is one row of pixels: on the row dy from the mean
-// the ellipse covers shear dy +- sqrt((radius2 - dy^2 / cov_yy) / a), with conic element a.
+// The blocks of the tile at (x, y) that hold a pixel with alpha >= 1/255. One lane is one row of pixels: on the row dy from the mean,
+// t_x^2 may reach the rest of log2(255 opacity) - t_y^2, and dx = (t_x - xy dy) / xx.
 inline uint64_t blocks_touched(const ProjectedGaussian& g, int x, int y) {
   const Ints row_shift = load(kPixel.row_shift);
+  const float budget = g.log2_opacity - kLog2MinAlpha;
   uint32_t halves[2] = {0, 0};
   const int first = g.mean_y - g.extent_y - (float)y >= 16.f ? 1 : 0, last = g.mean_y + g.extent_y - (float)y < 16.f ? 0 : 1;
   for (int half = first; half <= last; half++) {
     const Floats dy = load(kPixel.lane) + ((float)(y + 16 * half) + 0.5f - g.mean_y);
-    const Floats chord = (g.radius2 - g.inverse_cov_yy * dy * dy) * g.inverse_a;
+    const Floats t_y = g.yy * dy;
+    const Floats rest = budget - t_y * t_y;
     // A thousandth of a pixel more than the chord: pixels are tested again one by one, so a block too many does no harm.
-    const Floats half_width = sqrt(max(chord, zeros())) + 0.001f;
+    const Floats half_width = sqrt(max(rest, zeros())) * g.inverse_xx + 0.001f;
     const Floats centre = g.shear * dy + (g.mean_x - 0.5f - (float)x);
     // The first pixel is the one after centre - half_width, the last the one at centre + half_width.
     const Floats left = centre - half_width + 1.f, right = centre + half_width;
-    const Mask hit = (chord >= zeros()) & (right >= zeros()) & (left < splat(32.f));
+    const Mask hit = (rest >= splat(-0.001f)) & (right >= zeros()) & (left < splat(32.f));
     const Ints first_pixel = truncate(min(max(left, zeros()), splat(31.f)));
     const Ints last_pixel = truncate(min(max(right, zeros()), splat(31.f)));
     // Bits first_pixel/4 .. last_pixel/4 of a row of eight blocks.

@@ -55,16 +55,17 @@ struct alignas(64) GaussianBlock {
   float log2_opacity[kLanes];
 };
 
-// A Gaussian on the image plane: one cache line. log2 alpha = log2_opacity + xx dx^2 + 2 xy dx dy + yy dy^2 at the offset (dx, dy).
+// A Gaussian on the image plane: one cache line. log2 alpha = log2_opacity - t_x^2 - t_y^2 at the offset (dx, dy) from the mean, with the
+// whitened offset t = (xx dx + xy dy, yy dy). (Its squares add up. The conic's terms of a long thin Gaussian would cancel instead, which
+// costs float32 all its digits.)
 struct alignas(64) ProjectedGaussian {
   float mean_x, mean_y;
-  float xx, xy, yy;  // the conic (inverse 2D covariance), times -1/2 log2 e
+  float xx, xy, yy;
   float log2_opacity;
   float color[3];  // the first three channels
   float depth;
-  float extent_x, extent_y;                // half size of the box where alpha can reach 1/255
-  float radius2;                           // squared Mahalanobis radius of that ellipse
-  float inverse_a, shear, inverse_cov_yy;  // the ellipse's row spans, see tiles.h
+  float extent_x, extent_y;  // half size of the box where alpha can reach 1/255
+  float inverse_xx, shear;   // of the ellipse's row spans, see tiles.h
 };
 static_assert(sizeof(ProjectedGaussian) == 64, "one cache line");
 
@@ -84,15 +85,14 @@ struct SlotRange {
 // the tiles: whichever thread draws which tile, the sum is the same. The rows of an entry:
 enum EntryGradient {
   kDepth,
-  // The sums over pixels of s, s h_x, s h_y, s h_x^2, s h_x h_y, s h_y^2 for s = alpha dL/dalpha and the half gradient
-  // h = (xx dx + xy dy, xy dx + yy dy) of log2 alpha. (Moments of h and not of d: those of a long Gaussian would drown its width.)
+  // The sums over pixels of s, s t_x, s t_y, s t_x^2, s t_x t_y, s t_y^2, for s = alpha dL/dalpha and the whitened offset t.
   kS,
   kSX,
   kSY,
   kSXX,
   kSXY,
   kSYY,
-  kAbsX,  // of |s h_x| and |s h_y|
+  kAbsX,  // of |dL/d mean| along the image's axes, if they are wanted
   kAbsY,
   kColor,  // one a channel, then padding to a multiple of four
 };

@@ -59,13 +59,18 @@ def test_a_ball_has_its_outline_depth_and_normals(backend):
 
 
 def test_gradient_of_the_outlines_area_is_the_circles():
-    scale = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
-    shape = ball()
-    area = render(replace(shape, vertices=shape.vertices * scale), straight_ahead()).alpha.sum()
-    (gradient,) = torch.autograd.grad(area, scale)
-    step = 1e-3
-    expected = (outline_area(0.5 * (1 + step)) - outline_area(0.5 * (1 - step))) / (2 * step)
-    assert gradient.item() == pytest.approx(expected, rel=0.05)
+    """An outline crosses a few dozen rows and columns of pixels, so one size errs by some percent; twelve sizes together do not."""
+    shape, ratios = ball(), []
+    for size in torch.linspace(0.9, 1.1, 12, dtype=torch.float64):
+        scale = size.clone().requires_grad_()
+        area = render(replace(shape, vertices=shape.vertices * scale), straight_ahead()).alpha.sum()
+        (gradient,) = torch.autograd.grad(area, scale)
+        radius, step = 0.5 * size.item(), 1e-3
+        assert area.item() == pytest.approx(outline_area(radius), rel=0.005)
+        expected = (outline_area(0.5 * (size.item() + step)) - outline_area(0.5 * (size.item() - step))) / (2 * step)
+        ratios.append(gradient.item() / expected)
+    assert all(0.92 < ratio < 1.08 for ratio in ratios)
+    assert sum(ratios) / len(ratios) == pytest.approx(1, abs=0.015)
 
 
 def test_gradients_match_finite_differences(make_cameras):

@@ -32,7 +32,7 @@ def test_a_ball_comes_back(kind):
     resolution = {"field": 32}.get(kind, 64)
     surface = as_trimesh(extract(scene, resolution=resolution, views=24))
     assert surface.is_watertight
-    assert surface.volume == pytest.approx(4 / 3 * math.pi * 0.4**3, rel=0.05)  # positive: faces point outwards
+    assert surface.volume == pytest.approx(4 / 3 * math.pi * 0.4**3, rel=0.06)  # positive: faces point outwards
     radii = (torch.tensor(surface.vertices) - torch.tensor([0, 0, 0.5])).norm(dim=-1)
     assert (radii - 0.4).abs().max() < 2 * 0.8 / resolution
 
