@@ -34,14 +34,13 @@ struct Contribution {
   RL3D_INLINE Contribution(const G& g, const TilePixels& pixels, int block, Floats before) {
     const Floats dx = load(pixels.x[block & 7]) - g.mean_x, dy = load(pixels.y[block >> 3]) - g.mean_y;
     t_x = fma(splat(g.xx), dx, g.xy * dy), t_y = g.yy * dy;
-    const Floats log2_alpha = subtract_square(subtract_square(splat(g.log2_opacity), t_y), t_x);
+    const Floats log2_alpha = subtract_product(subtract_product(splat(g.log2_opacity), t_y, t_y), t_x, t_x);
     const Mask candidate = log2_alpha >= splat(kLog2MinAlpha);
     unclamped_alpha = exp2(log2_alpha);
     alpha = min(unclamped_alpha, splat(kMaxAlpha));
-    weight = alpha * before;
-    const Floats after = before - weight;  // negative where the pixel ended earlier, which draws nothing either
+    const Floats after = subtract_product(before, alpha, before);  // negative where the pixel ended earlier, which draws nothing either
     drawn = candidate & (after > splat(kMinTransmittance));
-    weight = keep(drawn, weight);
+    weight = keep(drawn, alpha * before);
     transmittance = select(drawn, after, before);
     const Mask ends = and_not(candidate, drawn);
     ended = __builtin_expect(any(ends), 0);

@@ -8,18 +8,22 @@ namespace RL3D_ISA {
 // What backward keeps of one camera, of one block of Gaussians: the view matrix's upper rows, then fx, fy, cx, cy.
 constexpr int kCameraGradients = 16;
 
-// The sums over each Gaussian's entries, lane by lane; `seen` says which Gaussians have any. Those without must not contribute: their
-// projection may be infinite.
+// The sums over each Gaussian's entries, lane by lane; says which Gaussians have any. Those without must not contribute: their projection
+// may be infinite.
 inline Mask gather_entries(const ImageWorkspace& image, int64_t first, int count, int rows, float out[][kLanes]) {
   alignas(64) float seen[kLanes] = {};
-  memset(out, 0, sizeof(float) * kLanes * rows);
-  for (int j = 0; j < count; j++) {
-    const SlotRange range = image.slots_of[first + j];
-    for (int64_t i = range.first; i < range.first + range.count; i++) {
-      const float* entry = image.gradients.data() + rows * image.slots[i];
-      for (int k = 0; k < rows; k++) out[k][j] += entry[k];
+  for (int j = 0; j < kLanes; j++) {
+    alignas(64) float sums[entry_gradients(kMaxChannels)] = {};
+    if (j < count) {
+      const SlotRange range = image.slots_of[first + j];
+      for (int64_t i = range.first; i < range.first + range.count; i++) {
+        const float* entry = image.gradients.data() + rows * image.slots[i];
+        for (int k = 0; k < rows; k += 4)
+          for (int c = 0; c < 4; c++) sums[k + c] += entry[k + c];
+      }
+      seen[j] = range.count ? 1.f : 0.f;
     }
-    seen[j] = range.count ? 1.f : 0.f;
+    for (int k = 0; k < rows; k++) out[k][j] = sums[k];
   }
   return load(seen) > zeros();
 }

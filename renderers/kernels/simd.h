@@ -38,9 +38,19 @@ struct Ints {
 
 #define RL3D_EACH_PART for (int k = 0; k < kParts; k++)
 
+// (Not 0 + x, which is not x for a negative zero, so the compiler would have to add.)
+RL3D_INLINE NativeFloats native_splat(float x) {
+#if defined(__AVX512F__)
+  return (NativeFloats)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+  return (NativeFloats)_mm256_set1_ps(x);
+#else
+  return NativeFloats{x, x, x, x};
+#endif
+}
 RL3D_INLINE Floats splat(float x) {
   Floats r;
-  RL3D_EACH_PART r.part[k] = NativeFloats{} + x;
+  RL3D_EACH_PART r.part[k] = native_splat(x);
   return r;
 }
 RL3D_INLINE Ints splat(int x) {
@@ -189,12 +199,25 @@ RL3D_INLINE Ints keep(Mask m, Ints a) {
 #endif
 #undef RL3D_COMPARISON
 
+// The second where either is not a number.
 RL3D_INLINE Floats min(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  a.part[0] = (NativeFloats)_mm512_min_ps((__m512)a.part[0], (__m512)b.part[0]);
+#elif defined(__AVX2__)
+  RL3D_EACH_PART a.part[k] = (NativeFloats)_mm256_min_ps((__m256)a.part[k], (__m256)b.part[k]);
+#else
   RL3D_EACH_PART a.part[k] = a.part[k] < b.part[k] ? a.part[k] : b.part[k];
+#endif
   return a;
 }
 RL3D_INLINE Floats max(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  a.part[0] = (NativeFloats)_mm512_max_ps((__m512)a.part[0], (__m512)b.part[0]);
+#elif defined(__AVX2__)
+  RL3D_EACH_PART a.part[k] = (NativeFloats)_mm256_max_ps((__m256)a.part[k], (__m256)b.part[k]);
+#else
   RL3D_EACH_PART a.part[k] = a.part[k] > b.part[k] ? a.part[k] : b.part[k];
+#endif
   return a;
 }
 
@@ -210,16 +233,16 @@ RL3D_INLINE Floats fma(Floats a, Floats b, Floats c) {
   return c;
 }
 
-// a - b^2, rounded once where the processor can.
-RL3D_INLINE Floats subtract_square(Floats a, Floats b) {
+// c - a * b, likewise.
+RL3D_INLINE Floats subtract_product(Floats c, Floats a, Floats b) {
 #if defined(__AVX512F__)
-  a.part[0] = (NativeFloats)_mm512_fnmadd_ps((__m512)b.part[0], (__m512)b.part[0], (__m512)a.part[0]);
+  c.part[0] = (NativeFloats)_mm512_fnmadd_ps((__m512)a.part[0], (__m512)b.part[0], (__m512)c.part[0]);
 #elif defined(__AVX2__)
-  RL3D_EACH_PART a.part[k] = (NativeFloats)_mm256_fnmadd_ps((__m256)b.part[k], (__m256)b.part[k], (__m256)a.part[k]);
+  RL3D_EACH_PART c.part[k] = (NativeFloats)_mm256_fnmadd_ps((__m256)a.part[k], (__m256)b.part[k], (__m256)c.part[k]);
 #else
-  RL3D_EACH_PART a.part[k] = a.part[k] - b.part[k] * b.part[k];
+  RL3D_EACH_PART c.part[k] = c.part[k] - a.part[k] * b.part[k];
 #endif
-  return a;
+  return c;
 }
 
 RL3D_INLINE Floats sqrt(Floats a) {
@@ -245,27 +268,29 @@ RL3D_INLINE Floats reciprocal(Floats a) {
 #endif
 }
 
-// 2^x for x <= 127, relative error about 2e-7. Adding 1.5 * 2^23 rounds x to an integer in the low bits of the sum;
-// -ffast-math would cancel the addition. AVX-512 has instructions for both ends of it. The polynomial is a minimax fit on [-1/2, 1/2].
+// Minimax fit of 2^f's relative error on [0, 1], 7.5e-8.
+constexpr float kExp2Fraction[6] = {9.999999251e-01f, 6.931530732e-01f, 2.401536170e-01f, 5.582631805e-02f, 8.989340091e-03f, 1.877576675e-03f};
+
+// 2^x for x <= 127, relative error about 2e-7. AVX-512 takes the fraction in [0, 1) and
+// scales by the whole rest in one instruction each. Elsewhere adding 1.5 * 2^23 rounds x to an integer in the low bits of the sum, which
+// -ffast-math would cancel, and the polynomial is a fit on [-1/2, 1/2].
 RL3D_INLINE Floats exp2(Floats x) {
 #if defined(__AVX512F__)
-  const Floats whole{{(NativeFloats)_mm512_roundscale_ps((__m512)x.part[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}};
-  const Floats f = x - whole;
+  const Floats f{{(NativeFloats)_mm512_reduce_ps((__m512)x.part[0], _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)}};
+  Floats p = splat(kExp2Fraction[5]);
+  for (int k = 4; k >= 0; k--) p = fma(p, f, splat(kExp2Fraction[k]));
+  return {{(NativeFloats)_mm512_scalef_ps((__m512)p.part[0], (__m512)x.part[0])}};
 #else
   x = max(x, splat(-100.f));
   const Floats magic = splat(12582912.f);
   const Floats shifted = x + magic;
   const Floats f = x - (shifted - magic);
-#endif
   Floats p = splat(1.327647196e-03f);
   p = fma(p, f, splat(9.675541503e-03f));
   p = fma(p, f, splat(5.550713275e-02f));
   p = fma(p, f, splat(2.402211972e-01f));
   p = fma(p, f, splat(6.931469671e-01f));
   p = fma(p, f, splat(1.0f));
-#if defined(__AVX512F__)
-  return {{(NativeFloats)_mm512_scalef_ps((__m512)p.part[0], (__m512)whole.part[0])}};
-#else
   return from_bits(bits(p) + (bits(shifted) << 23));
 #endif
 }

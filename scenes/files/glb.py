@@ -1,4 +1,4 @@
-"""Part assets as .glb meshes: one closed mesh and one material a part, for Blender, game engines and simulators.
+"""Meshes as .glb files for Blender, game engines and simulators: part assets with one closed mesh and one material a part, and any other.
 
 Khronos, glTF 2.0: y is up, an asset faces +z, lengths are metres, and material factors are linear light (our colours are sRGB).
 """
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from scenes.files.aside import FileError, write_aside
+from scenes.mesh import Mesh
 from scenes.parts import Parts
 
 if TYPE_CHECKING:
@@ -69,7 +70,30 @@ def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
         temporary.write_bytes(data)
 
 
+def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
+    """Write one mesh, z up, with its vertices' colours (8 bits of linear light each)."""
+    import trimesh
+
+    mesh = mesh.detach()
+    if mesh.batch_shape:
+        raise ValueError("write_mesh_glb works on a single mesh; index the batch first")
+    if not len(mesh.faces):
+        raise FileError(f"cannot write {path}: the mesh has no faces")
+    shape = trimesh.Trimesh(mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy(), process=False)
+    if mesh.colors is not None:
+        linear = _linear(mesh.colors.double().clamp(0, 1).cpu().numpy())
+        shape.visual = trimesh.visual.ColorVisuals(shape, vertex_colors=np.round(255 * linear).astype(np.uint8))
+    shape.apply_transform(_Y_UP)
+    data = trimesh.exchange.gltf.export_glb(trimesh.Scene(shape), include_normals=True)
+    with write_aside(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _linear(color: np.ndarray) -> np.ndarray:
+    """Linear light of sRGB values (IEC 61966-2-1)."""
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
 def _factor(color: Float[np.ndarray, "3"]) -> list[float]:
-    """Linear RGBA of an sRGB colour (IEC 61966-2-1)."""
-    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
-    return [*linear.tolist(), 1.0]
+    """Linear RGBA of an sRGB colour."""
+    return [*_linear(color).tolist(), 1.0]

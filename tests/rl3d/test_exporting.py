@@ -1,5 +1,7 @@
 """Export between asset folders, splats and meshes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import trimesh
@@ -54,7 +56,7 @@ def test_single_files(asset, tmp_path):
         ("missing", "a.ply", "there is no such file or folder"),
         ("empty", "a.ply", "the folder has no scene.ply"),
         ("empty", "a.glb", "the folder has no mesh.glb"),
-        ("ball/scene.ply", "a.glb", "splats have no surface to take yet"),
+        ("clear.ply", "a.glb", r"cannot export .*clear\.ply to \.glb: its splats show no surface"),
         ("ball/mesh.glb", "a.ply", "it is a mesh"),
         ("text.txt", "a.ply", "give an asset folder"),
         ("text.glb", "a.glb", "it is not a .glb file"),
@@ -62,9 +64,11 @@ def test_single_files(asset, tmp_path):
         ("ball", "empty.glb", "it is a folder"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(asset, tmp_path, source, target, message):
+def test_what_cannot_be_done_is_said_in_one_line(asset, tmp_path, parts, source, target, message):
     for name in ("empty", "empty.glb"):
         (tmp_path / name).mkdir()
+    clear = parts.gaussians(10)
+    write_ply(tmp_path / "clear.ply", replace(clear, opacities=torch.full_like(clear.opacities, 1e-3)))
     (tmp_path / "text.txt").write_text("text")
     (tmp_path / "text.glb").write_text("text")
     before = sorted(tmp_path.rglob("*"))
@@ -72,6 +76,18 @@ def test_what_cannot_be_done_is_said_in_one_line(asset, tmp_path, source, target
         export(tmp_path / source, tmp_path / target)
     assert "\n" not in str(error.value)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_splats_become_a_closed_mesh(asset, tmp_path, parts):
+    """Of a file, or of a folder that holds no mesh: red as the splats are, and as large."""
+    export(asset / "scene.ply", tmp_path / "a.glb")
+    (asset / "mesh.glb").unlink()
+    export(asset, tmp_path / "b.glb")
+    assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
+    mesh = trimesh.load_scene(tmp_path / "a.glb").to_mesh()
+    mesh.merge_vertices(merge_norm=True)
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(float(parts.masses()[0]), rel=0.15)
 
 
 def test_splats_of_another_program(tmp_path, parts):

@@ -1,10 +1,10 @@
-"""The density field of parts: full inside, empty outside, and differentiable everywhere."""
+"""Fields: parts full inside, empty outside and differentiable everywhere; grids that interpolate, batch and can be fitted."""
 
 import pytest
 import torch
 
 from scenes.parts import Parts
-from scenes.radiance_field import PartField
+from scenes.radiance_field import HashField, PartField, TriPlaneField, VoxelField
 
 
 def test_inside_outside_and_colours(make):
@@ -43,3 +43,91 @@ def test_density_integrates_to_the_volume(make):
     points = torch.rand(200_000, 3) * 0.8 + torch.tensor([-0.4, -0.4, 0.1])
     density, _ = PartField(parts).query(points)
     assert float(density.mean() / 200 * 0.8**3) == pytest.approx(float(parts.masses()[0]), rel=0.02)
+
+
+LOW, HIGH = torch.tensor([-1.0, -2.0, 0.0]), torch.tensor([1.0, 2.0, 3.0])
+
+
+def _points(count: int = 200) -> torch.Tensor:
+    return LOW + (HIGH - LOW) * torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_voxels_that_hold_a_linear_function_interpolate_it_exactly():
+    axes = [torch.linspace(float(a), float(b), n) for a, b, n in zip(LOW, HIGH, (3, 5, 4), strict=True)]
+    x, y, z = torch.meshgrid(*axes, indexing="ij")
+    field = VoxelField(5 + x + 2 * y + z, torch.stack([(x + 1) / 2, (y + 2) / 4, z / 3], -1), LOW, HIGH)
+    points = _points()
+    density, color = field.query(points)
+    torch.testing.assert_close(density, 5 + points @ torch.tensor([1.0, 2.0, 1.0]))
+    torch.testing.assert_close(color, (points - LOW) / (HIGH - LOW))
+    assert field.query(HIGH + torch.eye(3))[0].eq(0).all()  # nothing outside
+
+
+def test_a_batch_of_voxels_is_its_fields():
+    random = torch.Generator().manual_seed(1)
+    density, colors = torch.rand(2, 3, 4, 5, generator=random), torch.rand(2, 3, 4, 5, 3, generator=random)
+    both = VoxelField(density, colors, LOW.expand(2, 3), HIGH.expand(2, 3)).query(_points().expand(2, -1, 3))
+    for i in range(2):
+        alone = VoxelField(density[i], colors[i], LOW, HIGH).query(_points())
+        torch.testing.assert_close(both[0][i], alone[0])
+        torch.testing.assert_close(both[1][i], alone[1])
+
+
+def _decoder(width: int) -> torch.nn.Linear:
+    torch.manual_seed(0)
+    return torch.nn.Linear(width, 4)
+
+
+def test_planes_are_summed_at_a_points_projections():
+    """Each plane holds its own two coordinates, so that the sum is known at any point."""
+    unit = torch.linspace(-1, 1, 9)
+    v, u = torch.meshgrid(unit, unit, indexing="ij")
+    planes = torch.stack([torch.stack([u, 10 * v]), torch.stack([100 * u, v]), torch.stack([u, 1000 * v])])
+    field = TriPlaneField(planes, lambda features: torch.cat([features, features], -1), LOW, HIGH, density=1.0)
+    points = _points()
+    x, y, z = (2 * (points - LOW) / (HIGH - LOW) - 1).unbind(-1)
+    density, color = field.query(points)
+    torch.testing.assert_close(density, torch.nn.functional.softplus(x + 100 * x + y), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(color[:, 0], torch.sigmoid(10 * y + z + 1000 * z), rtol=1e-3, atol=1e-3)
+
+
+def test_a_hash_grid_large_enough_is_a_grid():
+    """One level of 4 cells in a table without collisions: linear between the corners, and each corner has its own row."""
+    rows = 2**20
+    field = HashField(torch.randn(1, rows, 2, generator=torch.Generator().manual_seed(0)), _decoder(2), LOW, HIGH, coarsest=4, finest=4)
+    a, b = LOW + 0.1 * (HIGH - LOW), LOW + 0.2 * (HIGH - LOW)
+    along = torch.stack([torch.stack([a[0] + (b[0] - a[0]) * t, a[1], a[2]]) for t in torch.linspace(0, 1, 5)])
+    raw = torch.logit(field.query(along)[1])
+    torch.testing.assert_close(raw.diff(dim=0), raw.diff(dim=0)[:1].expand(4, 3), rtol=1e-3, atol=1e-4)
+    corners = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 5)] * 3, indexing="ij"), -1).view(-1, 3)
+    values = field.query(LOW + (HIGH - LOW) * corners)[1]
+    assert len(values.round(decimals=5).unique(dim=0)) == 125
+
+
+@pytest.mark.parametrize("kind", ["planes", "hash"])
+def test_fields_can_be_fitted(kind):
+    """What is asked of a trainable field: a ball is learnt from its density and colour alone."""
+    random = torch.Generator().manual_seed(0)
+    if kind == "planes":
+        weights = (0.1 * torch.randn(3, 8, 24, 24, generator=random)).requires_grad_()
+        decoder = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), _decoder(32))
+        field = TriPlaneField(weights, decoder, -torch.ones(3), torch.ones(3), density=1.0)
+    else:
+        weights = (0.1 * torch.randn(4, 2**12, 2, generator=random)).requires_grad_()
+        decoder = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), _decoder(32))
+        field = HashField(weights, decoder, -torch.ones(3), torch.ones(3), coarsest=4, finest=24, density=1.0)
+
+    def loss() -> torch.Tensor:
+        points = 2 * torch.rand(2000, 3, generator=random) - 1
+        density, color = field.query(points)
+        inside = (points.norm(dim=-1) < 0.7).float()
+        return (density - 4 * inside).square().mean() + ((color - torch.tensor([0.9, 0.2, 0.1])).square().sum(-1) * inside).mean()
+
+    optimizer = torch.optim.Adam([weights, *decoder.parameters()], lr=0.02)
+    before = loss().item()
+    for _ in range(80):
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        optimizer.step()
+    assert value.item() < 0.25 * before
