@@ -31,6 +31,8 @@ struct alignas(64) BackwardTile {
   float v_depth[kTilePixels], v_color[kMaxK][kTilePixels];
 };
 
+constexpr int kAhead = 6;  // entries whose Gaussians are fetched before they are needed
+
 // Writes the gradients of the tile's entries, with kAbsolute those of the means' absolute pulls too. `out` is forward's output of this image and `v` the loss's gradient with respect to it.
 template <int kMaxK, bool kAbsolute>
 __attribute__((noinline)) void backward_tile(const Problem& problem, const ImageWorkspace& image, const TileGrid& grid, int index,
@@ -64,6 +66,8 @@ __attribute__((noinline)) void backward_tile(const Problem& problem, const Image
     }
   uint64_t live = tile.blocks_inside();
   for (int64_t e = image.tile_start[index]; e < image.tile_start[index + 1]; e++) {
+    // Gaussians lie in memory by index, and a list's are all over the place.
+    if (e + kAhead < image.tile_start[index + 1]) __builtin_prefetch(&image.projected[image.entries[e + kAhead].gaussian]);
     float* gradients = image.gradients.data() + rows * e;
     uint64_t blocks = image.entries[e].blocks & live;
     if (!blocks) {
@@ -81,7 +85,7 @@ __attribute__((noinline)) void backward_tile(const Problem& problem, const Image
       const Floats before = load(state.transmittance + lane);
       const Contribution c(g, pixels, block, before);
       store(state.transmittance + lane, c.transmittance);
-      if (c.ended && !any(c.transmittance > zeros())) live &= ~(1ull << block);
+      if (!any(c.transmittance > zeros())) live &= ~(1ull << block);
       const Floats v_depth = load(state.v_depth + lane);
       Floats q = v_depth * g.depth;
       for (int k = 0; k < K; k++) {

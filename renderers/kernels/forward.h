@@ -28,7 +28,6 @@ struct Contribution {
   Floats weight;  // alpha times transmittance; 0 where nothing is drawn
   Mask drawn;
   Floats transmittance;  // after the Gaussian; negative once the pixel has ended
-  bool ended;            // some pixel ended here
 
   template <class G>
   RL3D_INLINE Contribution(const G& g, const TilePixels& pixels, int block, Floats before) {
@@ -41,10 +40,7 @@ struct Contribution {
     const Floats after = subtract_product(before, alpha, before);  // negative where the pixel ended earlier, which draws nothing either
     drawn = candidate & (after > splat(kMinTransmittance));
     weight = keep(drawn, alpha * before);
-    transmittance = select(drawn, after, before);
-    const Mask ends = and_not(candidate, drawn);
-    ended = __builtin_expect(any(ends), 0);
-    if (ended) transmittance = select(ends, min(transmittance, -transmittance), transmittance);
+    transmittance = negative_where(and_not(candidate, drawn), select(drawn, after, before));
   }
 };
 
@@ -112,7 +108,7 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
         for (int k = 0; k < K; k++) color[k] += c.weight * g_color[k];
         depth += c.weight * g.depth;
         alpha += c.weight;  // summed, not taken as 1 - transmittance, which has no digits left where little was drawn
-        if (c.ended && !any(transmittance > zeros())) {
+        if (!any(transmittance > zeros())) {
           live &= ~(1ull << block);
           break;
         }

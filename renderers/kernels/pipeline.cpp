@@ -16,27 +16,10 @@ namespace {
 
 constexpr int64_t kBlocksPerTask = 16;
 
-class Context {
- public:
-  Context() = default;
-  Context(const Context&) = delete;
-  ~Context() { delete[] images_; }
-
-  ImageWorkspace* images(int64_t count) {
-    if (count > image_count_) {
-      delete[] images_;
-      images_ = new ImageWorkspace[count];
-      image_count_ = count;
-    }
-    return images_;
-  }
-  ImageWorkspace* images() { return images_; }
+struct Context {
+  Pool<ImageWorkspace> images;
   Buffer<GaussianBlock> blocks;
   Buffer<float> cameras;  // kCameraGradients of every image and block
-
- private:
-  ImageWorkspace* images_ = nullptr;
-  int64_t image_count_ = 0;
 };
 
 template <class Function>
@@ -47,10 +30,11 @@ void parallel_for(ThreadPool& pool, int threads, int64_t count, Function functio
 
 int64_t blocks_of(const Problem& problem) { return (problem.gaussians + kLanes - 1) / kLanes; }
 
-// Calls function(scene, block in the scene) for every block of Gaussians.
+// Calls function(scene, block in the scene) for every block of Gaussians; from `worth_a_thread` blocks on by several threads.
 template <class Function>
-void for_each_block(const Problem& problem, ThreadPool& pool, int threads, Function function) {
+void for_each_block(const Problem& problem, ThreadPool& pool, int threads, int64_t worth_a_thread, Function function) {
   const int64_t per_scene = blocks_of(problem), total = per_scene * problem.scenes;
+  if (total < worth_a_thread) threads = 1;
   parallel_for(pool, threads, (total + kBlocksPerTask - 1) / kBlocksPerTask, [&](int64_t task, int) {
     for (int64_t b = task * kBlocksPerTask; b < smaller(total, (task + 1) * kBlocksPerTask); b++) function(b / per_scene, b % per_scene);
   });
@@ -73,14 +57,14 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
   Context& context = *static_cast<Context*>(context_pointer);
   const int64_t per_scene = blocks_of(problem), chunks = chunks_of(problem);
   GaussianBlock* blocks = context.blocks.reserve(per_scene * problem.scenes);
-  for_each_block(problem, pool, threads, [&](int64_t scene, int64_t block) {
+  for_each_block(problem, pool, threads, 1024, [&](int64_t scene, int64_t block) {
     prepare_block(problem, scene * problem.gaussians + block * kLanes, count_in_block(problem, block), blocks[scene * per_scene + block]);
   });
   const TileGrid grid(problem);
   const bool whole_images = by_image(problem, threads);
   // Without a backward pass a thread's next image may overwrite its last one.
   const bool own_workspace = keep_for_backward || !whole_images;
-  ImageWorkspace* images = context.images(own_workspace ? problem.images() : threads);
+  ImageWorkspace* images = context.images.reserve(own_workspace ? problem.images() : threads);
   const auto start = [&](ImageWorkspace& image) {
     image.projected.reserve(problem.gaussians);
     image.keys.reserve(problem.gaussians), image.keys_swap.reserve(problem.gaussians);
@@ -88,10 +72,6 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
   };
   const auto project = [&](int64_t i, int64_t chunk, ImageWorkspace& image) {
     project_chunk(problem, grid, i, chunk, blocks + i / problem.cameras * per_scene, image);
-  };
-  const auto sort_and_bin = [&](ImageWorkspace& image) {
-    order_by_depth(problem, image);
-    bin_into_tiles(problem, grid, keep_for_backward, image);
   };
   const auto draw = [&](int64_t i, int tile, const ImageWorkspace& image) {
     const auto forward_tile_of = problem.channels == 3 ? forward_tile<3> : forward_tile<kMaxChannels>;
@@ -102,23 +82,37 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
       ImageWorkspace& image = images[own_workspace ? i : thread];
       start(image);
       for (int64_t chunk = 0; chunk < chunks; chunk++) project(i, chunk, image);
-      sort_and_bin(image);
+      order_by_depth(problem, keep_for_backward, image);
+      for (int64_t s = 0; s < segments_of(image); s++) bin_segment(grid, keep_for_backward, image, s);
+      lay_out_tiles(grid, keep_for_backward, image);
+      for (int64_t s = 0; s < segments_of(image); s++) fill_tiles(keep_for_backward, image, s);
       for (int t = 0; t < grid.count(); t++) draw(i, t, image);
     });
     return;
   }
-  for (int64_t i = 0; i < problem.images(); i++) start(images[i]);
-  parallel_for(pool, threads, problem.images() * chunks, [&](int64_t task, int) { project(task / chunks, task % chunks, images[task / chunks]); });
-  parallel_for(pool, threads, problem.images(), [&](int64_t i, int) { sort_and_bin(images[i]); });
-  const int64_t tiles = grid.count();
-  parallel_for(pool, threads, problem.images() * tiles, [&](int64_t task, int) { draw(task / tiles, (int)(task % tiles), images[task / tiles]); });
+  const int64_t count = problem.images(), tiles = grid.count();
+  for (int64_t i = 0; i < count; i++) start(images[i]);
+  parallel_for(pool, threads, count * chunks, [&](int64_t task, int) { project(task / chunks, task % chunks, images[task / chunks]); });
+  parallel_for(pool, threads, count, [&](int64_t i, int) { order_by_depth(problem, keep_for_backward, images[i]); });
+  int64_t segments = 0;  // of the image with the most
+  for (int64_t i = 0; i < count; i++) segments = larger(segments, segments_of(images[i]));
+  parallel_for(pool, threads, count * segments, [&](int64_t task, int) {
+    ImageWorkspace& image = images[task / segments];
+    if (task % segments < segments_of(image)) bin_segment(grid, keep_for_backward, image, task % segments);
+  });
+  for (int64_t i = 0; i < count; i++) lay_out_tiles(grid, keep_for_backward, images[i]);
+  parallel_for(pool, threads, count * segments, [&](int64_t task, int) {
+    ImageWorkspace& image = images[task / segments];
+    if (task % segments < segments_of(image)) fill_tiles(keep_for_backward, image, task % segments);
+  });
+  parallel_for(pool, threads, count * tiles, [&](int64_t task, int) { draw(task / tiles, (int)(task % tiles), images[task / tiles]); });
 }
 
 void backward(void* context_pointer, const Problem& problem, const Images& out, const Images& v, const Gradients& gradients, int threads,
               ThreadPool& pool) {
   Context& context = *static_cast<Context*>(context_pointer);
   const int64_t per_scene = blocks_of(problem), C = problem.cameras;
-  ImageWorkspace* images = context.images();
+  ImageWorkspace* images = context.images.data();
   const TileGrid grid(problem);
   const int64_t tiles = grid.count();
   const auto start = [&](ImageWorkspace& image) {
@@ -141,7 +135,7 @@ void backward(void* context_pointer, const Problem& problem, const Images& out, 
   }
   // What the blocks of a scene say of each camera, summed afterwards in the order of the blocks.
   float* of_cameras = gradients.viewmats ? context.cameras.reserve(kCameraGradients * problem.images() * per_scene) : nullptr;
-  for_each_block(problem, pool, threads, [&](int64_t scene, int64_t block) {
+  for_each_block(problem, pool, threads, 64, [&](int64_t scene, int64_t block) {
     backward_block(problem, scene, block * kLanes, count_in_block(problem, block), context.blocks[scene * per_scene + block], images,
                    gradients, of_cameras ? of_cameras + kCameraGradients * (scene * C * per_scene + block) : nullptr,
                    kCameraGradients * per_scene);

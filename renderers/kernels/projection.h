@@ -176,14 +176,18 @@ inline void project_chunk(const Problem& problem, const TileGrid& grid, int64_t 
 }
 
 // The chunks' keys, moved together and sorted by depth.
-inline void order_by_depth(const Problem& problem, ImageWorkspace& image) {
-  image.visible = 0;
+inline void order_by_depth(const Problem& problem, bool keep_for_backward, ImageWorkspace& image) {
+  image.visible = 0, image.reach = 0;
   for (int64_t chunk = 0; chunk < chunks_of(problem); chunk++) {
     const int64_t count = image.chunk_visible[chunk];
     memmove(image.keys.data() + image.visible, image.keys.data() + chunk * kChunk, sizeof(uint64_t) * count);
     image.visible += count;
+    image.reach += image.chunk_reach[chunk];
   }
+  if (image.reach > kMaxEntries) throw std::bad_alloc();
   sort_by_depth(image);
+  image.segments.reserve(segments_of(image));
+  if (keep_for_backward) memset(image.slots_of.reserve(problem.gaussians), 0, sizeof(SlotRange) * problem.gaussians);
 }
 
 }  // namespace RL3D_ISA

@@ -12,12 +12,19 @@ constexpr int kCameraGradients = 16;
 // may be infinite.
 inline Mask gather_entries(const ImageWorkspace& image, int64_t first, int count, int rows, float out[][kLanes]) {
   alignas(64) float seen[kLanes] = {};
+  // A Gaussian's entries are anywhere: all sixteen's are fetched before the first is needed.
+  for (int j = 0; j < count; j++) __builtin_prefetch(&image.slots[image.slots_of[first + j].first]);
+  for (int j = 0; j < count; j++) {
+    const SlotRange range = image.slots_of[first + j];
+    for (int64_t i = range.first; i < (int64_t)range.first + range.count; i++)
+      __builtin_prefetch(image.gradients.data() + (int64_t)rows * image.slots[i]);
+  }
   for (int j = 0; j < kLanes; j++) {
     alignas(64) float sums[entry_gradients(kMaxChannels)] = {};
     if (j < count) {
       const SlotRange range = image.slots_of[first + j];
-      for (int64_t i = range.first; i < range.first + range.count; i++) {
-        const float* entry = image.gradients.data() + rows * image.slots[i];
+      for (int64_t i = range.first; i < (int64_t)range.first + range.count; i++) {
+        const float* entry = image.gradients.data() + (int64_t)rows * image.slots[i];
         for (int k = 0; k < rows; k += 4)
           for (int c = 0; c < 4; c++) sums[k + c] += entry[k + c];
       }

@@ -30,9 +30,10 @@ class ThreadPool {
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_, done_;
   Loop loop_;
-  int started_ = 0;   // threads of the pool
-  int openings_ = 0;  // threads the loop still wants
-  int active_ = 0;    // threads now in the loop
+  int started_ = 0;  // threads of the pool
+  // Written under the mutex, and read without it by who looks before sleeping.
+  std::atomic<int> openings_{0};  // threads the loop still wants
+  std::atomic<int> active_{0};    // threads now in the loop
   std::atomic<int64_t> next_{0};
   std::atomic<bool> out_of_memory_{false};
 };

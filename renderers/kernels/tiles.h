@@ -14,8 +14,10 @@ constexpr float kLog2MinAlpha = -7.994353436858858f;  // log2(1/255): smaller al
 constexpr int64_t kChunk = 8192;
 inline int64_t chunks_of(const Problem& problem) { return larger<int64_t>(1, (problem.gaussians + kChunk - 1) / kChunk); }
 
-// More tile entries than this in one image (some 20 GiB with their gradients) are refused before the machine is brought to its knees.
-constexpr int64_t kMaxReach = 1ll << 28;
+constexpr int64_t kSegment = 4096;  // likewise the visible ones that are binned together
+
+// More entries than this in one image (some 20 GiB with their gradients) are refused before the machine is brought to its knees.
+constexpr int64_t kMaxEntries = 1ll << 28;
 
 struct TileGrid {
   int64_t width, height;  // of the image, in pixels
@@ -99,41 +101,75 @@ struct TileRange {
   static RL3D_INLINE int clamp(float pixel, int tiles) { return (int)smaller(larger(pixel * (1.f / kTile), 0.f), (float)(tiles - 1)); }
 };
 
-// Fills the tiles' lists. Gaussians come in depth order, so every list is in depth order too: no sort over (tile, depth) pairs.
-inline void bin_into_tiles(const Problem& problem, const TileGrid& grid, bool keep_for_backward, ImageWorkspace& image) {
-  const int tiles = grid.count();
-  int64_t* start = image.tile_start.reserve(tiles + 2);
-  memset(start, 0, sizeof(int64_t) * (tiles + 2));
-  int64_t reach = 0;
-  for (int64_t chunk = 0; chunk < chunks_of(problem); chunk++) reach += image.chunk_reach[chunk];
-  if (reach > kMaxReach) throw std::bad_alloc();
-  TileEntry* pending = image.pending.reserve(reach);
-  SlotRange* slots_of = keep_for_backward ? image.slots_of.reserve(problem.gaussians) : nullptr;
-  if (slots_of) memset(slots_of, 0, sizeof(SlotRange) * problem.gaussians);
+// The tiles' lists are filled from the Gaussians in depth order, so that every list is in depth order too: no sort over (tile, depth)
+// pairs. In three steps, of which the first and the last may run in parallel over segments.
+
+inline int64_t segments_of(const ImageWorkspace& image) { return (image.visible + kSegment - 1) / kSegment; }
+
+// 1. Which tiles and blocks the Gaussians of a segment touch.
+inline void bin_segment(const TileGrid& grid, bool keep_for_backward, ImageWorkspace& image, int64_t index) {
+  Segment& segment = image.segments[index];
+  const int64_t first = index * kSegment, last = smaller(image.visible, first + kSegment);
+  int64_t reach = image.reach;
+  if (segments_of(image) > 1) {
+    reach = 0;
+    for (int64_t i = first; i < last; i++) reach += TileRange(image.projected[gaussian_of(image.keys[i])], grid).count();
+  }
+  TileEntry* pending = segment.pending.reserve(reach);
+  int64_t* place = segment.place.reserve(grid.count());
+  memset(place, 0, sizeof(int64_t) * grid.count());
   int64_t count = 0;
-  for (int64_t i = 0; i < image.visible; i++) {
+  for (int64_t i = first; i < last; i++) {
+    if (i + 8 < last) __builtin_prefetch(&image.projected[gaussian_of(image.keys[i + 8])]);
     const int n = gaussian_of(image.keys[i]);
     const ProjectedGaussian& g = image.projected[n];
     const TileRange range(g, grid);
-    const int64_t first = count;
+    const int64_t before = count;
     for (int y = range.y0; y <= range.y1; y++)
       for (int x = range.x0; x <= range.x1; x++)
         if (const uint64_t blocks = blocks_touched(g, x * kTile, y * kTile)) {
           const int tile = y * grid.columns + x;
           pending[count++] = {blocks, n, tile};
-          start[tile + 2]++;
+          place[tile]++;
         }
-    if (slots_of) slots_of[n] = {first, count - first};
+    if (keep_for_backward) image.slots_of[n] = {(uint32_t)before, (uint32_t)(count - before)};
   }
-  // start[t + 1] runs from the first entry of tile t to the first of the next, and ends as that tile's start.
-  for (int t = 0; t < tiles; t++) start[t + 2] += start[t + 1];
-  TileEntry* entries = image.entries.reserve(count);
-  int64_t* slots = keep_for_backward ? image.slots.reserve(count) : nullptr;
-  for (int64_t i = 0; i < count; i++) {
-    const int64_t slot = start[pending[i].tile + 1]++;
-    entries[slot] = pending[i];
-    if (slots) slots[i] = slot;
+  segment.count = count;
+}
+
+// 2. Where each tile's list starts, and each segment's part of it.
+inline void lay_out_tiles(const TileGrid& grid, bool keep_for_backward, ImageWorkspace& image) {
+  const int64_t segments = segments_of(image);
+  int64_t* start = image.tile_start.reserve(grid.count() + 1);
+  int64_t total = 0;
+  for (int t = 0; t < grid.count(); t++) {
+    start[t] = total;
+    for (int64_t s = 0; s < segments; s++) {
+      int64_t& place = image.segments[s].place[t];
+      const int64_t count = place;
+      place = total;
+      total += count;
+    }
   }
+  start[grid.count()] = total;
+  int64_t slot = 0;
+  for (int64_t s = 0; s < segments; s++) image.segments[s].first_slot = slot, slot += image.segments[s].count;
+  image.entries.reserve(total);
+  if (keep_for_backward) image.slots.reserve(total);
+}
+
+// 3. The entries, into the lists.
+inline void fill_tiles(bool keep_for_backward, ImageWorkspace& image, int64_t index) {
+  const Segment& segment = image.segments[index];
+  for (int64_t i = 0; i < segment.count; i++) {
+    const TileEntry entry = segment.pending[i];
+    const int64_t slot = segment.place[entry.tile]++;
+    image.entries[slot] = entry;
+    if (keep_for_backward) image.slots[segment.first_slot + i] = (uint32_t)slot;
+  }
+  if (!keep_for_backward || !segment.first_slot) return;
+  for (int64_t i = index * kSegment; i < smaller(image.visible, (index + 1) * kSegment); i++)
+    image.slots_of[gaussian_of(image.keys[i])].first += (uint32_t)segment.first_slot;
 }
 
 }  // namespace RL3D_ISA

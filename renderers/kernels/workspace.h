@@ -1,5 +1,6 @@
 // The buffers of a rendering: what is kept of each scene and image between the stages, and from forward to backward.
 #pragma once
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
@@ -48,6 +49,33 @@ class Buffer {
   size_t capacity_ = 0;
 };
 
+// As many objects as were ever wanted at once, each with its own buffers.
+template <class T>
+class Pool {
+ public:
+  Pool() = default;
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+  ~Pool() { delete[] objects_; }
+
+  T* reserve(int64_t count) {
+    if (count > count_) {
+      delete[] objects_;
+      count_ = 0;
+      objects_ = nullptr;
+      objects_ = new T[(size_t)count];
+      count_ = count;
+    }
+    return objects_;
+  }
+  T* data() const { return objects_; }
+  T& operator[](int64_t i) const { return objects_[i]; }
+
+ private:
+  T* objects_ = nullptr;
+  int64_t count_ = 0;
+};
+
 // Sixteen Gaussians of a scene, lane by lane: what all its views share.
 struct alignas(64) GaussianBlock {
   float RS[9][kLanes];  // rotation times scale, row-major: the covariance is RS RS^T
@@ -78,7 +106,7 @@ struct TileEntry {
 
 // Where the entries of one Gaussian stand: slots[first] .. slots[first + count - 1].
 struct SlotRange {
-  int64_t first, count;
+  uint32_t first, count;
 };
 
 // Each tile leaves what its pixels say of each of its entries, and a Gaussian's gradient is the sum over its entries in the order of
@@ -98,16 +126,26 @@ enum EntryGradient {
 };
 constexpr int entry_gradients(int channels) { return (kColor + channels + 3) / 4 * 4; }
 
+// A stretch of an image's Gaussians in depth order, binned by one thread.
+struct Segment {
+  Buffer<TileEntry> pending;  // its entries, Gaussian by Gaussian
+  int64_t count = 0;
+  Buffer<int64_t> place;  // by tile: how many of them, then where the next one goes
+  int64_t first_slot = 0;
+};
+
 struct ImageWorkspace {
   Buffer<ProjectedGaussian> projected;  // by Gaussian; only the visible ones are written
   Buffer<uint64_t> keys, keys_swap;     // visible Gaussians: depth above, index below; sorted in `keys`
-  Buffer<int64_t> chunk_visible, chunk_reach;  // by chunk of Gaussians: how many are visible, and how many tiles their boxes cover
-  int64_t visible = 0;
-  Buffer<TileEntry> pending, entries;  // tile t's entries, front to back: entries[tile_start[t]] .. [tile_start[t + 1])
+  // By chunk of Gaussians: how many are visible, and how many tiles their boxes cover.
+  Buffer<int64_t> chunk_visible, chunk_reach;
+  int64_t visible = 0, reach = 0;       // sums of those
+  Pool<Segment> segments;
+  Buffer<TileEntry> entries;   // tile t's, front to back: entries[tile_start[t]] .. [tile_start[t + 1])
   Buffer<int64_t> tile_start;
   // For backward only: where each Gaussian's entries are, and what backward says of each.
   Buffer<SlotRange> slots_of;  // by Gaussian
-  Buffer<int64_t> slots;       // indices of entries
+  Buffer<uint32_t> slots;      // indices of entries
   Buffer<float> gradients;     // (entries, entry_gradients(channels))
 };
 

@@ -37,7 +37,7 @@ def demo(config: DemoConfig) -> None:
     progress(training, resume=any((training.out / "checkpoints").glob("state_*.safetensors")))
     print("\n2. Held-out prompts, the same seeds before and after:")
     evaluation = EvaluateConfig(
-        checkpoint=PRETRAINED, against=training.out, out=config.out / "evaluation", num_prompts=config.prompts, samples=2
+        checkpoint=PRETRAINED, against=training.out, out=config.out / "evaluation", num_prompts=config.prompts, samples=8
     )
     table = evaluate(evaluation)
     print(markdown(table))
