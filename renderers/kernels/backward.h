@@ -44,10 +44,7 @@ __attribute__((noinline)) void backward_tile(const Problem& problem, const Image
   const Tile tile(grid, index);
   const TilePixels pixels(tile);
   BackwardTile<kMaxK> state;
-  if (!tile.whole()) {
-    memset(&state, 0, sizeof(float) * kTilePixels * (3 + K));
-    for (float& t : state.transmittance) t = -1.f;
-  }
+  if (!tile.whole()) memset(&state, 0, sizeof(float) * kTilePixels * (3 + K));
   for (int y = 0; y < tile.height; y++)
     for (int x = 0; x < tile.width; x++) {
       const int lane = lane_of_pixel(x, y);
@@ -85,7 +82,7 @@ __attribute__((noinline)) void backward_tile(const Problem& problem, const Image
       const Floats before = load(state.transmittance + lane);
       const Contribution c(g, pixels, block, before);
       store(state.transmittance + lane, c.transmittance);
-      if (!any(c.transmittance > zeros())) live &= ~(1ull << block);
+      if (!any(c.alive)) live &= ~(1ull << block);
       const Floats v_depth = load(state.v_depth + lane);
       Floats q = v_depth * g.depth;
       for (int k = 0; k < K; k++) {

@@ -21,13 +21,14 @@ struct alignas(64) TilePixels {
 };
 
 // A Gaussian on the pixels of one block. Forward and backward call the same code, so they skip and stop at the same pixels.
-// `G` is a ProjectedGaussian, or one with its values in all lanes.
+// `G` is a ProjectedGaussian, or one with its values in all lanes. A pixel ends by being taken below the least transmittance, from where
+// nothing brings it back; so from one Gaussian of a block to the next only a multiplication has to wait, and nothing branches.
 struct Contribution {
   Floats t_x, t_y;  // whitened offset from the mean
   Floats alpha, unclamped_alpha;
-  Floats weight;  // alpha times transmittance; 0 where nothing is drawn
-  Mask drawn;
-  Floats transmittance;  // after the Gaussian; negative once the pixel has ended
+  Floats weight;         // alpha times transmittance; 0 where nothing is drawn
+  Floats transmittance;  // after the Gaussian
+  Mask alive, drawn;     // pixels that have not ended, nor here, and those of them that the Gaussian is drawn on
 
   template <class G>
   RL3D_INLINE Contribution(const G& g, const TilePixels& pixels, int block, Floats before) {
@@ -36,11 +37,11 @@ struct Contribution {
     const Floats log2_alpha = subtract_product(subtract_product(splat(g.log2_opacity), t_y, t_y), t_x, t_x);
     const Mask candidate = log2_alpha >= splat(kLog2MinAlpha);
     unclamped_alpha = exp2(log2_alpha);
-    alpha = min(unclamped_alpha, splat(kMaxAlpha));
-    const Floats after = subtract_product(before, alpha, before);  // negative where the pixel ended earlier, which draws nothing either
-    drawn = candidate & (after > splat(kMinTransmittance));
+    alpha = keep(candidate, min(unclamped_alpha, splat(kMaxAlpha)));
+    transmittance = subtract_product(before, alpha, before);
+    alive = transmittance > splat(kMinTransmittance);
+    drawn = candidate & alive;
     weight = keep(drawn, alpha * before);
-    transmittance = negative_where(and_not(candidate, drawn), select(drawn, after, before));
   }
 };
 
@@ -60,7 +61,9 @@ constexpr int kTilePixels = kBlocks * kLanes;
 // Channels are kMaxK at most; K of them are used.
 template <int kMaxK>
 struct alignas(64) ForwardTile {
-  float transmittance[kTilePixels], alpha[kTilePixels], depth[kTilePixels];
+  float transmittance[kTilePixels];  // 0 outside the image
+  float left[kTilePixels];           // the same as long as the pixel has not ended
+  float alpha[kTilePixels], depth[kTilePixels];
   float color[kMaxK][kTilePixels];
 };
 
@@ -74,11 +77,9 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
   const Tile tile(grid, index);
   const TilePixels pixels(tile);
   ForwardTile<kMaxK> state;
-  memset(&state, 0, sizeof(float) * kTilePixels * (3 + K));
-  for (float& t : state.transmittance) t = tile.whole() ? 1.f : -1.f;
-  if (!tile.whole())  // lanes outside the image count as ended
-    for (int y = 0; y < tile.height; y++)
-      for (int x = 0; x < tile.width; x++) state.transmittance[lane_of_pixel(x, y)] = 1.f;
+  memset(&state, 0, sizeof(float) * kTilePixels * (4 + K));
+  for (int y = 0; y < tile.height; y++)
+    for (int x = 0; x < tile.width; x++) state.transmittance[lane_of_pixel(x, y)] = state.left[lane_of_pixel(x, y)] = 1.f;
   uint64_t live = tile.blocks_inside();
   for (int64_t first = image.tile_start[index]; first < image.tile_start[index + 1] && live; first += 64) {
     const int count = (int)smaller<int64_t>(64, image.tile_start[index + 1] - first);
@@ -96,24 +97,24 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
     for (uint64_t blocks = live; blocks; blocks &= blocks - 1) {
       const int block = __builtin_ctzll(blocks), lane = block * kLanes;
       if (!members[block]) continue;
-      Floats transmittance = load(state.transmittance + lane), alpha = load(state.alpha + lane), depth = load(state.depth + lane);
+      Floats transmittance = load(state.transmittance + lane), left = load(state.left + lane), alpha = load(state.alpha + lane), depth = load(state.depth + lane);
       Floats color[kMaxK];
       for (int k = 0; k < K; k++) color[k] = load(state.color[k] + lane);
       for (uint64_t rest = members[block]; rest; rest &= rest - 1) {
         const int i = __builtin_ctzll(rest);
         const ProjectedGaussian& g = chunk[i];
         const Contribution c(g, pixels, block, transmittance);
-        transmittance = c.transmittance;
+        transmittance = c.transmittance, left = select(c.alive, transmittance, left);
         const float* g_color = kInline ? g.color : chunk_colors[i];
         for (int k = 0; k < K; k++) color[k] += c.weight * g_color[k];
         depth += c.weight * g.depth;
         alpha += c.weight;  // summed, not taken as 1 - transmittance, which has no digits left where little was drawn
-        if (!any(transmittance > zeros())) {
+        if (!any(c.alive)) {
           live &= ~(1ull << block);
           break;
         }
       }
-      store(state.transmittance + lane, transmittance), store(state.alpha + lane, alpha), store(state.depth + lane, depth);
+      store(state.transmittance + lane, transmittance), store(state.left + lane, left), store(state.alpha + lane, alpha), store(state.depth + lane, depth);
       for (int k = 0; k < K; k++) store(state.color[k] + lane, color[k]);
     }
   }
@@ -122,7 +123,7 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
     for (int x = 0; x < tile.width; x++) {
       const int lane = lane_of_pixel(x, y);
       const int64_t pixel = (tile.y + y) * grid.width + tile.x + x;
-      const float shows_through = __builtin_fabsf(state.transmittance[lane]), alpha = state.alpha[lane];
+      const float shows_through = state.left[lane], alpha = state.alpha[lane];
       for (int k = 0; k < K; k++) out.color[K * pixel + k] = state.color[k][lane] + shows_through * background[k];
       out.alpha[pixel] = alpha;
       out.depth[pixel] = alpha > 0.f ? state.depth[lane] / alpha : 0.f;

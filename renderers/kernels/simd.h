@@ -256,16 +256,6 @@ RL3D_INLINE Floats sqrt(Floats a) {
   return a;
 }
 
-// -|a| where the mask says so.
-RL3D_INLINE Floats negative_where(Mask m, Floats a) {
-#if defined(__AVX512F__)
-  a.part[0] = (NativeFloats)_mm512_mask_or_ps((__m512)a.part[0], m.lanes, (__m512)a.part[0], _mm512_set1_ps(-0.f));
-#else
-  RL3D_EACH_PART a.part[k] = (NativeFloats)((NativeInts)a.part[k] | (m.part[k] & (int)0x80000000));
-#endif
-  return a;
-}
-
 RL3D_INLINE Floats abs(Floats a) { return from_bits(bits(a) & 0x7fffffff); }
 
 // 1 / a to about 1 ulp: an estimate and a Newton step are cheaper than a division where the estimate has 14 bits.

@@ -43,7 +43,7 @@ AVERAGE = 0.98
 """Decay of the averaged weights over the rounds."""
 
 
-_USUAL = {"awm": {"lr": 7e-5, "kl": 0.2, "steps_per_update": 3}, "grpo": {"lr": 3e-5, "kl": 0.5, "steps_per_update": 4}}
+_USUAL = {"awm": {"lr": 1e-4, "kl": 0.1, "steps_per_update": 3}, "grpo": {"lr": 3e-5, "kl": 0.5, "steps_per_update": 4}}
 """Settings that each objective wants its own values of."""
 
 
@@ -76,7 +76,7 @@ class TrainConfig:
     updates: int = 1
     """Optimiser steps per round, each over half (a third, ...) of the chosen steps."""
     lr: float | None = None
-    """Peak learning rate of AdamW, falling to a fiftieth over the run; left out, 7e-5 (awm) or 3e-5 (grpo). Most of an advantage is
+    """Peak learning rate of AdamW, falling to a fiftieth over the run; left out, 1e-4 (awm) or 3e-5 (grpo). Most of an advantage is
     noise, which Adam turns into a random walk of this step: with grpo, 1e-4 wrecked a good generator within 20 iterations."""
     warmup: int = 10
     """Iterations over which the learning rate rises."""
