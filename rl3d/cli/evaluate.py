@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import tyro
 from PIL import Image
@@ -55,7 +56,7 @@ class EvaluateConfig:
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards to measure."""
     pictures: int = 24
-    """Prompts on the contact sheet; of two checkpoints, those first whose verdict differs."""
+    """Prompts on the contact sheet; of two checkpoints, those first whose verdict differs and that look most different."""
     seed: int = 12345
     """Seed of prompts and samples."""
     sampling: Sampling = field(default_factory=lambda: GENERATION)
@@ -209,7 +210,8 @@ def markdown(table: Table) -> str:
 
 def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, size: int = 176) -> Image.Image:
     """Contact sheet of one sample a prompt, evenly chosen; with two checkpoints, the pairs one above the other, those first whose
-    verdict differs (in either direction), and every asset as the stability trial leaves it: what falls, lies."""
+    verdict differs (in either direction), of these the ones that look most different, and every asset as the stability trial leaves
+    it: what falls, lies."""
     limit, samples = config.pictures, config.samples
     good = [r.values.get("stable_and_connected", torch.ones(len(items) * samples)).view(-1, samples) for r in results]
     differs = good[0] != good[-1]
@@ -218,15 +220,28 @@ def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, si
     changed = [i for i, d in zip(shown, differs.any(1).tolist(), strict=True) if d]
     same = [i for i, d in zip(shown, differs.any(1).tolist(), strict=True) if not d]
     room = max(0, limit - len(changed)) if len(results) == 2 else limit
-    chosen = changed[:limit] + same[:: max(1, -(-len(same) // max(1, room)))][:room]
-    rows, labels = [], []
-    for start in range(0, len(chosen), 8):
-        piece = chosen[start : start + 8]
+
+    def drawn(chosen: list[int]) -> list[list[Image.Image]]:
+        """The pictures of each, by checkpoint."""
+        images: list[list[Image.Image]] = [[] for _ in results]
         for which, result in enumerate(results):
-            parts = result.parts[torch.tensor(piece)]
-            images = previews((settle(parts) if len(results) == 2 else parts).gaussians(8192), size)
+            for start in range(0, len(chosen), 8):
+                parts = result.parts[torch.tensor(chosen[start : start + 8])]
+                images[which] += previews((settle(parts) if len(results) == 2 else parts).gaussians(8192), size)
+        return [list(pair) for pair in zip(*images, strict=True)]
+
+    def difference(pair: list[Image.Image]) -> float:
+        first, second = (np.asarray(image, np.float32) for image in (pair[0], pair[-1]))
+        return float(np.abs(first - second).mean())
+
+    chosen = same[:: max(1, -(-len(same) // max(1, room)))][:room]
+    pairs = sorted(zip(changed, drawn(changed), strict=True), key=lambda pair: -difference(pair[1]))[:limit]
+    pairs += list(zip(chosen, drawn(chosen), strict=True))
+    rows, labels = [], []
+    for start in range(0, len(pairs), 8):
+        for which in range(len(results)):
             last = which == len(results) - 1
-            rows.append([Picture(image, items[i // samples].caption if last else "") for image, i in zip(images, piece, strict=True)])
+            rows.append([Picture(images[which], items[i // samples].caption if last else "") for i, images in pairs[start : start + 8]])
             labels.append(("before", "after")[which] if len(results) == 2 else "")
     if len(results) == 1:
         return render_sheet(rows, size=size)

@@ -83,7 +83,7 @@ class TrainConfig:
     clip: float = 5e-3
     """Range of the probability ratio around 1 (log-probs are averages over about 150 numbers, so ratios stay near 1)."""
     kl: float | None = None
-    """Weight of the KL to the reference policy (both it and the log-probs are averages over the numbers of the state); left out, 0.2
+    """Weight of the KL to the reference policy (both it and the log-probs are averages over the numbers of the state); left out, 0.1
     (awm) or 0.5 (grpo)."""
     seed: int = 0
     """Seed of prompts and noise."""

@@ -265,6 +265,14 @@ def test_forked_child_can_render(random_scene, make_cameras, monkeypatch):
     assert queue.get()
 
 
+def test_spawned_worker_can_render(random_scene, make_cameras):
+    scene, cameras = random_scene(50), make_cameras(2, 20, 20)
+    expected = render(scene, cameras)
+    with multiprocessing.get_context("spawn").Pool(1) as workers:
+        views = workers.apply_async(render, (scene, cameras)).get(timeout=60)
+    assert torch.equal(views.rgb, expected.rgb)
+
+
 def _live_handles():
     gc.collect()
     return sum(type(o) is splat_cpu._Handle for o in gc.get_objects())
