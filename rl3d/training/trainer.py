@@ -203,7 +203,8 @@ class Trainer:
         tensors["prompts.promise"] = self.promise
         folder = self.config.out / "checkpoints"
         path = folder / f"state_{self.iteration:06d}.safetensors"
-        settings = json.loads(json.dumps(asdict(self.config), default=str))
+        # Names, not paths: the file may go to other machines.
+        settings = json.loads(json.dumps(asdict(self.config), default=lambda path: path.name))
         header = {"kind": "part-flow", "config": asdict(self.network.config), "training": settings, "step": self.iteration}
         result = {k: v.half() for k, v in self.averaged.network.state_dict().items()}
         save_tensors(self.config.out / "part_flow.safetensors", result, header)
