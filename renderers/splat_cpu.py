@@ -110,7 +110,7 @@ class _Rasterize(torch.autograd.Function):
         )
         if not done:
             raise MemoryError(_too_large(problem))
-        if screen is not None:
+        if screen is not None and ctx.image.screen is not None:
             ctx.image.screen.add(slice(None), slice(None), screen[..., :2], screen[..., 2:])
         background = (image_gradients[0] * (1 - images[1])).sum((2, 3)) if backgrounds else None
         return None, *gradients, *cameras, background

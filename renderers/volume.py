@@ -70,8 +70,8 @@ def draw(
     for some in torch.arange(c * h * w, device=origins.device).split(step):
         middle = torch.full((*batch, len(some), quadrature.coarse), 0.5, dtype=origins.dtype, device=origins.device)
         jitter = middle if random is None else torch.rand(middle.shape, generator=random, dtype=origins.dtype).to(middle)
-        rays_of = (t[..., some, :] for t in (origins, directions))
-        arguments = field, occupied, *rays_of, near[..., some], far[..., some], jitter, quadrature, normals
+        start, way = origins[..., some, :], directions[..., some, :]
+        arguments = field, occupied, start, way, near[..., some], far[..., some], jitter, quadrature, normals
         # Without this the graph would hold every intermediate of every sample of the image.
         pieces.append(checkpoint(_integrate, *arguments, use_reentrant=False) if torch.is_grad_enabled() else _integrate(*arguments))
     image = torch.cat(pieces, -2).view(*batch, c, h, w, 8)

@@ -58,7 +58,7 @@ class Mesh:
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Mesh:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Mesh(**{name: None if t is None else fn(t) for name, t in fields.items()})
+        return Mesh(**{name: None if t is None else fn(t) for name, t in fields.items()})  # type: ignore[arg-type]
 
     def to(self, target: torch.device | str | torch.dtype) -> Mesh:
         """On another device, or with numbers (not indices) of another type."""

@@ -23,7 +23,7 @@ INSTRUCTION_SETS = {
 }
 
 
-SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+SANITIZE = ["-O1", "-g1", "-fno-var-tracking", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 """Flags for a library that stops at the first wrong access or undefined operation; the process needs the sanitizers' runtime loaded."""
 
 

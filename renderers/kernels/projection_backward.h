@@ -13,7 +13,7 @@ constexpr int kCameraGradients = 16;
 inline Mask gather_entries(const ImageWorkspace& image, int64_t first, int count, int rows, float out[][kLanes]) {
   alignas(64) float seen[kLanes] = {};
   // A Gaussian's entries are anywhere: all sixteen's are fetched before the first is needed.
-  for (int j = 0; j < count; j++) __builtin_prefetch(&image.slots[image.slots_of[first + j].first]);
+  for (int j = 0; j < count; j++) __builtin_prefetch(image.slots.data() + image.slots_of[first + j].first);
   for (int j = 0; j < count; j++) {
     const SlotRange range = image.slots_of[first + j];
     for (int64_t i = range.first; i < (int64_t)range.first + range.count; i++)
