@@ -51,7 +51,8 @@ class ScreenGradients:
         self.absolute = torch.zeros_like(self.mean)
 
     def add(self, scene: slice, camera: slice, mean: Float[Tensor, "s c n 2"], absolute: Float[Tensor, "s c n 2"]) -> None:
-        """Called by a backend in its backward pass; several passes that draw other channels of one image add up."""
+        """Called by a backend in its backward pass. Passes that draw other channels of one image add up; the absolute values, which
+        are then taken pass by pass, are an upper bound."""
         assert self.mean is not None and self.absolute is not None
         for total, part in ((self.mean, mean), (self.absolute, absolute)):
             total.view(-1, *total.shape[-3:])[scene, camera] += part

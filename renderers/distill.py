@@ -92,13 +92,13 @@ def gaussians_to_field(scene: Gaussians, *, resolution: int = 64, steps: int = 6
     # Start from the mass of the Gaussians in each cell, in their colours.
     means = scene.means.detach()
     volume = scene.opacities.detach() * (scene.scales.detach().clamp_min(cell / 2).prod(-1)) * (2 * math.pi) ** 1.5
-    index = ((means - low) / cell).round().long().clamp(torch.zeros(3, dtype=torch.long), torch.tensor(shape) - 1)
+    index = ((means - low) / cell).round().long().clamp(min=0).minimum(torch.tensor(shape, device=means.device) - 1)
     flat = (index[:, 0] * shape[1] + index[:, 1]) * shape[2] + index[:, 2]
-    mass = torch.zeros(math.prod(shape)).index_add_(0, flat, volume)
-    color = torch.zeros(math.prod(shape), 3).index_add_(0, flat, volume.unsqueeze(-1) * scene.colors.detach())
+    mass = means.new_zeros(math.prod(shape)).index_add_(0, flat, volume)
+    color = means.new_zeros(math.prod(shape), 3).index_add_(0, flat, volume.unsqueeze(-1) * scene.colors.detach())
     color = torch.where(mass.unsqueeze(-1) > 0, color / mass.clamp_min(1e-12).unsqueeze(-1), 0.5)
     peak = 4 / cell
-    start = (mass > 0).float().view(shape) * peak * 0.5
+    start = (mass > 0).to(means).view(shape) * peak * 0.5
     smooth = torch.nn.functional.avg_pool3d(start[None, None], 3, stride=1, padding=1)[0, 0]
     density = torch.logit((smooth / peak).clamp(0.01, 0.9)).requires_grad_()
     hue = torch.logit(color.view(*shape, 3).clamp(0.02, 0.98)).requires_grad_()

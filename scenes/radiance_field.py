@@ -85,8 +85,19 @@ def _unit(points: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return unit, (unit.abs() <= 1).all(-1)
 
 
+class _Boxed:
+    """A field that fills the box between its two corners."""
+
+    low: Float[Tensor, "*b 3"]
+    high: Float[Tensor, "*b 3"]
+
+    @property
+    def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
+        return self.low.detach(), self.high.detach()
+
+
 @dataclass(frozen=True)
-class VoxelField:
+class VoxelField(_Boxed):
     """Density and colour at the corners of a grid, interpolated between them (leading batch dimensions alike)."""
 
     density: Float[Tensor, "*b x y z"]
@@ -100,10 +111,6 @@ class VoxelField:
     def batch_shape(self) -> torch.Size:
         return self.density.shape[:-3]
 
-    @property
-    def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
-        return self.low.detach(), self.high.detach()
-
     def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
         unit, inside = _unit(points, self.low, self.high)
         batch, k = self.batch_shape.numel(), points.shape[-2]
@@ -115,7 +122,7 @@ class VoxelField:
 
 
 @dataclass(frozen=True)
-class TriPlaneField:
+class TriPlaneField(_Boxed):
     """Features on the planes xy, xz and yz, summed at a point's three projections and decoded."""
 
     planes: Float[Tensor, "*b 3 f h w"]
@@ -129,10 +136,6 @@ class TriPlaneField:
     def batch_shape(self) -> torch.Size:
         return self.planes.shape[:-4]
 
-    @property
-    def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
-        return self.low.detach(), self.high.detach()
-
     def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
         unit, inside = _unit(points, self.low, self.high)
         batch, k, f = self.batch_shape.numel(), points.shape[-2], self.planes.shape[-3]
@@ -144,7 +147,7 @@ class TriPlaneField:
 
 
 @dataclass(frozen=True)
-class HashField:
+class HashField(_Boxed):
     """Features of several grids, from coarse to fine, whose corners share the rows of a table; concatenated and decoded. One scene."""
 
     tables: Float[Tensor, "levels rows f"]
@@ -159,10 +162,6 @@ class HashField:
     """What the decoder's density is multiplied by, in 1/metre."""
 
     batch_shape = torch.Size()
-
-    @property
-    def bounds(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-        return self.low.detach(), self.high.detach()
 
     def query(self, points: Float[Tensor, "k 3"]) -> tuple[Float[Tensor, "k"], Float[Tensor, "k 3"]]:
         unit, inside = _unit(points, self.low, self.high)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from renderers import kernels
 from rewards.mix import parse
 from rl3d.assets import Asset, load_generator
 from rl3d.cli.options import parse as parse_options
@@ -53,6 +54,7 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
         raise ValueError('the prompt is empty: write what the asset should be, for example "a red armchair with white legs"')
     weighted = parse(config.rewards)
     generator = generator or load_generator(config.checkpoint, config.device)
+    kernels.thread_count()  # refuses a wrong number of threads before a folder is made
     if config.out is not None:
         make_folder(config.out)
     count = config.num * config.best_of

@@ -33,6 +33,13 @@ def test_empty_prompt(capsys, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_wrong_number_of_threads_makes_no_folder(capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RL3D_NUM_THREADS", "two")
+    assert main(["generate", "a chair", "--out", str(tmp_path / "chair")]) == 2
+    assert capsys.readouterr().err == "rl3d: RL3D_NUM_THREADS must be a positive integer, got 'two'\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_unknown_reward(capsys, tmp_path: Path) -> None:
     line = _refused(["train", "--rewards", "stabilty=1", "--out", str(tmp_path / "run")], capsys)
     assert "unknown reward 'stabilty', did you mean 'stability'?" in line
