@@ -20,14 +20,15 @@ def awm_loss(
     old_errors: Float[Tensor, "d b u"],
     advantages: Float[Tensor, "b u"],
     reference: Float[Tensor, "d b *state"],
-    counted: Float[Tensor, "b *state"],
+    held: Float[Tensor, "b *state"],
     *,
     clip: float,
     kl_weight: float,
 ) -> tuple[Float[Tensor, ""], PolicyStats]:
     """Mean over draws and samples, and sum over units, of the clipped policy loss with -error as log-prob, plus ``kl_weight`` times the
-    squared distance of the velocities to the ``reference`` policy's, which the KL between the two flows is proportional to."""
+    squared distance of the velocities to the ``reference`` policy's, which the KL between the two flows is proportional to; ``held``
+    weighs each number of the state in it (``Generator.held``)."""
     policy = clipped_policy_loss(-new.errors, -old_errors, advantages, clip)
     dims = tuple(range(2, new.velocities.dim()))
-    kl = ((new.velocities - reference) ** 2 * counted).sum(dims) / counted.sum(tuple(d - 1 for d in dims))
+    kl = ((new.velocities - reference) ** 2 * held).sum(dims)
     return policy.sum(-1).mean() + kl_weight * kl.mean(), policy_stats(-new.errors, -old_errors, kl, clip)

@@ -38,12 +38,12 @@ def policy_stats(
 
 
 def gaussian_kl(
-    means: Float[Tensor, "s b *state"], reference: Float[Tensor, "s b *state"], stds: Float[Tensor, "s"], counted: Float[Tensor, "b *state"]
+    means: Float[Tensor, "s b *state"], reference: Float[Tensor, "s b *state"], stds: Float[Tensor, "s"], held: Float[Tensor, "b *state"]
 ) -> Float[Tensor, "s b"]:
-    """KL of two Gaussians of the same std, (m - m_ref)^2 / (2 std^2), averaged over the counted dimensions; carries gradient."""
+    """KL of two Gaussians of the same std, (m - m_ref)^2 / (2 std^2), summed with the weights ``held``; carries gradient."""
     variance = stds.view(-1, *[1] * (means.dim() - 1)) ** 2
     dims = tuple(range(2, means.dim()))
-    return (((means - reference) ** 2 / (2 * variance)) * counted).sum(dims) / counted.sum(tuple(d - 1 for d in dims))
+    return (((means - reference) ** 2 / (2 * variance)) * held).sum(dims)
 
 
 def grpo_loss(
@@ -51,16 +51,17 @@ def grpo_loss(
     old_log_probs: Float[Tensor, "s b"],
     advantages: Float[Tensor, "b"],
     reference_means: Float[Tensor, "s b *state"],
-    counted: Float[Tensor, "b *state"],
+    held: Float[Tensor, "b *state"],
     *,
     clip: float,
     kl_weight: float,
     least_std: float,
 ) -> tuple[Float[Tensor, ""], PolicyStats]:
-    """Mean over steps and samples of the clipped policy loss plus ``kl_weight`` times the KL to the reference policy.
+    """Mean over steps and samples of the clipped policy loss plus ``kl_weight`` times the KL to the reference policy, in which
+    ``held`` weighs each number of the state (``Generator.held``).
 
     A step without noise has no log-prob to learn from, but it must not drift either: its KL is taken as if it had ``least_std``.
     """
     policy = clipped_policy_loss(new.log_probs, old_log_probs, advantages, clip)
-    kl = gaussian_kl(new.means, reference_means, new.stds.clamp_min(least_std), counted)
+    kl = gaussian_kl(new.means, reference_means, new.stds.clamp_min(least_std), held)
     return policy.mean() + kl_weight * kl.mean(), policy_stats(new.log_probs, old_log_probs, kl, clip)

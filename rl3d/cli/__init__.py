@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 COMMANDS = {
@@ -39,6 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.append("")
     try:
         importlib.import_module(f"rl3d.cli.{arguments[0]}").run(arguments[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, MemoryError) as error:
         return fail(str(error))
     except KeyboardInterrupt:

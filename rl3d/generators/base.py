@@ -86,8 +86,8 @@ class Generator(Protocol):
         """The flow-matching errors of the final states, noised to levels ``sigmas`` in (0, 1), with gradient."""
         ...
 
-    def counted(self, rollout: Rollout) -> Float[Tensor, "b *state"]:
-        """Weight of each number of the state in log-probs and KL."""
+    def held(self, rollout: Rollout) -> Float[Tensor, "b *state"]:
+        """Weight of each number of the state in the KL to the reference: 1 over their count, more where it is to be held tighter."""
         ...
 
     def decode(self, rollout: Rollout) -> Parts:

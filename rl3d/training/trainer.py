@@ -284,7 +284,8 @@ class Trainer:
         self.promise[drawn] = advantages.reshape(len(drawn), -1).square().mean(1).sqrt().double().cpu()
         self.iteration += 1
         done = time.monotonic()
-        metrics = {"iteration": self.iteration, **summarize(scores), "kl": stats[-1].kl, "ratio_error": stats[-1].ratio_error}
+        metrics = {"iteration": self.iteration, **summarize(scores), "parts": parts.exists.sum(-1).float().mean().item()}
+        metrics |= {"kl": stats[-1].kl, "ratio_error": stats[-1].ratio_error}
         metrics |= {"clipped": stats[-1].clipped, "seconds": done - started, "rollout_s": sampled - started}
         metrics |= {"reward_s": scored - sampled, "update_s": done - scored}
         with (config.out / "metrics.jsonl").open("a") as file:
@@ -318,9 +319,9 @@ class Trainer:
             # because what the noise of the final rollouts adds is never averaged out.
             warm, left = (self.iteration + 1) / config.warmup, 1 - self.iteration / config.iterations
             group["lr"] = self.lr * min(1.0, warm) * (0.02 + 0.98 * left)
-        return (self._update_awm if config.objective == "awm" else self._update_grpo)(rollout, advantages, self.policy.counted(rollout))
+        return (self._update_awm if config.objective == "awm" else self._update_grpo)(rollout, advantages, self.policy.held(rollout))
 
-    def _update_grpo(self, rollout: Rollout, advantages: Tensor, counted: Tensor) -> list[PolicyStats]:
+    def _update_grpo(self, rollout: Rollout, advantages: Tensor, held: Tensor) -> list[PolicyStats]:
         config, steps = self.config, self._random_steps(self.iteration)
         least_std = min(std for std in config.sampling.stds() if std > 0)
         with torch.no_grad():
@@ -330,12 +331,12 @@ class Trainer:
             chosen = [steps[i] for i in piece]
             new = self.policy.log_probs(rollout, chosen)
             old, start = rollout.log_probs[chosen], reference[piece]
-            loss, one = grpo_loss(new, old, advantages, start, counted, clip=config.clip, kl_weight=self.kl, least_std=least_std)
+            loss, one = grpo_loss(new, old, advantages, start, held, clip=config.clip, kl_weight=self.kl, least_std=least_std)
             self._step(loss)
             stats.append(one)
         return stats
 
-    def _update_awm(self, rollout: Rollout, advantages: Tensor, counted: Tensor) -> list[PolicyStats]:
+    def _update_awm(self, rollout: Rollout, advantages: Tensor, held: Tensor) -> list[PolicyStats]:
         config = self.config
         sigmas, noise = self._noise(rollout, self.iteration)
         with torch.no_grad():
@@ -345,7 +346,7 @@ class Trainer:
         for piece in np.array_split(np.arange(len(sigmas)), config.updates):
             new = self.policy.matching(rollout, sigmas[piece], noise[piece])
             before = new.errors.detach() if old is None else old[piece]
-            loss, one = awm_loss(new, before, advantages, reference[piece], counted, clip=config.clip, kl_weight=self.kl)
+            loss, one = awm_loss(new, before, advantages, reference[piece], held, clip=config.clip, kl_weight=self.kl)
             self._step(loss)
             stats.append(one)
         return stats

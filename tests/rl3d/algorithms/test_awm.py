@@ -44,12 +44,12 @@ def test_clip_stops_what_has_become_likely_enough() -> None:
     assert velocity.grad == 0
 
 
-def test_kl_pulls_to_the_reference_in_counted_dimensions_alone() -> None:
+def test_kl_pulls_to_the_reference_as_each_number_is_held() -> None:
     velocity = torch.tensor(0.5, requires_grad=True)
     new = MatchingStats(torch.zeros(1, 1, 1), velocity.expand(1, 1, 2))
-    counted = torch.tensor([[1.0, 0.0]])
+    held = torch.tensor([[1.0, 0.0]])
     reference = torch.tensor([[[0.2, 99.0]]])
-    loss, stats = awm_loss(new, torch.zeros(1, 1, 1), torch.zeros(1, 1), reference, counted, clip=0.1, kl_weight=2.0)
+    loss, stats = awm_loss(new, torch.zeros(1, 1, 1), torch.zeros(1, 1), reference, held, clip=0.1, kl_weight=2.0)
     loss.backward()
     assert stats.kl == pytest.approx(0.09) and velocity.grad == pytest.approx(2 * 2 * 0.3, rel=1e-5)
 

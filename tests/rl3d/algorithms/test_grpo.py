@@ -43,16 +43,16 @@ def test_clip_stops_the_gradient_on_the_winning_side_only() -> None:
 def test_kl_is_that_of_two_gaussians_and_carries_gradient() -> None:
     mean = torch.tensor(0.7, requires_grad=True)
     p, q = torch.distributions.Normal(0.7, STD), torch.distributions.Normal(0.2, STD)
-    kl = gaussian_kl(mean.expand(1, 2, 3), torch.full((1, 2, 3), 0.2), torch.tensor([STD]), torch.ones(2, 3))
+    kl = gaussian_kl(mean.expand(1, 2, 3), torch.full((1, 2, 3), 0.2), torch.tensor([STD]), torch.full((2, 3), 1 / 3))
     assert kl.shape == (1, 2)
     assert kl[0, 0].item() == pytest.approx(torch.distributions.kl_divergence(p, q).item(), rel=1e-5)
     kl.mean().backward()
     assert mean.grad == pytest.approx(0.5 / STD**2, rel=1e-5)
 
 
-def test_uncounted_dimensions_do_not_weigh_on_the_kl() -> None:
-    counted = torch.tensor([[1.0, 0.0]])
-    kl = gaussian_kl(torch.tensor([[[0.5, 99.0]]]), torch.zeros(1, 1, 2), torch.tensor([1.0]), counted)
+def test_the_kl_weighs_each_number_as_it_is_told() -> None:
+    held = torch.tensor([[1.0, 0.0]])
+    kl = gaussian_kl(torch.tensor([[[0.5, 99.0]]]), torch.zeros(1, 1, 2), torch.tensor([1.0]), held)
     assert kl.item() == pytest.approx(0.125)
 
 
@@ -60,7 +60,7 @@ def test_a_step_without_noise_is_held_to_the_reference() -> None:
     mean = torch.tensor(0.5, requires_grad=True)
     new = StepStats(torch.zeros(1, 2), mean.expand(1, 2, 3), torch.tensor([0.0]))
     loss, _ = grpo_loss(
-        new, torch.zeros(1, 2), torch.zeros(2), torch.zeros(1, 2, 3), torch.ones(2, 3), clip=0.1, kl_weight=1.0, least_std=0.1
+        new, torch.zeros(1, 2), torch.zeros(2), torch.zeros(1, 2, 3), torch.full((2, 3), 1 / 3), clip=0.1, kl_weight=1.0, least_std=0.1
     )
     loss.backward()
     assert mean.grad == pytest.approx(0.5 / 0.1**2, rel=1e-5)

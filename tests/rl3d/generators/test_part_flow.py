@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork, decode, encode
+from rl3d.generators.part_flow import EXISTENCE_HELD, PartFlow, PartFlowConfig, PartFlowNetwork, decode, encode
 from rl3d.generators.sde import Sampling
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
@@ -53,6 +53,17 @@ def test_log_probs_carry_gradient_to_every_weight(policy: PartFlow) -> None:
     policy.log_probs(rollout, [0, 1]).log_probs.sum().backward()
     without = [name for name, p in policy.network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
+
+
+def test_the_kl_holds_existence_tighter_than_shape(policy: PartFlow) -> None:
+    """All numbers of a part that is there, and the existence of every slot, the latter EXISTENCE_HELD times as much."""
+    rollout = policy.rollout(policy.condition(PROMPTS), seeds=[1, 2, 3], sampling=Sampling(steps=4))
+    exists = policy.decode(rollout).exists
+    held = policy.held(rollout)
+    assert 0 < exists.float().mean() < 1, "both kinds of slots"
+    unit = 1 / (exists.sum(-1) * (VECTOR_SIZE - 1) + MAX_PARTS)
+    torch.testing.assert_close(held[..., 0], EXISTENCE_HELD * unit[:, None].expand_as(exists))
+    torch.testing.assert_close(held[..., 1:], (unit[:, None] * exists)[..., None].expand_as(held[..., 1:]))
 
 
 def test_text_changes_the_asset(policy: PartFlow) -> None:
