@@ -138,35 +138,40 @@ def gsplat_torch(scene: Gaussians, cameras: Cameras, *, maths_alone: bool) -> tu
     def project() -> tuple[Tensor, ...]:
         means, quats, scales = leaves[:3]
         covariances, _ = impl._quat_scale_to_covar_preci(quats, scales, True, False)
-        _, means2d, depths, conics, _ = impl._fully_fused_projection(means, covariances, cameras.viewmats, cameras.Ks, w, h)
-        return means2d, depths, conics
+        return impl._fully_fused_projection(means, covariances, cameras.viewmats, cameras.Ks, w, h)[:4]
 
     @torch.no_grad()
-    def pairs() -> tuple[Tensor, Tensor, Tensor]:
-        """Gaussian, pixel and image of every pair with an alpha of at least 1/255, front to back within each pixel."""
-        means2d, depths, conics = project()
-        opacities = leaves[3]
-        x, y = torch.arange(w) + 0.5, torch.arange(h) + 0.5
-        pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(-1, 2)
-        found = []
-        for c in range(cameras.count):
-            order = depths[c].argsort()
-            for some in torch.arange(len(pixels)).split(1024):
-                d = pixels[some, None] - means2d[c, order]
-                a, b, e = conics[c, order].unbind(-1)
-                sigma = 0.5 * (a * d[..., 0] ** 2 + e * d[..., 1] ** 2) + b * d[..., 0] * d[..., 1]
-                pixel, rank = (opacities[order] * torch.exp(-sigma) >= 1 / 255).nonzero().unbind(-1)
-                found.append((order[rank], some[pixel], torch.full_like(pixel, c)))
-        gaussian, pixel, image = (torch.cat(t) for t in zip(*found, strict=True))
-        return gaussian, pixel, image
+    def pairs(radii: Tensor, means2d: Tensor, depths: Tensor, conics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gaussian, pixel and image of every pair with an alpha of at least 1/255, front to back within each pixel: all pixels in the
+        Gaussians' boxes, those in depth order, then one stable sort by pixel."""
+        count, n = depths.shape
+        order = (depths.argsort(1) + torch.arange(count).unsqueeze(1) * n).flatten()
+        mean, conic, radius = means2d.view(-1, 2)[order], conics.view(-1, 3)[order], radii.view(-1, 2)[order]
+        size = torch.tensor([w, h])
+        low = (mean - radius).floor().long().clamp_min(0).minimum(size)
+        high = (mean + radius).ceil().long().clamp_min(0).minimum(size)
+        box = (high - low) * (radius > 0).all(-1, keepdim=True)
+        area = box.prod(-1)
+        rank = torch.arange(len(order)).repeat_interleave(area)
+        place = torch.arange(len(rank)) - (area.cumsum(0) - area)[rank]
+        x, y = low[rank, 0] + place % box[rank, 0], low[rank, 1] + place // box[rank, 0]
+        dx, dy = x + 0.5 - mean[rank, 0], y + 0.5 - mean[rank, 1]
+        a, b, c = conic[rank].unbind(-1)
+        opacity = leaves[3][order % n]
+        seen = (opacity[rank] * torch.exp(-0.5 * (a * dx**2 + c * dy**2) - b * dx * dy) >= 1 / 255).nonzero().squeeze(1)
+        rank, pixel = rank[seen], (y * w + x)[seen]
+        image = order[rank] // n
+        by_pixel = (image * (w * h) + pixel).argsort(stable=True)
+        return (order % n)[rank][by_pixel], pixel[by_pixel], image[by_pixel]
 
-    known = pairs()
+    known = pairs(*project())
 
     def draw() -> tuple[Tensor, ...]:
-        means2d, depths, conics = project()
+        radii, means2d, depths, conics = project()
         c = cameras.count
         colors = torch.cat([leaves[4].expand(c, -1, 3), depths.unsqueeze(-1)], -1)
-        return impl.accumulate(means2d, conics, leaves[3].expand(c, -1), colors, *(known if maths_alone else pairs()), w, h)
+        found = known if maths_alone else pairs(radii, means2d, depths, conics)
+        return impl.accumulate(means2d, conics, leaves[3].expand(c, -1), colors, *found, w, h)
 
     return draw, leaves
 

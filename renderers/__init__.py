@@ -92,10 +92,13 @@ def render(
         raise ValueError(f"cameras have batch shape {tuple(rigs)}, the scene has {tuple(batch)}: give every scene its rig, or one for all")
     like = scene.means if isinstance(scene, Gaussians) else scene.vertices if isinstance(scene, Mesh) else scene.bounds[0]
     if not isinstance(background, Tensor):
-        background = torch.tensor(background, dtype=like.dtype)
+        background = _constant(tuple(background), like.dtype)
     viewmats, Ks, backgrounds = cameras.viewmats.to(like), cameras.Ks.to(like), background.to(like).expand(*batch, c, 3)
     seen = Cameras(viewmats.expand(*batch, c, 4, 4), Ks.expand(*batch, c, 3, 3), cameras.width, cameras.height)
-    _refuse_non_finite({"Cameras.viewmats": cameras.viewmats, "Cameras.Ks": cameras.Ks, "background": background})
+    given = {"Cameras.viewmats": cameras.viewmats, "Cameras.Ks": cameras.Ks, "background": background, "features": features}
+    if kind != "fields":
+        given |= {f"{type(scene).__name__}.{k}": v for k, v in vars(scene).items() if isinstance(v, Tensor) and v.is_floating_point()}
+    _refuse_non_finite(given)
     normals = "normal" in outputs
     if isinstance(scene, Gaussians):
         return _render_splats(scene, seen, backgrounds, normals, features, bool(antialiased), screen, backend)
@@ -118,8 +121,6 @@ def _render_splats(
     batch, c, n, s = scene.batch_shape, cameras.count, scene.count, scene.batch_shape.numel()
     if features is not None and features.shape[:-1] != (*batch, n):
         raise ValueError(f"features must have shape {(*batch, n)} and a last dimension, got {tuple(features.shape)}")
-    fields = {f"Gaussians.{name}": getattr(scene, name) for name in ("means", "quats", "scales", "opacities", "colors", "sh_rest")}
-    _refuse_non_finite({**fields, "features": features})
     channels = [scene.colors if scene.sh_rest is None else view_colors(scene, cameras.positions)]
     if normals:
         channels.append(view_normals(scene, cameras.positions))
@@ -133,27 +134,25 @@ def _render_splats(
     colors = channels[0] if len(channels) == 1 else torch.cat(channels, -1)
     if screen is not None:
         screen.expect((*batch, c, n), scene.means)
+
+    def flat(t: Tensor) -> Tensor:  # one batch dimension
+        return t if len(batch) == 1 else t.reshape(s, *t.shape[len(batch) :])
+
     splats = Splats(
-        scene.means.reshape(s, n, 3),
-        scene.quats.reshape(s, n, 4),
-        scene.scales.reshape(s, n, 3),
-        scene.opacities.reshape(s, n),
-        colors.reshape(s, c, n, k) if per_view else colors.reshape(s, n, k),
-        cameras.viewmats.reshape(s, c, 4, 4),
-        cameras.Ks.reshape(s, c, 3, 3),
-        torch.nn.functional.pad(backgrounds, (0, k - 3)).reshape(s, c, k),
+        *(flat(t) for t in (scene.means, scene.quats, scene.scales, scene.opacities, colors, cameras.viewmats, cameras.Ks)),
+        flat(backgrounds if k == 3 else torch.nn.functional.pad(backgrounds, (0, k - 3))),
         cameras.width,
         cameras.height,
         antialiased,
         screen,
     )
-    color, alpha, depth = (image.reshape(*batch, *image.shape[1:]) for image in _SPLATS[backend].rasterize(splats))
+    images = _SPLATS[backend].rasterize(splats)
+    color, alpha, depth = images if len(batch) == 1 else (image.reshape(*batch, *image.shape[1:]) for image in images)
     rgb, *others = color.split(widths, -1) if len(widths) > 1 else [color]
     return Views(rgb, alpha, depth, others.pop(0) if normals else None, others.pop(0) if others else None)
 
 
 def _render_mesh(scene: Mesh, cameras: Cameras, backgrounds: Tensor, normals: bool, antialiased: bool, backend: str) -> Views:
-    _refuse_non_finite({f"Mesh.{name}": getattr(scene, name) for name in ("vertices", "colors", "normals", "uvs", "texture")})
     batch, c, s = scene.batch_shape, cameras.count, scene.batch_shape.numel()
     flat = scene._map(lambda t: t.reshape(s, *t.shape[len(batch) :]))
     rigs = replace(cameras, viewmats=cameras.viewmats.reshape(s, c, 4, 4), Ks=cameras.Ks.reshape(s, c, 3, 3))
@@ -186,16 +185,27 @@ def _choose(kind: str, name: str | None, scene: Gaussians | Mesh | RadianceField
     return name
 
 
+@functools.lru_cache(64)
+def _constant(color: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+    return torch.tensor(color, dtype=dtype)
+
+
 @functools.cache
 def _warn_once(message: str) -> None:
     logging.getLogger(__name__).warning(message)
 
 
+def _all_finite(tensors: list[Tensor]) -> bool:
+    if not kernels.unavailable() and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors):
+        return kernels.all_finite([(t.data_ptr(), t.numel()) for t in tensors])
+    # A sum is not finite if a term is not: one pass, and one wait for the device. Only a suspicious sum is looked into.
+    sums = [t.sum().float() for t in tensors]
+    return bool(torch.stack([s.to(sums[0].device) for s in sums]).isfinite().all())
+
+
 def _refuse_non_finite(tensors: dict[str, Tensor | None]) -> None:
     checked = {name: t.detach() for name, t in tensors.items() if t is not None and t.numel()}
-    # A sum is not finite if a term is not: one pass, and one wait for the device. Only a suspicious sum is looked into.
-    sums = [t.sum().float() for t in checked.values()]
-    if not sums or torch.stack([s.to(sums[0].device) for s in sums]).isfinite().all():
+    if _all_finite(list(checked.values())):
         return
     for name, t in checked.items():
         bad = (~t.isfinite()).nonzero()

@@ -6,7 +6,6 @@ Computes in float32, whatever it is given. Results are bitwise the same for any 
 from __future__ import annotations
 
 import ctypes
-import weakref
 from dataclasses import dataclass
 
 import torch
@@ -77,8 +76,10 @@ class _Handle:
     """Owns the kernels' memory of one forward pass, until the autograd graph that holds it is gone."""
 
     def __init__(self, pointer: int) -> None:
-        self.pointer = pointer
-        weakref.finalize(self, kernels.library().rl3d_splat_release, pointer)
+        self.pointer, self.release = pointer, kernels.library().rl3d_splat_release
+
+    def __del__(self) -> None:
+        self.release(self.pointer)
 
 
 class _Rasterize(torch.autograd.Function):

@@ -6,6 +6,7 @@ scikit-image, the variant of Lewiner et al., 2003).
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -68,10 +69,15 @@ def extract(
     views: int = 32,
     size: int | None = None,
     bounds: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
+    smoothing: float = 0.7,
+    max_faces: int = 0,
 ) -> Mesh:
     """A coloured mesh of one scene, faces counter-clockwise seen from outside; without any face if the scene is empty.
 
-    ``views`` cameras all around, above and below take images of ``size`` pixels (two a voxel unless given).
+    ``views`` cameras all around, above and below take images of ``size`` pixels (two a voxel unless given). The depth of overlapping
+    Gaussians ripples: the distances are blurred by ``smoothing`` voxels (standard deviation) first. Crumbs of less than a thousandth of
+    the surface are dropped. Where there are more than ``max_faces`` triangles (0 is no limit), edges are collapsed where it shows least
+    (Garland and Heckbert, 1997; by fast-simplification).
     """
     if scene.batch_shape:
         raise ValueError("extract works on a single scene; index the batch first")
@@ -83,25 +89,49 @@ def extract(
         return _mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3), low)
     margin = 6 * longest / resolution
     low, high = low - margin, high + margin
-    radius = float((high - low).norm()) / 2
-    target = ((low + high) / 2).tolist()
-    rig = sphere(
-        views,
-        size=size or 2 * resolution,
-        elevation_deg=(-70.0, 80.0),
-        radius=3 * radius,
-        fov_deg=40.0,
-        target=(target[0], target[1], target[2]),
-    )
-    rig = Cameras(rig.viewmats.to(low), rig.Ks.to(low), rig.width, rig.height)
-    distance, color, voxel = fuse(scene, rig, low, high, resolution)
+    cameras = rig(scene, views, size or 2 * resolution, bounds=(low, high))
+    distance, color, voxel = fuse(scene, cameras, low, high, resolution)
     if not (distance.min() < 0 < distance.max()):
         return _mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3), low)
+    from scipy.ndimage import gaussian_filter
     from skimage.measure import marching_cubes
 
-    vertices, faces, _, _ = marching_cubes(distance.cpu().numpy(), 0.0, gradient_direction="descent")
-    grid = torch.from_numpy(vertices.copy())
-    return _mesh(low.cpu() + voxel * grid, torch.from_numpy(faces.copy()).long(), _trilinear(color.cpu(), grid), low)
+    smooth = gaussian_filter(distance.cpu().numpy(), smoothing, mode="nearest") if smoothing else distance.cpu().numpy()
+    vertices, faces, _, _ = marching_cubes(smooth, 0.0, gradient_direction="descent")
+    vertices, faces = _without_crumbs(vertices, faces)
+    if max_faces and len(faces) > max_faces:
+        import fast_simplification
+
+        vertices, faces = fast_simplification.simplify(vertices.astype(np.float32), faces.astype(np.int32), target_count=max_faces)
+    grid = torch.from_numpy(np.ascontiguousarray(vertices, dtype=np.float32))
+    return _mesh(low.cpu() + voxel * grid, torch.from_numpy(faces.astype(np.int64)), _trilinear(color.cpu(), grid), low)
+
+
+def _without_crumbs(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without the connected pieces that have less than a thousandth of the whole area."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ones = np.ones(len(faces))
+    count = len(vertices)
+    links = sum(coo_array((ones, (faces[:, i], faces[:, i - 1])), shape=(count, count)) for i in (0, 1))
+    _, label = connected_components(links, directed=False)
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    area = np.bincount(label[faces[:, 0]], np.linalg.norm(np.cross(b - a, c - a), axis=1), label.max() + 1)
+    kept = faces[(area >= 1e-3 * area.sum())[label[faces[:, 0]]]]
+    used, index = np.unique(kept, return_inverse=True)
+    return vertices[used], index.reshape(-1, 3)
+
+
+def rig(
+    scene: Gaussians | Mesh | RadianceField, views: int, size: int, *, bounds: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None
+) -> Cameras:
+    """``views`` cameras all around, above and below a scene, that see all of it."""
+    low, high = bounds or bounding_box(scene)
+    x, y, z = ((low + high) / 2).tolist()
+    radius = max(3 * float((high - low).norm()) / 2, 1e-3)
+    cameras = sphere(views, size=size, elevation_deg=(-70.0, 80.0), radius=radius, fov_deg=40.0, target=(x, y, z))
+    return Cameras(cameras.viewmats.to(low), cameras.Ks.to(low), size, size)
 
 
 def _mesh(vertices: Tensor, faces: Tensor, colors: Tensor, like: Tensor) -> Mesh:

@@ -1,60 +1,115 @@
-"""Export: an asset, or a file of Gaussians, to the format that the target's suffix names."""
+"""Export: an asset, or a file of Gaussians or triangles, to the format that the target's suffix names."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scenes.files import FileError, write_aside
-from scenes.files.glb import write_mesh_glb
-from scenes.files.splats import READERS, WRITERS, read_gaussians, write_gaussians
+import numpy as np
 
-TARGETS = (*WRITERS, ".glb")
+from scenes.files import FileError
+from scenes.files.aside import reason
+from scenes.files.meshes import MESHES, convert_mesh, load_glb, write_mesh
+from scenes.files.splats import WRITERS, read_gaussians, splat_format, write_gaussians
+
+if TYPE_CHECKING:
+    from scenes.gaussians import Gaussians
+    from scenes.mesh import Mesh
+
+TARGETS = (*WRITERS, *MESHES)
 
 
-def export(path: str | Path, to: str | Path) -> Path:
-    """Write ``path`` (an asset folder, or a .ply, .splat or .glb file) to ``to`` (.ply, .splat or .glb); returns ``to``.
+def export(path: str | Path, to: str | Path, *, united: bool = False, texture: int = 0, max_faces: int = 0) -> Path:
+    """Write ``path`` (an asset folder, or a file of Gaussians or a .glb mesh) to ``to``, whose suffix names the format; returns ``to``.
 
-    Splats without a mesh beside them become one by way of their rendered depth (``renderers.surface``).
+    Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, and .stl and .3mf for printing. Both at once: .usda, .usdc. Splats
+    without a mesh beside them become one by way of their rendered depth (``renderers.surface``).
+
+    Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the colours, shaded as the splats are, into a
+    texture of so many texels a side; ``max_faces`` is the most triangles that a mesh made from splats may have.
     """
     path, to = Path(path), Path(to)
-    kind = to.suffix.lower()
-    if kind not in TARGETS:
+    kind = next((suffix for suffix in TARGETS if to.name.lower().endswith(suffix)), None)
+    if kind is None:
         raise FileError(f"cannot export to {to}: the suffix must be one of {', '.join(TARGETS)}")
-    if not path.exists():
-        raise FileError(f"cannot export {path}: there is no such file or folder")
-    splats = path if path.suffix.lower() in READERS and path.is_file() else path / "scene.ply"
-    if kind == ".glb" and splats.is_file() and not (path / "mesh.glb").is_file():
-        from renderers.surface import extract
+    if (united or texture or max_faces) and kind not in MESHES:
+        raise FileError(f"cannot export to {to}: united, texture and max_faces are for meshes ({', '.join(MESHES)})")
+    splats, mesh = _sources(path)
+    if kind in (".usda", ".usdc") and (splats or mesh):
+        from scenes.files.usd import write_usd
 
-        surface = extract(read_gaussians(splats))
-        if not len(surface.faces):
-            raise FileError(f"cannot export {splats} to .glb: its splats show no surface")
-        write_mesh_glb(to, surface)
-    elif kind == ".glb":
-        _copy(_source(path, "mesh.glb", (".glb",)), to)
+        write_usd(to, read_gaussians(splats) if splats else None, load_glb(mesh, _bytes(mesh)) if mesh else None)
+    elif kind in WRITERS:
+        if splats is None:
+            why = "the folder has no scene.ply" if path.is_dir() else "it is a mesh; give an asset folder that has a scene.ply"
+            raise FileError(f"cannot export {path} to splats: {why}")
+        write_gaussians(to, read_gaussians(splats))
+    elif mesh is not None and not (united or texture):
+        convert_mesh(mesh, to)
+    elif mesh is not None:
+        write_mesh(to, _solid(mesh, united, texture))
+    elif splats is not None:
+        write_mesh(to, _surface(splats, read_gaussians(splats), kind, texture, max_faces))
     else:
-        write_gaussians(to, read_gaussians(_source(path, "scene.ply", tuple(READERS))))
+        raise FileError(f"cannot export {path}: the folder has no mesh.glb and no scene.ply")
     return to
 
 
-def _source(path: Path, name: str, suffixes: tuple[str, ...]) -> Path:
-    """The file to read: ``path`` itself, or the one called ``name`` in the asset folder ``path``."""
+def _solid(path: Path, united: bool, texture: int) -> Mesh:
+    """The parts of a .glb file as one mesh."""
+    from scenes.files.glb import Y_UP, base_colors
+    from scenes.solids import joined
+
+    data = _bytes(path)
+    scene, named = load_glb(path, data), base_colors(data)
+    shapes, colors = [], []
+    for shape in scene.dump():
+        name = getattr(getattr(shape.visual, "material", None), "name", None)
+        shapes.append(shape.apply_transform(Y_UP.T))
+        shapes[-1].merge_vertices(merge_norm=True, merge_tex=True)
+        colors.append(named.get(name, np.full(3, 0.7)))
+    try:
+        mesh = joined(shapes, np.array(colors), united=united)
+    except ValueError as error:
+        raise FileError(f"cannot export {path} as one solid: {error}") from error
+    if not texture:
+        return mesh
+    from renderers.baking import bake
+    from scenes.parts import shaded
+
+    return bake(mesh, lambda positions, normals, tint: shaded(tint, normals), texture)
+
+
+def _surface(path: Path, scene: Gaussians, kind: str, texture: int, max_faces: int) -> Mesh:
+    """A mesh around splats."""
+    from renderers.surface import extract, rig
+
+    surface = extract(scene, max_faces=max_faces)
+    if not len(surface.faces):
+        raise FileError(f"cannot export {path} to {kind}: its splats show no surface")
+    if not texture:
+        return surface
+    from renderers.baking import bake, paint_from_views
+
+    return bake(surface, paint_from_views(scene, rig(scene, 32, 512)), texture)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {reason(error)}") from error
+
+
+def _sources(path: Path) -> tuple[Path | None, Path | None]:
+    """The files of splats and of triangles at ``path``."""
+    if not path.exists():
+        raise FileError(f"cannot export {path}: there is no such file or folder")
     if path.is_dir():
-        if not (path / name).is_file():
-            raise FileError(f"cannot export {path}: the folder has no {name}")
-        return path / name
-    if path.suffix.lower() in suffixes:
-        return path
+        splats, mesh = path / "scene.ply", path / "mesh.glb"
+        return splats if splats.is_file() else None, mesh if mesh.is_file() else None
+    if splat_format(path):
+        return path, None
     if path.suffix.lower() == ".glb":
-        raise FileError(f"cannot export {path} to splats: it is a mesh; give an asset folder that has a scene.ply")
-    raise FileError(f"cannot export {path}: give an asset folder, or a {', '.join(TARGETS)} file")
-
-
-def _copy(source: Path, to: Path) -> None:
-    with source.open("rb") as file:
-        if file.read(4) != b"glTF":
-            raise FileError(f"cannot export {source}: it is not a .glb file (it does not start with 'glTF')")
-        file.seek(0)
-        with write_aside(to) as temporary, temporary.open("wb") as out:
-            shutil.copyfileobj(file, out)
+        return None, path
+    raise FileError(f"cannot export {path}: give an asset folder, or a {', '.join([*WRITERS, '.glb'])} file")

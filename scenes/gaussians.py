@@ -152,3 +152,40 @@ def rotations(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
         torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
     ]
     return torch.stack(rows, -2)
+
+
+def transformed(
+    scene: Gaussians, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"] | None = None, *, scale: float = 1.0
+) -> Gaussians:
+    """The scene turned, then scaled about the origin, then moved; harmonics turn with it."""
+    rotation = rotation.to(scene.means)
+    means = scale * scene.means @ rotation.T
+    if translation is not None:
+        means = means + translation.to(means)
+    axes = rotation @ rotations(scene.quats)
+    rest = scene.sh_rest
+    if rest is not None:
+        # A harmonic seen from d is now the one seen from R^T d. Each degree stays within itself: its matrix is found from directions
+        # enough, with which the harmonics of a degree are a basis.
+        random = torch.Generator().manual_seed(0)
+        directions = torch.nn.functional.normalize(torch.randn(64, 3, generator=random, dtype=torch.float64), dim=-1)
+        before, after = (sh_basis(d, scene.sh_degree) for d in (directions @ rotation.detach().double().cpu(), directions))
+        bands = [slice(0, 3), slice(3, 8), slice(8, 15)][: scene.sh_degree]
+        turned = torch.block_diag(*(torch.linalg.lstsq(after[:, band], before[:, band]).solution for band in bands))
+        rest = turned.to(rest) @ rest
+    return Gaussians(means, matrix_to_quaternion(axes), scale * scene.scales, scene.opacities, scene.colors, rest)
+
+
+def matrix_to_quaternion(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 4"]:
+    """Unit quaternions (wxyz) of rotation matrices, from the largest of the four candidates (stable everywhere)."""
+    m = matrix
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    squares = torch.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)
+    a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
+    w2, x2, y2, z2 = squares.unbind(-1)
+    rows = [torch.stack(r, -1) for r in ((w2, a, b, c), (a, x2, d, e), (b, d, y2, f), (c, e, f, z2))]
+    candidates = torch.stack(rows, -2)
+    best = squares.detach().argmax(-1)
+    chosen = candidates.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    return torch.nn.functional.normalize(chosen, dim=-1)

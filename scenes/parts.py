@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scenes.gaussians import Gaussians
+from scenes.gaussians import Gaussians, matrix_to_quaternion
 
 VECTOR_SIZE = 19
 MAX_PARTS = 24
@@ -240,8 +240,7 @@ class Parts:
         scales = torch.stack([sigma, sigma, 0.1 * sigma], -1)
         colors = parts.colors[part]
         if shade:
-            light = torch.tensor(LIGHT, dtype=normal.dtype, device=normal.device)
-            colors = colors * shading(normal, light).unsqueeze(-1)
+            colors = shaded(colors, normal)
         opacities = torch.sigmoid(10 * parts.existence)[part] * 0.98 * ~empty.unsqueeze(-1)
         out = Gaussians(means, quats, scales, opacities, colors)
         return out._map(lambda t: t.view(*batch, *t.shape[1:]))
@@ -276,24 +275,14 @@ def shading(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "3"]) -> Float[
     return 0.5 + 0.5 * ((normals @ light) * 0.6 + 0.4 + 0.15 * normals[..., 2]).clamp(0, 1)
 
 
+def shaded(colors: Float[Tensor, "*n 3"], normals: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """Colours in the light that assets are shown in."""
+    return colors * shading(normals, torch.tensor(LIGHT, dtype=normals.dtype, device=normals.device)).unsqueeze(-1)
+
+
 def taper_factor(taper: Tensor, z: Tensor) -> Tensor:
     """Scale of the cross-section at height z in [-1, 1]: 1 at the wide end, 1 - abs(taper) at the narrow one."""
     return 1 - taper.clamp_min(0) * (1 + z) / 2 + taper.clamp_max(0) * (1 - z) / 2
-
-
-def matrix_to_quaternion(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 4"]:
-    """Unit quaternions (wxyz) of rotation matrices, from the largest of the four candidates (stable everywhere)."""
-    m = matrix
-    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    squares = torch.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)
-    a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
-    w2, x2, y2, z2 = squares.unbind(-1)
-    rows = [torch.stack(r, -1) for r in ((w2, a, b, c), (a, x2, d, e), (b, d, y2, f), (c, e, f, z2))]
-    candidates = torch.stack(rows, -2)
-    best = squares.detach().argmax(-1)
-    chosen = candidates.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
-    return torch.nn.functional.normalize(chosen, dim=-1)
 
 
 def _superellipse_octants(exponent: Float[Tensor, "*b"], per_octant: int, octants: int) -> Float[Tensor, "*b k 2"]:

@@ -1,7 +1,8 @@
 """Radiance fields: density and colour at points of space (density in 1/metre, colour without a view direction).
 
 Mildenhall et al., NeRF, 2020. The field of a part asset is soft at the surfaces so that gradients flow; the others are what generators
-make and what can be fitted: voxels, tri-planes (Chan et al., EG3D, 2022) and hash grids (Mueller et al., Instant NGP, 2022).
+make and what can be fitted: voxels, tri-planes (Chan et al., EG3D, 2022), hash grids (Mueller et al., Instant NGP, 2022), and the
+networks whose weights Shap-E generates (Jun and Nichol, 2023).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from scenes.parts import Parts
 
@@ -179,3 +180,49 @@ class HashField(_Boxed):
             weight = (1 - (place.unsqueeze(-2) - (cell.unsqueeze(-2) + corner)).abs()).prod(-1)
             found.append((weight.unsqueeze(-1) * self.tables[level][index]).sum(-2))
         return _decoded(self.decoder(torch.cat(found, -1)), inside, self.density)
+
+
+@dataclass(frozen=True)
+class ShapEField:
+    """Networks of Shap-E: a latent is projected to the weights of the first layers, the others are the same for all scenes.
+
+    Shap-E's box is [-1, 1] in each axis, z up. Its density and colour are those of the fine NeRF, seen without a direction, as its own
+    renderer draws them.
+    """
+
+    weights: tuple[Tensor, ...]
+    """(out, in) of the layers from the first to the last, with the scenes' batch dimensions where they were projected from latents."""
+    biases: tuple[Tensor, ...]
+    """(out,) each."""
+    batch_shape: torch.Size
+
+    @staticmethod
+    def from_latents(latents: Float[Tensor, "*b v d"], renderer: nn.Module) -> ShapEField:
+        """Fields of latents (1024, 1024 for the published weights), with gradients to them. ``renderer`` is diffusers' ``ShapERenderer``,
+        which is only read: nothing is copied into its network."""
+        batch = latents.shape[:-2]
+        projected = renderer.params_proj(latents.reshape(-1, *latents.shape[-2:]))  # type: ignore[operator]
+        layers = list(renderer.mlp.mlp)  # type: ignore[arg-type, union-attr]
+        names = [f"nerstf.mlp.{i}.weight" for i in range(len(layers))]
+        weights = [
+            projected[name].reshape(*batch, *layer.weight.shape) if name in projected else layer.weight
+            for name, layer in zip(names, layers, strict=True)
+        ]
+        # Without a direction, the inputs that hold it are 0.
+        for i in range(1, len(weights)):
+            weights[i] = weights[i][..., : weights[i - 1].shape[-2]]
+        return ShapEField(tuple(weights), tuple(layer.bias for layer in layers), batch)
+
+    @property
+    def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
+        corner = self.biases[0].new_ones(*self.batch_shape, 3).detach()
+        return -corner, corner
+
+    def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
+        frequencies = 2.0 ** torch.arange(15, dtype=points.dtype, device=points.device)
+        angles = (points.unsqueeze(-2) * frequencies.unsqueeze(-1)).flatten(-2)
+        h = torch.cat([points, angles.sin(), (angles + math.pi / 2).sin()], -1)
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            h = (torch.nn.functional.silu(h) if i else h) @ weight.transpose(-1, -2) + bias
+        # Outputs: signed distance, density coarse and fine, then colour of the surface, of the coarse and of the fine field.
+        return torch.relu(h[..., 2]) * (points.abs() <= 1).all(-1), torch.sigmoid(h[..., 9:12])

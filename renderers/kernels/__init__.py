@@ -7,10 +7,11 @@ import functools
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 LIBRARY_NAME = {"darwin": "librl3d_kernels.dylib", "win32": "rl3d_kernels.dll"}.get(sys.platform, "librl3d_kernels.so")
-_VERSION = 3  # rl3d_version of the sources next to this file
+_VERSION = 4  # rl3d_version of the sources next to this file
 
 
 def _candidates() -> list[Path]:
@@ -45,6 +46,8 @@ def _load() -> ctypes.CDLL | str:
     library.rl3d_splat_release.restype = None
     library.rl3d_splat_release.argtypes = [ctypes.c_void_p]
     library.rl3d_splat_kernels.restype = ctypes.c_char_p
+    library.rl3d_all_finite.restype = ctypes.c_int
+    library.rl3d_all_finite.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
     library.rl3d_mesh_rasterize.restype = ctypes.c_int
     library.rl3d_mesh_rasterize.argtypes = [ctypes.c_void_p, ctypes.c_int]
     return library
@@ -62,6 +65,13 @@ def library() -> ctypes.CDLL:
     if isinstance(library, str):
         raise RuntimeError(f"the CPU renderers cannot draw: {library}")
     return library
+
+
+def all_finite(arrays: Sequence[tuple[int, int]]) -> bool:
+    """Whether all numbers are finite, of arrays of float32 given by their address and size."""
+    addresses, sizes = zip(*arrays, strict=True)
+    count = len(arrays)
+    return bool(library().rl3d_all_finite((ctypes.c_void_p * count)(*addresses), (ctypes.c_int64 * count)(*sizes), count))
 
 
 def instruction_set() -> str:

@@ -62,7 +62,6 @@ constexpr int kTilePixels = kBlocks * kLanes;
 template <int kMaxK>
 struct alignas(64) ForwardTile {
   float transmittance[kTilePixels];  // 0 outside the image
-  float left[kTilePixels];           // the same as long as the pixel has not ended
   float alpha[kTilePixels], depth[kTilePixels];
   float color[kMaxK][kTilePixels];
 };
@@ -77,9 +76,9 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
   const Tile tile(grid, index);
   const TilePixels pixels(tile);
   ForwardTile<kMaxK> state;
-  memset(&state, 0, sizeof(float) * kTilePixels * (4 + K));
+  memset(&state, 0, sizeof(float) * kTilePixels * (3 + K));
   for (int y = 0; y < tile.height; y++)
-    for (int x = 0; x < tile.width; x++) state.transmittance[lane_of_pixel(x, y)] = state.left[lane_of_pixel(x, y)] = 1.f;
+    for (int x = 0; x < tile.width; x++) state.transmittance[lane_of_pixel(x, y)] = 1.f;
   uint64_t live = tile.blocks_inside();
   for (int64_t first = image.tile_start[index]; first < image.tile_start[index + 1] && live; first += 64) {
     const int count = (int)smaller<int64_t>(64, image.tile_start[index + 1] - first);
@@ -97,14 +96,14 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
     for (uint64_t blocks = live; blocks; blocks &= blocks - 1) {
       const int block = __builtin_ctzll(blocks), lane = block * kLanes;
       if (!members[block]) continue;
-      Floats transmittance = load(state.transmittance + lane), left = load(state.left + lane), alpha = load(state.alpha + lane), depth = load(state.depth + lane);
+      Floats transmittance = load(state.transmittance + lane), alpha = load(state.alpha + lane), depth = load(state.depth + lane);
       Floats color[kMaxK];
       for (int k = 0; k < K; k++) color[k] = load(state.color[k] + lane);
       for (uint64_t rest = members[block]; rest; rest &= rest - 1) {
         const int i = __builtin_ctzll(rest);
         const ProjectedGaussian& g = chunk[i];
         const Contribution c(g, pixels, block, transmittance);
-        transmittance = c.transmittance, left = select(c.alive, transmittance, left);
+        transmittance = c.transmittance;
         const float* g_color = kInline ? g.color : chunk_colors[i];
         for (int k = 0; k < K; k++) color[k] += c.weight * g_color[k];
         depth += c.weight * g.depth;
@@ -114,7 +113,7 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
           break;
         }
       }
-      store(state.transmittance + lane, transmittance), store(state.left + lane, left), store(state.alpha + lane, alpha), store(state.depth + lane, depth);
+      store(state.transmittance + lane, transmittance), store(state.alpha + lane, alpha), store(state.depth + lane, depth);
       for (int k = 0; k < K; k++) store(state.color[k] + lane, color[k]);
     }
   }
@@ -123,7 +122,7 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
     for (int x = 0; x < tile.width; x++) {
       const int lane = lane_of_pixel(x, y);
       const int64_t pixel = (tile.y + y) * grid.width + tile.x + x;
-      const float shows_through = state.left[lane], alpha = state.alpha[lane];
+      const float alpha = state.alpha[lane], shows_through = 1.f - alpha;
       for (int k = 0; k < K; k++) out.color[K * pixel + k] = state.color[k][lane] + shows_through * background[k];
       out.alpha[pixel] = alpha;
       out.depth[pixel] = alpha > 0.f ? state.depth[lane] / alpha : 0.f;

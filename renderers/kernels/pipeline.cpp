@@ -50,8 +50,10 @@ Images image_at(const Images& images, const Problem& problem, int64_t i) {
 void* new_context() { return new Context; }
 void delete_context(void* context) { delete static_cast<Context*>(context); }
 
-// Whole images go to the threads where there are enough of them; else the stages one by one, chunks, images and tiles in parallel.
+// Whole images go to the threads where there are enough of them. Where there are fewer, their lists may still be made image by image, but
+// their tiles are drawn one by one; else all stages are parallel over chunks, segments and tiles.
 bool by_image(const Problem& problem, int threads) { return threads <= 1 || problem.images() >= 4 * threads; }
+bool lists_by_image(const Problem& problem, int threads) { return threads <= 1 || problem.images() >= 2 * threads; }
 
 void forward(void* context_pointer, const Problem& problem, const Images& out, bool keep_for_backward, int threads, ThreadPool& pool) {
   Context& context = *static_cast<Context*>(context_pointer);
@@ -77,8 +79,12 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
     const auto forward_tile_of = problem.channels == 3 ? forward_tile<3> : forward_tile<kMaxChannels>;
     forward_tile_of(problem, image, grid, tile, i, image_at(out, problem, i));
   };
-  if (whole_images) {
-    parallel_for(pool, threads, problem.images(), [&](int64_t i, int thread) {
+  const int64_t count = problem.images(), tiles = grid.count();
+  const auto draw_all = [&] {
+    parallel_for(pool, threads, count * tiles, [&](int64_t task, int) { draw(task / tiles, (int)(task % tiles), images[task / tiles]); });
+  };
+  if (lists_by_image(problem, threads)) {
+    parallel_for(pool, threads, count, [&](int64_t i, int thread) {
       ImageWorkspace& image = images[own_workspace ? i : thread];
       start(image);
       for (int64_t chunk = 0; chunk < chunks; chunk++) project(i, chunk, image);
@@ -86,11 +92,11 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
       for (int64_t s = 0; s < segments_of(image); s++) bin_segment(grid, keep_for_backward, image, s);
       lay_out_tiles(grid, keep_for_backward, image);
       for (int64_t s = 0; s < segments_of(image); s++) fill_tiles(keep_for_backward, image, s);
-      for (int t = 0; t < grid.count(); t++) draw(i, t, image);
+      for (int t = 0; whole_images && t < tiles; t++) draw(i, t, image);
     });
+    if (!whole_images) draw_all();
     return;
   }
-  const int64_t count = problem.images(), tiles = grid.count();
   for (int64_t i = 0; i < count; i++) start(images[i]);
   parallel_for(pool, threads, count * chunks, [&](int64_t task, int) { project(task / chunks, task % chunks, images[task / chunks]); });
   parallel_for(pool, threads, count, [&](int64_t i, int) { order_by_depth(problem, keep_for_backward, images[i]); });
@@ -105,7 +111,7 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
     ImageWorkspace& image = images[task / segments];
     if (task % segments < segments_of(image)) fill_tiles(keep_for_backward, image, task % segments);
   });
-  parallel_for(pool, threads, count * tiles, [&](int64_t task, int) { draw(task / tiles, (int)(task % tiles), images[task / tiles]); });
+  draw_all();
 }
 
 void backward(void* context_pointer, const Problem& problem, const Images& out, const Images& v, const Gradients& gradients, int threads,

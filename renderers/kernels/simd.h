@@ -129,8 +129,6 @@ RL3D_COMPARISON(<, _CMP_LT_OQ)
 RL3D_COMPARISON(<=, _CMP_LE_OQ)
 RL3D_COMPARISON(>, _CMP_GT_OQ)
 RL3D_COMPARISON(>=, _CMP_GE_OQ)
-RL3D_INLINE Mask operator<=(Ints a, Ints b) { return {_mm512_cmple_epi32_mask((__m512i)a.part[0], (__m512i)b.part[0])}; }
-RL3D_INLINE Mask operator!=(Ints a, Ints b) { return {_mm512_cmpneq_epi32_mask((__m512i)a.part[0], (__m512i)b.part[0])}; }
 RL3D_INLINE Mask operator&(Mask a, Mask b) { return {(__mmask16)(a.lanes & b.lanes)}; }
 RL3D_INLINE Mask and_not(Mask a, Mask b) { return {(__mmask16)(a.lanes & ~b.lanes)}; }
 RL3D_INLINE bool any(Mask m) { return m.lanes != 0; }
@@ -139,7 +137,6 @@ RL3D_INLINE Floats select(Mask m, Floats a, Floats b) {
   return {{(NativeFloats)_mm512_mask_blend_ps(m.lanes, (__m512)b.part[0], (__m512)a.part[0])}};
 }
 RL3D_INLINE Floats keep(Mask m, Floats a) { return {{(NativeFloats)_mm512_maskz_mov_ps(m.lanes, (__m512)a.part[0])}}; }
-RL3D_INLINE Ints keep(Mask m, Ints a) { return {{(NativeInts)_mm512_maskz_mov_epi32(m.lanes, (__m512i)a.part[0])}}; }
 #else
 struct Mask {
   NativeInts part[kParts];
@@ -154,8 +151,6 @@ RL3D_COMPARISON(<, Floats)
 RL3D_COMPARISON(<=, Floats)
 RL3D_COMPARISON(>, Floats)
 RL3D_COMPARISON(>=, Floats)
-RL3D_COMPARISON(<=, Ints)
-RL3D_COMPARISON(!=, Ints)
 RL3D_INLINE Mask operator&(Mask a, Mask b) {
   RL3D_EACH_PART a.part[k] &= b.part[k];
   return a;
@@ -190,10 +185,6 @@ RL3D_INLINE Floats select(Mask m, Floats a, Floats b) {
 }
 RL3D_INLINE Floats keep(Mask m, Floats a) {
   RL3D_EACH_PART a.part[k] = (NativeFloats)((NativeInts)a.part[k] & m.part[k]);
-  return a;
-}
-RL3D_INLINE Ints keep(Mask m, Ints a) {
-  RL3D_EACH_PART a.part[k] &= m.part[k];
   return a;
 }
 #endif
@@ -295,15 +286,34 @@ RL3D_INLINE Floats exp2(Floats x) {
 #endif
 }
 
-RL3D_INLINE uint32_t or_lanes(Ints a) {
+// Byte k of the result is row k of eight blocks of four pixels: those from the first pixel, in lane k + 8, to the last, in lane k. It is
+// empty where either lane is not hit or the first pixel comes after the last.
+RL3D_INLINE uint64_t block_bits(Mask hit, Ints pixel) {
 #if defined(__AVX512F__)
-  return (uint32_t)_mm512_reduce_or_epi32((__m512i)a.part[0]);
+  const __m256i last = _mm512_castsi512_si256((__m512i)pixel.part[0]), first = _mm512_extracti64x4_epi64((__m512i)pixel.part[0], 1);
+  const __mmask8 rows = (__mmask8)(hit.lanes & hit.lanes >> 8) & _mm256_cmple_epi32_mask(first, last);
+  const __m256i above = _mm256_sllv_epi32(_mm256_set1_epi32(2), _mm256_srli_epi32(last, 2));
+  const __m256i below = _mm256_sllv_epi32(_mm256_set1_epi32(1), _mm256_srli_epi32(first, 2));
+  return (uint64_t)_mm_cvtsi128_si64(_mm256_cvtepi32_epi8(_mm256_maskz_sub_epi32(rows, above, below)));
+#elif defined(__AVX2__)
+  const __m256i last = (__m256i)pixel.part[0], first = (__m256i)pixel.part[1];
+  const __m256i above = _mm256_sllv_epi32(_mm256_set1_epi32(2), _mm256_srli_epi32(last, 2));
+  const __m256i below = _mm256_sllv_epi32(_mm256_set1_epi32(1), _mm256_srli_epi32(first, 2));
+  const __m256i hits = _mm256_andnot_si256(_mm256_cmpgt_epi32(first, last), (__m256i)(hit.part[0] & hit.part[1]));
+  const __m256i rows = _mm256_and_si256(_mm256_sub_epi32(above, below), hits);
+  const __m256i low_bytes = _mm256_shuffle_epi8(rows, _mm256_set1_epi32(0x0c080400));
+  return (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(low_bytes)) |
+         (uint64_t)(uint32_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(low_bytes, 1)) << 32;
 #else
-  NativeInts joined = a.part[0];
-  for (int k = 1; k < kParts; k++) joined |= a.part[k];
-  uint32_t r = 0;
-  for (int i = 0; i < kNative; i++) r |= (uint32_t)joined[i];
-  return r;
+  int ends[kLanes];
+  store(ends, pixel);
+  const uint32_t hits = to_bits(hit), rows = hits & hits >> 8;
+  uint64_t bits = 0;
+  for (int k = 0; k < 8; k++) {
+    const int last = ends[k], first = ends[k + 8];
+    if (rows >> k & 1 && first <= last) bits |= (uint64_t)((2 << (last >> 2)) - (1 << (first >> 2))) << 8 * k;
+  }
+  return bits;
 #endif
 }
 

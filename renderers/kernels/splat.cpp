@@ -101,7 +101,7 @@ ThreadPool& thread_pool() { return runtime->pool; }
 }  // namespace rl3d
 
 // Changes with the layout of a structure or the functions of the library; kernels/__init__.py refuses another number.
-RL3D_API int rl3d_version() { return 3; }
+RL3D_API int rl3d_version() { return 4; }
 
 RL3D_API const char* rl3d_splat_kernels() { return rl3d::chosen->name; }
 
@@ -113,6 +113,14 @@ RL3D_API int rl3d_splat_use_kernels(const char* name) {
       return 1;
     }
   return 0;
+}
+
+// Whether all numbers of some arrays are finite. (By their bits: the compiler may take it that there is nothing else.)
+RL3D_API int rl3d_all_finite(const uint32_t* const* arrays, const int64_t* sizes, int count) {
+  uint32_t found = 0;
+  for (int a = 0; a < count; a++)
+    for (int64_t i = 0; i < sizes[a]; i++) found |= (arrays[a][i] & 0x7f800000u) + 0x00800000u;  // an exponent of all ones carries over
+  return !(found >> 31);
 }
 
 // Returns 0 if memory ran out, else 1. With keep_for_backward, *handle is what rl3d_splat_backward needs, to be given back by

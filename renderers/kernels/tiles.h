@@ -52,41 +52,48 @@ RL3D_INLINE int lane_of_pixel(int x, int y) { return (y / kBlock * 8 + x / kBloc
 
 struct alignas(64) PixelOffsets {
   float x[kLanes], y[kLanes];  // of a block's lanes
-  float lane[kLanes];
-  int row_shift[kLanes];  // lane = pixel row of half a tile -> first bit of its row of blocks in half a mask
 };
 constexpr PixelOffsets pixel_offsets() {
   PixelOffsets r{};
   for (int i = 0; i < kLanes; i++)
-    r.x[i] = (float)(i % kBlock), r.y[i] = (float)(i / kBlock), r.lane[i] = (float)i, r.row_shift[i] = i / kBlock * 8;
+    r.x[i] = (float)(i % kBlock), r.y[i] = (float)(i / kBlock);
   return r;
 }
 constexpr PixelOffsets kPixel = pixel_offsets();
 
-// The blocks of the tile at (x, y) that hold a pixel with alpha >= 1/255. One lane is one row of pixels: on the row dy from the mean,
-// t_x^2 may reach the rest of log2(255 opacity) - t_y^2, and dx = (t_x - xy dy) / xx.
-inline uint64_t blocks_touched(const ProjectedGaussian& g, int x, int y) {
-  const Ints row_shift = load(kPixel.row_shift);
-  const float budget = g.log2_opacity - kLog2MinAlpha;
-  uint32_t halves[2] = {0, 0};
-  const int first = g.mean_y - g.extent_y - (float)y >= 16.f ? 1 : 0, last = g.mean_y + g.extent_y - (float)y < 16.f ? 0 : 1;
-  for (int half = first; half <= last; half++) {
-    const Floats dy = load(kPixel.lane) + ((float)(y + 16 * half) + 0.5f - g.mean_y);
-    const Floats t_y = g.yy * dy;
-    const Floats rest = budget - t_y * t_y;
-    // A thousandth of a pixel more than the chord: pixels are tested again one by one, so a block too many does no harm.
-    const Floats half_width = sqrt(max(rest, zeros())) * g.inverse_xx + 0.001f;
-    const Floats centre = g.shear * dy + (g.mean_x - 0.5f - (float)x);
-    // The first pixel is the one after centre - half_width, the last the one at centre + half_width.
-    const Floats left = centre - half_width + 1.f, right = centre + half_width;
-    const Mask hit = (rest >= splat(-0.001f)) & (right >= zeros()) & (left < splat(32.f));
-    const Ints first_pixel = truncate(min(max(left, zeros()), splat(31.f)));
-    const Ints last_pixel = truncate(min(max(right, zeros()), splat(31.f)));
-    // Bits first_pixel/4 .. last_pixel/4 of a row of eight blocks.
-    const Ints row = (splat(2) << (last_pixel >> 2)) - (splat(1) << (first_pixel >> 2));
-    halves[half] = or_lanes(keep(hit & (first_pixel <= last_pixel), row) << row_shift);
+// For `blocks_touched`, whose lanes 0-7 are the tile's rows of blocks seen to the right, and 8-15 the same rows seen to the left.
+struct alignas(64) BlockRows {
+  float top[kLanes];    // the row's first pixel
+  float side[kLanes];   // 1 to the right, -1 to the left
+  float after[kLanes];  // the first pixel to draw is the one after the left end
+  float least[kLanes];  // of side * pixel, so that the row reaches into the tile
+};
+constexpr BlockRows block_rows() {
+  BlockRows r{};
+  for (int i = 0; i < kLanes; i++) {
+    r.top[i] = (float)(i % 8 * kBlock), r.side[i] = i < 8 ? 1.f : -1.f;
+    r.after[i] = i < 8 ? 0.f : 1.f, r.least[i] = i < 8 ? 0.f : -31.99999f;
   }
-  return (uint64_t)halves[1] << 32 | halves[0];
+  return r;
+}
+constexpr BlockRows kRows = block_rows();
+
+// How far below its mean the ellipse of a Gaussian reaches furthest to the right; above, furthest to the left.
+RL3D_INLINE float bulge(const ProjectedGaussian& g) { return g.shear * g.extent_y * g.extent_y / g.extent_x; }
+
+// The blocks of the tile at (x, y) that the ellipse alpha >= 1/255 reaches into, row by row of blocks. At the offset dy from the mean t_x^2
+// may reach the rest of log2(255 opacity) - t_y^2, and dx = (t_x - xy dy) / xx; among the dy of a row the ends are widest at the one nearest
+// to the bulge. (Between the centres of pixels too: they are tested again one by one, so a block too many does no harm.)
+inline uint64_t blocks_touched(const ProjectedGaussian& g, float bulge, int x, int y) {
+  const Floats side = load(kRows.side);
+  const Floats top = load(kRows.top) + ((float)y + 0.5f - g.mean_y);
+  const Floats dy = min(max(side * bulge, top), top + (float)(kBlock - 1));
+  const Floats t_y = g.yy * dy;
+  const Floats rest = (g.log2_opacity - kLog2MinAlpha) - t_y * t_y;
+  const Floats half_width = sqrt(max(rest, zeros())) * g.inverse_xx + 0.001f;
+  const Floats pixel = g.shear * dy + (g.mean_x - 0.5f - (float)x) + (side * half_width + load(kRows.after));
+  const Mask hit = (rest >= splat(-0.001f)) & (side * pixel >= load(kRows.least));
+  return block_bits(hit, truncate(min(max(pixel, zeros()), splat(31.f))));
 }
 
 struct TileRange {
@@ -124,10 +131,11 @@ inline void bin_segment(const TileGrid& grid, bool keep_for_backward, ImageWorks
     const int n = gaussian_of(image.keys[i]);
     const ProjectedGaussian& g = image.projected[n];
     const TileRange range(g, grid);
+    const float widest = bulge(g);
     const int64_t before = count;
     for (int y = range.y0; y <= range.y1; y++)
       for (int x = range.x0; x <= range.x1; x++)
-        if (const uint64_t blocks = blocks_touched(g, x * kTile, y * kTile)) {
+        if (const uint64_t blocks = blocks_touched(g, widest, x * kTile, y * kTile)) {
           const int tile = y * grid.columns + x;
           pending[count++] = {blocks, n, tile};
           place[tile]++;

@@ -20,7 +20,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from scenes.parts import Parts, matrix_to_quaternion
+from scenes.gaussians import matrix_to_quaternion
+from scenes.parts import Parts
 
 GRAVITY = 9.81
 DENSITY = 500.0

@@ -1,4 +1,4 @@
-"""``rl3d export PATH --to FILE``: convert an asset or a splat file to .ply, .splat or .glb."""
+"""``rl3d export PATH --to FILE``: convert an asset, splats or a mesh to the format that the file's suffix names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from rl3d.cli.options import parse as parse_options
+from rl3d.training.checkpoints import at_least
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,22 @@ class ExportConfig:
     """Settings of ``rl3d export``."""
 
     path: tyro.conf.Positional[Path]
-    """An asset's folder, or a .ply or .splat file."""
+    """An asset's folder, a file of splats (.ply, .splat, .spz, .sog, .splat.glb), or a mesh (.glb)."""
     to: Path
-    """File to write; its suffix chooses the format."""
+    """File to write: .ply, .splat, .spz, .sog, .splat.glb (splats); .glb, .obj, .stl, .3mf (meshes); .usda, .usdc (both)."""
+    united: bool = False
+    """Of an asset's parts, make one solid without inner walls."""
+    texture: int = 0
+    """Bake the colours into a texture of so many texels a side, shaded as the splats are."""
+    max_faces: int = 0
+    """The most triangles that a mesh made from splats may have; 0 is no limit."""
+
+    def __post_init__(self) -> None:
+        at_least(self, texture=0, max_faces=0)
 
 
 def run(arguments: list[str]) -> None:
     config = parse_options(ExportConfig, "export", __doc__, arguments)
     from rl3d.exporting import export
 
-    print(export(config.path, config.to))
+    print(export(config.path, config.to, united=config.united, texture=config.texture, max_faces=config.max_faces))

@@ -1,4 +1,4 @@
-"""What there is to look at under a path: asset folders (scene.ply, mesh.glb, card.json) and single .ply, .splat and .glb files."""
+"""What there is to look at under a path: asset folders (scene.ply, mesh.glb, card.json) and single files of splats or meshes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenes.files import FileError
-from scenes.files.splats import READERS
+from scenes.files.splats import READERS, splat_format
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,6 @@ def _entry(path: Path) -> Entry | None:
     if path.is_dir():
         splats, mesh, card = (file if (file := path / name).is_file() else None for name in ("scene.ply", "mesh.glb", "card.json"))
         return Entry(path.resolve().name, splats, mesh, card) if splats or mesh else None
-    if path.suffix.lower() in READERS:
+    if splat_format(path):
         return Entry(path.name, splats=path)
     return Entry(path.name, mesh=path) if path.suffix.lower() == ".glb" else None

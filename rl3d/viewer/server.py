@@ -17,6 +17,7 @@ from torch import Tensor
 from rl3d.viewer.library import Entry, find_entries
 from scenes.files import FileError
 from scenes.files.aside import reason
+from scenes.files.meshes import load_glb
 from scenes.files.splats import read_gaussians
 from scenes.gaussians import Gaussians
 
@@ -170,20 +171,11 @@ def _aim(server: viser.ViserServer, bounds: Float[np.ndarray, "2 3"]) -> None:
 
 def _read_glb(path: Path) -> tuple[bytes, np.ndarray]:
     """The file's bytes, and its z-up bounds."""
-    import trimesh
-
     try:
         data = path.read_bytes()
-        scene = trimesh.load_scene(trimesh.util.wrap_as_stream(data), file_type="glb")
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
-    except Exception as error:  # trimesh reports a damaged file by whatever its parser stumbled over
-        raise FileError(
-            f"cannot read {path}: it is not a valid .glb file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        ) from error
-    if scene.bounds is None:
-        raise FileError(f"cannot read {path}: it holds no mesh")
-    low, high = scene.bounds
+    low, high = load_glb(path, data).bounds
     return data, np.array([[low[0], -high[2], low[1]], [high[0], -low[2], high[1]]])
 
 

@@ -5,6 +5,7 @@ Khronos, glTF 2.0: y is up, an asset faces +z, lengths are metres, and material 
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 CREASE_ANGLE_DEG = 30.0
 """Faces that meet at a larger angle get an edge; below it the surface is shaded as round."""
-_Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""Turns our z up into glTF's y up."""
 
 
 def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
@@ -58,7 +60,7 @@ def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
         material = mesh.visual.material
         mesh = trimesh.graph.smooth_shade(mesh, angle=math.radians(CREASE_ANGLE_DEG), facet_minarea=None)
         mesh.visual = trimesh.visual.TextureVisuals(material=material)
-        smooth.add_geometry(mesh.apply_transform(_Y_UP), node_name=name, geom_name=name)
+        smooth.add_geometry(mesh.apply_transform(Y_UP), node_name=name, geom_name=name)
     factors = {f"part_{slot:02d}": _factor(color) for slot, color in enumerate(parts.colors.detach().double().cpu().numpy())}
 
     def exact_colors(tree: dict) -> None:
@@ -71,7 +73,7 @@ def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
 
 
 def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
-    """Write one mesh, z up, with its vertices' colours (8 bits of linear light each)."""
+    """Write one mesh, z up, with its texture as base colour, or its vertices' colours (8 bits of linear light each)."""
     import trimesh
 
     mesh = mesh.detach()
@@ -79,21 +81,43 @@ def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
         raise ValueError("write_mesh_glb works on a single mesh; index the batch first")
     if not len(mesh.faces):
         raise FileError(f"cannot write {path}: the mesh has no faces")
-    shape = trimesh.Trimesh(mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy(), process=False)
-    if mesh.colors is not None:
-        linear = _linear(mesh.colors.double().clamp(0, 1).cpu().numpy())
+    normals = None if mesh.normals is None else mesh.normals.double().cpu().numpy()
+    shape = trimesh.Trimesh(mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy(), vertex_normals=normals, process=False)
+    if mesh.texture is not None and mesh.uvs is not None:
+        from PIL import Image
+
+        picture = Image.fromarray((255 * mesh.texture.clamp(0, 1)).round().byte().cpu().numpy())
+        material = trimesh.visual.material.PBRMaterial(
+            name="baked", baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=0.8, baseColorFactor=[255, 255, 255, 255]
+        )
+        shape.visual = trimesh.visual.TextureVisuals(uv=mesh.uvs.double().cpu().numpy(), material=material)
+    elif mesh.colors is not None:
+        linear = linear_light(mesh.colors.double().clamp(0, 1).cpu().numpy())
         shape.visual = trimesh.visual.ColorVisuals(shape, vertex_colors=np.round(255 * linear).astype(np.uint8))
-    shape.apply_transform(_Y_UP)
+    shape.apply_transform(Y_UP)
     data = trimesh.exchange.gltf.export_glb(trimesh.Scene(shape), include_normals=True)
     with write_aside(path) as temporary:
         temporary.write_bytes(data)
 
 
-def _linear(color: np.ndarray) -> np.ndarray:
+def linear_light(color: np.ndarray) -> np.ndarray:
     """Linear light of sRGB values (IEC 61966-2-1)."""
     return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 
 
+def srgb(light: np.ndarray) -> np.ndarray:
+    """sRGB values of linear light, the inverse of ``linear_light``."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055)
+
+
+def base_colors(data: bytes) -> dict[str, np.ndarray]:
+    """sRGB base colour of every material of a .glb file, by its name. (trimesh rounds them to bytes of linear light.)"""
+    size = int.from_bytes(data[12:16], "little")
+    materials = json.loads(data[20 : 20 + size]).get("materials", [])
+    found = {m.get("name", ""): m.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])[:3] for m in materials}
+    return {name: srgb(np.array(factor, dtype=np.float64)) for name, factor in found.items()}
+
+
 def _factor(color: Float[np.ndarray, "3"]) -> list[float]:
     """Linear RGBA of an sRGB colour."""
-    return [*_linear(color).tolist(), 1.0]
+    return [*linear_light(color).tolist(), 1.0]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -11,6 +12,7 @@ from scenes.files import FileError
 from scenes.files.glb import write_glb
 from scenes.files.ply import read_ply, write_ply
 from scenes.files.splat import read_splat, write_splat
+from scenes.files.splats import read_gaussians
 from scenes.parts import Parts
 
 
@@ -41,6 +43,98 @@ def test_an_asset_becomes_any_format(asset, tmp_path, parts):
     assert volume == pytest.approx(float(parts.masses()[0]), rel=0.02)
 
 
+def test_printers_get_millimetres_and_engines_metres(asset, tmp_path, parts):
+    volume = float(parts.masses()[0])
+    for suffix, unit in ((".stl", 1000.0), (".3mf", 1000.0), (".obj", 1.0)):
+        export(asset, tmp_path / f"a{suffix}")
+        mesh = trimesh.load_scene(tmp_path / f"a{suffix}").to_mesh()
+        mesh.merge_vertices(merge_norm=True, merge_tex=True)
+        assert mesh.volume == pytest.approx(volume * unit**3, rel=0.02), suffix
+    assert (tmp_path / "a.mtl").is_file()
+    low, high = trimesh.load_mesh(tmp_path / "a.stl").bounds
+    expected = parts.gaussians(2000).means
+    assert torch.tensor(high - low).allclose(1000 * (expected.amax(0) - expected.amin(0)).double(), rtol=0.05), "z is up"
+
+
+@pytest.fixture(scope="module")
+def armchair(tmp_path_factory):
+    """A generated asset, as a user exports it."""
+    from rl3d import GenerateConfig, generate
+
+    folder = tmp_path_factory.mktemp("generated") / "armchair"
+    (made,) = generate("a red armchair with white legs", GenerateConfig(out=folder))
+    return folder, made.parts
+
+
+def test_parts_become_one_solid_without_inner_walls(armchair, tmp_path):
+    folder, parts = armchair
+    export(folder, tmp_path / "solid.glb", united=True)
+    solid = trimesh.load_scene(tmp_path / "solid.glb").to_mesh()
+    solid.merge_vertices(merge_norm=True, merge_tex=True)
+    assert solid.is_watertight and solid.is_winding_consistent
+    # The union's volume by asking points whether any part holds them.
+    low, high = solid.bounds
+    points = torch.rand(400_000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor(high - low).float() + torch.tensor(low).float()
+    ours = points[:, [0, 2, 1]] * torch.tensor([1.0, -1.0, 1.0])  # y up to z up
+    there = parts.present()
+    inside = (there.distance(ours.expand(there.count, -1, 3)) < 0).any(0).float().mean()
+    assert solid.volume == pytest.approx(float(inside) * float(torch.tensor(high - low).prod()), rel=0.01)
+    assert solid.volume < 0.999 * float(there.masses()[0].sum()), "parts overlap, the union does not count that twice"
+
+
+@pytest.mark.parametrize("united", [False, True])
+def test_a_textured_mesh_looks_like_the_splats(armchair, tmp_path, united):
+    from PIL import Image
+
+    from renderers import render
+    from scenes.cameras import orbit
+    from scenes.mesh import Mesh
+
+    folder, _ = armchair
+    export(folder, tmp_path / "baked.glb", united=united, texture=512)
+    baked = trimesh.load_scene(tmp_path / "baked.glb", process=False).to_mesh()
+    material = baked.visual.material
+    assert isinstance(material.baseColorTexture, Image.Image) and material.baseColorTexture.size == (512, 512)
+    assert material.metallicFactor == 0 and 0.5 < material.roughnessFactor <= 1
+    vertices = torch.tensor(baked.vertices).float()[:, [0, 2, 1]] * torch.tensor([1.0, -1.0, 1.0])
+    picture = torch.tensor(np.asarray(material.baseColorTexture.convert("RGB")) / 255.0).float()
+    mesh = Mesh(vertices, torch.tensor(baked.faces), uvs=torch.tensor(baked.visual.uv).float(), texture=picture)
+    rig = orbit(8, size=256)
+    splats, triangles = render(read_ply(folder / "scene.ply"), rig), render(mesh, rig)
+    psnr = -10 * (splats.rgb - triangles.rgb).square().mean((1, 2, 3)).log10()
+    assert psnr.min() > 25, psnr
+
+
+def test_splats_become_a_mesh_with_a_budget_and_a_texture(armchair, tmp_path):
+    folder, parts = armchair
+    export(folder / "scene.ply", tmp_path / "scan.glb", max_faces=5000, texture=256)
+    scan = trimesh.load_scene(tmp_path / "scan.glb").to_mesh()
+    assert len(scan.faces) <= 5000 and scan.visual.material.baseColorTexture.size == (256, 256)
+    surface = torch.tensor(trimesh.sample.sample_surface(scan, 3000, seed=0)[0]).float()[:, [0, 2, 1]] * torch.tensor([1.0, -1.0, 1.0])
+    there = parts.present()
+    off = there.distance(surface.expand(there.count, -1, 3)).amin(0).abs()
+    extent = float((surface.amax(0) - surface.amin(0)).max())
+    assert off.mean() < 0.01 * extent, "the extracted surface lies on the parts'"
+
+
+def test_usd_holds_both(armchair, tmp_path):
+    pxr = pytest.importorskip("pxr")
+    from pxr import Usd, UsdGeom, UsdUtils
+
+    folder, parts = armchair
+    for suffix in (".usda", ".usdc"):
+        export(folder, tmp_path / f"a{suffix}")
+        stage = Usd.Stage.Open(str(tmp_path / f"a{suffix}"))
+        assert UsdGeom.GetStageUpAxis(stage) == "Z" and UsdGeom.GetStageMetersPerUnit(stage) == 1
+        kinds = [prim.GetTypeName() for prim in stage.Traverse()]
+        assert kinds.count("ParticleField3DGaussianSplat") == 1 and kinds.count("Mesh") == int(parts.exists.sum())
+        checker = UsdUtils.ComplianceChecker(skipARKitRootLayerCheck=True)
+        checker.CheckCompliance(str(tmp_path / f"a{suffix}"))
+        assert not checker.GetErrors() + checker.GetFailedChecks() + checker.GetWarnings(), pxr.__path__
+        again = read_gaussians(tmp_path / f"a{suffix}")
+        torch.testing.assert_close(again.means, read_ply(folder / "scene.ply").means)
+
+
 def test_single_files(asset, tmp_path):
     export(asset / "scene.ply", tmp_path / "a.splat")
     export(tmp_path / "a.splat", tmp_path / "b.ply")
@@ -52,7 +146,7 @@ def test_single_files(asset, tmp_path):
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ("ball", "a.obj", r"the suffix must be one of \.ply, \.splat, \.glb"),
+        ("ball", "a.fbx", r"the suffix must be one of \.ply, \.splat, .*\.3mf"),
         ("missing", "a.ply", "there is no such file or folder"),
         ("empty", "a.ply", "the folder has no scene.ply"),
         ("empty", "a.glb", "the folder has no mesh.glb"),

@@ -8,7 +8,8 @@ import torch
 import trimesh
 
 from scenes.gaussians import Gaussians
-from scenes.parts import MAX_PARTS, Parts, matrix_to_quaternion, shading
+from scenes.gaussians import matrix_to_quaternion
+from scenes.parts import MAX_PARTS, Parts, shading
 
 
 def test_vectors_round_trip(varied):

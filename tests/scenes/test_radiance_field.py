@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from renderers import render
+from scenes.cameras import orbit
 from scenes.parts import Parts
-from scenes.radiance_field import HashField, PartField, TriPlaneField, VoxelField
+from scenes.radiance_field import HashField, PartField, ShapEField, TriPlaneField, VoxelField
 
 
 def test_inside_outside_and_colours(make):
@@ -131,3 +133,38 @@ def test_fields_can_be_fitted(kind):
         value.backward()
         optimizer.step()
     assert value.item() < 0.25 * before
+
+
+def _shap_e_renderer() -> torch.nn.Module:
+    """diffusers' own classes, tiny and random, with all the parts of the published ones."""
+    from diffusers.pipelines.shap_e.renderer import ShapERenderer
+
+    torch.manual_seed(0)
+    shapes = ((8, 93), (8, 8), (8, 8), (8, 8))
+    return ShapERenderer(param_shapes=shapes, d_latent=16, d_hidden=8, n_output=12).eval()
+
+
+def test_shap_e_is_what_its_own_network_says():
+    renderer = _shap_e_renderer()
+    latents = torch.randn(2, 32, 16, generator=torch.Generator().manual_seed(1))
+    points = 2 * torch.rand(2, 300, 3, generator=torch.Generator().manual_seed(2)) - 1
+    density, color = ShapEField.from_latents(latents, renderer).query(points)
+    assert density.gt(0).float().mean() > 0.1, "nothing to compare"
+    for i in range(2):
+        for name, weight in renderer.params_proj(latents[i : i + 1]).items():
+            renderer.mlp.get_parameter(name.removeprefix("nerstf.")).data.copy_(weight[0])
+        theirs = renderer.mlp(position=points[i], direction=None, ts=None, nerf_level="fine")
+        torch.testing.assert_close(density[i], theirs.density[:, 0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(color[i], theirs.channels, rtol=1e-4, atol=1e-5)
+
+
+def test_shap_e_is_drawn_with_gradients_to_its_latents():
+    renderer = _shap_e_renderer()
+    latents = torch.randn(2, 32, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    field = ShapEField.from_latents(latents, renderer)
+    views = render(field, orbit(2, size=12, radius=4.0))
+    assert views.rgb.shape == (2, 2, 12, 12, 3) and views.alpha.max() > 0.5
+    (gradient,) = torch.autograd.grad(views.rgb.square().sum(), latents)
+    assert gradient.isfinite().all() and (gradient.flatten(1).abs().amax(1) > 0).all()
+    alone = render(ShapEField.from_latents(latents[1], renderer), orbit(2, size=12, radius=4.0))
+    torch.testing.assert_close(views.rgb[1], alone.rgb, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,237 @@
+"""Gaussians as .glb files: points of a glTF 2.0 mesh with the attributes of KHR_gaussian_splatting (Khronos, 2025).
+
+A viewer that does not know the extension shows coloured points. Numbers are stored as they are (float32); the node that holds them turns
+our z up into glTF's y up. Scales are linear: the extension's drafts had logarithms, what is ratified and what readers expect has not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.glb import Y_UP, linear_light
+from scenes.files.ply import check_writable, checked
+from scenes.gaussians import SH_C0, Gaussians, transformed
+
+EXTENSION = "KHR_gaussian_splatting"
+_MAX_JSON = 1 << 26
+_COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5126: "<f4"}
+_WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
+_HARMONICS = (1, 3, 5, 7)  # of each degree
+
+
+def write_splat_glb(path: str | Path, scene: Gaussians) -> None:
+    """Write one scene."""
+    check_writable(path, scene)
+    scene = scene.detach().to("cpu", torch.float64)
+    if not scene.count:  # glTF has no empty lists: a scene without a mesh
+        _write(path, {"asset": {"version": "2.0", "generator": "rl3d"}, "extensionsUsed": [EXTENSION], "scene": 0, "scenes": [{}]}, b"")
+        return
+    quats = torch.nn.functional.normalize(scene.quats, dim=-1, eps=1e-300)
+    quats[quats.norm(dim=-1) == 0] = torch.tensor([1.0, 0, 0, 0], dtype=torch.float64)
+    columns: dict[str, np.ndarray] = {
+        "POSITION": scene.means.numpy(),
+        f"{EXTENSION}:ROTATION": quats.roll(-1, -1).numpy(),
+        f"{EXTENSION}:SCALE": scene.scales.numpy(),
+        f"{EXTENSION}:OPACITY": scene.opacities.clamp(0, 1).numpy(),
+        f"{EXTENSION}:SH_DEGREE_0_COEF_0": ((scene.colors - 0.5) / SH_C0).numpy(),
+    }
+    if scene.sh_rest is not None:
+        for (degree, i), values in zip(_coefficients(scene.sh_degree), scene.sh_rest.unbind(1), strict=True):
+            columns[f"{EXTENSION}:SH_DEGREE_{degree}_COEF_{i}"] = values.numpy()
+    points = np.concatenate([linear_light(scene.colors.clamp(0, 1).numpy()), scene.opacities.clamp(0, 1)[:, None].numpy()], -1)
+    buffers = {name: values.astype("<f4") for name, values in columns.items()}
+    buffers["COLOR_0"] = np.round(255 * points).astype("<u1")
+    views, accessors, start = [], [], 0
+    for name, values in buffers.items():
+        views.append({"buffer": 0, "byteOffset": start, "byteLength": values.nbytes, "target": 34962})
+        kind = {"componentType": 5126} if values.dtype == "<f4" else {"componentType": 5121, "normalized": True}
+        shape = "SCALAR" if values.ndim == 1 else f"VEC{values.shape[1]}"
+        accessors.append({"bufferView": len(views) - 1, "count": scene.count, "type": shape, **kind})
+        if name == "POSITION":
+            accessors[-1] |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
+        start += values.nbytes
+    primitive = {
+        "attributes": {name: i for i, name in enumerate(buffers)},
+        "mode": 0,
+        "extensions": {EXTENSION: {"kernel": "ellipse", "colorSpace": "srgb_rec709_display"}},
+    }
+    half = math.sqrt(0.5)
+    tree = {
+        "asset": {"version": "2.0", "generator": "rl3d"},
+        "extensionsUsed": [EXTENSION],
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"name": "splats", "mesh": 0, "rotation": [-half, 0.0, 0.0, half]}],
+        "meshes": [{"name": "splats", "primitives": [primitive]}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": start}],
+    }
+    _write(path, tree, b"".join(values.tobytes() for values in buffers.values()))
+
+
+def read_splat_glb(path: str | Path) -> Gaussians:
+    """Read the Gaussians of all nodes of the scene, in the places that the nodes give them, z up."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    try:
+        tree, binary = _chunks(data)
+        if EXTENSION not in tree.get("extensionsUsed", []):
+            raise ValueError(f"it is a .glb file without Gaussians ({EXTENSION})")
+        found = [_scene(tree, binary, primitive, world) for primitive, world in _primitives(tree)]
+    except FileError:
+        raise
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
+        text = str(error).splitlines()[0] if isinstance(error, ValueError) and str(error) else f"damaged ({type(error).__name__})"
+        raise FileError(f"cannot read {path}: {text}") from error
+    if not found:
+        return Gaussians(*(torch.zeros(0, width) for width in (3, 4, 3)), torch.zeros(0), torch.zeros(0, 3))
+    k = max(0 if s.sh_rest is None else s.sh_rest.shape[1] for s in found)
+    fields = [torch.cat([getattr(s, name) for s in found]) for name in ("means", "quats", "scales", "opacities", "colors")]
+    rest = [torch.zeros(s.count, k, 3) for s in found]
+    for padded, s in zip(rest, found, strict=True):
+        if s.sh_rest is not None:
+            padded[:, : s.sh_rest.shape[1]] = s.sh_rest
+    return checked(path, Gaussians(*fields, torch.cat(rest) if k else None))
+
+
+def holds_splats(path: str | Path) -> bool:
+    """Whether a file is a .glb that says it has Gaussians; read no further than that."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(20)
+            if len(head) < 20 or head[:4] != b"glTF":
+                return False
+            return EXTENSION.encode() in file.read(min(struct.unpack_from("<I", head, 12)[0], _MAX_JSON))
+    except OSError:
+        return False
+
+
+def _coefficients(degree: int) -> Iterator[tuple[int, int]]:
+    return ((d, i) for d in range(1, degree + 1) for i in range(_HARMONICS[d]))
+
+
+def _write(path: str | Path, tree: dict[str, Any], binary: bytes) -> None:
+    text = json.dumps(tree, separators=(",", ":")).encode()
+    chunks = [(b"JSON", text + b" " * (-len(text) % 4))]
+    if binary:
+        chunks.append((b"BIN\0", binary + b"\0" * (-len(binary) % 4)))
+    body = b"".join(struct.pack("<I4s", len(data), kind) + data for kind, data in chunks)
+    with write_aside(path) as temporary:
+        temporary.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
+
+
+def _chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The JSON tree and the binary chunk."""
+    if len(data) < 20 or data[:4] != b"glTF":
+        raise ValueError("it is not a .glb file (it does not start with 'glTF')")
+    version, length, size, kind = struct.unpack_from("<II I4s", data, 4)
+    if version != 2 or kind != b"JSON":
+        raise ValueError(f"it is version {version} of glTF; 2 can be read")
+    if length > len(data) or 20 + size > length or size > _MAX_JSON:
+        raise ValueError("it is cut off")
+    tree = json.loads(data[20 : 20 + size])
+    binary = b""
+    if length >= 28 + size:
+        held, kind = struct.unpack_from("<I4s", data, 20 + size)
+        if kind == b"BIN\0":
+            binary = data[28 + size : 28 + size + held]
+            if len(binary) < held:
+                raise ValueError("it is cut off")
+    return tree, binary
+
+
+def _primitives(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np.ndarray, "4 4"]]]:
+    """Every primitive of Gaussians in the scene, and its node's place in our world."""
+    nodes = tree.get("nodes", [])
+    waiting = [(i, Y_UP.T) for i in tree.get("scenes", [{}])[tree.get("scene", 0)].get("nodes", [])]
+    seen = 0
+    while waiting:
+        index, parent = waiting.pop(0)
+        seen += 1
+        if seen > len(nodes) or type(index) is not int or index < 0:
+            raise ValueError("its nodes do not form a tree")
+        node = nodes[index]
+        world = parent @ _local(node)
+        waiting += [(child, world) for child in node.get("children", [])]
+        if "mesh" in node:
+            yield from (
+                (primitive, world) for primitive in tree["meshes"][node["mesh"]]["primitives"] if EXTENSION in primitive.get("extensions", {})
+            )
+
+
+def _local(node: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
+    if "matrix" in node:
+        matrix = np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
+    else:
+        x, y, z, w = np.array(node.get("rotation", [0, 0, 0, 1]), dtype=np.float64)
+        rotation = np.array([
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ])  # fmt: skip
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation * np.array(node.get("scale", [1, 1, 1]), dtype=np.float64)
+        matrix[:3, 3] = np.array(node.get("translation", [0, 0, 0]), dtype=np.float64)
+    if not np.isfinite(matrix).all():
+        raise ValueError("one of its nodes has a place that is not a finite number")
+    return matrix
+
+
+def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world: np.ndarray) -> Gaussians:
+    attributes = primitive["attributes"]
+    count = tree["accessors"][attributes["POSITION"]]["count"]
+
+    def column(name: str, width: int) -> torch.Tensor:
+        return torch.from_numpy(_accessor(tree, binary, attributes[name], count, width))
+
+    degree = next(d for d in (3, 2, 1, 0) if d == 0 or f"{EXTENSION}:SH_DEGREE_{d}_COEF_0" in attributes)
+    rest = [column(f"{EXTENSION}:SH_DEGREE_{d}_COEF_{i}", 3) for d, i in _coefficients(degree)]
+    scene = Gaussians(
+        means=column("POSITION", 3),
+        quats=column(f"{EXTENSION}:ROTATION", 4).roll(1, -1),
+        scales=column(f"{EXTENSION}:SCALE", 3),
+        opacities=column(f"{EXTENSION}:OPACITY", 1).squeeze(-1),
+        colors=0.5 + SH_C0 * column(f"{EXTENSION}:SH_DEGREE_0_COEF_0", 3),
+        sh_rest=torch.stack(rest, 1) if rest else None,
+    )
+    size = np.cbrt(abs(np.linalg.det(world[:3, :3])))
+    rotation = world[:3, :3] / max(size, 1e-12)
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
+        raise ValueError("one of its nodes shears, mirrors or stretches its Gaussians, which stay Gaussians only where all axes scale alike")
+    if np.allclose(world, np.eye(4), atol=1e-6):
+        return scene
+    tensors = (torch.from_numpy(t).float() for t in (rotation, world[:3, 3]))
+    return transformed(scene, *tensors, scale=float(size))
+
+
+def _accessor(tree: dict[str, Any], binary: bytes, index: int, count: int, width: int) -> Float[np.ndarray, "n w"]:
+    """The numbers of one accessor, normalized integers as the fractions they stand for."""
+    accessor = tree["accessors"][index]
+    view = tree["bufferViews"][accessor["bufferView"]]
+    dtype = np.dtype(_COMPONENTS[accessor["componentType"]])
+    if accessor["count"] != count or _WIDTHS[accessor["type"]] != width or "sparse" in accessor or view.get("buffer", 0) != 0:
+        raise ValueError("its attributes do not match one another, or are stored in a way that cannot be read (sparse, or in other files)")
+    row = dtype.itemsize * width
+    stride, start = view.get("byteStride", row), view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+    numbers = (count, stride, start, view["byteLength"])
+    if any(type(v) is not int or v < 0 for v in numbers) or stride < row or not count:
+        raise ValueError("one of its attributes has a size or place that makes no sense")
+    if start + (count - 1) * stride + row > min(len(binary), view.get("byteOffset", 0) + view["byteLength"]):
+        raise ValueError(f"it says {count} Gaussians but holds fewer; it is cut off")
+    values = np.ndarray((count, width), dtype, binary, start, (stride, dtype.itemsize)).astype(np.float32)
+    if not accessor.get("normalized", False):
+        return values
+    return np.maximum(values / np.iinfo(dtype).max, -1.0)

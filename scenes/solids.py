@@ -1,0 +1,66 @@
+"""Part meshes as one solid: the boolean union of closed meshes, which has no inner walls (manifold3d)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scenes.mesh import Mesh
+
+if TYPE_CHECKING:
+    import trimesh
+
+
+def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, crease_deg: float = 30.0) -> Mesh:
+    """Closed meshes (at least one, ``colors`` (n, 3) one each) as one mesh with normals and vertex colours, z up if they are.
+
+    With ``united`` they become the surface of their union: what is inside another is gone, and where two meet they share their vertices'
+    places. Vertices are doubled between parts and along edges sharper than ``crease_deg``, for their two colours or normals.
+    ValueError if one of the shapes is not closed.
+    """
+    import trimesh
+
+    pieces = _union(shapes) if united else [(i, shape) for i, shape in enumerate(shapes)]
+    vertices, faces, normals, tints, start = [], [], [], [], 0
+    for i, piece in pieces:
+        smooth = trimesh.graph.smooth_shade(piece, angle=math.radians(crease_deg), facet_minarea=None)
+        vertices.append(smooth.vertices)
+        normals.append(smooth.vertex_normals)
+        faces.append(smooth.faces + start)
+        tints.append(np.broadcast_to(colors[i], smooth.vertices.shape))
+        start += len(smooth.vertices)
+    tensors = (torch.from_numpy(np.concatenate(t).astype(np.float32)) for t in (vertices, tints, normals))
+    points, tint, normal = tensors
+    return Mesh(points, torch.from_numpy(np.concatenate(faces).astype(np.int64)), tint, normal)
+
+
+def _union(shapes: list[trimesh.Trimesh]) -> list[tuple[int, trimesh.Trimesh]]:
+    """What of each shape's surface is on the outside of all."""
+    import manifold3d
+    import trimesh
+
+    solids, number = [], {}
+    for i, shape in enumerate(shapes):
+        mesh = manifold3d.Mesh64(np.asarray(shape.vertices, np.float64), np.asarray(shape.faces, np.uint64))
+        mesh.merge()
+        solid = manifold3d.Manifold(mesh)
+        if solid.status() != manifold3d.Error.NoError or solid.is_empty():
+            raise ValueError(f"part {i} is not a closed mesh ({solid.status().name})")
+        solid = solid.as_original()
+        number[solid.original_id()] = i
+        solids.append(solid)
+    whole = manifold3d.Manifold.batch_boolean(solids, manifold3d.OpType.Add).to_mesh64()
+    corners = np.asarray(whole.tri_verts, np.int64)
+    places = np.asarray(whole.vert_properties)[:, :3]
+    owner = np.empty(len(corners), np.int64)
+    bounds = np.asarray(whole.run_index, np.int64) // 3
+    for run, original in enumerate(whole.run_original_id):
+        owner[bounds[run] : bounds[run + 1]] = number[original]
+    pieces = []
+    for i in sorted(set(owner.tolist())):
+        kept, index = np.unique(corners[owner == i], return_inverse=True)
+        pieces.append((i, trimesh.Trimesh(places[kept], index.reshape(-1, 3), process=False)))
+    return pieces
