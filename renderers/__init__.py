@@ -139,7 +139,13 @@ def _render_splats(
         return t if len(batch) == 1 else t.reshape(s, *t.shape[len(batch) :])
 
     splats = Splats(
-        *(flat(t) for t in (scene.means, scene.quats, scene.scales, scene.opacities, colors, cameras.viewmats, cameras.Ks)),
+        flat(scene.means),
+        flat(scene.quats),
+        flat(scene.scales),
+        flat(scene.opacities),
+        flat(colors),
+        flat(cameras.viewmats),
+        flat(cameras.Ks),
         flat(backgrounds if k == 3 else torch.nn.functional.pad(backgrounds, (0, k - 3))),
         cameras.width,
         cameras.height,

@@ -62,7 +62,8 @@ def bake(mesh: Mesh, paint: Painter, size: int = 1024) -> Mesh:
         # Texels between charts take the colour of the nearest that has one: bilinear lookups and mipmaps reach over the seams.
         from scipy.ndimage import distance_transform_edt
 
-        _, nearest = distance_transform_edt(~hit.view(size, size).cpu().numpy(), return_indices=True)
+        empty = ~hit.view(size, size).cpu().numpy()
+        nearest = np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
         y, x = (torch.from_numpy(i.astype(np.int64)) for i in nearest)
         texture = texture[(y * size + x).flatten().to(texture.device)]
     return Mesh(unwrapped.vertices, unwrapped.faces, None, unwrapped.normals, uv, texture.view(size, size, 3))

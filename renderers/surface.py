@@ -102,7 +102,8 @@ def extract(
     if max_faces and len(faces) > max_faces:
         import fast_simplification
 
-        vertices, faces = fast_simplification.simplify(vertices.astype(np.float32), faces.astype(np.int32), target_count=max_faces)
+        found = fast_simplification.simplify(vertices.astype(np.float64), faces.astype(np.int32), target_count=max_faces)
+        vertices, faces = found[0], found[1]
     grid = torch.from_numpy(np.ascontiguousarray(vertices, dtype=np.float32))
     return _mesh(low.cpu() + voxel * grid, torch.from_numpy(faces.astype(np.int64)), _trilinear(color.cpu(), grid), low)
 

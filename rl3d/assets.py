@@ -21,6 +21,8 @@ from scenes.parts import Parts
 
 FINAL_GAUSSIANS = 16384
 """Gaussians of an asset that is kept; training looks at fewer."""
+INSET = 0.45
+"""How far they are moved inwards, so that the silhouettes are those of the mesh (``Parts.gaussians``)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Asset:
             "sampling": asdict(self.sampling),
             "parts": int(self.parts.exists.sum()),
             "gaussians": FINAL_GAUSSIANS,
+            "inset": INSET,
             "rewards": self.rewards,
             "cameras": {"preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0}, "turntable": {"frames": 48, "elevation_deg": 20.0}},
             "software": {"rl3d": own, "python": platform.python_version(), **packages},
@@ -59,7 +62,7 @@ class Asset:
             raise ValueError(f"{self.prompt!r} with seed {self.seed} came out without any part: try another seed")
         # A folder with a card is complete: the old card goes first and the new one comes last.
         (folder / "card.json").unlink(missing_ok=True)
-        scene = self.parts.gaussians(FINAL_GAUSSIANS).detach()
+        scene = self.parts.gaussians(FINAL_GAUSSIANS, inset=INSET).detach()
         write_ply(folder / "scene.ply", scene)
         write_glb(folder / "mesh.glb", self.parts)
         save_image(folder / "preview.png", preview(scene))

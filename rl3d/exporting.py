@@ -67,7 +67,7 @@ def _solid(path: Path, united: bool, texture: int) -> Mesh:
         name = getattr(getattr(shape.visual, "material", None), "name", None)
         shapes.append(shape.apply_transform(Y_UP.T))
         shapes[-1].merge_vertices(merge_norm=True, merge_tex=True)
-        colors.append(named.get(name, np.full(3, 0.7)))
+        colors.append(named.get(str(name), np.full(3, 0.7)))
     try:
         mesh = joined(shapes, np.array(colors), united=united)
     except ValueError as error:

@@ -103,6 +103,19 @@ class Gaussians:
 
         return Gaussians(**{name: torch.stack([padded(s, name) for s in scenes]) for name in names})
 
+    @staticmethod
+    def concatenate(scenes: list[Gaussians]) -> Gaussians:
+        """Single scenes as one that holds all their Gaussians; harmonics that some lack are 0."""
+        if not scenes:
+            return Gaussians(torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 3))
+        k = max(0 if s.sh_rest is None else s.sh_rest.shape[1] for s in scenes)
+        rest = [s.means.new_zeros(s.count, k, 3) for s in scenes]
+        for padded, s in zip(rest, scenes, strict=True):
+            if s.sh_rest is not None:
+                padded[:, : s.sh_rest.shape[1]] = s.sh_rest
+        fields = {n: torch.cat([getattr(s, n) for s in scenes]) for n in ("means", "quats", "scales", "opacities", "colors")}
+        return Gaussians(**fields, sh_rest=torch.cat(rest) if k else None)
+
 
 def sh_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch k"]:
     """Real spherical harmonics of degrees 1..degree at unit directions, in the order and signs of 3DGS files."""

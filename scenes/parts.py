@@ -189,11 +189,13 @@ class Parts:
         """Lowest world z of every part."""
         return self.surface_grid(3)[..., 2].amin((-1, -2))
 
-    def gaussians(self, count: int = 3072, *, shade: bool = True) -> Gaussians:
+    def gaussians(self, count: int = 3072, *, shade: bool = True, inset: float = 0.0) -> Gaussians:
         """``count`` flat Gaussians spread over the surfaces of the existing parts, differentiable in every part parameter.
 
         Small parts get more than their share of the area, so that an eye is as sharp as a table top. ``shade`` bakes a fixed
-        diffuse light into the colours, which is what lets shape be read from an image of constant-coloured parts.
+        diffuse light into the colours, which is what lets shape be read from an image of constant-coloured parts. ``inset`` moves
+        each Gaussian inwards by so many of its standard deviations: at the silhouette half of it stands over the surface, and the
+        asset looks that much fatter.
         """
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.reshape(-1, *t.shape[len(batch) :]))
@@ -238,6 +240,8 @@ class Parts:
         # A Gaussian must not stick out of a thin part by more than a fraction of its width.
         sigma = torch.minimum(0.62 * spacing, 0.5 * parts.half_sizes.median(-1).values[part])
         scales = torch.stack([sigma, sigma, 0.1 * sigma], -1)
+        if inset:
+            means = means - inset * sigma.unsqueeze(-1) * normal
         colors = parts.colors[part]
         if shade:
             colors = shaded(colors, normal)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from scenes.files.aside import FileError, write_aside
@@ -81,7 +82,10 @@ def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
         raise ValueError("write_mesh_glb works on a single mesh; index the batch first")
     if not len(mesh.faces):
         raise FileError(f"cannot write {path}: the mesh has no faces")
-    normals = None if mesh.normals is None else mesh.normals.double().cpu().numpy()
+    normals = None
+    if mesh.normals is not None:  # unit ones: where triangles without area leave none, any will do
+        normals = torch.nn.functional.normalize(mesh.normals.double(), dim=-1, eps=1e-12)
+        normals = torch.where(normals.norm(dim=-1, keepdim=True) > 0, normals, normals.new_tensor([0.0, 0.0, 1.0])).cpu().numpy()
     shape = trimesh.Trimesh(mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy(), vertex_normals=normals, process=False)
     if mesh.texture is not None and mesh.uvs is not None:
         from PIL import Image

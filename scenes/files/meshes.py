@@ -54,11 +54,13 @@ def convert_mesh(source: Path, path: str | Path) -> None:
         text, beside = export_obj(scene, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl")
         for name, content in beside.items():
             with write_aside(path.with_name(name)) as temporary:
-                temporary.write_bytes(content)
+                temporary.write_bytes(content if isinstance(content, bytes) else str(content).encode())
         out = text.encode()
     else:
         scene.apply_transform(_MILLIMETRES @ Y_UP.T)
-        out = scene.to_mesh().export(file_type="stl") if kind == ".stl" else scene.export(file_type="3mf")
+        made = scene.to_mesh().export(file_type="stl") if kind == ".stl" else scene.export(file_type="3mf")
+        assert isinstance(made, bytes)
+        out = made
     with write_aside(path) as temporary:
         temporary.write_bytes(out)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from scenes.files.aside import FileError, reason, write_aside
 from scenes.files.ply import MIN_SCALE, check_writable, checked
@@ -87,7 +87,7 @@ def write_sog(path: str | Path, scene: Gaussians) -> None:
 
 
 def read_sog(path: str | Path) -> Gaussians:
-    """Read one scene from a bundle; nothing is unpacked to disk, and an image larger than the count allows is refused before it is decoded."""
+    """Read one scene from a bundle; nothing is unpacked to disk, and what is larger than the count allows is refused undecoded."""
     try:
         with zipfile.ZipFile(path) as archive:
             return checked(path, _read(Path(path), archive))
@@ -189,7 +189,7 @@ def _byte(values: np.ndarray) -> np.ndarray:
     return np.round(values).clip(0, 255).astype(np.uint8)
 
 
-def _codebook(values: Float[np.ndarray, "*n"]) -> tuple[list[float], Int[np.ndarray, "*n"]]:
+def _codebook(values: Float[np.ndarray, "*n"]) -> tuple[list[float], UInt8[np.ndarray, "*n"]]:
     """256 values, sorted, and for each number the one nearest to it (Lloyd's algorithm in one dimension, begun at the quantiles and at even
     steps in turn, so that neither the many nor the far are forgotten)."""
     if not values.size:

@@ -96,15 +96,7 @@ def read_splat_glb(path: str | Path) -> Gaussians:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
         text = str(error).splitlines()[0] if isinstance(error, ValueError) and str(error) else f"damaged ({type(error).__name__})"
         raise FileError(f"cannot read {path}: {text}") from error
-    if not found:
-        return Gaussians(*(torch.zeros(0, width) for width in (3, 4, 3)), torch.zeros(0), torch.zeros(0, 3))
-    k = max(0 if s.sh_rest is None else s.sh_rest.shape[1] for s in found)
-    fields = [torch.cat([getattr(s, name) for s in found]) for name in ("means", "quats", "scales", "opacities", "colors")]
-    rest = [torch.zeros(s.count, k, 3) for s in found]
-    for padded, s in zip(rest, found, strict=True):
-        if s.sh_rest is not None:
-            padded[:, : s.sh_rest.shape[1]] = s.sh_rest
-    return checked(path, Gaussians(*fields, torch.cat(rest) if k else None))
+    return checked(path, Gaussians.concatenate(found))
 
 
 def holds_splats(path: str | Path) -> bool:
@@ -168,7 +160,9 @@ def _primitives(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np
         waiting += [(child, world) for child in node.get("children", [])]
         if "mesh" in node:
             yield from (
-                (primitive, world) for primitive in tree["meshes"][node["mesh"]]["primitives"] if EXTENSION in primitive.get("extensions", {})
+                (primitive, world)
+                for primitive in tree["meshes"][node["mesh"]]["primitives"]
+                if EXTENSION in primitive.get("extensions", {})
             )
 
 
@@ -210,7 +204,9 @@ def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world
     size = np.cbrt(abs(np.linalg.det(world[:3, :3])))
     rotation = world[:3, :3] / max(size, 1e-12)
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
-        raise ValueError("one of its nodes shears, mirrors or stretches its Gaussians, which stay Gaussians only where all axes scale alike")
+        raise ValueError(
+            "one of its nodes shears, mirrors or stretches its Gaussians, which stay Gaussians only where all axes scale alike"
+        )
     if np.allclose(world, np.eye(4), atol=1e-6):
         return scene
     tensors = (torch.from_numpy(t).float() for t in (rotation, world[:3, 3]))

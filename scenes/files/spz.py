@@ -1,7 +1,7 @@
-""".spz files: columns of bytes under gzip, about a tenth of a .ply, with harmonics (Niantic, https://github.com/nianticlabs/spz).
+""".spz files: compressed columns of bytes, about a tenth of a .ply, with harmonics (Niantic, https://github.com/nianticlabs/spz).
 
-Versions 2 and 3 are read, 3 is written. The format's axes are right, up, back where a .ply has right, down, front, so y and z change sign;
-the numbers are those that Niantic's own tool makes of our .ply.
+Versions 2 and 3 (gzip) and 4 (zstd) are read; 3 is written, which older readers take too. The format's axes are right, up, back where a
+.ply has right, down, front, so y and z change sign; the numbers are those that Niantic's own tool makes of our .ply.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scenes.gaussians import SH_C0, Gaussians
 MAX_GAUSSIANS = 10_000_000
 """More than this is refused, as the reference reader does: a gzip of zeros would fill the memory."""
 _HEADER = struct.Struct("<4sIIBBBB")
+_HEADER_4 = struct.Struct("<4sIIBBBBI12x")
 _MAGIC = b"NGSP"
 _HARMONICS = (0, 3, 8, 15)
 _FRACTION_BITS = 12  # positions in steps of 0.24 mm, up to 2 km from the origin
@@ -66,35 +67,12 @@ def read_spz(path: str | Path) -> Gaussians:
         data = Path(path).read_bytes()
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
-    gzip = zlib.decompressobj(wbits=31)
-    try:
-        header = gzip.decompress(data, _HEADER.size)
-        if len(header) < _HEADER.size or header[:4] != _MAGIC:
-            raise FileError(f"cannot read {path}: it is not a .spz file (inside, it does not start with {_MAGIC.decode()!r})")
-        _, version, n, degree, fraction_bits, flags, _ = _HEADER.unpack(header)
-        if version not in (2, 3):
-            raise FileError(f"cannot read {path}: it is version {version} of the format; 2 and 3 can be read")
-        if n > MAX_GAUSSIANS or degree >= len(_HARMONICS) or fraction_bits > 23 or flags & _HAS_EXTENSIONS:
-            raise FileError(
-                f"cannot read {path}: {n} Gaussians of degree {degree} (flags {flags}); "
-                f"files of at most {MAX_GAUSSIANS}, degree 3 and no extensions can be read"
-            )
-        k = _HARMONICS[degree]
-        widths = [9, 1, 3, 3, 4 if version == 3 else 3, 3 * k]
-        body = gzip.decompress(gzip.unconsumed_tail, max(1, n * sum(widths)))
-    except zlib.error as error:
-        raise FileError(f"cannot read {path}: it is not a .spz file, or damaged ({error})") from error
-    if len(body) < n * sum(widths):
-        held = len(body) // sum(widths)
-        raise FileError(f"cannot read {path}: its header says {n} Gaussians but only {held} would fit; the file is cut off")
-    columns, start = [], 0
-    for width in widths:
-        columns.append(np.frombuffer(body, np.uint8, n * width, start).reshape(n, width))
-        start += n * width
+    version, n, degree, fraction_bits, columns = _unpack_zstd(path, data) if data[:4] == _MAGIC else _unpack_gzip(path, data)
+    k = _HARMONICS[degree]
     place, opacity, color, scale, quat, sh = columns
     fixed = (place.reshape(n, 3, 3).astype(np.int64) << np.array([0, 8, 16])).sum(-1)
     fixed -= (fixed >> 23) << 24  # the sign
-    quats = _unpack_smallest_three(quat) if version == 3 else _unpack_first_three(quat)
+    quats = _unpack_smallest_three(quat) if version >= 3 else _unpack_first_three(quat)
     harmonics = (sh.reshape(n, k, 3) - 128.0) / 128 * _FLIP_SH[:k, None] if k else None
     tensors = [
         fixed * _FLIP / 2**fraction_bits,
@@ -105,6 +83,70 @@ def read_spz(path: str | Path) -> Gaussians:
         *([harmonics] if k else []),
     ]
     return checked(path, Gaussians(*(torch.from_numpy(t).float() for t in tensors)))
+
+
+_Contents = tuple[int, int, int, int, list[np.ndarray]]
+"""Version, count, degree, bits of fractions, and the columns of bytes: places, opacities, colours, scales, rotations, harmonics."""
+
+
+def _unpack_gzip(path: str | Path, data: bytes) -> _Contents:
+    """Versions 2 and 3: one stream."""
+    gzip = zlib.decompressobj(wbits=31)
+    try:
+        header = gzip.decompress(data, _HEADER.size)
+        if len(header) < _HEADER.size or header[:4] != _MAGIC:
+            raise FileError(f"cannot read {path}: it is not a .spz file (inside, it does not start with {_MAGIC.decode()!r})")
+        _, version, n, degree, fraction_bits, flags, _ = _HEADER.unpack(header)
+        widths = _widths(path, version, (2, 3), n, degree, fraction_bits)
+        if flags & _HAS_EXTENSIONS:
+            raise FileError(f"cannot read {path}: it has extensions, which only version 4 of the format lets one skip")
+        body = gzip.decompress(gzip.unconsumed_tail, max(1, n * sum(widths)))
+    except zlib.error as error:
+        raise FileError(f"cannot read {path}: it is not a .spz file, or damaged ({error})") from error
+    if len(body) < n * sum(widths):
+        held = len(body) // sum(widths)
+        raise FileError(f"cannot read {path}: its header says {n} Gaussians but only {held} would fit; the file is cut off")
+    starts = np.cumsum([0, *widths[:-1]]) * n
+    columns = [np.frombuffer(body, np.uint8, n * width, start).reshape(n, width) for width, start in zip(widths, starts, strict=True)]
+    return version, n, degree, fraction_bits, columns
+
+
+def _unpack_zstd(path: str | Path, data: bytes) -> _Contents:
+    """Version 4: a plain header, and a stream a column."""
+    import zstandard
+
+    if len(data) < _HEADER_4.size:
+        raise FileError(f"cannot read {path}: it ends within its header; the file is cut off")
+    _, version, n, degree, fraction_bits, _, streams, place = _HEADER_4.unpack_from(data)
+    widths = [width for width in _widths(path, version, (4,), n, degree, fraction_bits) if width]
+    if streams < len(widths) or place + 16 * streams > len(data):
+        raise FileError(f"cannot read {path}: it has {streams} streams where {len(widths)} are needed, or ends before them")
+    start, columns = place + 16 * streams, []
+    for i, width in enumerate(widths):
+        packed, size = struct.unpack_from("<QQ", data, place + 16 * i)
+        stream = data[start : start + packed]
+        start += packed
+        try:
+            if size != n * width or len(stream) < packed or zstandard.frame_content_size(stream) not in (size, -1):
+                raise FileError(f"cannot read {path}: one of its streams is not of {n} Gaussians; the file is damaged or cut off")
+            body = zstandard.ZstdDecompressor().decompress(stream, max_output_size=max(1, size))
+        except zstandard.ZstdError as error:
+            raise FileError(f"cannot read {path}: one of its streams is damaged ({str(error).splitlines()[0]})") from error
+        if len(body) != size:
+            raise FileError(f"cannot read {path}: one of its streams is not of {n} Gaussians; the file is damaged or cut off")
+        columns.append(np.frombuffer(body, np.uint8).reshape(n, width))
+    return version, n, degree, fraction_bits, columns + [np.zeros((n, 0), np.uint8)] * (6 - len(columns))
+
+
+def _widths(path: str | Path, version: int, known: tuple[int, ...], n: int, degree: int, fraction_bits: int) -> list[int]:
+    """Bytes of a Gaussian in each column; refuses what cannot be read."""
+    if version not in known:
+        raise FileError(f"cannot read {path}: it is version {version} of the format; 2 to 4 can be read")
+    if n > MAX_GAUSSIANS or degree >= len(_HARMONICS) or fraction_bits > 23:
+        raise FileError(
+            f"cannot read {path}: it says {n} Gaussians of degree {degree}; at most {MAX_GAUSSIANS} of at most degree 3 can be read"
+        )
+    return [9, 1, 3, 3, 3 if version == 2 else 4, 3 * _HARMONICS[degree]]
 
 
 def _byte(values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from scenes.files.aside import FileError, write_aside
-from scenes.files.glb import Y_UP, linear_light
+from scenes.files.glb import Y_UP
 from scenes.files.ply import check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians, transformed
 
@@ -80,8 +80,9 @@ def _define_meshes(stage: Any, scene: trimesh.Scene, Gf: Any, Vt: Any, UsdGeom: 
         prim.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(np.ascontiguousarray(shape.faces.reshape(-1), np.int32)))
         prim.CreateExtentAttr(_vectors(Vt, torch.from_numpy(shape.bounds.astype(np.float32))))
         prim.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-        color = np.asarray(shape.visual.to_color().vertex_colors if hasattr(shape.visual, "to_color") else shape.visual.vertex_colors)
-        linear = color[:, :3] / 255.0 if mesh.visual.kind == "vertex" else linear_light(color[:, :3] / 255.0)
+        # Display colours are linear light, as a .glb's are.
+        color = mesh.visual.vertex_colors if mesh.visual.kind == "vertex" else mesh.visual.material.main_color[None]
+        linear = np.asarray(color)[:, :3] / 255.0
         if len(linear) and (linear == linear[:1]).all():
             prim.CreateDisplayColorPrimvar(UsdGeom.Tokens.constant).Set(_vectors(Vt, torch.from_numpy(linear[:1].astype(np.float32))))
         else:
@@ -97,25 +98,21 @@ def read_usd(path: str | Path) -> Gaussians:
         raise FileError(f"cannot read {path}: there is no such file")
     try:
         layer = Sdf.Layer.OpenAsAnonymous(str(path))
+        if layer is None:
+            raise ValueError("it is not a USD file")
+        found: list[Any] = []
+        layer.Traverse(Sdf.Path.absoluteRootPath, found.append)
+        prims = [spec for p in found if p.IsPrimPath() and (spec := layer.GetPrimAtPath(p)) and spec.typeName == _KIND]
+        if not prims:
+            raise ValueError(f"it is a USD file without Gaussians ({_KIND})")
+        scenes = [_read_splats(prim) for prim in prims]
+        root = layer.pseudoRoot
+        up, unit = (root.GetInfo(key) if root.HasInfo(key) else usual for key, usual in (("upAxis", "Y"), ("metersPerUnit", 0.01)))
     except Tf.ErrorException as error:
         raise FileError(f"cannot read {path}: it is not a USD file, or damaged") from error
-    if layer is None:
-        raise FileError(f"cannot read {path}: it is not a USD file, or damaged")
-    found: list[Any] = []
-    layer.Traverse(Sdf.Path.absoluteRootPath, found.append)
-    prims = [spec for p in found if p.IsPrimPath() and (spec := layer.GetPrimAtPath(p)) and spec.typeName == _KIND]
-    if not prims:
-        raise FileError(f"cannot read {path}: it is a USD file without Gaussians ({_KIND})")
-    try:
-        scenes = [_read_splats(prim) for prim in prims]
-    except (ValueError, TypeError, IndexError) as error:
-        raise FileError(f"cannot read {path}: {error}") from error
-    k = max(0 if s.sh_rest is None else s.sh_rest.shape[1] for s in scenes)
-    fields = [torch.cat([getattr(s, name) for s in scenes]) for name in ("means", "quats", "scales", "opacities", "colors")]
-    rest = [torch.zeros(s.count, k, 3) if s.sh_rest is None else torch.nn.functional.pad(s.sh_rest, (0, 0, 0, k - s.sh_rest.shape[1])) for s in scenes]
-    scene = Gaussians(*fields, torch.cat(rest) if k else None)
-    up = layer.pseudoRoot.GetInfo("upAxis") if layer.pseudoRoot.HasInfo("upAxis") else "Y"
-    unit = layer.pseudoRoot.GetInfo("metersPerUnit") if layer.pseudoRoot.HasInfo("metersPerUnit") else 0.01
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise FileError(f"cannot read {path}: {str(error).splitlines()[0] if str(error) else 'damaged'}") from error
+    scene = Gaussians.concatenate(scenes)
     if up != "Z" or unit != 1.0:
         scene = transformed(scene, torch.eye(3) if up == "Z" else _TO_Z_UP, scale=float(unit))
     return checked(path, scene)

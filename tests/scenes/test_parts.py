@@ -7,8 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from scenes.gaussians import Gaussians
-from scenes.gaussians import matrix_to_quaternion
+from scenes.gaussians import Gaussians, matrix_to_quaternion
 from scenes.parts import MAX_PARTS, Parts, shading
 
 

@@ -57,7 +57,7 @@ def test_entries(folder):
     ("name", "message"),
     [
         ("missing", "there is no such file or folder"),
-        ("notes.txt", "the viewer shows .ply, .splat and .glb files"),
+        ("notes.txt", "the viewer shows .ply, .splat, .*and .glb files"),
         ("empty", "it holds no scene.ply or mesh.glb"),
         ("damaged", "it is not a JSON file"),
         ("broken.glb", "it is not a valid .glb file"),

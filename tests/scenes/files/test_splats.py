@@ -84,6 +84,33 @@ def test_an_spz_is_what_its_layout_says(tmp_path):
     assert packed >> 30 == 2 and packed & 1023 == 512 + 511 and (packed >> 10) & 0xFFFFF in (0, 1 << 19, 1 << 9, (1 << 19) + (1 << 9))
 
 
+def test_an_spz_of_version_4_is_the_same_columns_apart(tmp_path, make_scene):
+    import zstandard
+
+    scene = gentle(make_scene(50, 8))
+    write_spz(tmp_path / "a.spz", scene)
+    data = zlib.decompress((tmp_path / "a.spz").read_bytes(), wbits=31)
+    start, streams = 16, []
+    for width in (9, 1, 3, 3, 4, 24):
+        streams.append(zstandard.compress(data[start : start + 50 * width]))
+        start += 50 * width
+    sizes = b"".join(struct.pack("<QQ", len(s), 50 * w) for s, w in zip(streams, (9, 1, 3, 3, 4, 24), strict=True))
+    extension = b"whatever"
+    header = struct.pack("<4sIIBBBBI12x", b"NGSP", 4, 50, 2, 12, 2, 6, 32 + len(extension))
+    whole = header + extension + sizes + b"".join(streams)
+    (tmp_path / "b.spz").write_bytes(whole)
+    for a, b in zip(vars(read_gaussians(tmp_path / "a.spz")).values(), vars(read_gaussians(tmp_path / "b.spz")).values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    for cut in range(0, len(whole) - 1, 7):
+        (tmp_path / "b.spz").write_bytes(whole[:cut])
+        with pytest.raises(FileError):
+            read_gaussians(tmp_path / "b.spz")
+    bomb = header + extension + struct.pack("<QQ", 100, 2**40) * 6 + bytes(600)
+    (tmp_path / "b.spz").write_bytes(bomb)
+    with pytest.raises(FileError, match="not of 50 Gaussians"):
+        read_gaussians(tmp_path / "b.spz")
+
+
 def test_a_scene_is_turned_with_its_harmonics(make_scene):
     """Seen by a camera that turns along, a turned scene is the same picture."""
     from renderers import render
