@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rl3d.cli.evaluate import evaluate as evaluate
     from rl3d.cli.generate import GenerateConfig as GenerateConfig
     from rl3d.cli.generate import generate as generate
+    from rl3d.cli.replay import replay as replay
     from rl3d.cli.train import train as train
     from rl3d.exporting import export as export
     from rl3d.generators.sde import Sampling as Sampling
@@ -43,6 +44,7 @@ _HOMES = {
     "load_generator": "rl3d.assets",
     "pretrain": "rl3d.training.pretrain",
     "PretrainConfig": "rl3d.training.pretrain",
+    "replay": "rl3d.cli.replay",
     "train": "rl3d.cli.train",
     "view": "rl3d.viewer",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "generate",
     "load_generator",
     "pretrain",
+    "replay",
     "train",
     "view",
 ]

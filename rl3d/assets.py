@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
@@ -25,6 +28,17 @@ INSET = 0.45
 """How far they are moved inwards, so that the silhouettes are those of the mesh (``Parts.gaussians``)."""
 
 
+def circumstances() -> dict[str, str | int]:
+    """What the last bit of an asset may hang on, besides weights and seeds."""
+    try:
+        own = importlib.metadata.version("rl3d")
+    except importlib.metadata.PackageNotFoundError:
+        own = "source"
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "mujoco", "trimesh")}
+    machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {"rl3d": own, "python": platform.python_version(), **packages, "machine": machine, "threads": torch.get_num_threads()}
+
+
 @dataclass(frozen=True)
 class Asset:
     """One generated asset: its parts, what it was asked to be and how it scored."""
@@ -35,17 +49,18 @@ class Asset:
     sampling: Sampling
     source: dict[str, str]
     rewards: dict[str, dict[str, Any]]
+    first_seed: int
+    """Of the candidates that were made at once with it: sums are rounded otherwise in batches of another size."""
+    candidates: int
+    device: str = "cpu"
 
-    def card(self) -> dict[str, Any]:
-        """What card.json says: enough to make the asset again."""
-        packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "mujoco", "trimesh")}
-        try:
-            own = importlib.metadata.version("rl3d")
-        except importlib.metadata.PackageNotFoundError:
-            own = "source"
+    def card(self, files: dict[str, str]) -> dict[str, Any]:
+        """What card.json says: enough to make the asset again to the bit, and the hashes (SHA-256) to tell whether it is."""
         return {
             "prompt": self.prompt,
             "seed": self.seed,
+            "batch": {"seed": self.first_seed, "count": self.candidates},
+            "device": self.device,
             "generator": {"name": "part-flow", **self.source},
             "sampling": asdict(self.sampling),
             "parts": int(self.parts.exists.sum()),
@@ -53,7 +68,8 @@ class Asset:
             "inset": INSET,
             "rewards": self.rewards,
             "cameras": {"preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0}, "turntable": {"frames": 48, "elevation_deg": 20.0}},
-            "software": {"rl3d": own, "python": platform.python_version(), **packages},
+            "software": circumstances(),
+            "files": files,
         }
 
     def save(self, folder: Path) -> Path:
@@ -68,7 +84,8 @@ class Asset:
         save_image(folder / "preview.png", preview(scene))
         turntable(folder / "turntable.mp4", scene)
         with write_aside(folder / "card.json") as aside:
-            aside.write_text(json.dumps(self.card(), indent=2) + "\n")
+            files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("scene.ply", "mesh.glb")}
+            aside.write_text(json.dumps(self.card(files), indent=2) + "\n")
         return folder
 
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "pretrain": "train the generator or a scorer from the procedural corpus",
     "view": "look at an asset in the browser",
     "export": "convert an asset or a splat file",
+    "replay": "make an asset again from its card, and compare",
     "doctor": "what this machine can do, and why it cannot do the rest",
     "demo": "the tour: fine-tune for a few minutes, then generate",
 }

@@ -73,7 +73,9 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
             rewards[reward.name] = {"value": round(score.values[index].item(), 4), "version": reward.version}
             if score.verdict is not None:
                 rewards[reward.name]["verdict"] = bool(score.verdict[index])
-        assets.append(Asset(prompt, parts[index], seeds[index], config.sampling, generator.source, rewards))
+        assets.append(
+            Asset(prompt, parts[index], seeds[index], config.sampling, generator.source, rewards, config.seed, count, config.device)
+        )
     if config.out is not None:
         for asset, folder in zip(assets, folders(config.out, config.num), strict=True):
             asset.save(folder)

@@ -1,0 +1,65 @@
+"""``rl3d replay``: an asset made again from its card, to the bit, and what is said when that fails."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import rl3d
+from rl3d.cli import main
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("assets") / "stool"
+    rl3d.generate("a green stool", rl3d.GenerateConfig(out=out, num=2, best_of=3, seed=11))
+    return out
+
+
+def test_one_of_several_candidates_comes_back_to_the_bit(assets, tmp_path, capsys):
+    for folder in sorted(assets.iterdir()):
+        assert main(["replay", str(folder), "--out", str(tmp_path / folder.name)]) == 0
+        assert "the same to the bit" in capsys.readouterr().out
+        for name in ("scene.ply", "mesh.glb"):
+            assert (tmp_path / folder.name / name).read_bytes() == (folder / name).read_bytes()
+
+
+def changed(assets: Path, tmp_path: Path, **fields: object) -> Path:
+    folder = tmp_path / "changed"
+    shutil.copytree(assets / "00", folder)
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, **fields}))
+    return folder
+
+
+def test_what_differs_is_said(assets, tmp_path, capsys):
+    card = json.loads((assets / "00" / "card.json").read_text())
+    folder = changed(assets, tmp_path, prompt="a red stool", software={**card["software"], "torch": "1.0.0"})
+    assert main(["replay", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "scene.ply, mesh.glb differ" in error and "torch was 1.0.0, is 2" in error and error.count("\n") == 1
+
+
+def test_other_circumstances_alone_do_no_harm(assets, tmp_path, capsys):
+    card = json.loads((assets / "00" / "card.json").read_text())
+    folder = changed(assets, tmp_path, software={**card["software"], "mujoco": "0.1"})
+    assert main(["replay", str(folder)]) == 0
+    assert "the same to the bit, though mujoco was 0.1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"batch": None}, "its card lacks what it takes"), ({"seed": 99}, "its card lacks"), ({"sampling": {"steps": -1}}, "its card lacks")],
+)
+def test_cards_that_say_too_little(assets, tmp_path, capsys, fields, message):
+    assert main(["replay", str(changed(assets, tmp_path, **fields))]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_card(tmp_path, capsys):
+    (tmp_path / "card.json").write_text("[")
+    for path in (tmp_path, tmp_path / "missing"):
+        assert main(["replay", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert "cannot read" in error and error.count("\n") == 1

@@ -1,0 +1,102 @@
+"""What other people's programs say of our files: Khronos' validator and PlayCanvas' splat-transform, both run by Node.js.
+
+They are installed by  npm install --no-save --no-package-lock --prefix build/readers gltf-validator @playcanvas/splat-transform
+(.ci/run does); where they are not, these tests skip.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from rl3d.exporting import export
+from scenes.files.glb import write_glb
+from scenes.files.splats import read_gaussians, write_gaussians
+from scenes.gaussians import Gaussians
+
+MODULES = Path(__file__).parents[3] / "build" / "readers" / "node_modules"
+VALIDATE = """
+const validator = require("gltf-validator"), fs = require("fs");
+(async () => {
+  for (const path of process.argv.slice(1)) {
+    const report = await validator.validateBytes(new Uint8Array(fs.readFileSync(path)));
+    console.log(JSON.stringify({ path, messages: report.issues.messages }));
+  }
+})();
+"""
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    there = shutil.which("node") is not None and (MODULES / name).is_dir()
+    return pytest.mark.skipif(not there, reason=f"Node.js or its package {name} is not installed (see the top of this file)")
+
+
+def node(*arguments: object) -> str:
+    run = subprocess.run(
+        ["node", *map(str, arguments)], capture_output=True, text=True, timeout=120, env={**os.environ, "NODE_PATH": str(MODULES)}
+    )
+    assert run.returncode == 0, run.stderr + run.stdout
+    return run.stdout
+
+
+@needs("gltf-validator")
+def test_the_khronos_validator_finds_nothing(tmp_path, varied, make_scene):
+    folder = tmp_path / "asset"
+    folder.mkdir()
+    write_glb(folder / "mesh.glb", varied[0])
+    write_gaussians(folder / "scene.ply", varied[0].gaussians(4000))
+    export(folder, tmp_path / "copy.glb")
+    export(folder, tmp_path / "united.glb", united=True)
+    export(folder, tmp_path / "textured.glb", texture=256)
+    export(folder, tmp_path / "both.glb", united=True, texture=256)
+    export(folder / "scene.ply", tmp_path / "scan.glb")
+    export(folder / "scene.ply", tmp_path / "baked.glb", texture=256, max_faces=3000)
+    for n, k in ((0, 0), (1, 0), (300, 3), (300, 15)):
+        write_gaussians(tmp_path / f"{n}_{k}.splat.glb", make_scene(n, k))
+    files = sorted(tmp_path.glob("*.glb"))
+    assert len(files) == 10
+    for line in node("-e", VALIDATE, *files).splitlines():
+        report = json.loads(line)
+        # The validator does not know the extension yet: it takes its attributes' names for mistakes.
+        wrong = [m for m in report["messages"] if m["severity"] <= 1 and "KHR_gaussian_splatting:" not in m["pointer"]]
+        assert wrong == [], report["path"]
+
+
+@needs("@playcanvas/splat-transform")
+@pytest.mark.parametrize("suffix", [".spz", ".sog", ".splat"])
+@pytest.mark.parametrize("k", [0, 15])
+def test_splat_transform_reads_what_we_wrote(tmp_path, make_scene, suffix, k):
+    """Their reading, as a .ply, is ours, which other tests hold to what was written; harmonics too."""
+    scene = make_scene(500, k)
+    rest = None if scene.sh_rest is None else 0.2 * scene.sh_rest.clamp(-4, 4)
+    scene = Gaussians(scene.means, scene.quats, scene.scales, scene.opacities.clamp(0.01, 0.99), scene.colors, rest)
+    write_gaussians(tmp_path / f"a{suffix}", scene)
+    node(MODULES / "@playcanvas/splat-transform/bin/cli.mjs", "-w", tmp_path / f"a{suffix}", tmp_path / "theirs.ply")
+    ours, theirs = read_gaussians(tmp_path / f"a{suffix}"), read_gaussians(tmp_path / "theirs.ply")
+    torch.testing.assert_close(theirs.means, ours.means, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(theirs.scales, ours.scales, atol=0, rtol=1e-4)
+    torch.testing.assert_close(theirs.colors, ours.colors, atol=1e-4, rtol=0)
+    torch.testing.assert_close(theirs.opacities, ours.opacities, atol=3e-3, rtol=0)
+    assert (1 - (theirs.quats * ours.quats).sum(-1).abs()).max() < 1e-4
+    if k and suffix != ".splat":
+        torch.testing.assert_close(theirs.sh_rest, ours.sh_rest, atol=1e-4, rtol=0)
+
+
+@needs("@playcanvas/splat-transform")
+def test_we_read_what_splat_transform_wrote(tmp_path, make_scene):
+    """.spz of version 4, which we do not write, and their .sog, both from our .ply; their order is their own."""
+    scene = make_scene(500, 0)
+    scene = Gaussians(scene.means, scene.quats, scene.scales, scene.opacities.clamp(0.01, 0.99), scene.colors)
+    write_gaussians(tmp_path / "a.ply", scene)
+    for suffix, reach in ((".spz", 3e-4), (".sog", 1e-3)):
+        gpu = ["-g", "cpu"] if suffix == ".sog" else []
+        node(MODULES / "@playcanvas/splat-transform/bin/cli.mjs", "-w", *gpu, tmp_path / "a.ply", tmp_path / f"theirs{suffix}")
+        theirs = read_gaussians(tmp_path / f"theirs{suffix}")
+        distance, nearest = torch.cdist(scene.means.double(), theirs.means.double()).min(1)
+        assert theirs.count == scene.count and distance.max() < reach
+        assert (1 - (theirs.quats[nearest] * scene.quats).sum(-1).abs()).max() < 1e-4
+        torch.testing.assert_close(theirs.colors[nearest], scene.colors, atol=0.02, rtol=0)
