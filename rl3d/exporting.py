@@ -10,20 +10,24 @@ import numpy as np
 from scenes.files import FileError
 from scenes.files.aside import reason
 from scenes.files.meshes import MESHES, convert_mesh, load_glb, write_mesh
+from scenes.files.robots import ROBOTS, write_robot
 from scenes.files.splats import WRITERS, read_gaussians, splat_format, write_gaussians
 
 if TYPE_CHECKING:
+    import trimesh
+
     from scenes.gaussians import Gaussians
     from scenes.mesh import Mesh
 
-TARGETS = (*WRITERS, *MESHES)
+TARGETS = (*WRITERS, *MESHES, *ROBOTS)
 
 
 def export(path: str | Path, to: str | Path, *, united: bool = False, texture: int = 0, max_faces: int = 0) -> Path:
     """Write ``path`` (an asset folder, or a file of Gaussians or a .glb mesh) to ``to``, whose suffix names the format; returns ``to``.
 
-    Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, and .stl and .3mf for printing. Both at once: .usda, .usdc. Splats
-    without a mesh beside them become one by way of their rendered depth (``renderers.surface``).
+    Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, and .stl and .3mf for printing. Both at once: .usda, .usdc. Bodies
+    for simulators: .xml (MJCF), .urdf, with their meshes in a folder beside them. Splats without a mesh become one by way of their rendered
+    depth (``renderers.surface``).
 
     Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the colours, shaded as the splats are, into a
     texture of so many texels a side; ``max_faces`` is the most triangles that a mesh made from splats may have.
@@ -44,6 +48,13 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
             why = "the folder has no scene.ply" if path.is_dir() else "it is a mesh; give an asset folder that has a scene.ply"
             raise FileError(f"cannot export {path} to splats: {why}")
         write_gaussians(to, read_gaussians(splats))
+    elif kind in ROBOTS:
+        if mesh is None:
+            raise FileError(f"cannot export {path} to {kind}: it has no parts; give an asset folder that has a mesh.glb")
+        try:
+            write_robot(to, *_shapes(mesh))
+        except ValueError as error:
+            raise FileError(f"cannot export {mesh} as a body: {error}") from error
     elif mesh is not None and not (united or texture):
         convert_mesh(mesh, to)
     elif mesh is not None:
@@ -55,10 +66,9 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
     return to
 
 
-def _solid(path: Path, united: bool, texture: int) -> Mesh:
-    """The parts of a .glb file as one mesh."""
+def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:
+    """The meshes of a .glb file, z up and with their vertices merged, and their sRGB colours (n, 3)."""
     from scenes.files.glb import Y_UP, base_colors
-    from scenes.solids import joined
 
     data = _bytes(path)
     scene, named = load_glb(path, data), base_colors(data)
@@ -68,8 +78,15 @@ def _solid(path: Path, united: bool, texture: int) -> Mesh:
         shapes.append(shape.apply_transform(Y_UP.T))
         shapes[-1].merge_vertices(merge_norm=True, merge_tex=True)
         colors.append(named.get(str(name), np.full(3, 0.7)))
+    return shapes, np.array(colors)
+
+
+def _solid(path: Path, united: bool, texture: int) -> Mesh:
+    """The parts of a .glb file as one mesh."""
+    from scenes.solids import joined
+
     try:
-        mesh = joined(shapes, np.array(colors), united=united)
+        mesh = joined(*_shapes(path), united=united)
     except ValueError as error:
         raise FileError(f"cannot export {path} as one solid: {error}") from error
     if not texture:

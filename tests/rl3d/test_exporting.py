@@ -122,6 +122,34 @@ def test_splats_become_a_mesh_with_a_budget_and_a_texture(armchair, tmp_path):
     assert off.mean() < 0.01 * extent, "the extracted surface lies on the parts'"
 
 
+def test_a_simulator_takes_the_body_and_lets_it_stand(armchair, tmp_path):
+    """MuJoCo loads both formats; the mass is the union's, and on a floor the chair stays as it was."""
+    import mujoco
+
+    folder, parts = armchair
+    export(folder, tmp_path / "solid.glb", united=True)
+    solid = trimesh.load_scene(tmp_path / "solid.glb").to_mesh()
+    solid.merge_vertices(merge_norm=True, merge_tex=True)
+    for suffix in (".xml", ".urdf"):
+        export(folder, tmp_path / f"chair{suffix}")
+        assert len(list((tmp_path / "chair_parts").glob("*.stl"))) == int(parts.exists.sum())
+        if suffix == ".urdf":  # a URDF's first link is the ground: the chair gets one to be free of
+            free = '<joint name="free" type="floating"><parent link="ground"/><child link="chair"/></joint>'
+            text = (tmp_path / "chair.urdf").read_text()
+            (tmp_path / "chair.urdf").write_text(text.replace("</robot>", f'<link name="ground"/>{free}</robot>'))
+        spec = mujoco.MjSpec.from_file(str(tmp_path / f"chair{suffix}"))
+        model = spec.compile()
+        assert model.body_mass[1] == pytest.approx(500 * solid.volume, rel=1e-3)
+        assert model.body_ipos[1][2] == pytest.approx(solid.center_mass[1], abs=1e-3), "z is up"
+        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[5, 5, 0.1])
+        model = spec.compile()
+        data = mujoco.MjData(model)
+        data.qpos[2] = 0.01
+        for _ in range(1000):
+            mujoco.mj_step(model, data)
+        assert abs(data.qpos[3]) > 0.999 and abs(data.qpos[2]) < 0.03, "it stands where it was put"
+
+
 def test_usd_holds_both(armchair, tmp_path):
     pytest.importorskip("pxr")
     from pxr import Usd, UsdGeom, UsdValidation
