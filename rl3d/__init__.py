@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rl3d.cli.train import train as train
     from rl3d.exporting import export as export
     from rl3d.generators.sde import Sampling as Sampling
+    from rl3d.report import report as report
     from rl3d.training.pretrain import PretrainConfig as PretrainConfig
     from rl3d.training.pretrain import pretrain as pretrain
     from rl3d.training.trainer import TrainConfig as TrainConfig
@@ -45,6 +46,7 @@ _HOMES = {
     "pretrain": "rl3d.training.pretrain",
     "PretrainConfig": "rl3d.training.pretrain",
     "replay": "rl3d.cli.replay",
+    "report": "rl3d.report",
     "train": "rl3d.cli.train",
     "view": "rl3d.viewer",
 }
@@ -63,6 +65,7 @@ __all__ = [
     "load_generator",
     "pretrain",
     "replay",
+    "report",
     "train",
     "view",
 ]

@@ -10,6 +10,7 @@ COMMANDS = {
     "generate": "make assets from a prompt",
     "train": "fine-tune the generator with reinforcement learning",
     "evaluate": "measure one or two checkpoints on held-out prompts",
+    "report": "one page about a training run: curves, sheets, tables",
     "pretrain": "train the generator or a scorer from the procedural corpus",
     "view": "look at an asset in the browser",
     "export": "convert an asset or a splat file",

@@ -17,6 +17,7 @@ from rewards.mix import parse
 from rl3d.cli.options import parse as parse_options
 from rl3d.generators.part_flow import GENERATION
 from rl3d.pictures import Picture, previews, render_sheet, save_image
+from rl3d.report import report
 from rl3d.training.trainer import TrainConfig, Trainer, saved_config
 
 SHEET_PROMPTS = 12
@@ -59,6 +60,7 @@ def train(
             if interrupted or last or trainer.iteration % config.save_every == 0:
                 trainer.save()
                 sheet(trainer)
+                report(config.out)
             if interrupted and not last:
                 raise KeyboardInterrupt
     finally:
@@ -130,5 +132,5 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
     finally:
         if shown:  # stopping a bar that never began would draw it
             bar.stop()
-    print(f"weights: {weights}\nsheets:  {config.out / 'samples'}\nmetrics: {config.out / 'metrics.jsonl'}")
+    print(f"weights: {weights}\nreport:  {config.out / 'report.html'}\nmetrics: {config.out / 'metrics.jsonl'}")
     return weights

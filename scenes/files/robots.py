@@ -24,7 +24,7 @@ DENSITY = 500.0
 
 
 def write_robot(path: str | Path, shapes: list[trimesh.Trimesh], colors: Float[np.ndarray, "n 3"], density: float = DENSITY) -> None:
-    """Write closed z-up meshes, with an sRGB colour each, as one free rigid body. Simulators take the convex hull of each for collisions."""
+    """Write closed z-up meshes, with an sRGB colour each, as one free rigid body. Simulators collide the convex hull of each."""
     from scenes.solids import joined
 
     path = Path(path)

@@ -1,0 +1,99 @@
+"""``rl3d report``: everything of a run on one page, which fetches nothing, from runs that go on and with names that are not HTML."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from rl3d.report import report
+from scenes.files import FileError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "a <run> & more"
+    (folder / "samples").mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"iterations": 40, "rewards": "<b>shiny</b>=1", "sampling": {"steps": 8}}))
+    rounds = [
+        {"iteration": i, "shiny": i / 40, "shiny_share": 0.5, "parts": 7.5, "kl": 0.01, "seconds": 3.0, "rollout_s": 1.0, "update_s": 2.0}
+        for i in range(1, 31)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rounds))
+    for i in range(0, 60, 10):
+        Image.new("RGB", (40, 20), (4 * i, 0, 0)).save(folder / "samples" / f"{i:06d}.png")
+    return folder
+
+
+class Page(HTMLParser):
+    """Tags that are closed as they were opened, what is fetched, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href", "data")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_one_page_with_all_of_it(run):
+    text = report(run).read_text()
+    page = Page(text)
+    assert page.open == [] and all(source.startswith("data:image/webp") for source in page.sources) and len(page.sources) == 4
+    assert "http" not in text.replace("http-equiv", "") and "url(" not in text and "<script" not in text
+    for expected in ("a <run> & more", "30 of 40 rounds, 1.5 minutes", "<b>shiny</b>=1", "round 0", "round 50", "steps 8"):
+        assert expected in page.text
+    assert re.search(r"shiny0\.05\d*0\.7\d*", page.text), "first and last tenth"
+    points = [line.split() for line in re.findall(r'points="([^"]+)"', text)]
+    assert {len(p) for p in points} == {30}
+    heights = [float(p.split(",")[1]) for p in points[0]]
+    assert heights == sorted(heights, reverse=True) and heights[0] > heights[-1], "the reward rises"
+
+
+def test_a_run_that_goes_on_may_end_in_half_a_line(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 31, "shi')
+    assert "30 of 40 rounds" in report(run).read_text()
+
+
+def test_an_evaluation_goes_along(run, tmp_path):
+    table = {"before": {"shiny": [0.5, 0.01, 64]}, "after": {"shiny": [0.6, 0.01, 64]}, "difference": {"shiny": [0.1, 0.02, 64]}}
+    (tmp_path / "table.json").write_text(json.dumps({"table": table}))
+    assert "+0.100 ± 0.020" in report(run, tmp_path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.yaml", None, "give the folder of a training run"),
+        ("config.yaml", "a: [", "its config.yaml is not YAML"),
+        ("config.yaml", "!!python/object/apply:os.getcwd []", "its config.yaml is not YAML"),
+        ("metrics.jsonl", '{"iteration": 1}\n[]\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
+        ("samples/000000.png", "no image", "not an image that can be read"),
+    ],
+)
+def test_damage_is_said_in_one_line(run, name, content, message):
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    with pytest.raises(FileError, match=message) as error:
+        report(run)
+    assert "\n" not in str(error.value) and not (run / "report.html").exists()
