@@ -17,7 +17,7 @@ from rl3d.generators.sde import Sampling
 from rl3d.pictures import preview, save_image, turntable
 from rl3d.training.checkpoints import TUNED
 from rl3d.training.pretrain import load_part_flow
-from scenes.files import write_aside
+from scenes.files import FileError, write_aside
 from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
 from scenes.parts import Parts
@@ -92,3 +92,17 @@ class Asset:
 def load_generator(checkpoint: Path = TUNED, device: str = "cpu") -> PartFlow:
     """The generator of a weights file, a run's folder or, by default, the shipped one."""
     return load_part_flow(checkpoint, device=device)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of an asset's folder; a FileError with one line if it cannot be read."""
+    path = path / "card.json" if path.is_dir() else path
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}; give an asset's folder or its card.json") from error
+    except ValueError as error:
+        raise FileError(f"cannot read {path}: it is not JSON ({str(error).splitlines()[0]})") from error
+    if not isinstance(card, dict):
+        raise FileError(f"cannot read {path}: it is not an asset's card")
+    return card

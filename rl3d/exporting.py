@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from scenes.gaussians import Gaussians
     from scenes.mesh import Mesh
 
-TARGETS = (*WRITERS, *MESHES, *ROBOTS)
+PICTURES = (".mp4", ".webp", ".png")
+TARGETS = (*WRITERS, *MESHES, *ROBOTS, *PICTURES)
 
 
 def export(path: str | Path, to: str | Path, *, united: bool = False, texture: int = 0, max_faces: int = 0) -> Path:
     """Write ``path`` (an asset folder, or a file of Gaussians or a .glb mesh) to ``to``, whose suffix names the format; returns ``to``.
 
     Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, and .stl and .3mf for printing. Both at once: .usda, .usdc. Bodies
-    for simulators: .xml (MJCF), .urdf, with their meshes in a folder beside them. Splats without a mesh become one by way of their rendered
-    depth (``renderers.surface``).
+    for simulators: .xml (MJCF), .urdf, with their meshes in a folder beside them. Pictures: a turntable as .mp4 or .webp, a poster as
+    .png. Splats without a mesh become one by way of their rendered depth (``renderers.surface``).
 
     Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the colours, shaded as the splats are, into a
     texture of so many texels a side; ``max_faces`` is the most triangles that a mesh made from splats may have.
@@ -48,6 +49,10 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
             why = "the folder has no scene.ply" if path.is_dir() else "it is a mesh; give an asset folder that has a scene.ply"
             raise FileError(f"cannot export {path} to splats: {why}")
         write_gaussians(to, read_gaussians(splats))
+    elif kind in PICTURES:
+        if splats is None:
+            raise FileError(f"cannot draw {path}: it has no splats; give an asset folder that has a scene.ply, or a file of splats")
+        _draw(path, read_gaussians(splats), to)
     elif kind in ROBOTS:
         if mesh is None:
             raise FileError(f"cannot export {path} to {kind}: it has no parts; give an asset folder that has a mesh.glb")
@@ -64,6 +69,26 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
     else:
         raise FileError(f"cannot export {path}: the folder has no mesh.glb and no scene.ply")
     return to
+
+
+def _draw(path: Path, scene: Gaussians, to: Path) -> None:
+    """A turn around splats, or a poster with the prompt and the rewards of the asset's card."""
+    from rl3d.pictures import poster, save_image, turntable
+
+    if to.suffix.lower() != ".png":
+        turntable(to, scene, frames=72, size=384)
+        return
+    title, facts = path.resolve().name, []
+    if (path / "card.json").is_file():
+        from rl3d.assets import read_card
+
+        card = read_card(path)
+        title = str(card.get("prompt", title))
+        rewards = card.get("rewards")
+        for name, reward in rewards.items() if isinstance(rewards, dict) else ():
+            value = reward.get("value") if isinstance(reward, dict) else None
+            facts += [(str(name), f"{value:.2f}")] if isinstance(value, (int, float)) else []
+    save_image(to, poster(scene, title, facts))
 
 
 def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:

@@ -68,9 +68,10 @@ def save_image(path: str | Path, image: Image.Image) -> None:
 
 
 def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 256, fps: int = 24) -> None:
-    """Write one turn around a scene as an H.264 .mp4 that loops without a jump."""
-    if Path(path).suffix.lower() != ".mp4":
-        raise FileError(f"cannot write {path}: a turntable goes to an .mp4 file")
+    """Write one turn around a scene as an H.264 .mp4 or an animated .webp that loops without a jump."""
+    kind = Path(path).suffix.lower()
+    if kind not in (".mp4", ".webp"):
+        raise FileError(f"cannot write {path}: a turntable goes to an .mp4 or a .webp file")
     if size % 2 or size < 16:
         raise ValueError(f"yuv420p video needs an even size of at least 16, got {size}")
     if scene.batch_shape:
@@ -78,6 +79,10 @@ def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 
     import imageio_ffmpeg  # only here: images need no video library
 
     images = photographs(scene, orbit(frames, size=size))[0]
+    if kind == ".webp":
+        with write_aside(path) as temporary:
+            images[0].save(temporary, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, quality=85)
+        return
     # macro_block_size 2 keeps the size asked for; the default would scale it to a multiple of 16. Quality 8 of 10 keeps splats sharp.
     options = {"fps": fps, "codec": "libx264", "pix_fmt_out": "yuv420p", "quality": 8, "macro_block_size": 2}
     with write_aside(path) as temporary:
@@ -86,6 +91,26 @@ def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 
         for image in images:
             writer.send(np.asarray(image).tobytes())
         writer.close()
+
+
+def poster(scene: Gaussians, title: str, facts: Sequence[tuple[str, str]], size: int = 900) -> Image.Image:
+    """A scene large, seen from three sides below, with its prompt and its figures."""
+    side = size // 3
+    large = preview(scene, size)
+    small = [photograph.reduce(2) for photograph in photographs(scene, orbit(3, size=2 * side, azimuth_deg=125.0))[0]]
+    heading, text = _font(size / 24), _font(size / 40)
+    margin, line = size // 24, round(size / 24 * 1.35)
+    titles = _wrap(title, heading, size - 2 * margin)
+    picture = Image.new("RGB", (size, size + side + margin + len(titles) * line + (line if facts else 0) + margin), "white")
+    picture.paste(large, (0, 0))
+    for i, image in enumerate(small):
+        picture.paste(image, (i * side, size))
+    draw, y = ImageDraw.Draw(picture), size + side + margin
+    for words in titles:
+        draw.text((margin, y), words, font=heading, fill=_INK)
+        y += line
+    draw.text((margin, y), "   ".join(f"{name} {value}" for name, value in facts), font=text, fill=_FAINT)
+    return picture
 
 
 def render_sheet(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 
-from rl3d.assets import Asset, circumstances, load_generator
+from rl3d.assets import Asset, circumstances, load_generator, read_card
 from rl3d.cli.options import parse as parse_options
 from rl3d.generators.sde import Sampling
 from rl3d.training.checkpoints import TUNED, as_paths
@@ -65,20 +63,6 @@ def replay(path: str | Path, checkpoint: Path = TUNED, out: Path | None = None) 
         changed = [name for name, was in files.items() if hashlib.sha256((made / name).read_bytes()).hexdigest() != was]
     differences = [f"{name} was {was}, is {now.get(name)}" for name, was in known.items() if now.get(name) != was]
     return Replay(asset, changed, differences)
-
-
-def read_card(path: Path) -> dict[str, Any]:
-    """The card of an asset's folder; a FileError with one line if it cannot be read."""
-    path = path / "card.json" if path.is_dir() else path
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}; give an asset's folder or its card.json") from error
-    except ValueError as error:
-        raise FileError(f"cannot read {path}: it is not JSON ({str(error).splitlines()[0]})") from error
-    if not isinstance(card, dict):
-        raise FileError(f"cannot read {path}: it is not an asset's card")
-    return card
 
 
 def run(arguments: list[str]) -> None:

@@ -150,6 +150,22 @@ def test_a_simulator_takes_the_body_and_lets_it_stand(armchair, tmp_path):
         assert abs(data.qpos[3]) > 0.999 and abs(data.qpos[2]) < 0.03, "it stands where it was put"
 
 
+def test_pictures(armchair, tmp_path):
+    from PIL import Image
+
+    folder, _ = armchair
+    for suffix in (".webp", ".png", ".mp4"):
+        export(folder, tmp_path / f"a{suffix}")
+    turn = Image.open(tmp_path / "a.webp")
+    assert turn.n_frames == 72 and turn.size == (384, 384) and turn.info["loop"] == 0
+    poster = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
+    assert poster.shape[1] == 900 and poster.shape[0] > 1200
+    red = (poster[..., 0] > poster[..., 1] + 60) & (poster[..., 0] > poster[..., 2] + 60)
+    assert red[:900].mean() > 0.05 and all(red[900:1200, 300 * i : 300 * (i + 1)].mean() > 0.05 for i in range(3)), "from four sides"
+    assert (poster[1210:].max(-1) < 80).sum() > 500, "words"
+    export(folder / "scene.ply", tmp_path / "b.png")
+
+
 def test_usd_holds_both(armchair, tmp_path):
     pytest.importorskip("pxr")
     from pxr import Usd, UsdGeom, UsdValidation

@@ -108,7 +108,7 @@ def test_turntable_is_a_video_that_turns(tmp_path):
 def test_pictures_with_nowhere_to_go(tmp_path):
     with pytest.raises(FileError, match=r"images go to \.png"):
         save_image(tmp_path / "a.txt", solid("red"))
-    with pytest.raises(FileError, match=r"goes to an \.mp4 file"):
+    with pytest.raises(FileError, match=r"goes to an \.mp4 or a \.webp file"):
         turntable(tmp_path / "a.gif", scene(), frames=1)
     with pytest.raises(ValueError, match="even size"):
         turntable(tmp_path / "a.mp4", scene(), frames=1, size=63)
