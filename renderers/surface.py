@@ -69,7 +69,7 @@ def extract(
     views: int = 32,
     size: int | None = None,
     bounds: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
-    smoothing: float = 0.7,
+    smoothing: float = 1.0,
     max_faces: int = 0,
 ) -> Mesh:
     """A coloured mesh of one scene, faces counter-clockwise seen from outside; without any face if the scene is empty.
