@@ -39,7 +39,13 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
         raise FileError(f"cannot export to {to}: the suffix must be one of {', '.join(TARGETS)}")
     if (united or texture or max_faces) and kind not in MESHES:
         raise FileError(f"cannot export to {to}: united, texture and max_faces are for meshes ({', '.join(MESHES)})")
+    if texture and not 16 <= texture <= 8192:
+        raise FileError(f"cannot export to {to}: a texture has 16 to 8192 texels a side, not {texture}")
     splats, mesh = _sources(path)
+    if united and mesh is None:
+        raise FileError(f"cannot export {path}: united joins the parts of an asset, and splats have none")
+    if max_faces and mesh is not None:
+        raise FileError(f"cannot export {path}: max_faces is for meshes made from splats, and here is a mesh already; give its scene.ply")
     if kind in (".usda", ".usdc") and (splats or mesh):
         from scenes.files.usd import write_usd
 

@@ -52,7 +52,13 @@ def convert_mesh(source: Path, path: str | Path) -> None:
         from trimesh.exchange.obj import export_obj
 
         text, beside = export_obj(scene, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl")
-        for name, content in beside.items():
+        # The texture is named after its material: as it is, two exports into one folder would share it.
+        renamed = {name: f"{path.stem}{Path(name).suffix}" for name in beside}
+        for name, content in list(beside.items()):
+            for was, now in renamed.items():
+                if Path(name).suffix == ".mtl" and isinstance(content, bytes):
+                    beside[name] = content = content.replace(was.encode(), now.encode())
+        for name, content in ((renamed[name], content) for name, content in beside.items()):
             with write_aside(path.with_name(name)) as temporary:
                 temporary.write_bytes(content if isinstance(content, bytes) else str(content).encode())
         out = text.encode()

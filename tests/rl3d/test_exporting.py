@@ -150,6 +150,24 @@ def test_a_simulator_takes_the_body_and_lets_it_stand(armchair, tmp_path):
         assert abs(data.qpos[3]) > 0.999 and abs(data.qpos[2]) < 0.03, "it stands where it was put"
 
 
+def test_options_that_do_not_apply_are_refused(asset, tmp_path):
+    for source, target, options, message in (
+        ("scene.ply", "a.glb", {"united": True}, "splats have none"),
+        ("", "a.glb", {"max_faces": 9}, "max_faces is for meshes made from splats"),
+        ("", "a.glb", {"texture": 100_000}, "16 to 8192 texels"),
+        ("", "a.spz", {"texture": 64}, "are for meshes"),
+    ):
+        with pytest.raises(FileError, match=message):
+            export(asset / source, tmp_path / target, **options)
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_an_obj_names_its_texture_after_itself(asset, tmp_path):
+    export(asset, tmp_path / "my ball.obj", texture=64)
+    assert {p.name for p in tmp_path.glob("my ball.*")} == {"my ball.obj", "my ball.mtl", "my ball.png"}
+    assert trimesh.load_mesh(tmp_path / "my ball.obj").visual.material.image.size == (64, 64)
+
+
 def test_pictures(armchair, tmp_path):
     from PIL import Image
 
