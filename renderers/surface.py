@@ -97,6 +97,8 @@ def extract(
     from skimage.measure import marching_cubes
 
     smooth = gaussian_filter(distance.cpu().numpy(), smoothing, mode="nearest") if smoothing else distance.cpu().numpy()
+    if not (smooth.min() < 0 < smooth.max()):
+        return _mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3), low)
     vertices, faces, _, _ = marching_cubes(smooth, 0.0, gradient_direction="descent")
     vertices, faces = _without_crumbs(vertices, faces)
     if max_faces and len(faces) > max_faces:

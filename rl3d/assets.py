@@ -24,6 +24,8 @@ from scenes.parts import Parts
 
 FINAL_GAUSSIANS = 16384
 """Gaussians of an asset that is kept; training looks at fewer."""
+HASHED = ("scene.ply", "mesh.glb")
+"""Files of an asset that come out the same to the bit when it is made again."""
 INSET = 0.45
 """How far they are moved inwards, so that the silhouettes are those of the mesh (``Parts.gaussians``)."""
 
@@ -84,7 +86,7 @@ class Asset:
         save_image(folder / "preview.png", preview(scene))
         turntable(folder / "turntable.mp4", scene)
         with write_aside(folder / "card.json") as aside:
-            files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("scene.ply", "mesh.glb")}
+            files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in HASHED}
             aside.write_text(json.dumps(self.card(files), indent=2) + "\n")
         return folder
 

@@ -23,6 +23,7 @@ def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, c
     """
     import trimesh
 
+    shapes = [_outwards(shape) for shape in shapes]
     pieces = _union(shapes) if united else [(i, shape) for i, shape in enumerate(shapes)]
     vertices, faces, normals, tints, start = [], [], [], [], 0
     for i, piece in pieces:
@@ -35,6 +36,15 @@ def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, c
     tensors = (torch.from_numpy(np.concatenate(t).astype(np.float32)) for t in (vertices, tints, normals))
     points, tint, normal = tensors
     return Mesh(points, torch.from_numpy(np.concatenate(faces).astype(np.int64)), tint, normal)
+
+
+def _outwards(shape: trimesh.Trimesh) -> trimesh.Trimesh:
+    """A closed mesh with its faces seen from outside: some programs write them turned inside out."""
+    if not shape.is_watertight or shape.volume >= 0:
+        return shape
+    turned = shape.copy()
+    turned.invert()
+    return turned
 
 
 def _union(shapes: list[trimesh.Trimesh]) -> list[tuple[int, trimesh.Trimesh]]:

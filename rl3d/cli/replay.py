@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from rl3d.assets import Asset, circumstances, load_generator, read_card
+from rl3d.assets import HASHED, Asset, circumstances, load_generator, read_card
 from rl3d.cli.options import parse as parse_options
 from rl3d.generators.sde import Sampling
 from rl3d.training.checkpoints import TUNED, as_paths
@@ -48,14 +48,19 @@ def replay(path: str | Path, checkpoint: Path = TUNED, out: Path | None = None) 
         sampling = Sampling(**card["sampling"])
         first, count = batch["seed"], batch["count"]
         known, files = {"weights": card["generator"]["sha256"], **card["software"]}, card["files"]
-        if not (isinstance(prompt, str) and first <= seed < first + count <= first + 100_000):
+        if not (isinstance(prompt, str) and all(type(n) is int for n in (seed, first, count))):
+            raise ValueError("prompt and seeds")
+        if not 0 <= first <= seed < first + count <= first + 10_000:
             raise ValueError("seeds")
-    except (KeyError, TypeError, ValueError) as error:
+        if not (isinstance(files, dict) and set(files) == set(HASHED) and isinstance(card.get("device", "cpu"), str)):
+            raise ValueError("files, device")
+        rewards = card["rewards"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"cannot replay {path}: its card lacks what it takes ({type(error).__name__}: {error})") from error
     generator = load_generator(checkpoint, card.get("device", "cpu"))
     seeds = list(range(first, first + count))
     parts = generator.generate([prompt] * count, seeds=seeds, sampling=sampling).to("cpu")
-    asset = Asset(prompt, parts[seed - first], seed, sampling, generator.source, card["rewards"], first, count)
+    asset = Asset(prompt, parts[seed - first], seed, sampling, generator.source, rewards, first, count)
     now = {"weights": generator.source.get("sha256"), **circumstances()}
     with tempfile.TemporaryDirectory() as folder:
         made = out or Path(folder)

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,10 @@ def read_sog(path: str | Path) -> Gaussians:
             return checked(path, _read(Path(path), archive))
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise FileError(f"cannot read {path}: it is not a .sog file, or damaged ({str(error).splitlines()[0]})") from error
+    except FileError:
+        raise
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as error:
+        raise FileError(f"cannot read {path}: it is not a .sog file, or damaged ({' '.join(str(error).split()) or 'cut off'})") from error
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
@@ -103,6 +106,8 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
             info = archive.getinfo(name)
         except KeyError:
             raise FileError(f"cannot read {path}: it has no {name}; it is not a .sog file, or damaged") from None
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FileError(f"cannot read {path}: its {name} is packed in a way that .sog files are not")
         if info.file_size > limit:
             raise FileError(f"cannot read {path}: its {name} has {info.file_size} bytes, more than its Gaussians can need")
         with archive.open(info) as file:

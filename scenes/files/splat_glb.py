@@ -153,11 +153,14 @@ def _primitives(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np
     while waiting:
         index, parent = waiting.pop(0)
         seen += 1
-        if seen > len(nodes) or type(index) is not int or index < 0:
+        if type(index) is not int or index < 0:
             raise ValueError("its nodes do not form a tree")
         node = nodes[index]
+        children = node.get("children", [])
+        if seen + len(waiting) + len(children) > len(nodes):
+            raise ValueError("its nodes do not form a tree")
         world = parent @ _local(node)
-        waiting += [(child, world) for child in node.get("children", [])]
+        waiting += [(child, world) for child in children]
         if "mesh" in node:
             yield from (
                 (primitive, world)

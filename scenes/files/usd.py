@@ -102,12 +102,14 @@ def read_usd(path: str | Path) -> Gaussians:
             raise ValueError("it is not a USD file")
         found: list[Any] = []
         layer.Traverse(Sdf.Path.absoluteRootPath, found.append)
-        prims = [spec for p in found if p.IsPrimPath() and (spec := layer.GetPrimAtPath(p)) and spec.typeName == _KIND]
+        prims = [spec for p in found if p.IsPrimPath() and (spec := layer.GetPrimAtPath(p)) and spec.typeName == _KIND and spec.active]
         if not prims:
             raise ValueError(f"it is a USD file without Gaussians ({_KIND})")
         scenes = [_read_splats(prim) for prim in prims]
         root = layer.pseudoRoot
         up, unit = (root.GetInfo(key) if root.HasInfo(key) else usual for key, usual in (("upAxis", "Y"), ("metersPerUnit", 0.01)))
+        if up not in ("Y", "Z") or not float(unit) > 0:
+            raise ValueError(f"its up axis is {up!r} and its unit {unit} m; Y or Z and a positive unit can be read")
     except Tf.ErrorException as error:
         raise FileError(f"cannot read {path}: it is not a USD file, or damaged") from error
     except (ValueError, TypeError, IndexError, OverflowError) as error:
@@ -121,7 +123,8 @@ def read_usd(path: str | Path) -> Gaussians:
 def _read_splats(prim: Any) -> Gaussians:
     parent = prim
     while parent and parent.path.IsPrimPath():
-        if "xformOpOrder" in parent.attributes:
+        order = parent.attributes.get("xformOpOrder")
+        if order is not None and order.default:
             raise ValueError(f"its prim {parent.path} is moved by a transform; save it with the transform applied")
         parent = parent.nameParent
 

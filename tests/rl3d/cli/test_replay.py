@@ -50,7 +50,13 @@ def test_other_circumstances_alone_do_no_harm(assets, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"batch": None}, "its card lacks what it takes"), ({"seed": 99}, "its card lacks"), ({"sampling": {"steps": -1}}, "its card lacks")],
+    [
+        ({"batch": None}, "its card lacks what it takes"),
+        ({"seed": 99}, "its card lacks"),
+        ({"sampling": {"steps": -1}}, "its card lacks"),
+        ({"files": {"../x": "0"}}, "its card lacks"),
+        ({"device": 3}, "its card lacks"),
+    ],
 )
 def test_cards_that_say_too_little(assets, tmp_path, capsys, fields, message):
     assert main(["replay", str(changed(assets, tmp_path, **fields))]) == 2

@@ -216,6 +216,42 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path):
         read_gaussians(tmp_path / "c.sog")
 
 
+def test_a_sog_packed_otherwise_or_damaged_within_is_refused(tmp_path):
+    scene = Gaussians(torch.zeros(4, 3), torch.ones(4, 4), torch.ones(4, 3), torch.ones(4), torch.ones(4, 3))
+    write_sog(tmp_path / "a.sog", scene)
+    with zipfile.ZipFile(tmp_path / "a.sog") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    for method, message in (
+        (zipfile.ZIP_DEFLATED, "or damaged"),
+        (zipfile.ZIP_LZMA, "packed in a way"),
+        (zipfile.ZIP_BZIP2, "packed in a way"),
+    ):
+        with zipfile.ZipFile(tmp_path / "b.sog", "w", method) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        data = bytearray((tmp_path / "b.sog").read_bytes())
+        data[50:90] = bytes(b ^ 0x5A for b in data[50:90])
+        (tmp_path / "b.sog").write_bytes(data)
+        with pytest.raises(FileError, match=message) as error:
+            read_gaussians(tmp_path / "b.sog")
+        assert "\n" not in str(error.value)
+
+
+def test_a_glb_of_nodes_that_name_each_other_is_refused_at_once(tmp_path):
+    count = 4000
+    tree = {
+        "asset": {"version": "2.0"},
+        "extensionsUsed": ["KHR_gaussian_splatting"],
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"children": [0] * count}] + [{}] * count,
+    }
+    text = json.dumps(tree).encode()
+    text += b" " * (-len(text) % 4)
+    (tmp_path / "a.splat.glb").write_bytes(struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text), len(text), b"JSON") + text)
+    with pytest.raises(FileError, match="do not form a tree"):
+        read_gaussians(tmp_path / "a.splat.glb")
+
+
 def test_names_in_a_sog_go_nowhere(tmp_path):
     """Its meta.json may name any file: only members of the archive are ever read."""
     scene = Gaussians(torch.zeros(4, 3), torch.ones(4, 4), torch.ones(4, 3), torch.ones(4), torch.ones(4, 3))
