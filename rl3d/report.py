@@ -18,7 +18,7 @@ from scenes.files import FileError, write_aside
 
 SHEETS = 4
 """Sheets shown, evenly spaced from the first to the last."""
-_WIDTH, _HEIGHT = 620, 230
+_HEIGHT = 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 26
 _COLORS = ("#2a6fdb", "#d2622a", "#2f9e63", "#9a4fc4", "#b8902a", "#5a6270")
 _SMOOTHING = 0.95
@@ -29,15 +29,13 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
 figure { margin: 0; } figcaption { color: #6e6e74; } img, svg { max-width: 100%; height: auto; }
 table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: right; font-variant-numeric: tabular-nums; }
 td:first-child, th:first-child { text-align: left; } th { border-bottom: 1px solid #d0d0d6; }
-.legend span { margin-right: 1rem; }
-.legend i { display: inline-block; width: .8rem; height: .2rem; margin-right: .35rem; vertical-align: middle; }
 """
 
 
 def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
     """Write report.html into a run's folder, with the table and sheet of an evaluation's folder where one is given; returns its path."""
     run = Path(run)
-    settings, metrics = _read(run)
+    settings, metrics = read_run(run)
     sheets = sorted((run / "samples").glob("*.png"))
     shown = [sheets[round(i * (len(sheets) - 1) / max(1, SHEETS - 1))] for i in range(SHEETS)] if len(sheets) > SHEETS else sheets
     rounds = f"{len(metrics)} of {settings.get('iterations', '?')} rounds"
@@ -48,16 +46,14 @@ def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
         pieces += [
             "<h2>Curves</h2>",
             f"<p>{note}</p>",
-            '<div class="charts">',
-            *(_figure(*group, metrics) for group in _groups(metrics)),
-            "</div>",
+            f'<div class="charts">{charts(metrics)}</div>',
         ]
         pieces += ["<h2>First and last tenth of the rounds</h2>", _summary(metrics)]
     if evaluation is not None:
         pieces += ["<h2>Held-out prompts</h2>", *_evaluation(Path(evaluation))]
     if shown:
         pieces.append("<h2>The same prompts and seeds as the training went</h2>")
-        pieces += [_picture(path, f"round {int(path.stem)}") for path in shown]
+        pieces += [picture(path, f"round {int(path.stem)}") for path in shown]
     rows = [(key, _value(value)) for key, value in settings.items()]
     pieces += ["<h2>Settings</h2>", _table(("setting", "value"), rows)]
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(run.resolve().name)}</title>'
@@ -67,7 +63,8 @@ def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
     return run / "report.html"
 
 
-def _read(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
+def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """The settings of a run and the metrics of its rounds so far; FileError if it is none."""
     try:
         settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (run / "metrics.jsonl").exists() else []
@@ -89,6 +86,11 @@ def _read(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
     return settings, metrics
 
 
+def charts(metrics: list[dict[str, float]], width: int = 620) -> str:
+    """The curves of a run's rounds, as HTML figures; ``width`` in pixels is what their texts are sized for."""
+    return "".join(_figure(*group, metrics, width) for group in _groups(metrics))
+
+
 def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
     """Titles and names of the curves that share a chart."""
     names = list(dict.fromkeys(name for m in metrics for name in m))
@@ -107,7 +109,7 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
     return [(title, wanted) for title, wanted in found if wanted]
 
 
-def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]]) -> str:
+def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], width: int) -> str:
     """A chart: every round's value faint, their moving average bold."""
     curves = {name: [(m["iteration"], m[name]) for m in metrics if name in m and math.isfinite(m[name])] for name in names}
     smooth = {name: _smoothed(points) for name, points in curves.items()}
@@ -121,23 +123,26 @@ def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]]) -
     low, high, last = ticks[0], ticks[-1], max(x for points in curves.values() for x, _ in points)
 
     def place(points: list[tuple[float, float]]) -> str:
-        across, up = (_WIDTH - _LEFT - _RIGHT) / max(last, 1), (_HEIGHT - _TOP - _BOTTOM) / (high - low)
+        across, up = (width - _LEFT - _RIGHT) / max(last, 1), (_HEIGHT - _TOP - _BOTTOM) / (high - low)
         return " ".join(f"{_LEFT + x * across:.1f},{_HEIGHT - _BOTTOM - (min(max(y, low), high) - low) * up:.1f}" for x, y in points)
 
     parts = []
     for tick in ticks:
         (y,) = {point.split(",")[1] for point in place([(0, tick)]).split()}
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="#e4e4ea"/>')
+        parts.append(f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y}" y2="{y}" stroke="#e4e4ea"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{tick:.4g}</text>')
     parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 6}">0</text>')
-    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{last:g} rounds</text>')
+    parts.append(f'<text x="{width - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{last:g} rounds</text>')
     for points, color in zip(curves.values(), _COLORS, strict=False):
         parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" stroke-opacity=".18"/>')
     for points, color in zip(smooth.values(), _COLORS, strict=False):
         parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" stroke-width="2"/>')
-    legend = "".join(f'<span><i style="background:{c}"></i>{html.escape(n)}</span>' for n, c in zip(curves, _COLORS, strict=False))
-    svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" font-size="12" fill="#6e6e74" role="img">{"".join(parts)}</svg>'
-    return f'<figure><strong>{html.escape(title)}</strong>{svg}<figcaption class="legend">{legend}</figcaption></figure>'
+    mark = "display:inline-block;width:.8rem;height:.2rem;margin-right:.35rem;vertical-align:middle;background:"
+    legend = "".join(
+        f'<span style="margin-right:1rem"><i style="{mark}{c}"></i>{html.escape(n)}</span>' for n, c in zip(curves, _COLORS, strict=False)
+    )
+    svg = f'<svg viewBox="0 0 {width} {_HEIGHT}" font-size="12" fill="#6e6e74" role="img">{"".join(parts)}</svg>'
+    return f'<figure style="margin:0 0 12px"><strong>{html.escape(title)}</strong>{svg}<figcaption>{legend}</figcaption></figure>'
 
 
 def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -182,10 +187,11 @@ def _evaluation(folder: Path) -> list[str]:
         raise FileError(f"cannot report on {folder}: {error.strerror} (table.json); give the folder that rl3d evaluate wrote") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise FileError(f"cannot report on {folder}: its table.json is not that of rl3d evaluate") from error
-    return found + ([_picture(folder / "sheet.png", "before and after")] if (folder / "sheet.png").is_file() else [])
+    return found + ([picture(folder / "sheet.png", "before and after")] if (folder / "sheet.png").is_file() else [])
 
 
-def _picture(path: Path, caption: str) -> str:
+def picture(path: Path, caption: str) -> str:
+    """An image file as an HTML figure that holds it."""
     try:
         with Image.open(path) as image:
             out = io.BytesIO()
@@ -193,7 +199,8 @@ def _picture(path: Path, caption: str) -> str:
     except (OSError, ValueError) as error:
         raise FileError(f"cannot report with {path}: it is not an image that can be read") from error
     data, text = base64.b64encode(out.getvalue()).decode(), html.escape(caption)
-    return f'<figure><img src="data:image/webp;base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    image = f'<img src="data:image/webp;base64,{data}" alt="{text}" style="max-width:100%">'
+    return f'<figure style="margin:0">{image}<figcaption>{text}</figcaption></figure>'
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,12 +48,19 @@ class GenerateConfig:
         at_least(self, num=1, best_of=1, seed=0)
 
 
-def generate(prompt: str, config: GenerateConfig | None = None, *, generator: PartFlow | None = None) -> list[Asset]:
-    """Make ``config.num`` assets; they are written to disk only if ``config.out`` is set."""
+def generate(
+    prompt: str,
+    config: GenerateConfig | None = None,
+    *,
+    generator: PartFlow | None = None,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> list[Asset]:
+    """Make ``config.num`` assets; they are written to disk only if ``config.out`` is set. ``on_progress`` hears the share that is done."""
     config = config or GenerateConfig()
     if not prompt.strip():
         raise ValueError('the prompt is empty: write what the asset should be, for example "a red armchair with white legs"')
     weighted = parse(config.rewards)
+    on_progress(0.0)
     generator = generator or load_generator(config.checkpoint, config.device)
     kernels.thread_count()  # refuses a wrong number of threads before a folder is made
     if config.out is not None:
@@ -60,8 +68,11 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
     count = config.num * config.best_of
     seeds = [config.seed + i for i in range(count)]
     prompts = [prompt] * count
+    on_progress(0.2)
     parts = generator.generate(prompts, seeds=seeds, sampling=config.sampling)
+    on_progress(0.6)
     scores = score_assets([r for r, _ in weighted], prompts, generator.condition(prompts).text, parts)
+    on_progress(0.8)
     parts = parts.to("cpu")
     total = torch.stack([w * scores[r.name].values for r, w in weighted]).sum(0).view(config.num, config.best_of)
     assets = []
@@ -79,6 +90,7 @@ def generate(prompt: str, config: GenerateConfig | None = None, *, generator: Pa
     if config.out is not None:
         for asset, folder in zip(assets, folders(config.out, config.num), strict=True):
             asset.save(folder)
+    on_progress(1.0)
     return assets
 
 

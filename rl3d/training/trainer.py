@@ -127,7 +127,8 @@ def saved_config(out: Path) -> TrainConfig:
     path = out / "config.yaml"
     try:
         values = yaml.safe_load(path.read_text())
-        return TrainConfig(**{**values, "out": out, "sampling": Sampling(**values["sampling"])})
+        paths = {"out": out, "checkpoint": Path(values["checkpoint"]), "prompts": Path(values["prompts"]) if values["prompts"] else None}
+        return TrainConfig(**{**values, **paths, "sampling": Sampling(**values["sampling"])})
     except OSError as error:
         raise FileError(f"{out}: no checkpoint to resume from (there is no config.yaml)") from error
     except (yaml.YAMLError, TypeError, KeyError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scenes.files import FileError
 from scenes.files.splats import READERS, splat_format
@@ -15,20 +16,42 @@ class Entry:
     """One thing to look at; it has splats, a mesh or both."""
 
     name: str
+    path: Path
     splats: Path | None = None
     mesh: Path | None = None
     card: Path | None = None
+    picture: Path | None = None
 
     def prompt(self) -> str:
         """The prompt that made the asset, or an empty text."""
+        prompt = self._card().get("prompt", "")
+        return prompt if isinstance(prompt, str) else ""
+
+    def rewards(self) -> dict[str, float]:
+        """The rewards that the card names, by name."""
+        rewards = self._card().get("rewards")
+        found = {n: r.get("value") for n, r in rewards.items() if isinstance(r, dict)} if isinstance(rewards, dict) else {}
+        return {name: float(value) for name, value in found.items() if isinstance(value, (int, float)) and value == value}
+
+    def files(self) -> list[Path]:
+        """The entry's own files: of an asset's folder those that ``rl3d generate`` writes."""
+        if not self.path.is_dir():
+            return [self.path]
+        return [f for name in ("scene.ply", "mesh.glb", "preview.png", "turntable.mp4", "card.json") if (f := self.path / name).is_file()]
+
+    def _card(self) -> dict[str, Any]:
         if self.card is None:
-            return ""
+            return {}
         try:
             card = json.loads(self.card.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not JSON
+        except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or not JSON
             raise FileError(f"cannot read {self.card}: it is not a JSON file ({str(error).splitlines()[0]})") from error
-        prompt = card.get("prompt", "") if isinstance(card, dict) else ""
-        return prompt if isinstance(prompt, str) else ""
+        return card if isinstance(card, dict) else {}
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a training run."""
+    return (path / "config.yaml").is_file() and (path / "metrics.jsonl").is_file()
 
 
 def find_entries(path: str | Path) -> list[Entry]:
@@ -40,23 +63,24 @@ def find_entries(path: str | Path) -> list[Entry]:
     if found:
         return [found]
     if not path.is_dir():
-        raise FileError(f"cannot view {path}: the viewer shows {', '.join(READERS)} and .glb files, and folders of them")
+        raise FileError(f"cannot view {path}: the viewer shows {', '.join(READERS)} and .glb files, folders of them, and training runs")
     try:
         children = sorted(child for child in path.iterdir() if not child.name.startswith("."))  # a dot starts what is still being written
     except OSError as error:
         raise FileError(f"cannot view {path}: {error.strerror}") from error
     entries = [entry for child in children if (entry := _entry(child))]
-    if not entries:
+    if not entries and not is_run(path):
         raise FileError(
-            f"cannot view {path}: it holds no scene.ply or mesh.glb, no folder with one, and no {', '.join(READERS)} or .glb file"
+            f"cannot view {path}: it holds no scene.ply or mesh.glb, no folder with one, no {', '.join(READERS)} or .glb file, and no run"
         )
     return entries
 
 
 def _entry(path: Path) -> Entry | None:
     if path.is_dir():
-        splats, mesh, card = (file if (file := path / name).is_file() else None for name in ("scene.ply", "mesh.glb", "card.json"))
-        return Entry(path.resolve().name, splats, mesh, card) if splats or mesh else None
+        names = ("scene.ply", "mesh.glb", "card.json", "preview.png")
+        splats, mesh, card, picture = (file if (file := path / name).is_file() else None for name in names)
+        return Entry(path.resolve().name, path, splats, mesh, card, picture) if splats or mesh else None
     if splat_format(path):
-        return Entry(path.name, splats=path)
-    return Entry(path.name, mesh=path) if path.suffix.lower() == ".glb" else None
+        return Entry(path.name, path, splats=path)
+    return Entry(path.name, path, mesh=path) if path.suffix.lower() == ".glb" else None

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from scenes.files.aside import FileError, write_aside
 from scenes.mesh import Mesh
-from scenes.parts import Parts
+from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
 if TYPE_CHECKING:
     import trimesh
@@ -25,6 +25,8 @@ CREASE_ANGLE_DEG = 30.0
 """Faces that meet at a larger angle get an edge; below it the surface is shaded as round."""
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """Turns our z up into glTF's y up."""
+PART = "rl3d_part"
+"""What a node's extras call the numbers of its part (``Parts.vectors``): other programs pass over them."""
 
 
 def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
@@ -47,30 +49,41 @@ def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
 
 
 def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
-    """Write one asset. Vertices are doubled along sharp edges, for their two normals; merged by position every part is watertight."""
-    import trimesh
+    """Write one asset. Vertices are doubled along sharp edges, for their two normals; merged by position every part is watertight.
 
+    Every node also carries its part's numbers, from which ``read_parts`` makes the asset again.
+    """
     for name in ("centres", "half_sizes", "rotations", "exponents", "taper", "colors"):
         if not getattr(parts, name)[parts.exists].isfinite().all():
             raise FileError(f"cannot write {path}: the asset has parts whose {name} are not finite numbers")
-    scene = parts_to_trimesh(parts, per_octant)
-    if not scene.geometry:
+    if not parts.exists.any():
         raise FileError(f"cannot write {path}: the asset has no parts, so there is no mesh")
+    data = parts_to_glb(parts, per_octant)
+    with write_aside(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def parts_to_glb(parts: Parts, per_octant: int = 5) -> bytes:
+    """What ``write_glb`` writes."""
+    import trimesh
+
     smooth = trimesh.Scene()
-    for name, mesh in scene.geometry.items():
+    for name, mesh in parts_to_trimesh(parts, per_octant).geometry.items():
         material = mesh.visual.material
         mesh = trimesh.graph.smooth_shade(mesh, angle=math.radians(CREASE_ANGLE_DEG), facet_minarea=None)
         mesh.visual = trimesh.visual.TextureVisuals(material=material)
         smooth.add_geometry(mesh.apply_transform(Y_UP), node_name=name, geom_name=name)
     factors = {f"part_{slot:02d}": _factor(color) for slot, color in enumerate(parts.colors.detach().double().cpu().numpy())}
+    numbers = {f"part_{slot:02d}": vector for slot, vector in enumerate(parts.detach().vectors().double().cpu().tolist())}
 
-    def exact_colors(tree: dict) -> None:
+    def complete(tree: dict) -> None:
         for material in tree["materials"]:
             material["pbrMetallicRoughness"]["baseColorFactor"] = factors[material["name"]]
+        for node in tree["nodes"]:
+            if node.get("name") in numbers:
+                node["extras"] = {PART: numbers[node["name"]]}
 
-    data = trimesh.exchange.gltf.export_glb(smooth, include_normals=True, tree_postprocessor=exact_colors)
-    with write_aside(path) as temporary:
-        temporary.write_bytes(data)
+    return trimesh.exchange.gltf.export_glb(smooth, include_normals=True, tree_postprocessor=complete)
 
 
 def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
@@ -114,12 +127,34 @@ def srgb(light: np.ndarray) -> np.ndarray:
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055)
 
 
+def read_parts(path: str | Path, data: bytes) -> Parts | None:
+    """The parts of a .glb file that ``write_glb`` made, from its bytes; None if it is none of those."""
+    nodes = _tree(data).get("nodes", [])
+    extras = [node.get("extras") for node in nodes if isinstance(node, dict)]
+    found = [extra[PART] for extra in extras if isinstance(extra, dict) and PART in extra]
+    if not found:
+        return None
+    if len(found) > MAX_PARTS:
+        raise FileError(f"cannot read {path}: it names {len(found)} parts, an asset has at most {MAX_PARTS}")
+    try:
+        vectors = torch.tensor(found, dtype=torch.float32)
+    except (ValueError, TypeError, RuntimeError):
+        vectors = torch.full((1,), torch.nan)
+    if vectors.shape != (len(found), VECTOR_SIZE) or not vectors.isfinite().all():
+        raise FileError(f"cannot read {path}: its parts are not {VECTOR_SIZE} finite numbers each")
+    return Parts.from_vectors(vectors)
+
+
 def base_colors(data: bytes) -> dict[str, np.ndarray]:
     """sRGB base colour of every material of a .glb file, by its name. (trimesh rounds them to bytes of linear light.)"""
-    size = int.from_bytes(data[12:16], "little")
-    materials = json.loads(data[20 : 20 + size]).get("materials", [])
+    materials = _tree(data).get("materials", [])
     found = {m.get("name", ""): m.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])[:3] for m in materials}
     return {name: srgb(np.array(factor, dtype=np.float64)) for name, factor in found.items()}
+
+
+def _tree(data: bytes) -> dict:
+    """The JSON of a .glb file's bytes that trimesh has read before."""
+    return json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
 
 
 def _factor(color: Float[np.ndarray, "3"]) -> list[float]:

@@ -23,7 +23,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 OPTIONS = (
     "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader "
-    "--enable-unsafe-swiftshader --window-size=640,480 --remote-debugging-port=0"
+    "--enable-unsafe-swiftshader --window-size=1000,640 --remote-debugging-port=0"
 ).split()
 
 
@@ -53,6 +53,52 @@ class Page:
     def evaluate(self, expression: str):
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
+    def click(self, text: str, kind: str = "button, label, [role=tab], [role=option], input") -> bool:
+        """Click the first visible element that reads ``text``, as a hand would; false if there is none."""
+        place = self.evaluate(
+            f"""(() => {{
+            const fits = e => (e.innerText || e.value || '').trim() == {json.dumps(text)} && e.getClientRects().length && !e.disabled;
+            const found = [...document.querySelectorAll({json.dumps(kind)})].find(fits);
+            if (!found) return null;
+            found.scrollIntoView({{block: 'nearest'}});
+            const box = found.getBoundingClientRect();
+            return [box.x + box.width / 2, box.y + box.height / 2];
+            }})()"""
+        )
+        if place:
+            self.mouse("mouseMoved", *place)
+            self.mouse("mousePressed", *place)
+            self.mouse("mouseReleased", *place)
+        return bool(place)
+
+    def mouse(self, event: str, x: float, y: float) -> None:
+        self.call("Input.dispatchMouseEvent", type=event, x=x, y=y, button="none" if event == "mouseMoved" else "left", clickCount=1)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 8) -> None:
+        """Press at one place of the page, move to another, and let go."""
+        self.mouse("mousePressed", *start)
+        for i in range(1, steps + 1):
+            x, y = (a + (b - a) * i / steps for a, b in zip(start, end, strict=True))
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
+            time.sleep(0.03)
+        self.mouse("mouseReleased", *end)
+
+    def choose(self, label: str, option: str) -> bool:
+        """Pick an option of the dropdown with this label."""
+        if not self.click(label, "label"):
+            return False
+        return bool(self.wait(lambda: self.click(option, "[role=option]"), 5))
+
+    def type(self, text: str) -> None:
+        """Replace what the first visible, writable text area holds."""
+        areas = "[...document.querySelectorAll('textarea')].filter(e => !e.disabled && e.getClientRects().length)"
+        self.evaluate(f"{areas}.slice(0, 1).forEach(e => {{ e.focus(); e.select(); }})")
+        self.call("Input.insertText", text=text)
+
+    def reads(self, text: str) -> bool:
+        """Whether the page shows this text."""
+        return bool(self.evaluate(f"document.body.innerText.includes({json.dumps(text)})"))
+
     def picture(self) -> np.ndarray:
         data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -67,7 +113,7 @@ class Page:
 
 @contextlib.contextmanager
 def open_page(url: str, folder: Path) -> Iterator[Page]:
-    """A tab at ``url`` in a browser that keeps its profile in ``folder`` and ends with the context."""
+    """A tab at ``url`` in a browser that keeps its profile and its downloads in ``folder`` and ends with the context."""
     assert CHROMIUM
     process = subprocess.Popen(
         [CHROMIUM, *OPTIONS, f"--user-data-dir={folder}", "about:blank"],
@@ -87,6 +133,7 @@ def open_page(url: str, folder: Path) -> Iterator[Page]:
             tab = next(target for target in json.load(reply) if target["type"] == "page")
         with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
             page = Page(socket)
+            page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder / "downloads"))
             page.open(url)
             yield page
     finally:

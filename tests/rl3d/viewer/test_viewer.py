@@ -1,22 +1,36 @@
 """The viewer, from the outside: what a browser gets and shows, and what a wrong path says."""
 
+import contextlib
+import io
 import json
+import math
+import os
 import struct
 import urllib.request
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
 
+from rl3d.training.trainer import TrainConfig
 from rl3d.viewer import serve
 from rl3d.viewer.library import find_entries
-from rl3d.viewer.server import covariances
+from rl3d.viewer.page import CARDS
+from rl3d.viewer.stage import Stage, covariances, draw
+from rl3d.viewer.subjects import Subject, card
+from scenes.cameras import orbit
 from scenes.files import FileError
 from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
 from scenes.files.splat import write_splat
 from scenes.parts import Parts
-from tests.rl3d.viewer.browser import CHROMIUM, open_page
+from tests.rl3d.viewer.browser import CHROMIUM, Page, open_page
 
 PROMPT = "a red box under a green ball"
 
@@ -101,38 +115,198 @@ def test_a_browser_can_fetch_the_page_from_loopback(folder):
         urllib.request.urlopen(viewer.url, timeout=2)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_browser_shows_splats_then_the_mesh_then_another_asset(folder, tmp_path_factory):
-    def colours() -> tuple[int, int]:
-        """Number of red and of green pixels: the panel and viser's notices have neither."""
-        r, g, b = page.picture().astype(int).transpose(2, 0, 1)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+class Colours:
+    """What a page shows, by the colours of its pixels: the panel and viser's notices have neither red nor green."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def count(self) -> tuple[int, int]:
+        r, g, b = self.page.picture()[:, :620].astype(int).transpose(2, 0, 1)
         return int(((r > 80) & (r > 3 * g) & (r > 3 * b)).sum()), int(((g > 60) & (g > 2 * r) & (g > 2 * b)).sum())
 
-    def shown() -> bool:
-        red, green = colours()
-        return red > 3000 and green > 300
+    def wait(self, red: bool, green: bool) -> None:
+        """Until as much of each is there as of the asset's two parts, or none."""
 
-    def click(label: str) -> None:
-        find = f"[...document.querySelectorAll('label')].filter(e => e.innerText.trim() == '{label}')"
-        page.evaluate(f"{find}.forEach(e => document.getElementById(e.htmlFor).click())")
+        def right() -> bool:
+            seen = self.count()
+            return (seen[0] > 3000 if red else seen[0] == 0) and (seen[1] > 300 if green else seen[1] == 0)
 
+        assert self.page.wait(right, 60), f"{self.count()} red and green pixels, wanted {red} and {green}"
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of pixels of the scene that changed visibly."""
+    return float((np.abs(a.astype(int) - b)[:, :620] > 40).any(-1).mean())
+
+
+@needs_browser
+def test_a_browser_looks_at_assets_in_every_way(folder, tmp_path_factory):
     viewer = serve(folder, port=0, block=False)
+    profile = tmp_path_factory.mktemp("profile")
     try:
-        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
-            assert page.wait(shown), f"no splats on the page: {colours()} red and green pixels"
-            assert page.wait(lambda: page.evaluate("[...document.querySelectorAll('textarea')].some(e => e.value == '" + PROMPT + "')"))
+        with open_page(viewer.url, profile) as page:
+            colours = Colours(page)
+            colours.wait(red=True, green=True)
+            assert page.wait(lambda: page.reads(PROMPT))
             splats = page.picture()
-            click("mesh")
-            assert page.wait(lambda: shown() and (np.abs(page.picture().astype(int) - splats) > 40).any(-1).mean() > 0.01), (
-                "the mesh does not show"
-            )
-            click("asset")
-            choose = "[...document.querySelectorAll('[role=option]')].filter(e => e.innerText == 'other.splat').map(e => e.click()).length"
-            assert page.wait(lambda: page.evaluate(choose)), "the list of assets does not open"
-            assert page.wait(lambda: colours()[0] == 0 and colours()[1] > 300), (
-                f"still {colours()} red and green pixels: the ball alone is green"
-            )
+            for way in ("mesh", "wireframe", "parts", "normals", "depth", "credit: connected"):
+                before = page.picture()
+                assert page.choose("show", way)
+                assert page.wait(lambda before=before: difference(page.picture(), before) > 0.01, 20), f"nothing changes for {way!r}"
+            assert page.choose("show", "splats")
+            assert page.wait(lambda: difference(page.picture(), splats) < 0.005, 20), "the splats do not come back"
+            page.drag((300, 300), (420, 300))
+            assert page.wait(lambda: difference(page.picture(), splats) > 0.01, 20), "the camera does not turn"
+
+            assert page.click("drop")
+            assert page.wait(lambda: page.reads("it stood: tilted by")), "the simulation does not end"
+            assert page.click("put back")
+            assert page.wait(lambda: not page.reads("put back"))
+
+            assert page.click("download", "button")
+            files = profile / "downloads"
+            assert page.wait(lambda: files.is_dir() and [f for f in files.iterdir() if f.suffix == ".glb"]), "no file arrives"
+            assert page.wait(lambda: (files / "box.glb").read_bytes() == (folder / "box/mesh.glb").read_bytes(), 10)
+
+            assert page.choose("asset", "other.splat")
+            colours.wait(red=False, green=True)
+            assert page.choose("beside it", "box")
+            colours.wait(red=True, green=True)
             fetched = page.evaluate("performance.getEntriesByType('resource').map(e => e.name).join(' ')")
             assert "://" not in fetched.replace(viewer.url, ""), f"the page reaches out: {fetched}"
     finally:
         viewer.stop()
+
+
+@needs_browser
+def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, tmp_path_factory, capfd):
+    viewer = serve(folder, port=0, block=False)
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("first")) as first:
+            Colours(first).wait(red=True, green=True)
+            with open_page(viewer.url, tmp_path_factory.mktemp("second")) as second:
+                assert second.wait(lambda: second.click("make"))
+                second.type("a blue lighthouse")
+                assert second.wait(lambda: second.click("generate"))
+                assert second.wait(lambda: second.evaluate("document.querySelectorAll('[role=progressbar]').length")), "no progress bar"
+            assert first.wait(lambda: len(viewer.pages) == 1, 30), "the browser that left is still counted"
+            assert first.click("make")
+            first.type("a green ball")
+            assert first.choose("generator", "both, side by side")
+            assert first.click("generate")
+            Colours(first).wait(red=False, green=True)
+            assert first.click("gallery")
+            assert first.wait(lambda: first.reads("a green ball · untuned · seed 0") and first.reads("1 to 5 of 5"))
+            assert first.click("make")
+            first.type(" ")
+            assert first.wait(lambda: first.click("generate"))
+            assert first.wait(lambda: first.reads("the prompt is empty")), "an empty prompt is not refused"
+    finally:
+        viewer.stop()
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@needs_browser
+def test_a_browser_follows_a_training_run(tmp_path, tmp_path_factory):
+    settings = json.loads(json.dumps(asdict(TrainConfig(iterations=30, out=tmp_path)), default=str))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 1, "stability": 0.5, "kl": 0.0}\n')
+    (tmp_path / "samples").mkdir()
+    viewer = serve(tmp_path, port=0, block=False)
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            assert page.wait(lambda: page.reads("1 of 30 rounds"))
+            Image.new("RGB", (300, 300), (250, 0, 0)).save(tmp_path / "samples/000002.png")
+            with (tmp_path / "metrics.jsonl").open("a") as file:
+                file.write('{"iteration": 2, "stability": 0.6, "kl": 0.1}\n{"iteration": 3, "stab')
+            assert page.wait(lambda: page.reads("2 of 30 rounds") and page.reads("round 2"), 20), "the page does not follow"
+            assert page.evaluate("document.querySelectorAll('svg polyline').length") >= 4
+    finally:
+        viewer.stop()
+
+
+@needs_browser
+def test_many_assets_are_browsed_without_growing(tmp_path, tmp_path_factory):
+    scene = asset().gaussians(2000)
+    for i in range(120):
+        write_ply(tmp_path / f"{i:03d}.ply", scene)
+
+    def resident() -> float:  # MiB
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+    viewer = serve(tmp_path, port=0, block=False)
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            Colours(page).wait(red=True, green=True)
+            (served,) = viewer.pages.values()
+
+            def browse(first: int, last: int) -> None:
+                for i in range(first, last):
+                    served.turn_page(i // CARDS)
+                    served.show([served._subject(f"{i:03d}.ply")])
+
+            browse(0, 40)
+            before = resident()
+            browse(40, 120)
+            assert resident() - before < 20, "80 assets of 0.5 MB are not let go"
+            assert page.wait(lambda: page.click("gallery"))
+            assert page.wait(lambda: page.reads("115 to 120 of 120"), 30)
+    finally:
+        viewer.stop()
+
+
+def test_a_pair_is_seen_as_by_two_linked_cameras(folder):
+    """Wherever the camera stands, each of two equal assets shows it the same side."""
+    stage = Stage.__new__(Stage)
+    subject = Subject.read(find_entries(folder / "box")[0])
+    stage.figures = [Still(subject), Still(subject)]
+    stage.client = SimpleNamespace(atomic=contextlib.nullcontext)
+    for azimuth in (0.3, 2.0, 4.4):
+        eye = np.array([3 * math.cos(azimuth), 3 * math.sin(azimuth), 1.2])
+        stage._arrange(eye)
+        seen = []
+        for figure in stage.figures:
+            rotation, position = figure.placed
+            towards = rotation.T @ (eye - rotation @ subject.bounds.mean(0) - position)
+            seen.append(towards / np.linalg.norm(towards))
+        np.testing.assert_allclose(seen[0], seen[1], atol=1e-6)
+        centres = [figure.placed[0] @ subject.bounds.mean(0) + figure.placed[1] for figure in stage.figures]
+        assert np.linalg.norm(centres[0] - centres[1]) > np.linalg.norm((subject.bounds[1] - subject.bounds[0])[:2])
+
+
+class Still:
+    """A figure that no browser shows."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.placed = np.eye(3), np.zeros(3)
+
+    def place(self, rotation: np.ndarray, position: np.ndarray) -> None:
+        self.placed = rotation, position
+
+
+def test_normals_and_depth_are_the_renderers():
+    scene = asset().gaussians(8192)
+    camera = orbit(1, size=128, azimuth_deg=0, elevation_deg=0, target=(0, 0, 0.3))
+    normals, depth = (draw(scene, camera, way) for way in ("normals", "depth"))
+    assert (normals[0, 0] == 255).all() and (depth[0, 0] == 255).all()
+    # The box's front faces -y, towards the camera.
+    np.testing.assert_allclose(normals[64, 64] / 255 * 2 - 1, (0, -1, 0), atol=0.08)
+    # The rim of the ball is farther than the box's front.
+    assert depth[64, 64, 0] > depth[64 - 26, 64, 0]
+
+
+def test_downloads_hold_what_the_folder_holds(folder):
+    subject = Subject.read(find_entries(folder / "box")[0])
+    with zipfile.ZipFile(io.BytesIO(subject.packed())) as archive:
+        assert sorted(archive.namelist()) == ["card.json", "mesh.glb", "scene.ply"]
+        assert archive.read("scene.ply") == (folder / "box/scene.ply").read_bytes()
+
+
+def test_what_a_card_says_is_shown_as_text():
+    made = card("<script>alert(1)</script>", {"<b>": 0.5})
+    assert "<script>" not in made and "<b>" not in made and "50%" in made

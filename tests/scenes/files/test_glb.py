@@ -9,7 +9,7 @@ import torch
 import trimesh
 
 from scenes.files import FileError
-from scenes.files.glb import parts_to_trimesh, write_glb
+from scenes.files.glb import parts_to_trimesh, read_parts, write_glb
 from scenes.parts import Parts
 
 
@@ -92,3 +92,35 @@ def test_the_same_asset_gives_the_same_bytes(tmp_path, chair):
     for name in ("a.glb", "b.glb"):
         write_glb(tmp_path / name, chair)
     assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
+
+
+def test_parts_come_back_from_the_file(tmp_path, varied):
+    for parts in (varied[0], varied[1]):
+        write_glb(tmp_path / "a.glb", parts)
+        again = read_parts(tmp_path / "a.glb", (tmp_path / "a.glb").read_bytes())
+        torch.testing.assert_close(again.vectors(), parts.present().vectors(), atol=1e-6, rtol=1e-6)
+
+
+def rewritten(path, change) -> bytes:
+    """The file with its JSON changed."""
+    tree = contents(path)
+    change(tree)
+    data = path.read_bytes()
+    text = json.dumps(tree).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + int.from_bytes(data[12:16], "little") :]
+    return struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON") + text + rest
+
+
+@pytest.mark.parametrize("numbers", [[1.0] * 18, [float("nan")] * 19, ["x"] * 19, 5, {"a": 1}, [[1.0]] * 19, [1e400] * 19])
+def test_parts_that_are_none_are_refused(tmp_path, chair, numbers):
+    write_glb(tmp_path / "a.glb", chair)
+    data = rewritten(tmp_path / "a.glb", lambda tree: [n.update(extras={"rl3d_part": numbers}) for n in tree["nodes"]])
+    with pytest.raises(FileError, match=r"a\.glb: (its parts are not 19 finite numbers|it names)"):
+        read_parts(tmp_path / "a.glb", data)
+
+
+@pytest.mark.parametrize("extras", [None, 5, [], "rl3d_part", {}])
+def test_other_programs_nodes_hold_no_parts(tmp_path, chair, extras):
+    write_glb(tmp_path / "a.glb", chair)
+    assert read_parts("a.glb", rewritten(tmp_path / "a.glb", lambda tree: [n.update(extras=extras) for n in tree["nodes"]])) is None

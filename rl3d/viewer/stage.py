@@ -1,0 +1,319 @@
+"""The three-dimensional half of a browser's page: one subject, or two side by side, in the way of looking that is chosen.
+
+Splats and meshes are drawn by the browser. Normals and depth are drawn here, by the renderer that rewards see through, with the
+browser's camera, each time it moves.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import renderers
+from rewards.physics.simulate import Recording
+from rl3d.viewer.subjects import Subject
+from scenes.cameras import Cameras
+from scenes.files.glb import parts_to_glb
+from scenes.gaussians import Gaussians, matrix_to_quaternion, rotations, transformed
+
+if TYPE_CHECKING:
+    import viser
+
+FOV_DEG = 35.0
+DRAWN = ("normals", "depth")
+"""Ways of looking that are pictures of ours; the others are the browser's."""
+PIXELS = 640
+"""Height of those pictures, at most."""
+_TO_Z_UP = (math.sqrt(0.5), math.sqrt(0.5), 0.0, 0.0)
+"""A glTF file is y-up; a quarter turn about x (wxyz) stands it up again."""
+_HEAT = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]) / 255
+"""Viridis at five places: dark violet is 0, yellow 1."""
+
+
+def heat(values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 3"]:
+    """Colours of values in [0, 1]."""
+    places = np.linspace(0, 1, len(_HEAT))
+    return np.stack([np.interp(values, places, _HEAT[:, i]) for i in range(3)], -1)
+
+
+def distinct(count: int) -> Float[np.ndarray, "count 3"]:
+    """Colours that neighbours in the list tell apart: hues by the golden angle."""
+    return np.array([colorsys.hsv_to_rgb(i * 0.381966 % 1, 0.55 + 0.25 * (i % 2), 0.9) for i in range(count)]).reshape(count, 3)
+
+
+class Figure:
+    """One subject in a browser's scene. Its bodies (touching parts) have frames of their own, so that they can fall apart."""
+
+    def __init__(self, client: viser.ClientHandle, root: str, subject: Subject) -> None:
+        self.client, self.root, self.subject = client, root, subject
+        parts = subject.parts
+        labels = parts.components() if parts is not None else torch.zeros(0, dtype=torch.long)
+        names = list(dict.fromkeys(x for x in labels.tolist() if x >= 0)) or [0]
+        self.body_of_part = np.array([names.index(x) for x in labels.tolist()], int)
+        self.frame = client.scene.add_frame(root, show_axes=False)
+        self.bodies = [client.scene.add_frame(f"{root}/{k}", show_axes=False) for k in range(len(names))]
+        self.shown: dict[str, list[viser.SceneNodeHandle]] = {}
+        self.placed = np.eye(3), np.zeros(3)
+
+    def ways(self) -> list[str]:
+        """The ways in which it can be looked at."""
+        subject = self.subject
+        ways = ["splats"] if subject.splats is not None else []
+        ways += ["mesh", "wireframe"] if subject.glb is not None else []
+        ways += ["parts"] if subject.parts is not None and subject.glb is not None else []
+        return ways + (list(DRAWN) if subject.splats is not None else [])
+
+    def show(self, way: str, tints: Float[np.ndarray, "p 3"] | None = None) -> None:
+        """Look at it in one way; ``tints`` colour the parts of way "parts" (by default each in a colour of its own)."""
+        if way == "parts":  # its colours change
+            for handle in self.shown.pop(way, ()):
+                handle.remove()
+        if way not in self.shown and way not in DRAWN:
+            self.shown[way] = self._add(way, tints)
+        for name, handles in self.shown.items():
+            for handle in handles:
+                handle.visible = name == way
+
+    def _add(self, way: str, tints: Float[np.ndarray, "p 3"] | None) -> list[viser.SceneNodeHandle]:
+        subject, scene, parts = self.subject, self.client.scene, self.subject.parts
+        several = len(self.bodies) > 1
+        if way == "splats":
+            assert subject.splats is not None
+            owners = subject.owners() if several else None
+            groups = (
+                [subject.splats.select(torch.from_numpy(self.body_of_part[owners] == k)) for k in range(len(self.bodies))]
+                if (owners is not None)
+                else [subject.splats]
+            )
+            return [add_splats(scene, f"{self.root}/{k}/splats", group) for k, group in enumerate(groups) if group.count]
+        if way == "wireframe":
+            return [
+                scene.add_mesh_simple(f"{self.root}/{self._body(i)}/wire{i}", v, f.astype(np.uint32), wireframe=True, color=(30, 64, 120))
+                for i, (v, f) in enumerate(subject.pieces())
+            ]
+        if way == "mesh" and not several:
+            assert subject.glb is not None
+            return [scene.add_glb(f"{self.root}/0/mesh", subject.glb, wxyz=_TO_Z_UP, cast_shadow=False)]
+        assert parts is not None
+        if way == "parts":
+            colors = distinct(parts.count) if tints is None else tints
+            parts = replace(parts, colors=torch.from_numpy(colors).to(parts.colors))
+        bodies = [parts[torch.from_numpy(self.body_of_part == k)] for k in range(len(self.bodies))]
+        return [
+            scene.add_glb(f"{self.root}/{k}/{way}", parts_to_glb(body), wxyz=_TO_Z_UP, cast_shadow=False) for k, body in enumerate(bodies)
+        ]
+
+    def _body(self, piece: int) -> int:
+        return int(self.body_of_part[piece]) if piece < len(self.body_of_part) else 0
+
+    def place(self, rotation: Float[np.ndarray, "3 3"], position: Float[np.ndarray, "3"]) -> None:
+        """Turn and move all of it."""
+        self.placed = rotation, position
+        self.frame.wxyz, self.frame.position = _wxyz(rotation), position
+
+    def pose(self, recording: Recording | None, frame: int = 0) -> None:
+        """Its bodies as they were in a frame of a recording; as they were made without one."""
+        for k, body in enumerate(self.bodies):
+            body.wxyz = _wxyz(recording.rotations[frame, k]) if recording else (1.0, 0.0, 0.0, 0.0)
+            body.position = recording.positions[frame, k] if recording else np.zeros(3)
+
+    def splats(self) -> Gaussians | None:
+        """Its splats where it stands."""
+        if self.subject.splats is None:
+            return None
+        rotation, position = self.placed
+        if (rotation == np.eye(3)).all() and not position.any():
+            return self.subject.splats
+        return transformed(self.subject.splats, torch.from_numpy(rotation), torch.from_numpy(position))
+
+    def remove(self) -> None:
+        self.frame.remove()
+
+
+class Stage:
+    """What one browser sees."""
+
+    def __init__(self, client: viser.ClientHandle) -> None:
+        self.client = client
+        self.figures: list[Figure] = []
+        self.way = "splats"
+        self.ended = threading.Event()
+        self._drawing, self._moved = threading.Lock(), False
+        self._playing = 0
+        client.camera.on_update(lambda _: self._camera_moved())
+
+    def set(self, subjects: list[Subject], *, aim: bool = True) -> None:
+        """Show these instead of what was there: one, or two whose cameras are linked."""
+        self._playing += 1
+        with self.client.atomic():
+            for figure in self.figures:
+                figure.remove()
+            self.figures = [Figure(self.client, f"/{side}", subject) for side, subject in zip(("left", "right"), subjects, strict=False)]
+            self._arrange()
+        if aim and subjects:
+            self.aim()
+
+    def ways(self) -> list[str]:
+        """The ways in which everything on the stage can be looked at."""
+        first, *others = [figure.ways() for figure in self.figures] or [[]]
+        return [way for way in first if all(way in other for other in others)]
+
+    def look(self, way: str, tints: list[Float[np.ndarray, "p 3"]] | None = None) -> None:
+        self.way = way
+        with self.client.atomic():
+            for i, figure in enumerate(self.figures):
+                figure.show(way, tints[i] if tints else None)
+            if way not in DRAWN:
+                self.client.scene.set_background_image(None)
+        self._draw()
+
+    def aim(self) -> None:
+        """The camera to the side of a preview, far enough to see all."""
+        centre, radius = _sphere(self.figures)
+        position = start_position(centre, radius)
+        camera = self.client.camera
+        with self.client.atomic():
+            camera.fov = math.radians(FOV_DEG)
+            camera.up_direction = (0.0, 0.0, 1.0)
+            camera.position = position
+            camera.look_at = centre
+        self._arrange(position)
+
+    def play(self, recordings: list[Recording]) -> None:
+        """Every figure's fall, in its own time; ends early when something else is shown or the browser is gone."""
+        self._playing += 1
+        turn = self._playing
+        frames, fps = max(len(r.positions) for r in recordings), recordings[0].fps
+        for t in range(frames):
+            if self._playing != turn or self.ended.wait(1 / fps):
+                return
+            with self.client.atomic():
+                for figure, recording in zip(self.figures, recordings, strict=True):
+                    figure.pose(recording, min(t, len(recording.positions) - 1))
+
+    def put_back(self) -> None:
+        """Every body where it was made."""
+        self._playing += 1
+        with self.client.atomic():
+            for figure in self.figures:
+                figure.pose(None)
+
+    def _camera_moved(self) -> None:
+        self._arrange()
+        self._draw()
+
+    def _arrange(self, position: Float[np.ndarray, "3"] | None = None) -> None:
+        """Two figures stand left and right of their midpoint as the camera sees it, and each turns by what the camera sees it from
+        aside: both are then seen from the same direction, as by two linked cameras."""
+        if len(self.figures) != 2:
+            return
+        eye = np.asarray(self.client.camera.position if position is None else position, float)
+        centres = [figure.subject.bounds.mean(0) for figure in self.figures]
+        spread = 0.6 * max(float(np.linalg.norm((f.subject.bounds[1] - f.subject.bounds[0])[:2])) for f in self.figures)
+        towards = (centres[0] - eye) * (1, 1, 0)
+        distance = float(np.linalg.norm(towards))
+        if distance < 1e-6:
+            return
+        right = np.array([towards[1], -towards[0], 0.0]) / distance
+        with self.client.atomic():
+            for figure, centre, side in zip(self.figures, centres, (-1, 1), strict=True):
+                angle = -side * math.atan2(spread, distance)
+                turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1.0]])
+                middle = centres[0] * (1, 1, 0) + side * spread * right
+                figure.place(turn, middle - turn @ (centre * (1, 1, 0)))
+
+    def _draw(self) -> None:
+        """Draw the normals or the depth as the camera sees them. While one picture is being drawn the camera may move on: it is drawn
+        once more then, not once for every place it passed."""
+        self._moved = True
+        while self._moved and self.way in DRAWN and self._drawing.acquire(blocking=False):
+            try:
+                self._moved = False
+                scenes = [splats for figure in self.figures if (splats := figure.splats()) is not None]
+                if scenes and self.client.camera.image_height:
+                    picture = draw(Gaussians.concatenate(scenes), camera_of(self.client.camera), self.way)
+                    if self.way in DRAWN:
+                        self.client.scene.set_background_image(picture, format="jpeg", jpeg_quality=90)
+            finally:
+                self._drawing.release()
+
+
+def draw(scene: Gaussians, camera: Cameras, way: str) -> np.ndarray:
+    """Normals (as (n + 1) / 2, in world axes) or depth (near is yellow, far is violet) of splats, on white, (h, w, 3) bytes."""
+    with torch.no_grad():
+        views = renderers.render(scene.detach(), camera, outputs=("normal",) if way == "normals" else ())
+    alpha = views.alpha[0].numpy()
+    if way == "normals":
+        assert views.normal is not None
+        normal = views.normal[0].numpy()
+        length = np.linalg.norm(normal, axis=-1, keepdims=True)
+        color = normal / np.maximum(length, 1e-6) / 2 + 0.5
+    else:
+        depth = views.depth[0, ..., 0].numpy()
+        seen = depth[alpha[..., 0] > 0.5]
+        near, far = np.quantile(seen, (0.01, 0.99)) if seen.size else (0.0, 1.0)
+        color = heat(np.clip((far - depth) / max(far - near, 1e-6), 0, 1))
+    return np.round(255 * (alpha * color + 1 - alpha)).clip(0, 255).astype(np.uint8)
+
+
+def camera_of(camera: viser.CameraHandle) -> Cameras:
+    """A browser's camera as one of ours, at most ``PIXELS`` high."""
+    height = min(camera.image_height, PIXELS)
+    width = max(1, round(height * camera.aspect))
+    from viser.transforms import SO3
+
+    rotation = SO3(np.asarray(camera.wxyz, float)).as_matrix().T
+    view = torch.eye(4)
+    view[:3, :3] = torch.from_numpy(rotation)
+    view[:3, 3] = torch.from_numpy(-rotation @ np.asarray(camera.position, float))
+    focal = height / 2 / math.tan(camera.fov / 2)
+    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return Cameras(view[None], K[None], width, height)
+
+
+def start_position(centre: Float[np.ndarray, "3"], radius: float) -> Float[np.ndarray, "3"]:
+    """Where a browser starts: the preview's side, far enough to see all."""
+    azimuth, elevation = math.radians(35), math.radians(20)
+    direction = np.array([math.cos(elevation) * math.sin(azimuth), -math.cos(elevation) * math.cos(azimuth), math.sin(elevation)])
+    return centre + direction * 1.15 * radius / math.sin(math.radians(FOV_DEG / 2))
+
+
+def sphere_of(bounds: Float[np.ndarray, "2 3"]) -> tuple[Float[np.ndarray, "3"], float]:
+    """Centre and radius of a sphere around bounds."""
+    return bounds.mean(0), max(float(np.linalg.norm(bounds[1] - bounds[0])) / 2, 1e-3)
+
+
+def _sphere(figures: list[Figure]) -> tuple[Float[np.ndarray, "3"], float]:
+    spheres = [sphere_of(figure.subject.bounds) for figure in figures]
+    return spheres[0][0], max(radius for _, radius in spheres) * (1 if len(spheres) == 1 else 1.35)
+
+
+def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians) -> viser.SceneNodeHandle:
+    # viser sends covariances as float16, in which those of an asset's small flat Gaussians are denormal: they travel enlarged.
+    enlarge = 100.0 / max(float(splats.scales.max()), 1e-6) if splats.count else 1.0
+    return scene.add_gaussian_splats(
+        name,
+        centers=splats.means.numpy() * np.float32(enlarge),
+        covariances=covariances(splats.quats, splats.scales * enlarge).numpy(),
+        rgbs=splats.colors.numpy(),
+        opacities=splats.opacities.unsqueeze(-1).numpy(),
+        scale=1 / enlarge,
+    )
+
+
+def covariances(quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
+    """R S S R^T of quaternions and standard deviations."""
+    half = rotations(quats) * scales.unsqueeze(-2)
+    return half @ half.transpose(-1, -2)
+
+
+def _wxyz(rotation: Float[np.ndarray, "3 3"]) -> np.ndarray:
+    return matrix_to_quaternion(torch.from_numpy(np.ascontiguousarray(rotation))).numpy()
