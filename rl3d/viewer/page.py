@@ -68,7 +68,7 @@ class Page:
         self.beside = gui.add_dropdown("beside it", (NOTHING, *names), visible=len(names) > 1, hint="a second one, seen from the same side")
         self.way = gui.add_dropdown("show", ("splats",), visible=False)
         self.scale = gui.add_html(_SCALE, visible=False)
-        self.caption = gui.add_html("")
+        self.caption = gui.add_html(card("nothing here yet: make something", {}))
         with gui.add_folder("simulate", visible=False) as self.simulator:
             self.height = gui.add_slider("height, cm", min=0, max=50, step=1, initial_value=10)
             self.fall = gui.add_button("drop", hint="let it fall, then lean gravity by 5 degrees once around")

@@ -112,11 +112,11 @@ class Page:
 
 
 @contextlib.contextmanager
-def open_page(url: str, folder: Path) -> Iterator[Page]:
+def open_page(url: str, folder: Path, *options: str) -> Iterator[Page]:
     """A tab at ``url`` in a browser that keeps its profile and its downloads in ``folder`` and ends with the context."""
     assert CHROMIUM
     process = subprocess.Popen(
-        [CHROMIUM, *OPTIONS, f"--user-data-dir={folder}", "about:blank"],
+        [CHROMIUM, *OPTIONS, *options, f"--user-data-dir={folder}", "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "HOME": str(folder)},
