@@ -9,7 +9,7 @@ import difflib
 import importlib
 import inspect
 
-from rewards.base import Batch, Needs, Reward, Scores
+from rewards.base import Batch, Function, Needs, Reward, Scores, Shots
 
 KNOWN = {
     "stability": "rewards.physics.stability:Stability",
@@ -20,7 +20,11 @@ KNOWN = {
 
 
 def resolve(name: str) -> Reward:
-    """The reward called ``name``, or the one at ``package.module:attribute`` (an instance, or a class that takes no arguments)."""
+    """The reward called ``name``, or the one at ``package.module:attribute``.
+
+    That may be an instance, a class that takes no arguments, or a plain function of a ``Batch`` that returns one number in [0, 1] an
+    asset, or ``Scores``: it is given the parts, four views of 64 pixels and the text, or what its attribute ``needs`` says.
+    """
     if ":" not in name and name not in KNOWN:
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.5)
         hint = f", did you mean {close[0]!r}?" if close else ""
@@ -37,10 +41,10 @@ def resolve(name: str) -> Reward:
     if not hasattr(module, attribute):
         raise ValueError(f"reward {name!r}: module {module_name!r} has no {attribute!r}")
     found = getattr(module, attribute)
-    reward = found() if inspect.isclass(found) else found
+    reward = Function(found) if inspect.isfunction(found) else found() if inspect.isclass(found) else found
     if not isinstance(reward, Reward):
         raise ValueError(f"reward {name!r} is no reward: it must be callable on a Batch and have name, version and needs")
     return reward
 
 
-__all__ = ["KNOWN", "Batch", "Needs", "Reward", "Scores", "resolve"]
+__all__ = ["KNOWN", "Batch", "Needs", "Reward", "Scores", "Shots", "resolve"]

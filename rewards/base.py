@@ -5,8 +5,10 @@ Rewards never render. They state their ``Needs``; the caller renders the union o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -15,32 +17,49 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from renderers.base import Views
+from scenes.cameras import Cameras
 from scenes.parts import Parts
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a reward looks at. ``cameras`` = 0 means no images; otherwise at least that many views of at least ``size`` pixels a side."""
+    """What a reward looks at. ``cameras`` = 0 means no images; otherwise so many views of so many pixels (``size``) a side, evenly around
+    the asset, with normals if ``normals``."""
 
     parts: bool = False
     cameras: int = 0
     size: int = 0
     text: bool = False
+    normals: bool = False
 
     def __post_init__(self) -> None:
         if min(self.cameras, self.size) < 0 or (self.cameras > 0) != (self.size > 0):
             raise ValueError(f"a reward needs both cameras and a size, or neither; got cameras={self.cameras}, size={self.size}")
+        if self.normals and not self.cameras:
+            raise ValueError("normals are seen in views: a reward that needs them needs cameras and a size")
 
-    def __or__(self, other: Needs) -> Needs:
-        return Needs(self.parts or other.parts, max(self.cameras, other.cameras), max(self.size, other.size), self.text or other.text)
+    @property
+    def rig(self) -> tuple[int, int]:
+        """The views it wants, as a key of ``Batch.shots``."""
+        return self.cameras, self.size
 
     @staticmethod
-    def union(rewards: Iterable[Reward]) -> Needs:
-        """What must be there so that every one of ``rewards`` can be computed: render this once."""
-        needs = Needs()
-        for reward in rewards:
-            needs |= reward.needs
-        return needs
+    def rigs(rewards: Iterable[Reward]) -> dict[tuple[int, int], bool]:
+        """The distinct sets of views that ``rewards`` want, and whether with normals: each is rendered once, and what a reward sees does
+        not depend on which others there are."""
+        found: dict[tuple[int, int], bool] = {}
+        for needs in (reward.needs for reward in rewards):
+            if needs.cameras:
+                found[needs.rig] = found.get(needs.rig, False) or needs.normals
+        return found
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Rendered views (B, C, H, W, 3) of a batch on white, and the C cameras, the same for every asset."""
+
+    views: Views
+    cameras: Cameras
 
 
 @runtime_checkable
@@ -59,11 +78,11 @@ class Text(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """B assets as the rewards see them: prompts; parts (B, P), rendered views (B, C, H, W, 3) and text where a reward needs them."""
+    """B assets as the rewards see them: prompts; parts (B, P), rendered views by their rig, and text where a reward needs them."""
 
     prompts: list[str]
     parts: Parts | None = None
-    views: Views | None = None
+    shots: dict[tuple[int, int], Shots] = field(default_factory=dict)
     text: Text | None = None
 
     def __post_init__(self) -> None:
@@ -79,11 +98,15 @@ class Batch:
             raise ValueError("this reward looks at parts, and the batch has none (a generator without parts cannot be scored by it)")
         return self.parts
 
-    def need_views(self) -> Views:
-        """The rendered views, or one clear error."""
-        if self.views is None:
-            raise ValueError("this reward looks at rendered views, and the batch has none")
-        return self.views
+    def need_shots(self, needs: Needs) -> Shots:
+        """The views that a reward asked for, with their cameras, or one clear error."""
+        if needs.rig not in self.shots:
+            raise ValueError(f"this reward looks at {needs.cameras} views of {needs.size} pixels a side, and the batch has none")
+        return self.shots[needs.rig]
+
+    def need_views(self, needs: Needs) -> Views:
+        """The views that a reward asked for, or one clear error."""
+        return self.need_shots(needs).views
 
     def need_text(self) -> Text:
         """The prompts' embeddings, or one clear error."""
@@ -136,6 +159,20 @@ class Reward(Protocol):
     needs: Needs
 
     def __call__(self, batch: Batch) -> Scores: ...
+
+
+class Function:
+    """A user's plain function as a reward, called by its own name. Its version is a hash of its source."""
+
+    def __init__(self, function: Callable[[Batch], Scores | Tensor]) -> None:
+        self.function = function
+        self.name: str = function.__name__
+        self.needs: Needs = getattr(function, "needs", Needs(parts=True, cameras=4, size=64, text=True))
+        self.version = hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:8]
+
+    def __call__(self, batch: Batch) -> Scores:
+        result = self.function(batch)
+        return result if isinstance(result, Scores) else Scores(torch.as_tensor(result, dtype=torch.float32).detach().cpu())
 
 
 _ABSENT = {

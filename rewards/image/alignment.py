@@ -44,7 +44,7 @@ class AlignmentReward:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
-        views, text = batch.need_views(), batch.need_text()
+        views, text = batch.need_views(self.needs), batch.need_text()
         device = views.rgb.device
         self.scorer.to(device)
         images = self.scorer.embed_images(views.rgb, views.alpha)

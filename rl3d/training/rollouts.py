@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from renderers import Views, render
-from rewards.base import Batch, Needs, Reward, Scores
+from renderers import render
+from rewards.base import Batch, Needs, Reward, Scores, Shots
 from rewards.mix import score
 from rl3d.text import TextFeatures
 from scenes import cameras
@@ -20,21 +20,27 @@ VIEW_AZIMUTH_DEG = 30.0
 """Where the first view stands; rewards that tell left from right rely on it."""
 
 
-def look(parts: Parts, needs: Needs, *, azimuth_deg: float = VIEW_AZIMUTH_DEG, gaussians: int = TRAINING_GAUSSIANS) -> Views | None:
-    """The views that rewards need of a batch of assets, all in one call; None where none looks at images."""
-    if not needs.cameras:
-        return None
-    rig = cameras.orbit(needs.cameras, size=needs.size, azimuth_deg=azimuth_deg)
+def look(
+    parts: Parts, rewards: Sequence[Reward], *, azimuth_deg: float = VIEW_AZIMUTH_DEG, gaussians: int = TRAINING_GAUSSIANS
+) -> dict[tuple[int, int], Shots]:
+    """The views that rewards want of a batch of assets: every distinct set of cameras in one call."""
+    shots = {}
+    rigs = Needs.rigs(rewards)
     with torch.no_grad():
-        return render(parts.gaussians(gaussians), rig.to(parts.centres.device), background=BACKGROUND)
+        scene = parts.gaussians(gaussians) if rigs else None
+        for (count, size), normals in rigs.items():
+            assert scene is not None
+            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg).to(parts.centres.device)
+            outputs = ("rgb", "normal") if normals else ("rgb",)
+            shots[count, size] = Shots(render(scene, rig, background=BACKGROUND, outputs=outputs), rig)
+    return shots
 
 
 def score_assets(
     rewards: Sequence[Reward], prompts: list[str], text: TextFeatures, parts: Parts, *, azimuth_deg: float = VIEW_AZIMUTH_DEG
 ) -> dict[str, Scores]:
     """Every reward on a batch of assets, rendered once."""
-    views = look(parts, Needs.union(rewards), azimuth_deg=azimuth_deg)
-    return score(rewards, Batch(prompts, parts, views, text))
+    return score(rewards, Batch(prompts, parts, look(parts, rewards, azimuth_deg=azimuth_deg), text))
 
 
 @dataclass(frozen=True)

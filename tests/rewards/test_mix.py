@@ -76,10 +76,26 @@ def test_dotted_path_takes_instances_and_classes():
     assert isinstance(resolve("user_rewards:Half"), Half)
 
 
-def test_needs_union():
-    assert Needs.union([Half(), *(reward for reward, _ in parse("stability,connected"))]) == Needs(parts=True, cameras=2, size=64)
-    assert Needs(cameras=4, size=32) | Needs(cameras=2, size=64, text=True) == Needs(cameras=4, size=64, text=True)
-    assert Needs.union([]) == Needs()
+def test_a_plain_function_is_a_reward(monkeypatch, tmp_path, batch, table):
+    source = (
+        "def small(batch):\n    parts = batch.need_parts()\n    return 1 - (parts.half_sizes[..., 2] * parts.exists).amax(-1).clamp(0, 1)\n"
+    )
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    reward = resolve("mine:small")
+    assert (reward.name, reward.needs) == ("small", Needs(parts=True, cameras=4, size=64, text=True)) and len(reward.version) == 8
+    values = score([reward], batch(table(height=0.5), table(height=0.9)))["small"].values
+    assert values[0] > values[1]
+
+
+def test_every_set_of_views_is_wanted_once():
+    plain, normals = Half(), Half()
+    normals.needs = Needs(cameras=2, size=64, normals=True)
+    assert Needs.rigs([plain, *(reward for reward, _ in parse("stability,alignment"))]) == {(2, 64): False, (3, 64): False}
+    assert Needs.rigs([plain, normals, plain]) == {(2, 64): True}
+    assert Needs.rigs([]) == {}
+    with pytest.raises(ValueError, match="normals are seen in views"):
+        Needs(normals=True)
     with pytest.raises(ValueError, match="both cameras and a size"):
         Needs(cameras=4)
 
@@ -115,7 +131,7 @@ def test_missing_inputs_are_named(batch, table):
 
     with pytest.raises(ValueError, match="looks at parts, and the batch has none"):
         resolve("stability")(Batch(["a chair"]))
-    with pytest.raises(ValueError, match="looks at rendered views"):
-        batch(table()).need_views()
+    with pytest.raises(ValueError, match="looks at 2 views of 64 pixels a side, and the batch has none"):
+        batch(table()).need_views(Needs(cameras=2, size=64))
     with pytest.raises(ValueError, match="parts must be"):
         Batch(["one", "two"], batch(table()).parts)
