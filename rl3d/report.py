@@ -49,6 +49,7 @@ def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
             f'<div class="charts">{charts(metrics)}</div>',
         ]
         pieces += ["<h2>First and last tenth of the rounds</h2>", _summary(metrics)]
+    pieces += _guard(run)
     if evaluation is not None:
         pieces += ["<h2>Held-out prompts</h2>", *_evaluation(Path(evaluation))]
     if shown:
@@ -97,10 +98,12 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
     shares = [n for n in names if n.endswith("_share")]
     rewards = [n.removesuffix("_share") for n in shares]
     other = {*shares, *rewards, "iteration", "seconds", "rollout_s", "reward_s", "update_s", "parts", "kl", "ratio_error", "clipped"}
-    rewards += [n for n in names if n not in other and not n.endswith("_failed")]
+    weights = [n for n in names if n.endswith("_weight")]
+    rewards += [n for n in names if n not in other and n not in weights and not n.endswith("_failed")]
     groups = [
         ("Rewards, graded", rewards),
         ("Share of good verdicts", shares),
+        ("Weights of constraints", weights),
         ("Parts of an asset", ["parts"]),
         ("KL to the reference", ["kl"]),
         ("Seconds a round", ["rollout_s", "reward_s", "update_s"]),
@@ -173,6 +176,28 @@ def _summary(metrics: list[dict[str, float]]) -> str:
 
     rows = [(n, f"{mean(metrics[:tenth], n):.4g}", f"{mean(metrics[-tenth:], n):.4g}") for n in names]
     return _table(("figure", "first", "last"), rows)
+
+
+def _guard(run: Path) -> list[str]:
+    """What the guard measured first and last, and its alarms."""
+    readings = []
+    try:
+        for line in (run / "guard.jsonl").read_text(encoding="utf-8").splitlines():
+            found = json.loads(line)
+            readings.append(({str(k): float(v) for k, v in found.items() if k != "alarms"}, [str(a) for a in found["alarms"]]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass  # no guard, or a line that is being written
+    if not readings:
+        return []
+    first, last = readings[0][0], readings[-1][0]
+    rows = [(n, f"{first[n]:.4g}", f"{last[n]:.4g}") for n in last if n != "iteration" and n in first]
+    alarms = [f"round {r['iteration']:g}: {alarm}" for r, found in readings for alarm in found]
+    listed = "".join(f"<li>{html.escape(alarm)}</li>" for alarm in alarms) or "<li>no alarm</li>"
+    return [
+        "<h2>The guard: prompts, seeds, cameras and rewards that are not trained on</h2>",
+        _table(("figure", f"round {first['iteration']:g}", f"round {last['iteration']:g}"), rows),
+        f"<ul>{listed}</ul>",
+    ]
 
 
 def _evaluation(folder: Path) -> list[str]:

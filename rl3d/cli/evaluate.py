@@ -27,6 +27,7 @@ from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import Picture, previews, render_sheet, save_image
 from rl3d.training.checkpoints import PRETRAINED, WEIGHTS, as_paths, at_least
+from rl3d.training.guard import diversity
 from rl3d.training.rollouts import score_assets
 from rl3d.training.trainer import read_prompts
 from scenes import cameras
@@ -75,17 +76,6 @@ class Measured:
 
     values: dict[str, Tensor]
     parts: Parts
-
-
-def diversity(parts: Parts, samples: int, points: int = 256) -> Tensor:
-    """Mean pairwise chamfer distance (metres) between the assets of each prompt: (prompts,); 0 means all the same."""
-    cloud = parts.gaussians(points, shade=False).means.view(-1, samples, points, 3)
-    pairs = [(i, j) for i in range(samples) for j in range(i)]
-    out = []
-    for i, j in pairs:
-        distance = torch.cdist(cloud[:, i], cloud[:, j])
-        out.append((distance.amin(1).mean(1) + distance.amin(2).mean(1)) / 2)
-    return torch.stack(out).mean(0)
 
 
 @torch.no_grad()

@@ -24,9 +24,13 @@ SHEET_PROMPTS = 12
 
 
 def train(
-    config: TrainConfig | None = None, *, resume: bool = False, on_step: Callable[[dict[str, int | float]], None] | None = None
+    config: TrainConfig | None = None,
+    *,
+    resume: bool = False,
+    on_step: Callable[[dict[str, int | float]], None] | None = None,
+    on_alarm: Callable[[str], None] = lambda alarm: print(f"guard: {alarm}", file=sys.stderr),
 ) -> Path:
-    """Run a training to its end; returns the weights. ``on_step`` sees every iteration's metrics.
+    """Run a training to its end; returns the weights. ``on_step`` sees every iteration's metrics, ``on_alarm`` what the guard has to say.
 
     An interrupt lets the iteration in work finish, saves, and raises KeyboardInterrupt.
     """
@@ -56,7 +60,13 @@ def train(
                     writer.add_scalar(name, value, trainer.iteration)
             if on_step:
                 on_step(metrics)
-            last = trainer.iteration == config.iterations
+            for alarm in trainer.alarms:
+                on_alarm(f"round {trainer.iteration}: {alarm}")
+            if trainer.alarms and config.guard == "rollback":
+                on_alarm(f"round {trainer.iteration}: back to the last good weights, with half the learning rate")
+            if trainer.stopped:
+                on_alarm(f"round {trainer.iteration}: the run ends here")
+            last = trainer.iteration == config.iterations or trainer.stopped
             if interrupted or last or trainer.iteration % config.save_every == 0:
                 trainer.save()
                 sheet(trainer)
@@ -124,7 +134,7 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
         bar.update(task, completed=metrics["iteration"], rewards=f"{text} kl {metrics['kl']:.3f}")
 
     try:
-        weights = train(config, resume=resume, on_step=on_step)
+        weights = train(config, resume=resume, on_step=on_step, on_alarm=lambda alarm: bar.console.print(f"guard: {alarm}", style="yellow"))
     except KeyboardInterrupt:
         if any((config.out / "checkpoints").glob("state_*.safetensors")):
             print(f"saved: go on with  rl3d train --out {config.out} --resume", file=sys.stderr)

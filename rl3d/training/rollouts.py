@@ -21,7 +21,12 @@ VIEW_AZIMUTH_DEG = 30.0
 
 
 def look(
-    parts: Parts, rewards: Sequence[Reward], *, azimuth_deg: float = VIEW_AZIMUTH_DEG, gaussians: int = TRAINING_GAUSSIANS
+    parts: Parts,
+    rewards: Sequence[Reward],
+    *,
+    azimuth_deg: float = VIEW_AZIMUTH_DEG,
+    elevation_deg: float = 20.0,
+    gaussians: int = TRAINING_GAUSSIANS,
 ) -> dict[tuple[int, int], Shots]:
     """The views that rewards want of a batch of assets: every distinct set of cameras in one call."""
     shots = {}
@@ -30,17 +35,23 @@ def look(
         scene = parts.gaussians(gaussians) if rigs else None
         for (count, size), normals in rigs.items():
             assert scene is not None
-            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg).to(parts.centres.device)
+            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(parts.centres.device)
             outputs = ("rgb", "normal") if normals else ("rgb",)
             shots[count, size] = Shots(render(scene, rig, background=BACKGROUND, outputs=outputs), rig)
     return shots
 
 
 def score_assets(
-    rewards: Sequence[Reward], prompts: list[str], text: TextFeatures, parts: Parts, *, azimuth_deg: float = VIEW_AZIMUTH_DEG
+    rewards: Sequence[Reward],
+    prompts: list[str],
+    text: TextFeatures,
+    parts: Parts,
+    *,
+    azimuth_deg: float = VIEW_AZIMUTH_DEG,
+    elevation_deg: float = 20.0,
 ) -> dict[str, Scores]:
     """Every reward on a batch of assets, rendered once."""
-    return score(rewards, Batch(prompts, parts, look(parts, rewards, azimuth_deg=azimuth_deg), text))
+    return score(rewards, Batch(prompts, parts, look(parts, rewards, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg), text))
 
 
 @dataclass(frozen=True)

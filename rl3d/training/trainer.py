@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 
 from rewards.base import Scores
-from rewards.mix import parse
+from rewards.mix import Constraints, gated, parse, parse_gates
 from rl3d.algorithms.advantages import gdpo
 from rl3d.algorithms.awm import awm_loss
 from rl3d.algorithms.grpo import PolicyStats, grpo_loss
@@ -33,12 +33,16 @@ from rl3d.training.checkpoints import (
     optimizer_tensors,
     save_tensors,
 )
+from rl3d.training.guard import Guard
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
 from scenes.files import FileError, make_folder, write_aside
 
 POOL = 3000
 """Corpus captions of a run without a prompt file: few enough that the promising ones come back several times."""
+GUARDED = 48
+"""Prompts of the guard."""
+ROLLBACKS = 3
 AVERAGE = 0.98
 """Decay of the averaged weights over the rounds."""
 
@@ -57,6 +61,10 @@ class TrainConfig:
     """Weights to start from, which are also the reference policy."""
     rewards: str = "stability=1,connected=1,alignment=0.5"
     """Rewards and weights, NAME=WEIGHT,...; a weight of 0 is measured but not optimised."""
+    gates: str = ""
+    """alignment=stability+connected: alignment counts only where the verdicts of both are good."""
+    constraints: str = ""
+    """alignment=0.55: the reward's weight rises while its mean is below, and falls, down to 0, while it is above (dual ascent)."""
     prompts: Path | None = None
     """Text file with one training prompt a line; left out, the corpus draws captions of its training split."""
     objective: Literal["awm", "grpo"] = "awm"
@@ -89,6 +97,15 @@ class TrainConfig:
     """Seed of prompts and noise."""
     save_every: int = 20
     """Rounds between checkpoints and sample sheets."""
+    guard: Literal["off", "warn", "stop", "rollback"] = "warn"
+    """What happens when a held-out reward falls while the trained ones rise, or diversity, shapes or the KL go astray: warn = say so;
+    stop = save and end; rollback = back to the last good weights with half the learning rate, and stop the third time."""
+    guard_every: int = 20
+    """Rounds between the guard's readings, on prompts, seeds and cameras of its own."""
+    held_out: str = ""
+    """Rewards that only the guard looks at, NAME,...; those of weight 0 in --rewards are held out too."""
+    kl_limit: float = 0.5
+    """KL above which the guard raises an alarm."""
     bfloat16: bool = field(default_factory=has_bfloat16)
     """Matrix products of rollouts and updates in bfloat16; left out, where the CPU has instructions for them."""
     device: str = "cpu"
@@ -99,7 +116,7 @@ class TrainConfig:
         for name, value in _USUAL[self.objective].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        for name in ("iterations", "prompts_per_iteration", "steps_per_update", "updates", "save_every", "warmup"):
+        for name in ("iterations", "prompts_per_iteration", "steps_per_update", "updates", "save_every", "warmup", "guard_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.group < 2:
@@ -153,6 +170,8 @@ class Trainer:
         assert config.lr is not None and config.kl is not None and config.steps_per_update is not None  # TrainConfig fills them in
         self.lr, self.kl, self.steps_per_update = config.lr, config.kl, config.steps_per_update
         self.rewards = parse(config.rewards)
+        names = {reward.name: weight for reward, weight in self.rewards}
+        self.gates, self.constraints = parse_gates(config.gates, names), Constraints(config.constraints, names)
         checkpoints = self._checkpoints()
         if checkpoints and not resume:
             raise FileError(f"{config.out}: holds a run already: add --resume to go on with it, or choose another folder")
@@ -165,7 +184,7 @@ class Trainer:
         # The result: weights averaged over the last rounds, in which the noise of single rounds cancels.
         self.averaged = self.policy.with_network(copy.deepcopy(self.network).requires_grad_(False))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.lr, betas=(0.9, 0.99), weight_decay=0.0)
-        self.iteration = 0
+        self.iteration, self.rollbacks = 0, 0
         self.prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(POOL, config.seed)
         # Root mean square of each prompt's advantages when it was last drawn; one not yet seen counts as the average does.
         self.promise = torch.ones(len(self.prompts), dtype=torch.float64)
@@ -174,7 +193,14 @@ class Trainer:
         make_folder(config.out)
         with write_aside(config.out / "config.yaml") as aside:
             aside.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(config), default=str)), sort_keys=False))
-        self._trim_metrics()
+        self._trim("metrics.jsonl")
+        self._trim("guard.jsonl")
+        self.guard = self._guard() if config.guard != "off" else None
+        self.alarms: list[str] = []
+        """Of the last iteration."""
+        self.stopped = False
+        """Whether the guard has ended the run."""
+        self._good = self._copy()
         self.ratio_error = self.self_check()
 
     def _checkpoints(self) -> list[Path]:
@@ -182,26 +208,24 @@ class Trainer:
 
     def _resume(self, path: Path) -> None:
         tensors, header = load_tensors(path)
-        parts: dict[str, dict] = {"policy": {}, "averaged": {}, "reference": {}, "optimizer": {}, "prompts": {}}
-        for name, value in tensors.items():
-            kind, _, key = name.partition(".")
-            parts[kind][key] = value
-        load_network(self.network, parts["policy"], path)
-        load_network(self.averaged.network, parts["averaged"], path)
-        load_network(self.reference.network, parts["reference"], path)
-        load_optimizer(self.optimizer, parts["optimizer"])
-        if len(parts["prompts"]["promise"]) != len(self.prompts):
-            raise FileError(f"{self.config.out}: the run had {len(parts['prompts']['promise'])} prompts, now there are {len(self.prompts)}")
-        self.promise = parts["prompts"]["promise"]
-        self.iteration = header["iteration"]
+        load_network(self.reference.network, _under("reference", tensors), path)
+        if len(tensors["prompts.promise"]) != len(self.prompts):
+            raise FileError(f"{self.config.out}: the run had {len(tensors['prompts.promise'])} prompts, now there are {len(self.prompts)}")
+        self._load(tensors, path)
+        self.iteration, self.rollbacks = header["iteration"], header.get("rollbacks", 0)
+        self.constraints.weights |= header.get("weights", {})
+
+    def _load(self, tensors: dict[str, Tensor], path: Path | None = None) -> None:
+        """Take over what ``_tensors`` gave."""
+        path = path or self.config.out
+        load_network(self.network, _under("policy", tensors), path)
+        load_network(self.averaged.network, _under("averaged", tensors), path)
+        load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()})
+        self.promise = tensors["prompts.promise"].clone()
 
     def save(self) -> Path:
         """Write what resumes the run (dropping older ones) and the weights that ``rl3d generate --checkpoint`` takes."""
-        tensors = {f"policy.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"averaged.{k}": v for k, v in self.averaged.network.state_dict().items()}
-        tensors |= {f"reference.{k}": v for k, v in self.reference.network.state_dict().items()}
-        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
-        tensors["prompts.promise"] = self.promise
+        tensors = self._tensors() | {f"reference.{k}": v for k, v in self.reference.network.state_dict().items()}
         folder = self.config.out / "checkpoints"
         path = folder / f"state_{self.iteration:06d}.safetensors"
         # Names, not paths: the file may go to other machines.
@@ -209,15 +233,53 @@ class Trainer:
         header = {"kind": "part-flow", "config": asdict(self.network.config), "training": settings, "step": self.iteration}
         result = {k: v.half() for k, v in self.averaged.network.state_dict().items()}
         save_tensors(self.config.out / "part_flow.safetensors", result, header)
-        save_tensors(path, tensors, {"kind": "training-state", "iteration": self.iteration})
+        state = {"iteration": self.iteration, "rollbacks": self.rollbacks, "weights": self.constraints.weights}
+        save_tensors(path, tensors, {"kind": "training-state", **state})
         for old in self._checkpoints():
             if old != path:
                 old.unlink()
         return path
 
-    def _trim_metrics(self) -> None:
-        """Forget metrics of iterations after the checkpoint that the run goes on from."""
-        path = self.config.out / "metrics.jsonl"
+    def _tensors(self) -> dict[str, Tensor]:
+        """What changes as the run goes on."""
+        tensors = {f"policy.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"averaged.{k}": v for k, v in self.averaged.network.state_dict().items()}
+        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
+        return {**tensors, "prompts.promise": self.promise}
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self._tensors().items()} if self.config.guard == "rollback" else {}
+
+    def _guard(self) -> Guard:
+        """Its start is read off the reference policy, so that a resumed run compares with the same."""
+        held_out = [reward for reward, _ in parse(self.config.held_out)] if self.config.held_out else []
+        for reward in held_out:
+            if reward.name in self.constraints.weights:
+                raise ValueError(f"reward {reward.name!r} cannot be both trained and held out: give it weight 0 in --rewards instead")
+        guard = Guard(self.rewards, held_out, corpus_prompts(GUARDED, self.config.seed + 1_000_000), self.config.kl_limit)
+        guard.start = guard.read(self.reference)
+        return guard
+
+    def _watch(self, kl: float) -> None:
+        """Let the guard read the averaged weights, and do what the settings say if it raises an alarm."""
+        assert self.guard is not None
+        reading = self.guard.read(self.averaged)
+        self.alarms = self.guard.alarms(reading, kl)
+        line = {"iteration": self.iteration, **reading.means(), "alarms": self.alarms}
+        with (self.config.out / "guard.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if not self.alarms:
+            self._good = self._copy()
+        elif self.config.guard == "stop":
+            self.stopped = True
+        elif self.config.guard == "rollback":
+            self._load(self._good)
+            self.rollbacks += 1
+            self.stopped = self.rollbacks >= ROLLBACKS
+
+    def _trim(self, name: str) -> None:
+        """Forget what was logged of iterations after the checkpoint that the run goes on from."""
+        path = self.config.out / name
         if path.exists():
             kept = [
                 line
@@ -259,7 +321,7 @@ class Trainer:
         return error
 
     def __iter__(self) -> Iterator[dict[str, int | float]]:
-        while self.iteration < self.config.iterations:
+        while self.iteration < self.config.iterations and not self.stopped:
             yield self.step()
 
     def step(self) -> dict[str, int | float]:
@@ -275,7 +337,8 @@ class Trainer:
         parts = self.policy.decode(rollout)
         scores = score_assets([r for r, _ in self.rewards], rollout.condition.prompts, rollout.condition.text, parts, azimuth_deg=azimuth)
         scored = time.monotonic()
-        values = {name: s.values.view(-1, config.group) for name, s in scores.items()}
+        values = {name: v.view(-1, config.group) for name, v in gated(scores, self.gates).items()}
+        self.constraints.update({name: s.values for name, s in scores.items()})
         advantages = self._advantages(values, scores, parts.exists.cpu()).to(rollout.states.device)
         stats = self.update(rollout, advantages)
         rate = 1 - min(AVERAGE, (1 + self.iteration) / (10 + self.iteration))
@@ -289,13 +352,19 @@ class Trainer:
         metrics |= {"kl": stats[-1].kl, "ratio_error": stats[-1].ratio_error}
         metrics |= {"clipped": stats[-1].clipped, "seconds": done - started, "rollout_s": sampled - started}
         metrics |= {"reward_s": scored - sampled, "update_s": done - scored}
+        metrics |= {f"{name}_weight": self.constraints.weights[name] for name in self.constraints.targets}
         with (config.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(metrics) + "\n")
+        self.alarms = []
+        if self.guard and (self.iteration % config.guard_every == 0 or self.iteration == config.iterations):
+            self._watch(stats[-1].kl)
         return metrics
 
     def _advantages(self, values: dict[str, Tensor], scores: dict[str, Scores], exists: Tensor) -> Tensor:
         """One a sample (b,); for awm one a part (b, p), from the rewards that say which parts earned them."""
-        weights = {r.name: w for r, w in self.rewards}
+        weights = self.constraints.weights
+        if not any(weights.values()):  # every constraint is met: there is nothing to ask for
+            return torch.zeros(exists.shape if self.config.objective == "awm" else exists.shape[:1])
         if self.config.objective == "grpo":
             return gdpo(values, weights).flatten()
         credit = {
@@ -319,7 +388,7 @@ class Trainer:
             # Adam's first steps move every weight by the full rate, whatever the gradient's size: they are kept short. So are the last,
             # because what the noise of the final rollouts adds is never averaged out.
             warm, left = (self.iteration + 1) / config.warmup, 1 - self.iteration / config.iterations
-            group["lr"] = self.lr * min(1.0, warm) * (0.02 + 0.98 * left)
+            group["lr"] = self.lr * 0.5**self.rollbacks * min(1.0, warm) * (0.02 + 0.98 * left)
         return (self._update_awm if config.objective == "awm" else self._update_grpo)(rollout, advantages, self.policy.held(rollout))
 
     def _update_grpo(self, rollout: Rollout, advantages: Tensor, held: Tensor) -> list[PolicyStats]:
@@ -367,6 +436,11 @@ class Trainer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
+
+
+def _under(kind: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose name begins with ``kind`` and a dot, without it."""
+    return {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}
 
 
 def summarize(scores: dict[str, Scores]) -> dict[str, int | float]:

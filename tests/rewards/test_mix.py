@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rewards import Needs, Reward, Scores, resolve
-from rewards.mix import parse, score
+from rewards.mix import Constraints, gated, parse, parse_gates, score
 
 
 class Half:
@@ -135,3 +135,58 @@ def test_missing_inputs_are_named(batch, table):
         batch(table()).need_views(Needs(cameras=2, size=64))
     with pytest.raises(ValueError, match="parts must be"):
         Batch(["one", "two"], batch(table()).parts)
+
+
+def test_gates_shut_what_depends_on_them(batch, table):
+    scores = {
+        "alignment": Scores(torch.tensor([0.9, 0.8])),
+        "stability": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([False, True])),
+    }
+    assert gated(scores, parse_gates("alignment=stability", scores))["alignment"].tolist() == pytest.approx([0, 0.8])
+    assert gated(scores, {})["alignment"].tolist() == pytest.approx([0.9, 0.8])
+    with pytest.raises(ValueError, match="'alignment' gives no verdict, so it cannot be a gate"):
+        gated(scores, parse_gates("stability=alignment", scores))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("alignment", "gates 'alignment' cannot be read: write for example alignment=stability+connected"),
+        ("alignment=stabil", "gates name 'stabil', which is none of the rewards (alignment, stability)"),
+        ("colour=stability", "gates name 'colour', which is none of the rewards (alignment, stability)"),
+        ("stability=stability", "reward 'stability' cannot be its own gate"),
+        ("alignment=stability,alignment=stability", "gates name 'alignment' twice"),
+    ],
+)
+def test_wrong_gates(text, message):
+    with pytest.raises(ValueError) as error:
+        parse_gates(text, ["alignment", "stability"])
+    assert str(error.value) == message
+
+
+def test_a_constraint_finds_the_weight_that_meets_it():
+    constraints = Constraints("alignment=0.6", {"alignment": 0.0, "stability": 1.0})
+    for _ in range(200):  # a policy whose alignment answers to the weight
+        constraints.update({"alignment": torch.tensor([0.4 + 0.1 * constraints.weights["alignment"]])})
+    assert constraints.weights["alignment"] == pytest.approx(2.0, abs=0.05)
+    assert constraints.weights["stability"] == 1.0
+    constraints.update({"alignment": torch.tensor([1.0] * 3)})
+    assert constraints.weights["alignment"] < 2.0
+    for _ in range(50):
+        constraints.update({"alignment": torch.tensor([1.0])})
+    assert constraints.weights["alignment"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("alignment=much", "constraint on 'alignment' must be a mean in (0, 1], got 'much'"),
+        ("alignment=1.5", "constraint on 'alignment' must be a mean in (0, 1], got '1.5'"),
+        ("colour=0.5", "constraints name 'colour', which is none of the rewards (alignment)"),
+        ("=0.5", "constraints '=0.5' cannot be read: write for example alignment=0.55"),
+    ],
+)
+def test_wrong_constraints(text, message):
+    with pytest.raises(ValueError) as error:
+        Constraints(text, {"alignment": 1.0})
+    assert str(error.value) == message

@@ -46,7 +46,7 @@ def config(tmp_path: Path) -> TrainConfig:
     prompts.write_text("# comment\na red cube\n\na blue ball\n")
     return TrainConfig(
         out=tmp_path / "run", rewards=redness, prompts=prompts, iterations=4, prompts_per_iteration=2, group=6,
-        sampling=Sampling(steps=4, noise=0.7, schedule="cps"), steps_per_update=2, updates=1, lr=3e-3, save_every=2,
+        sampling=Sampling(steps=4, noise=0.7, schedule="cps"), steps_per_update=2, updates=1, lr=3e-3, save_every=2, guard="off",
     )  # fmt: skip
 
 
