@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from pathlib import Path
 
 from rewards.base import Batch, Function, Needs, Reward, Scores, Shots
 
@@ -20,11 +21,16 @@ KNOWN = {
 
 
 def resolve(name: str) -> Reward:
-    """The reward called ``name``, or the one at ``package.module:attribute``.
+    """The reward called ``name``, the one that ``rl3d train-reward`` wrote to the .safetensors file ``name``, or the one at
+    ``package.module:attribute``.
 
     That may be an instance, a class that takes no arguments, or a plain function of a ``Batch`` that returns one number in [0, 1] an
     asset, or ``Scores``: it is given the parts, four views of 64 pixels and the text, or what its attribute ``needs`` says.
     """
+    if name.endswith(".safetensors"):
+        from rewards.image.preference import Preference
+
+        return Preference(Path(name))
     if ":" not in name and name not in KNOWN:
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.5)
         hint = f", did you mean {close[0]!r}?" if close else ""

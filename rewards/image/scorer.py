@@ -67,8 +67,8 @@ class Scorer(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.3))
         self.bias = nn.Parameter(torch.tensor(-6.0))
 
-    def embed_images(self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"]) -> Float[Tensor, "b d"]:
-        """Unit embeddings of assets from ``VIEWS`` views each; larger views are averaged down to ``SIZE`` pixels."""
+    def view_features(self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"]) -> Float[Tensor, "b v f"]:
+        """Features of the first ``VIEWS`` views of every asset; larger views are averaged down to ``SIZE`` pixels."""
         batch, p = len(rgb), self.config.patch
         x = torch.cat([rgb * 2 - 1, alpha], -1)[:, :VIEWS].flatten(0, 1)
         if x.shape[-2] != SIZE:
@@ -78,7 +78,11 @@ class Scorer(nn.Module):
         h = h.flatten(0, 1)
         for block in self.image_blocks:
             h = block(h)
-        return F.normalize(self.image_out(h.mean(1).unflatten(0, (batch, VIEWS)).mean(1)), dim=-1)
+        return h.mean(1).unflatten(0, (batch, VIEWS))
+
+    def embed_images(self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"]) -> Float[Tensor, "b d"]:
+        """Unit embeddings of assets from ``VIEWS`` views each."""
+        return F.normalize(self.image_out(self.view_features(rgb, alpha).mean(1)), dim=-1)
 
     def embed_text(self, tokens: Float[Tensor, "b l t"], mask: Bool[Tensor, "b l"]) -> Float[Tensor, "b d"]:
         """Unit embeddings of texts from their contextual token embeddings."""

@@ -12,7 +12,9 @@ COMMANDS = {
     "evaluate": "measure one or two checkpoints on held-out prompts",
     "report": "one page about a training run: curves, sheets, tables",
     "pretrain": "train the generator or a scorer from the procedural corpus",
-    "view": "look at an asset in the browser",
+    "prefer": "choose between two assets in the browser, again and again",
+    "train-reward": "fit a reward to such choices",
+    "view": "look at assets and make new ones in the browser",
     "export": "convert an asset or a splat file",
     "replay": "make an asset again from its card, and compare",
     "doctor": "what this machine can do, and why it cannot do the rest",
@@ -21,7 +23,7 @@ COMMANDS = {
 
 
 def _usage() -> str:
-    lines = [f"  {name:10} {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:12} {what}" for name, what in COMMANDS.items()]
     return "usage: rl3d COMMAND [options]\n\ncommands:\n" + "\n".join(lines) + "\n\nrl3d COMMAND --help says what a command takes."
 
 
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     # A user's own reward, --rewards my_module:shiny, lies where they are; last, so that it can hide nothing installed.
     sys.path.append("")
     try:
-        importlib.import_module(f"rl3d.cli.{arguments[0]}").run(arguments[1:])
+        importlib.import_module(f"rl3d.cli.{arguments[0].replace('-', '_')}").run(arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -50,21 +50,13 @@ def serve(path: str | Path | None = None, *, host: str = "127.0.0.1", port: int 
     # Read before anything listens: a damaged first asset is reported at once, and the first browser need not wait for it.
     first = Subject.read(found[0]) if found else None
     studio = Studio(Path(path) if path is not None else None)
-    _check_bindable(host)
-    import viser  # here: the import takes a moment that a wrong path should not cost
-
-    server = viser.ViserServer(host=host, port=port, label="rl3d", verbose=False)
-    server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
-    server.scene.set_up_direction("+z")
-    server.scene.configure_environment_map(hdri=None)  # the others are fetched from the internet
-    server.scene.configure_default_lights(cast_shadow=False)
-    server.scene.add_light_ambient("/ambient", intensity=1.5)  # stands in for the map: without either, shadows are black
+    server, url = open_server(host, port)
     if first is not None:
         centre, radius = sphere_of(first.bounds)
         server.initial_camera.fov = math.radians(FOV_DEG)
         server.initial_camera.look_at = centre
         server.initial_camera.position = start_position(centre, radius)
-    viewer = Viewer(server, f"http://{f'[{host}]' if ':' in host else host}:{server.get_port()}")
+    viewer = Viewer(server, url)
 
     @server.on_client_connect
     def _(client: viser.ClientHandle) -> None:
@@ -78,12 +70,31 @@ def serve(path: str | Path | None = None, *, host: str = "127.0.0.1", port: int 
     if studio.run:
         threading.Thread(target=_follow, args=(viewer, studio.run), daemon=True).start()
     if block:
-        print(f"viewing {path or 'the prompt box'} at {viewer.url} (Ctrl-C ends)", flush=True)
-        try:
-            server.sleep_forever()
-        except KeyboardInterrupt:
-            viewer.stop()
+        run_until_stopped(viewer, f"viewing {path or 'the prompt box'}")
     return viewer
+
+
+def open_server(host: str, port: int) -> tuple[viser.ViserServer, str]:
+    """A server with an empty, lit, white room, and its address; FileError if it cannot listen on ``host``."""
+    _check_bindable(host)
+    import viser  # here: the import takes a moment that a wrong path should not cost
+
+    server = viser.ViserServer(host=host, port=port, label="rl3d", verbose=False)
+    server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
+    server.scene.set_up_direction("+z")
+    server.scene.configure_environment_map(hdri=None)  # the others are fetched from the internet
+    server.scene.configure_default_lights(cast_shadow=False)
+    server.scene.add_light_ambient("/ambient", intensity=1.5)  # stands in for the map: without either, shadows are black
+    return server, f"http://{f'[{host}]' if ':' in host else host}:{server.get_port()}"
+
+
+def run_until_stopped(viewer: Viewer, what: str) -> None:
+    """Say where the page is and serve it until Ctrl-C."""
+    print(f"{what} at {viewer.url} (Ctrl-C ends)", flush=True)
+    try:
+        viewer.server.sleep_forever()
+    except KeyboardInterrupt:
+        viewer.stop()
 
 
 def _follow(viewer: Viewer, run: Path) -> None:

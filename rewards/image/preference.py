@@ -1,0 +1,88 @@
+"""A reward learnt from choices between two assets for one prompt: a small head on the shipped scorer's features of several views.
+
+The probability that a is chosen over b is sigmoid(s_a - s_b) (Bradley and Terry, Rank Analysis of Incomplete Block Designs, 1952).
+``rl3d prefer`` collects the choices and ``rl3d train-reward`` fits the head.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rewards.base import Batch, Needs, Scores
+from rewards.image.alignment import SHIPPED, load_scorer
+from rewards.image.scorer import SIZE, VIEWS, Scorer
+from scenes.files import FileError
+
+KIND = "preference"
+
+
+class PreferenceHead(nn.Module):
+    """Scores s of assets from their features, standardised by those of the pairs it was fitted to."""
+
+    def __init__(self, features: int, width: int = 64) -> None:
+        super().__init__()
+        self.mean, self.std = nn.Buffer(torch.zeros(features)), nn.Buffer(torch.ones(features))
+        self.scale = nn.Buffer(torch.ones(()))
+        """Standard deviation of the scores of the assets it was fitted to."""
+        self.layers = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Dropout(0.3), nn.Linear(width, 1))
+
+    def forward(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b"]:
+        return self.layers((features - self.mean) / self.std).squeeze(-1)
+
+
+def features(scorer: Scorer, batch: Batch, needs: Needs) -> Float[Tensor, "b f"]:
+    """Of every asset: how the views look in the mean and how much they differ, its embedding, the prompt's, and both together."""
+    views, text = batch.need_views(needs), batch.need_text()
+    device = views.rgb.device
+    seen = scorer.view_features(views.rgb, views.alpha)
+    image = torch.nn.functional.normalize(scorer.image_out(seen.mean(1)), dim=-1)
+    prompt = scorer.embed_text(text.tokens.to(device), text.mask.to(device))
+    return torch.cat([seen.mean(1), seen.std(1), image, prompt, image * prompt], -1)
+
+
+class Preference:
+    """sigmoid(s / scale), which is 0.5 for an asset that is chosen as often as not; ``version`` is a hash of the weights."""
+
+    name = KIND
+    needs = Needs(cameras=VIEWS, size=SIZE, text=True)
+
+    def __init__(self, weights: Path) -> None:
+        self.head, self.version = load_head(weights)
+        self.scorer = load_scorer(SHIPPED)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Scores:
+        device = batch.need_views(self.needs).rgb.device
+        scores = self.head.to(device)(features(self.scorer.to(device), batch, self.needs))
+        failed = ~scores.isfinite()
+        values = torch.sigmoid(scores.nan_to_num() / self.head.scale)
+        return Scores(torch.where(failed, 0.0, values).cpu(), failed=int(failed.sum()), verdict=(scores > 0).cpu())
+
+
+def load_head(path: Path) -> tuple[PreferenceHead, str]:
+    """A head from its safetensors file, and a hash of that; FileError with one line for anything else."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+        header = json.loads(json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]["rl3d"])
+        if header["kind"] != KIND:
+            raise FileError(f"{path}: holds {header['kind']!r}, not a learned preference; rl3d train-reward makes one")
+        tensors = load(data)
+        head = PreferenceHead(len(tensors["mean"]), len(tensors["layers.0.bias"]))
+        head.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except OSError as error:
+        raise FileError(f"{path}: cannot read the learned preference ({error.strerror})") from error
+    except FileError:
+        raise
+    except (SafetensorError, struct.error, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise FileError(f"{path}: not a learned preference, or cut short ({type(error).__name__})") from error
+    return head.eval().requires_grad_(False), hashlib.sha256(data).hexdigest()[:8]

@@ -1,0 +1,128 @@
+"""Choices: their file, the reward fitted to them, and the page that collects them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rewards import resolve
+from rl3d.cli.prefer import PreferConfig
+from rl3d.corpus.corruptions import CORRUPTIONS
+from rl3d.corpus.sampling import sample
+from rl3d.text import MiniLM
+from rl3d.training.preference import Pair, RewardConfig, calibration_error, fit, is_held_out, read_pairs
+from rl3d.training.rollouts import score_assets
+from scenes.files import FileError
+from scenes.parts import Parts
+from tests.rl3d.viewer.browser import CHROMIUM, open_page
+
+
+def choices(count: int, faults: tuple[str, ...] = ("category_swapped", "colors_swapped", "jitter_strong")) -> list[Pair]:
+    """What somebody chooses who likes an asset that is as its caption says better than one with a fault, whichever side it stands on."""
+    random = np.random.default_rng(5)
+    pairs = []
+    for i in range(count):
+        item = sample(random, "train")
+        broken = CORRUPTIONS[faults[i % len(faults)]](item.vectors, random)
+        good, bad = (torch.from_numpy(np.asarray(v, np.float32)) for v in (item.vectors, broken))
+        left = bool(random.integers(2))
+        pairs.append(Pair(item.caption, good if left else bad, bad if left else good, "left" if left else "right"))
+    return pairs
+
+
+def test_the_file_comes_back(tmp_path):
+    pairs = [*choices(3), Pair("a ball", torch.ones(1, 19), torch.zeros(2, 19), "equal")]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(pair.line() for pair in pairs) + '{"prompt": "a ch')  # killed while it wrote
+    again = read_pairs(path)
+    assert [(p.prompt, p.choice) for p in again] == [(p.prompt, p.choice) for p in pairs]
+    assert all(torch.equal(a.left, b.left) and torch.equal(a.right, b.right) for a, b in zip(again, pairs, strict=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"choice": "middle"}, {"choice": None}, {"prompt": 5}, {"left": [[1.0] * 18]}, {"left": []}, {"right": [[1e400] * 19]},
+        {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]},
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_pair_is_named(tmp_path, change):
+    good = json.loads(choices(1)[0].line())
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(good) + "\n" + json.dumps({**good, **change}) + "\n")
+    with pytest.raises(FileError, match=r"pairs\.jsonl: line 2 is not a pair") as error:
+        read_pairs(tmp_path / "pairs.jsonl")
+    assert "\n" not in str(error.value)
+
+
+def test_other_files(tmp_path):
+    with pytest.raises(FileError, match="cannot read pairs"):
+        read_pairs(tmp_path / "missing.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(FileError, match="holds no pair: collect some with rl3d prefer"):
+        read_pairs(tmp_path / "empty.jsonl")
+    with pytest.raises(ValueError, match="too few to fit"):
+        fit(choices(5), RewardConfig(out=tmp_path / "p.safetensors"))
+    with pytest.raises(FileError, match="cannot read the learned preference"):
+        resolve(str(tmp_path / "none.safetensors"))
+    (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    with pytest.raises(FileError, match="not a learned preference"):
+        resolve(str(tmp_path / "bad.safetensors"))
+
+
+def test_a_reward_is_fitted_that_foretells_choices(tmp_path):
+    path = tmp_path / "preference.safetensors"
+    pairs = choices(400)
+    found = fit(pairs, RewardConfig(out=path))
+    assert found.pairs + found.held_out == 400 and found.held_out > 60
+    assert found.accuracy > 0.8 and found.nll < 0.5 and found.calibration_error < 0.15
+    assert fit(pairs, RewardConfig(out=tmp_path / "again.safetensors")) == found
+    assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+    reward = resolve(str(path))
+    assert reward.name == "preference" and len(reward.version) == 8
+    held = [pair for pair in pairs if is_held_out(pair.prompt)]
+    values = []
+    for side in ("left", "right"):
+        parts = Parts.stack([Parts.from_vectors(getattr(pair, side)) for pair in held])
+        prompts = [pair.prompt for pair in held]
+        scores = score_assets([reward], prompts, MiniLM().encode(prompts), parts)["preference"]
+        values.append(scores.values)
+    better = (values[0] > values[1]) == torch.tensor([pair.choice == "left" for pair in held])
+    assert better.double().mean() == pytest.approx(found.accuracy, abs=0.02)
+    assert 0.1 < torch.cat(values).mean() < 0.9
+
+
+def test_calibration():
+    chance = torch.tensor([0.1] * 10 + [0.8] * 10)
+    assert calibration_error(chance, torch.tensor([1.0] + [0.0] * 9 + [1.0] * 8 + [0.0] * 2)) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(chance, torch.tensor([0.0] * 10 + [0.0] * 10)) == pytest.approx(0.45, abs=1e-6)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_page_keeps_what_is_chosen(tmp_path, tmp_path_factory):
+    from rl3d.viewer.prefer import serve
+
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red cube\na blue ball\na green cone\n")
+    out = tmp_path / "choices/pairs.jsonl"
+    viewer = serve(PreferConfig(out=out, prompts=prompts, port=0), block=False)
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            assert page.wait(lambda: page.reads("a red cube"))
+            assert page.wait(lambda: page.click("left is better"))
+            assert page.wait(lambda: page.reads("a blue ball") and page.reads("1 given"))
+            assert page.wait(lambda: page.click("skip"))
+            assert page.wait(lambda: page.reads("a green cone"))
+            assert page.wait(lambda: page.click("equally good"))
+            assert page.wait(lambda: page.reads("2 given"))
+        first, second = read_pairs(out)
+        assert (first.prompt, first.choice, second.prompt, second.choice) == ("a red cube", "left", "a green cone", "equal")
+        assert not torch.equal(first.left, first.right)
+    finally:
+        viewer.stop()
+    out.write_text("something else\n")
+    with pytest.raises(FileError, match="line 1 is not a pair"):
+        serve(PreferConfig(out=out, prompts=prompts, port=0), block=False)
