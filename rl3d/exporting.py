@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from scenes.mesh import Mesh
 
 PICTURES = (".mp4", ".webp", ".png")
-TARGETS = (*WRITERS, *MESHES, *ROBOTS, *PICTURES)
+NERFSTUDIO = ".nerfstudio"
+TARGETS = (*WRITERS, *MESHES, *ROBOTS, *PICTURES, NERFSTUDIO)
 
 
 def export(path: str | Path, to: str | Path, *, united: bool = False, texture: int = 0, max_faces: int = 0) -> Path:
@@ -28,7 +29,8 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
 
     Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, and .stl and .3mf for printing. Both at once: .usda, .usdc. Bodies
     for simulators: .xml (MJCF), .urdf, with their meshes in a folder beside them. Pictures: a turntable as .mp4 or .webp, a poster as
-    .png. Splats without a mesh become one by way of their rendered depth (``renderers.surface``).
+    .png. A folder for nerfstudio's viewer: .nerfstudio (``rl3d.viewer.nerfstudio_run``). Splats without a mesh become one by way of their
+    rendered depth (``renderers.surface``).
 
     Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the colours, shaded as the splats are, into a
     texture of so many texels a side; ``max_faces`` is the most triangles that a mesh made from splats may have.
@@ -50,11 +52,16 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
         from scenes.files.usd import write_usd
 
         write_usd(to, read_gaussians(splats) if splats else None, load_glb(mesh, _bytes(mesh)) if mesh else None)
-    elif kind in WRITERS:
+    elif kind in (*WRITERS, NERFSTUDIO):
         if splats is None:
             why = "the folder has no scene.ply" if path.is_dir() else "it is a mesh; give an asset folder that has a scene.ply"
             raise FileError(f"cannot export {path} to splats: {why}")
-        write_gaussians(to, read_gaussians(splats))
+        if kind == NERFSTUDIO:
+            from rl3d.viewer.nerfstudio_run import write_run
+
+            write_run(to, read_gaussians(splats))
+        else:
+            write_gaussians(to, read_gaussians(splats))
     elif kind in PICTURES:
         if splats is None:
             raise FileError(f"cannot draw {path}: it has no splats; give an asset folder that has a scene.ply, or a file of splats")

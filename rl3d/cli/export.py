@@ -19,7 +19,7 @@ class ExportConfig:
     """An asset's folder, a file of splats (.ply, .splat, .spz, .sog, .splat.glb), or a mesh (.glb)."""
     to: Path
     """File to write: .ply, .splat, .spz, .sog, .splat.glb (splats); .glb, .obj, .stl, .3mf (meshes); .usda, .usdc (both); .xml (MJCF),
-    .urdf (a body for simulators); .mp4, .webp (a turntable), .png (a poster)."""
+    .urdf (a body for simulators); .mp4, .webp (a turntable), .png (a poster); .nerfstudio (a folder for nerfstudio's viewer)."""
     united: bool = False
     """Of an asset's parts, make one solid without inner walls."""
     texture: int = 0
