@@ -20,6 +20,7 @@ KNOWN = {
     "hpsv2": "rewards.image.clip:HPSv2",
     "aesthetic": "rewards.image.clip:Aesthetic",
     "image_reward": "rewards.image.image_reward:ImageReward",
+    "vlm": "rewards.image.judge:VLMJudge",
 }
 """Where each built-in reward lives. Imported only when asked for: a run without physics does not need a simulator."""
 

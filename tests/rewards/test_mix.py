@@ -9,7 +9,7 @@ import torch
 from rewards import Needs, Reward, Scores, resolve
 from rewards.mix import parse, score
 
-KNOWN = "(known: stability, connected, alignment, clip, pickscore, hpsv2, aesthetic, image_reward, or package.module:attribute)"
+KNOWN = "(known: stability, connected, alignment, clip, pickscore, hpsv2, aesthetic, image_reward, vlm, or package.module:attribute)"
 
 
 class Half:
