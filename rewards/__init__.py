@@ -16,6 +16,12 @@ KNOWN = {
     "stability": "rewards.physics.stability:Stability",
     "connected": "rewards.geometry.connected:Connected",
     "alignment": "rewards.image.alignment:AlignmentReward",
+    "clip": "rewards.image.clip:ClipScore",
+    "pickscore": "rewards.image.clip:PickScore",
+    "hpsv2": "rewards.image.clip:HPSv2",
+    "aesthetic": "rewards.image.clip:Aesthetic",
+    "image_reward": "rewards.image.image_reward:ImageReward",
+    "vlm": "rewards.image.judge:VLMJudge",
 }
 """Where each built-in reward lives. Imported only when asked for: a run without physics does not need a simulator."""
 

@@ -9,6 +9,8 @@ import torch
 from rewards import Needs, Reward, Scores, resolve
 from rewards.mix import Constraints, gated, parse, parse_gates, score
 
+KNOWN = "(known: stability, connected, alignment, clip, pickscore, hpsv2, aesthetic, image_reward, vlm, or package.module:attribute)"
+
 
 class Half:
     name = "half"
@@ -45,11 +47,8 @@ def test_parse():
         ("stability=nan", "weight of reward 'stability' must be a finite number that is not negative, got nan"),
         ("stability=1,stability=2", "reward 'stability' is given twice in 'stability=1,stability=2'"),
         ("stability=0,connected=0", "every weight in 'stability=0,connected=0' is 0; at least one reward must count"),
-        (
-            "stabillity=1",
-            "unknown reward 'stabillity', did you mean 'stability'? (known: stability, connected, alignment, or package.module:attribute)",
-        ),
-        ("zzz", "unknown reward 'zzz' (known: stability, connected, alignment, or package.module:attribute)"),
+        ("stabillity=1", f"unknown reward 'stabillity', did you mean 'stability'? {KNOWN}"),
+        ("zzz", f"unknown reward 'zzz' {KNOWN}"),
         ("no_such_module:reward=1", "reward 'no_such_module:reward': there is no module 'no_such_module'"),
         ("user_rewards:missing=1", "reward 'user_rewards:missing': module 'user_rewards' has no 'missing'"),
         (
