@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CARDS = 6
 """Cards on a page of the gallery."""
-KEPT = 48
+KEPT = 24
 """Generated assets that a page remembers; older ones go."""
 NOTHING = "nothing"
 BOTH = "both, side by side"

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import trimesh
 import yaml
 from PIL import Image
 
@@ -185,8 +186,9 @@ def test_a_browser_looks_at_assets_in_every_way(folder, tmp_path_factory):
 @needs_browser
 def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, tmp_path_factory, capfd):
     viewer = serve(folder, port=0, block=False)
+    profile = tmp_path_factory.mktemp("first")
     try:
-        with open_page(viewer.url, tmp_path_factory.mktemp("first")) as first:
+        with open_page(viewer.url, profile) as first:
             Colours(first).wait(red=True, green=True)
             with open_page(viewer.url, tmp_path_factory.mktemp("second")) as second:
                 assert second.wait(lambda: second.click("make"))
@@ -201,6 +203,13 @@ def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, t
             Colours(first).wait(red=False, green=True)
             assert first.click("gallery")
             assert first.wait(lambda: first.reads("a green ball · untuned · seed 0") and first.reads("1 to 5 of 5"))
+            assert first.click("look")
+            assert first.wait(lambda: first.click("drop"))
+            assert first.wait(lambda: first.reads("tilted by")), "the simulation does not end"
+            assert first.click("download", "button")
+            made = "downloads/a-green-ball---untuned---seed-0.glb"
+            assert first.wait(lambda: (profile / made).is_file(), 20), "what was made does not arrive"
+            assert first.wait(lambda: trimesh.load_scene(profile / made).geometry)
             assert first.click("make")
             first.type(" ")
             assert first.wait(lambda: first.click("generate"))
