@@ -43,7 +43,5 @@ def read_splat(path: str | Path) -> Gaussians:
         raise FileError(f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; the file is cut off")
     rows = np.frombuffer(data, _ROW)
     floats = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in ("means", "scales", "rgba", "quats")}
-    if (floats["scales"] < 0).any():
-        raise FileError(f"cannot read {path}: it has negative scales; it is not a .splat file")
     rgba = floats["rgba"] / 255
     return checked(path, Gaussians(floats["means"], (floats["quats"] - 128) / 128, floats["scales"], rgba[:, 3], rgba[:, :3]))
