@@ -26,6 +26,7 @@ from rl3d.generators.sde import Sampling
 from rl3d.training.checkpoints import (
     PRETRAINED,
     as_paths,
+    from_file,
     has_bfloat16,
     load_network,
     load_optimizer,
@@ -36,6 +37,7 @@ from rl3d.training.checkpoints import (
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
 from scenes.files import FileError, make_folder, write_aside
+from scenes.files.trees import parse_yaml
 
 POOL = 3000
 """Corpus captions of a run without a prompt file: few enough that the promising ones come back several times."""
@@ -126,12 +128,12 @@ def saved_config(out: Path) -> TrainConfig:
     """The settings of the run in a folder, from its config.yaml; FileError if there are none."""
     path = out / "config.yaml"
     try:
-        values = yaml.safe_load(path.read_text())
-        return TrainConfig(**{**values, "out": out, "sampling": Sampling(**values["sampling"])})
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+        return from_file(TrainConfig, {**values, "out": out, "sampling": from_file(Sampling, values["sampling"])})
     except OSError as error:
         raise FileError(f"{out}: no checkpoint to resume from (there is no config.yaml)") from error
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise FileError(f"{path}: not the settings of a training run ({type(error).__name__})") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise FileError(f"{path}: not the settings of a training run ({error})") from error
 
 
 def corpus_prompts(count: int, seed: int) -> list[str]:

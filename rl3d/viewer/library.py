@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from rl3d.assets import read_card
 from scenes.files import FileError
 from scenes.files.splats import READERS, splat_format
 
@@ -23,11 +23,7 @@ class Entry:
         """The prompt that made the asset, or an empty text."""
         if self.card is None:
             return ""
-        try:
-            card = json.loads(self.card.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not JSON
-            raise FileError(f"cannot read {self.card}: it is not a JSON file ({str(error).splitlines()[0]})") from error
-        prompt = card.get("prompt", "") if isinstance(card, dict) else ""
+        prompt = read_card(self.card).get("prompt", "")
         return prompt if isinstance(prompt, str) else ""
 
 
