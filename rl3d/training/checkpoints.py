@@ -133,10 +133,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items() if isinstance(value, Tensor)}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The inverse of ``optimizer_tensors``."""
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:
+    """The inverse of ``optimizer_tensors``; FileError if the state is that of other weights."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        index, key = name.split(".", 1)
+        index, _, key = name.partition(".")
+        if not index.isdecimal() or int(index) >= len(weights) or value.shape not in ((), weights[int(index)].shape):
+            raise FileError(f"{path}: the optimiser's {name} does not fit: the checkpoint is of another model")
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

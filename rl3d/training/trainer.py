@@ -37,7 +37,7 @@ from rl3d.training.checkpoints import (
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
 from scenes.files import FileError, make_folder, write_aside
-from scenes.files.trees import parse_yaml
+from scenes.files.trees import parse_json, parse_yaml
 
 POOL = 3000
 """Corpus captions of a run without a prompt file: few enough that the promising ones come back several times."""
@@ -186,11 +186,13 @@ class Trainer:
         parts: dict[str, dict] = {"policy": {}, "averaged": {}, "reference": {}, "optimizer": {}, "prompts": {}}
         for name, value in tensors.items():
             kind, _, key = name.partition(".")
-            parts[kind][key] = value
+            parts.setdefault(kind, {})[key] = value
+        if parts["prompts"].keys() != {"promise"} or type(header.get("iteration")) is not int:
+            raise FileError(f"{path}: not the state of a training run")
         load_network(self.network, parts["policy"], path)
         load_network(self.averaged.network, parts["averaged"], path)
         load_network(self.reference.network, parts["reference"], path)
-        load_optimizer(self.optimizer, parts["optimizer"])
+        load_optimizer(self.optimizer, parts["optimizer"], path)
         if len(parts["prompts"]["promise"]) != len(self.prompts):
             raise FileError(f"{self.config.out}: the run had {len(parts['prompts']['promise'])} prompts, now there are {len(self.prompts)}")
         self.promise = parts["prompts"]["promise"]
@@ -220,11 +222,14 @@ class Trainer:
         """Forget metrics of iterations after the checkpoint that the run goes on from."""
         path = self.config.out / "metrics.jsonl"
         if path.exists():
-            kept = [
-                line
-                for line in path.read_text().splitlines(True)
-                if line.endswith("\n") and json.loads(line)["iteration"] <= self.iteration
-            ]
+            try:
+                kept = [
+                    line
+                    for line in path.read_text(encoding="utf-8").splitlines(True)
+                    if line.endswith("\n") and parse_json(line)["iteration"] <= self.iteration
+                ]
+            except (ValueError, KeyError, TypeError) as error:
+                raise FileError(f"{path}: one of its lines is not one round's numbers; mend it or remove the file") from error
             with write_aside(path) as aside:
                 aside.write_text("".join(kept))
 

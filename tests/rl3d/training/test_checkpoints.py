@@ -29,7 +29,7 @@ def test_optimizer_state_survives() -> None:
     p.sum().backward()
     first.step()
     second = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))], lr=0.1)
-    load_optimizer(second, optimizer_tensors(first))
+    load_optimizer(second, optimizer_tensors(first), Path("x"))
     a, b = first.state_dict()["state"][0], second.state_dict()["state"][0]
     assert all(torch.equal(torch.as_tensor(a[k]), torch.as_tensor(b[k])) for k in a)
 
