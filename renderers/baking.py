@@ -38,6 +38,8 @@ def bake(mesh: Mesh, paint: Painter, size: int = 1024) -> Mesh:
     pack.resolution, pack.padding, pack.bilinear = size, 2, True
     atlas.generate(pack_options=pack)
     origin, corners, uvs = atlas[0]
+    if not np.isfinite(uvs).all():
+        raise ValueError("the mesh has no surface that could be unwrapped")
     index = torch.from_numpy(origin.astype(np.int64)).to(mesh.vertices.device)
     unwrapped = Mesh(
         mesh.vertices[index],

@@ -20,6 +20,7 @@ from rl3d.training.pretrain import load_part_flow
 from scenes.files import FileError, write_aside
 from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
+from scenes.files.trees import parse_json
 from scenes.parts import Parts
 
 FINAL_GAUSSIANS = 16384
@@ -100,11 +101,11 @@ def read_card(path: Path) -> dict[str, Any]:
     """The card of an asset's folder; a FileError with one line if it cannot be read."""
     path = path / "card.json" if path.is_dir() else path
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}; give an asset's folder or its card.json") from error
     except ValueError as error:
-        raise FileError(f"cannot read {path}: it is not JSON ({str(error).splitlines()[0]})") from error
+        raise FileError(f"cannot read {path}: it is not JSON ({error})") from error
     if not isinstance(card, dict):
         raise FileError(f"cannot read {path}: it is not an asset's card")
     return card

@@ -69,8 +69,9 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
     elif kind in ROBOTS:
         if mesh is None:
             raise FileError(f"cannot export {path} to {kind}: it has no parts; give an asset folder that has a mesh.glb")
+        shapes = _shapes(mesh)
         try:
-            write_robot(to, *_shapes(mesh))
+            write_robot(to, *shapes)
         except ValueError as error:
             raise FileError(f"cannot export {mesh} as a body: {error}") from error
     elif mesh is not None and not (united or texture):
@@ -91,6 +92,11 @@ def _draw(path: Path, scene: Gaussians, to: Path) -> None:
     if to.suffix.lower() != ".png":
         turntable(to, scene, frames=72, size=384)
         return
+    save_image(to, poster(scene, *label(path)))
+
+
+def label(path: Path) -> tuple[str, list[tuple[str, str]]]:
+    """The prompt and the rewards that the card of an asset's folder names, as far as a poster holds them; of anything else the name."""
     title, facts = path.resolve().name, []
     if (path / "card.json").is_file():
         from rl3d.assets import read_card
@@ -100,8 +106,8 @@ def _draw(path: Path, scene: Gaussians, to: Path) -> None:
         rewards = card.get("rewards")
         for name, reward in rewards.items() if isinstance(rewards, dict) else ():
             value = reward.get("value") if isinstance(reward, dict) else None
-            facts += [(str(name), f"{value:.2f}")] if isinstance(value, (int, float)) else []
-    save_image(to, poster(scene, title, facts))
+            facts += [(name[:40], f"{value:.2f}")] if isinstance(value, (int, float)) and abs(value) < 1e6 else []
+    return title[:400], facts[:8]
 
 
 def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:
@@ -109,7 +115,11 @@ def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:
     from scenes.files.glb import Y_UP, base_colors
 
     data = _bytes(path)
-    scene, named = load_glb(path, data), base_colors(data)
+    scene = load_glb(path, data)
+    try:
+        named = base_colors(data)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FileError(f"cannot read {path}: its materials are not those of a .glb file ({error})") from error
     shapes, colors = [], []
     for shape in scene.dump():
         name = getattr(getattr(shape.visual, "material", None), "name", None)
@@ -123,16 +133,17 @@ def _solid(path: Path, united: bool, texture: int) -> Mesh:
     """The parts of a .glb file as one mesh."""
     from scenes.solids import joined
 
+    shapes = _shapes(path)
     try:
-        mesh = joined(*_shapes(path), united=united)
+        mesh = joined(*shapes, united=united)
+        if not texture:
+            return mesh
+        from renderers.baking import bake
+        from scenes.parts import shaded
+
+        return bake(mesh, lambda positions, normals, tint: shaded(tint, normals), texture)
     except ValueError as error:
         raise FileError(f"cannot export {path} as one solid: {error}") from error
-    if not texture:
-        return mesh
-    from renderers.baking import bake
-    from scenes.parts import shaded
-
-    return bake(mesh, lambda positions, normals, tint: shaded(tint, normals), texture)
 
 
 def _surface(path: Path, scene: Gaussians, kind: str, texture: int, max_faces: int) -> Mesh:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image
 
 from scenes.files import FileError, write_aside
+from scenes.files.trees import parse_json, parse_yaml
 
 SHEETS = 4
 """Sheets shown, evenly spaced from the first to the last."""
@@ -22,6 +21,7 @@ _HEIGHT = 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 26
 _COLORS = ("#2a6fdb", "#d2622a", "#2f9e63", "#9a4fc4", "#b8902a", "#5a6270")
 _SMOOTHING = 0.95
+_MOST_ROUNDS, _LARGEST, _MOST_PIXELS = 1e9, 1e30, 1 << 26
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1e; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
@@ -36,7 +36,7 @@ def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
     """Write report.html into a run's folder, with the table and sheet of an evaluation's folder where one is given; returns its path."""
     run = Path(run)
     settings, metrics = read_run(run)
-    sheets = sorted((run / "samples").glob("*.png"))
+    sheets = sorted(path for path in (run / "samples").glob("*.png") if path.stem.isdecimal())
     shown = [sheets[round(i * (len(sheets) - 1) / max(1, SHEETS - 1))] for i in range(SHEETS)] if len(sheets) > SHEETS else sheets
     rounds = f"{len(metrics)} of {settings.get('iterations', '?')} rounds"
     minutes = sum(m.get("seconds", 0) for m in metrics) / 60
@@ -60,25 +60,27 @@ def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(run.resolve().name)}</title>'
     page += f"<style>{_STYLE}</style><body>{''.join(pieces)}</body></html>\n"
     with write_aside(run / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_bytes(page.encode("utf-8", "replace"))
     return run / "report.html"
 
 
 def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """The settings of a run and the metrics of its rounds so far; FileError if it is none."""
     try:
-        settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (run / "metrics.jsonl").exists() else []
+        settings = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"))
+        lines = (run / "metrics.jsonl").read_bytes().splitlines() if (run / "metrics.jsonl").exists() else []
     except OSError as error:
         raise FileError(f"cannot report on {run}: {error.strerror} (config.yaml); give the folder of a training run") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise FileError(f"cannot report on {run}: its config.yaml is not YAML") from error
     metrics = []
     for number, line in enumerate(lines, 1):
         try:
-            values = json.loads(line)
-            metrics.append({name: float(value) for name, value in values.items()})
-        except (ValueError, TypeError, AttributeError) as error:
+            values = {name: float(value) for name, value in parse_json(line).items()}
+            if not 0 <= values["iteration"] < _MOST_ROUNDS:
+                raise ValueError("iteration")
+            metrics.append(values)
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
             if number == len(lines):
                 break  # a run that was killed, or goes on as we read, may end in half a line
             raise FileError(f"cannot report on {run}: line {number} of its metrics.jsonl is not one round's numbers") from error
@@ -114,7 +116,7 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
 
 def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], width: int) -> str:
     """A chart: every round's value faint, their moving average bold."""
-    curves = {name: [(m["iteration"], m[name]) for m in metrics if name in m and math.isfinite(m[name])] for name in names}
+    curves = {name: [(m["iteration"], m[name]) for m in metrics if abs(m.get(name, math.nan)) < _LARGEST] for name in names}
     smooth = {name: _smoothed(points) for name, points in curves.items()}
     values = sorted(y for points in curves.values() for _, y in points)
     if not values:
@@ -183,7 +185,7 @@ def _guard(run: Path) -> list[str]:
     readings = []
     try:
         for line in (run / "guard.jsonl").read_text(encoding="utf-8").splitlines():
-            found = json.loads(line)
+            found = parse_json(line)
             readings.append(({str(k): float(v) for k, v in found.items() if k != "alarms"}, [str(a) for a in found["alarms"]]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass  # no guard, or a line that is being written
@@ -202,7 +204,7 @@ def _guard(run: Path) -> list[str]:
 
 def _evaluation(folder: Path) -> list[str]:
     try:
-        table = json.loads((folder / "table.json").read_text(encoding="utf-8"))["table"]
+        table = parse_json((folder / "table.json").read_text(encoding="utf-8"))["table"]
         rows = []
         for name, (_, _, prompts) in table["before"].items():
             cells = [f"{t[name][0]:{'+' if column == 'difference' else ''}.3f} ± {t[name][1]:.3f}" for column, t in table.items()]
@@ -210,7 +212,7 @@ def _evaluation(folder: Path) -> list[str]:
         found = [_table(("figure", *table, "prompts"), rows)]
     except OSError as error:
         raise FileError(f"cannot report on {folder}: {error.strerror} (table.json); give the folder that rl3d evaluate wrote") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise FileError(f"cannot report on {folder}: its table.json is not that of rl3d evaluate") from error
     return found + ([picture(folder / "sheet.png", "before and after")] if (folder / "sheet.png").is_file() else [])
 
@@ -219,9 +221,11 @@ def picture(path: Path, caption: str) -> str:
     """An image file as an HTML figure that holds it."""
     try:
         with Image.open(path) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise ValueError("too large")
             out = io.BytesIO()
             image.convert("RGB").save(out, "WEBP", quality=88)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FileError(f"cannot report with {path}: it is not an image that can be read") from error
     data, text = base64.b64encode(out.getvalue()).decode(), html.escape(caption)
     image = f'<img src="data:image/webp;base64,{data}" alt="{text}" style="max-width:100%">'

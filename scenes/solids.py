@@ -40,8 +40,9 @@ def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, c
 
 def _outwards(shape: trimesh.Trimesh) -> trimesh.Trimesh:
     """A closed mesh with its faces seen from outside: some programs write them turned inside out."""
-    if not shape.is_watertight or shape.volume >= 0:
-        return shape
+    with np.errstate(all="ignore"):  # of what is flat
+        if not shape.is_watertight or shape.volume >= 0:
+            return shape
     turned = shape.copy()
     turned.invert()
     return turned

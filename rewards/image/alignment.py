@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from rewards.base import Batch, Needs, Scores
 from rewards.image.scorer import SIZE, VIEWS, Scorer, ScorerConfig
 from scenes.files import FileError
+from scenes.files.trees import parse_json
 
 SHIPPED = Path(__file__).parent / "weights" / "alignment.safetensors"
 
@@ -22,7 +22,7 @@ def load_scorer(path: Path) -> Scorer:
 
     try:
         data = path.read_bytes()
-        header = json.loads(json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]["rl3d"])
+        header = parse_json(parse_json(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]["rl3d"])
         scorer = Scorer(ScorerConfig(**header["config"]))
         scorer.load_state_dict({k: v.float() for k, v in load(data).items()})
     except OSError as error:

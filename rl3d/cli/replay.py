@@ -6,13 +6,14 @@ import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from rl3d.assets import HASHED, Asset, circumstances, load_generator, read_card
 from rl3d.cli.options import parse as parse_options
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import TUNED, as_paths
+from rl3d.training.checkpoints import TUNED, as_paths, from_file
 from scenes.files import FileError
 
 
@@ -40,33 +41,58 @@ class Replay:
     circumstances: list[str]
 
 
-def replay(path: str | Path, checkpoint: Path = TUNED, out: Path | None = None) -> Replay:
-    """Make the asset of a card again, with the weights, seeds and batch that the card names."""
+@dataclass(frozen=True)
+class Recipe:
+    """What a card says of how its asset was made."""
+
+    prompt: str
+    seed: int
+    first: int
+    count: int
+    """The asset's seed is one of ``count`` from ``first`` on: they were made at once."""
+    sampling: Sampling
+    device: str
+    rewards: dict[str, Any]
+    known: dict[str, Any]
+    """The weights' hash, and the circumstances."""
+    files: dict[str, str]
+
+
+def recipe(path: str | Path) -> Recipe:
+    """The recipe of a card, or of the folder it lies in; a FileError with one line if it is none that can be followed."""
     card = read_card(Path(path))
     try:
-        prompt, seed, batch = card["prompt"], card["seed"], card["batch"]
-        sampling = Sampling(**card["sampling"])
+        prompt, seed, batch, rewards = card["prompt"], card["seed"], card["batch"], card["rewards"]
+        sampling = from_file(Sampling, card["sampling"])
         first, count = batch["seed"], batch["count"]
         known, files = {"weights": card["generator"]["sha256"], **card["software"]}, card["files"]
         if not (isinstance(prompt, str) and all(type(n) is int for n in (seed, first, count))):
             raise ValueError("prompt and seeds")
-        if not 0 <= first <= seed < first + count <= first + 10_000:
-            raise ValueError("seeds")
+        if not 0 <= first <= seed < first + count <= min(first + 10_000, 2**63) or sampling.steps > 1000:
+            raise ValueError("seeds, steps")
         if not (isinstance(files, dict) and set(files) == set(HASHED) and isinstance(card.get("device", "cpu"), str)):
             raise ValueError("files, device")
-        rewards = card["rewards"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not isinstance(rewards, dict):
+            raise ValueError("rewards")
+        return Recipe(prompt, seed, first, count, sampling, card.get("device", "cpu"), rewards, known, files)
+    except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"cannot replay {path}: its card lacks what it takes ({type(error).__name__}: {error})") from error
-    generator = load_generator(checkpoint, card.get("device", "cpu"))
-    seeds = list(range(first, first + count))
-    parts = generator.generate([prompt] * count, seeds=seeds, sampling=sampling).to("cpu")
-    asset = Asset(prompt, parts[seed - first], seed, sampling, generator.source, rewards, first, count)
+
+
+def replay(path: str | Path, checkpoint: Path = TUNED, out: Path | None = None) -> Replay:
+    """Make the asset of a card again, with the weights, seeds and batch that the card names."""
+    made = recipe(path)
+    generator = load_generator(checkpoint, made.device)
+    seeds = list(range(made.first, made.first + made.count))
+    parts = generator.generate([made.prompt] * made.count, seeds=seeds, sampling=made.sampling).to("cpu")
+    asset = Asset(
+        made.prompt, parts[made.seed - made.first], made.seed, made.sampling, generator.source, made.rewards, made.first, made.count
+    )
     now = {"weights": generator.source.get("sha256"), **circumstances()}
     with tempfile.TemporaryDirectory() as folder:
-        made = out or Path(folder)
-        asset.save(made)
-        changed = [name for name, was in files.items() if hashlib.sha256((made / name).read_bytes()).hexdigest() != was]
-    differences = [f"{name} was {was}, is {now.get(name)}" for name, was in known.items() if now.get(name) != was]
+        place = asset.save(out or Path(folder))
+        changed = [name for name, was in made.files.items() if hashlib.sha256((place / name).read_bytes()).hexdigest() != was]
+    differences = [f"{name} was {was}, is {now.get(name)}" for name, was in made.known.items() if now.get(name) != was]
     return Replay(asset, changed, differences)
 
 

@@ -43,6 +43,10 @@ class PartFlowConfig:
     heads: int = 3
     slots: int = MAX_PARTS
 
+    def __post_init__(self) -> None:
+        if min(self.width, self.depth, self.heads, self.slots) < 1 or self.width % self.heads:
+            raise ValueError(f"a network's sizes are at least 1, and its heads divide its width, got {self}")
+
 
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:

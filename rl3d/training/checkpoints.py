@@ -6,7 +6,7 @@ import hashlib
 import json
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -14,12 +14,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from scenes.files import FileError, write_aside
+from scenes.files.trees import parse_json
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PRETRAINED = WEIGHTS / "part_flow.safetensors"
 """The generator after supervised training alone: where reinforcement learning starts."""
 TUNED = WEIGHTS / "part_flow_tuned.safetensors"
 """The same after the training of docs/results.md: what assets are generated with."""
+Config = TypeVar("Config")
 MAX_BYTES = 2**31
 """A checkpoint larger than this is refused before it is read."""
 
@@ -40,10 +42,33 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     data = path.read_bytes()
     try:
         (length,) = struct.unpack("<Q", data[:8])
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["rl3d"])
+        header = parse_json(parse_json(data[8 : 8 + length])["__metadata__"]["rl3d"])
+        if not isinstance(header, dict):
+            raise TypeError("header")
         return load(data), header
     except (SafetensorError, struct.error, KeyError, ValueError, TypeError) as error:
         raise FileError(f"{path}: not an rl3d checkpoint, or cut short ({type(error).__name__}); make or fetch it again") from error
+
+
+def from_file(kind: type[Config], values: Any) -> Config:
+    """A config dataclass from the fields that a file names; ValueError if one of them is not its, or of another type."""
+    hints, fields = get_type_hints(kind), {}
+    for name, value in values.items() if isinstance(values, dict) else [("", values)]:
+        if name not in hints or not _fits(value, hints[name]):
+            raise ValueError(f"{name} = {value!r}")
+        is_path = isinstance(value, str) and Path in (hints[name], *get_args(hints[name]))
+        fields[name] = Path(value) if is_path else value
+    return kind(**fields)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_args(hint):  # a union
+        return any(_fits(value, one) for one in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < 1e300
+    return isinstance(value, (str, Path)) if hint is Path else type(value) is hint
 
 
 def as_paths(config: Any, *names: str) -> None:
@@ -87,14 +112,19 @@ def file_hash(path: Path) -> str:
 
 
 def load_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy weights into a network; FileError naming the first that is missing, unexpected or of another shape."""
+    """Copy weights into a network, or put them into one without (on torch's meta device); FileError naming the first that is missing,
+    unexpected, of another shape or not finite."""
     own = network.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors:
             raise FileError(f"{path}: weight {name} is missing: the checkpoint is of another model")
         if name not in own or own[name].shape != tensors[name].shape:
             raise FileError(f"{path}: weight {name} does not fit: the checkpoint is of another model")
-    network.load_state_dict({k: v.float() for k, v in tensors.items()})
+    weights = {k: v.float() for k, v in tensors.items()}
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise FileError(f"{path}: weight {name} has values that are not finite numbers")
+    network.load_state_dict(weights, assign=any(value.is_meta for value in own.values()))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -103,10 +133,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items() if isinstance(value, Tensor)}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The inverse of ``optimizer_tensors``."""
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:
+    """The inverse of ``optimizer_tensors``; FileError if the state is that of other weights."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        index, key = name.split(".", 1)
+        index, _, key = name.partition(".")
+        if not index.isdecimal() or int(index) >= len(weights) or value.shape not in ((), weights[int(index)].shape):
+            raise FileError(f"{path}: the optimiser's {name} does not fit: the checkpoint is of another model")
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -17,7 +17,17 @@ from torch import Tensor
 from rl3d.corpus import sample, sample_for
 from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork, encode
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import as_paths, at_least, file_hash, has_bfloat16, load_network, load_tensors, save_tensors, usable_device
+from rl3d.training.checkpoints import (
+    as_paths,
+    at_least,
+    file_hash,
+    from_file,
+    has_bfloat16,
+    load_network,
+    load_tensors,
+    save_tensors,
+    usable_device,
+)
 from rl3d.training.supervised import Recipe, fit
 from scenes.files import FileError, make_folder
 from scenes.parts import MAX_PARTS, VECTOR_SIZE
@@ -152,8 +162,12 @@ def load_part_flow(path: Path, encoder: MiniLM | None = None, device: str = "cpu
     if header.get("kind") != "part-flow":
         raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a part-flow generator")
     try:
-        network = PartFlowNetwork(PartFlowConfig(**header["config"]))
-    except (KeyError, TypeError) as error:
+        config = from_file(PartFlowConfig, header["config"])
+        if config.depth > len(tensors):
+            raise ValueError("depth")
+        with torch.device("meta"):  # sizes that the weights do not have cost nothing
+            network = PartFlowNetwork(config)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FileError(f"{path}: its header does not describe a part-flow network") from error
     load_network(network, tensors, path)
     return PartFlow(network.to(place).eval(), encoder, source={"weights": path.name, "sha256": file_hash(path)})

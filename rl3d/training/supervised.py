@@ -69,7 +69,7 @@ def fit(
         load_network(network, _named(tensors, "network."), state_path)
         ema = _named(tensors, "ema.")
         for i, optimizer in enumerate(optimizers):
-            load_optimizer(optimizer, _named(tensors, f"optimizer{i}."))
+            load_optimizer(optimizer, _named(tensors, f"optimizer{i}."), state_path)
         first = header["step"]
     sums: dict[str, float] = {}
     started, since = time.monotonic(), first

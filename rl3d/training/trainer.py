@@ -26,6 +26,7 @@ from rl3d.generators.sde import Sampling
 from rl3d.training.checkpoints import (
     PRETRAINED,
     as_paths,
+    from_file,
     has_bfloat16,
     load_network,
     load_optimizer,
@@ -37,6 +38,7 @@ from rl3d.training.guard import Guard
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
 from scenes.files import FileError, make_folder, write_aside
+from scenes.files.trees import parse_json, parse_yaml
 
 POOL = 3000
 """Corpus captions of a run without a prompt file: few enough that the promising ones come back several times."""
@@ -143,13 +145,12 @@ def saved_config(out: Path) -> TrainConfig:
     """The settings of the run in a folder, from its config.yaml; FileError if there are none."""
     path = out / "config.yaml"
     try:
-        values = yaml.safe_load(path.read_text())
-        paths = {"out": out, "checkpoint": Path(values["checkpoint"]), "prompts": Path(values["prompts"]) if values["prompts"] else None}
-        return TrainConfig(**{**values, **paths, "sampling": Sampling(**values["sampling"])})
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+        return from_file(TrainConfig, {**values, "out": out, "sampling": from_file(Sampling, values["sampling"])})
     except OSError as error:
         raise FileError(f"{out}: no checkpoint to resume from (there is no config.yaml)") from error
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise FileError(f"{path}: not the settings of a training run ({type(error).__name__})") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise FileError(f"{path}: not the settings of a training run ({error})") from error
 
 
 def corpus_prompts(count: int, seed: int) -> list[str]:
@@ -208,19 +209,23 @@ class Trainer:
 
     def _resume(self, path: Path) -> None:
         tensors, header = load_tensors(path)
+        if "prompts.promise" not in tensors or type(header.get("iteration")) is not int:
+            raise FileError(f"{path}: not the state of a training run")
         load_network(self.reference.network, _under("reference", tensors), path)
         if len(tensors["prompts.promise"]) != len(self.prompts):
             raise FileError(f"{self.config.out}: the run had {len(tensors['prompts.promise'])} prompts, now there are {len(self.prompts)}")
         self._load(tensors, path)
         self.iteration, self.rollbacks = header["iteration"], header.get("rollbacks", 0)
         self.constraints.weights |= header.get("weights", {})
+        if type(self.rollbacks) is not int or not all(isinstance(w, (int, float)) for w in self.constraints.weights.values()):
+            raise FileError(f"{path}: not the state of a training run")
 
     def _load(self, tensors: dict[str, Tensor], path: Path | None = None) -> None:
         """Take over what ``_tensors`` gave."""
         path = path or self.config.out
         load_network(self.network, _under("policy", tensors), path)
         load_network(self.averaged.network, _under("averaged", tensors), path)
-        load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()})
+        load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()}, path)
         self.promise = tensors["prompts.promise"].clone()
 
     def save(self) -> Path:
@@ -281,11 +286,14 @@ class Trainer:
         """Forget what was logged of iterations after the checkpoint that the run goes on from."""
         path = self.config.out / name
         if path.exists():
-            kept = [
-                line
-                for line in path.read_text().splitlines(True)
-                if line.endswith("\n") and json.loads(line)["iteration"] <= self.iteration
-            ]
+            try:
+                kept = [
+                    line
+                    for line in path.read_text(encoding="utf-8").splitlines(True)
+                    if line.endswith("\n") and parse_json(line)["iteration"] <= self.iteration
+                ]
+            except (ValueError, KeyError, TypeError) as error:
+                raise FileError(f"{path}: one of its lines is not one round's numbers; mend it or remove the file") from error
             with write_aside(path) as aside:
                 aside.write_text("".join(kept))
 

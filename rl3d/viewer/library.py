@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rl3d.assets import read_card
 from scenes.files import FileError
 from scenes.files.splats import READERS, splat_format
 
@@ -42,11 +42,7 @@ class Entry:
     def _card(self) -> dict[str, Any]:
         if self.card is None:
             return {}
-        try:
-            card = json.loads(self.card.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or not JSON
-            raise FileError(f"cannot read {self.card}: it is not a JSON file ({str(error).splitlines()[0]})") from error
-        return card if isinstance(card, dict) else {}
+        return read_card(self.card)
 
 
 def is_run(path: Path) -> bool:

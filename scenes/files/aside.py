@@ -8,9 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_LONGEST = 600
+
 
 class FileError(ValueError):
-    """A file that cannot be read or written. The message is one line: what, where, and what to do; the command line shows it as it is."""
+    """A file that cannot be read or written. The message is one line: what, where, and what to do; the command line shows it as it is.
+
+    What it quotes of a file may be anything: it is cut in its middle, and stripped of what would break the line or steer a terminal.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else " " for c in message.strip())
+        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}")
 
 
 def reason(error: OSError) -> str:

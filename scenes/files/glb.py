@@ -5,16 +5,19 @@ Khronos, glTF 2.0: y is up, an asset faces +z, lengths are metres, and material 
 
 from __future__ import annotations
 
-import json
 import math
+import struct
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from scenes.files.aside import FileError, write_aside
+from scenes.files.trees import parse_json
 from scenes.mesh import Mesh
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 CREASE_ANGLE_DEG = 30.0
 """Faces that meet at a larger angle get an edge; below it the surface is shaded as round."""
+MAX_JSON = 1 << 26
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """Turns our z up into glTF's y up."""
 PART = "rl3d_part"
@@ -117,6 +121,66 @@ def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
         temporary.write_bytes(data)
 
 
+def chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The JSON tree and the binary chunk."""
+    if len(data) < 20 or data[:4] != b"glTF":
+        raise ValueError("it is not a .glb file (it does not start with 'glTF')")
+    version, length, size, kind = struct.unpack_from("<II I4s", data, 4)
+    if version != 2 or kind != b"JSON":
+        raise ValueError(f"it is version {version} of glTF; 2 can be read")
+    if length > len(data) or 20 + size > length or size > MAX_JSON:
+        raise ValueError("it is cut off")
+    tree = parse_json(data[20 : 20 + size])
+    if not isinstance(tree, dict):
+        raise ValueError("its JSON is not that of a .glb file")
+    binary = b""
+    if length >= 28 + size:
+        held, kind = struct.unpack_from("<I4s", data, 20 + size)
+        if kind == b"BIN\0":
+            binary = data[28 + size : 28 + size + held]
+            if len(binary) < held:
+                raise ValueError("it is cut off")
+    return tree, binary
+
+
+def placed_nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np.ndarray, "4 4"]]]:
+    """Every node of the scene, and its place in it; ValueError if they do not form a tree."""
+    nodes = tree.get("nodes", [])
+    waiting = deque((i, np.eye(4)) for i in tree.get("scenes", [{}])[tree.get("scene", 0)].get("nodes", []))
+    seen = 0
+    while waiting:
+        index, parent = waiting.popleft()
+        seen += 1
+        if type(index) is not int or index < 0:
+            raise ValueError("its nodes do not form a tree")
+        node = nodes[index]
+        children = node.get("children", [])
+        if seen + len(waiting) + len(children) > len(nodes):
+            raise ValueError("its nodes do not form a tree")
+        with np.errstate(over="ignore", invalid="ignore"):
+            world = parent @ _local(node)
+        if not np.isfinite(world).all():
+            raise ValueError("one of its nodes has a place that is not a finite number")
+        waiting.extend((child, world) for child in children)
+        yield node, world
+
+
+def _local(node: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
+    if "matrix" in node:
+        matrix = np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
+    else:
+        x, y, z, w = np.array(node.get("rotation", [0, 0, 0, 1]), dtype=np.float64)
+        rotation = np.array([
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ])  # fmt: skip
+        matrix = np.eye(4)
+        matrix[:3, :3] = rotation * np.array(node.get("scale", [1, 1, 1]), dtype=np.float64)
+        matrix[:3, 3] = np.array(node.get("translation", [0, 0, 0]), dtype=np.float64)
+    return matrix
+
+
 def linear_light(color: np.ndarray) -> np.ndarray:
     """Linear light of sRGB values (IEC 61966-2-1)."""
     return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
@@ -129,7 +193,7 @@ def srgb(light: np.ndarray) -> np.ndarray:
 
 def read_parts(path: str | Path, data: bytes) -> Parts | None:
     """The parts of a .glb file that ``write_glb`` made, from its bytes; None if it is none of those."""
-    nodes = _tree(data).get("nodes", [])
+    nodes = chunks(data)[0].get("nodes", [])
     extras = [node.get("extras") for node in nodes if isinstance(node, dict)]
     found = [extra[PART] for extra in extras if isinstance(extra, dict) and PART in extra]
     if not found:
@@ -147,14 +211,14 @@ def read_parts(path: str | Path, data: bytes) -> Parts | None:
 
 def base_colors(data: bytes) -> dict[str, np.ndarray]:
     """sRGB base colour of every material of a .glb file, by its name. (trimesh rounds them to bytes of linear light.)"""
-    materials = _tree(data).get("materials", [])
-    found = {m.get("name", ""): m.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])[:3] for m in materials}
-    return {name: srgb(np.array(factor, dtype=np.float64)) for name, factor in found.items()}
-
-
-def _tree(data: bytes) -> dict:
-    """The JSON of a .glb file's bytes that trimesh has read before."""
-    return json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    tree, _ = chunks(data)
+    found = {}
+    for material in tree.get("materials", []):
+        factor = np.array(material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1]), dtype=np.float64)
+        if factor.shape != (4,) or not np.isfinite(factor).all():
+            raise ValueError("one of its materials has a colour that is none")
+        found[str(material.get("name", ""))] = srgb(factor[:3].clip(0, 1))
+    return found
 
 
 def _factor(color: Float[np.ndarray, "3"]) -> list[float]:

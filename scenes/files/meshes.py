@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scenes.files.aside import FileError, reason, write_aside
-from scenes.files.glb import Y_UP, write_mesh_glb
+from scenes.files.glb import Y_UP, chunks, placed_nodes, write_mesh_glb
 from scenes.mesh import Mesh
 
 if TYPE_CHECKING:
     import trimesh
 
 MESHES = (".glb", ".obj", ".stl", ".3mf")
+_FARTHEST = 1e6  # metres
+_MOST = 10_000_000
+_MOST_PIXELS = 1 << 26
 _MILLIMETRES = np.diag([1000.0, 1000.0, 1000.0, 1.0])
 
 
@@ -72,15 +76,66 @@ def convert_mesh(source: Path, path: str | Path) -> None:
 
 
 def load_glb(path: Path, data: bytes) -> trimesh.Scene:
-    """The scene of a .glb file's bytes; a FileError if there is no mesh in it."""
+    """The triangles of a .glb file's bytes, every mesh in its place and none twice (lines and points are left out); a FileError if there
+    are none."""
     import trimesh
 
     try:
-        scene = trimesh.load_scene(trimesh.util.wrap_as_stream(data), file_type="glb")
+        _check(data)
+        with np.errstate(all="ignore"):
+            nested = trimesh.load_scene(trimesh.util.wrap_as_stream(data), file_type="glb")
+        scene = trimesh.Scene()
+        for node in nested.graph.nodes_geometry:
+            place, name = nested.graph[node]
+            shape = nested.geometry[name]
+            if not isinstance(shape, trimesh.Trimesh) or not len(shape.faces):
+                continue
+            if not 0 <= shape.faces.min() <= shape.faces.max() < len(shape.vertices):
+                raise ValueError("its triangles name vertices that it does not have")
+            with np.errstate(all="ignore"):
+                shape = shape.copy().apply_transform(place)
+                numbers = [shape.vertices, shape.vertex_normals, getattr(shape.visual, "uv", None)]
+            if not all((np.abs(values) <= _FARTHEST).all() for values in numbers if values is not None):
+                raise ValueError(f"it has numbers that are not finite, or vertices more than {_FARTHEST / 1000:g} km away")
+            scene.add_geometry(shape, geom_name=str(name))
     except Exception as error:  # trimesh reports a damaged file by whatever its parser stumbled over
-        raise FileError(
-            f"cannot read {path}: it is not a valid .glb file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        ) from error
-    if scene.bounds is None:
+        raise FileError(f"cannot read {path}: it is not a valid .glb file ({error or type(error).__name__})") from error
+    if not scene.geometry:
         raise FileError(f"cannot read {path}: it holds no mesh")
     return scene
+
+
+def _check(data: bytes) -> None:
+    """Refuse what trimesh would take on trust: nodes that name each other, sizes that would fill the memory, and what it passes over
+    without a word, so that the mesh would be another."""
+    from PIL import Image
+
+    tree, binary = chunks(data)
+    accessors, views, meshes = (tree.get(name, []) for name in ("accessors", "bufferViews", "meshes"))
+    sizes = [accessor["count"] for accessor in accessors]
+    if not all(type(size) is int and 0 <= size <= len(data) for size in sizes):
+        raise ValueError("one of its attributes has more entries than the file has bytes")
+    if sum(sizes) > len(data) + _MOST or sum(view["byteLength"] for view in views) > 4 * len(data):
+        raise ValueError("its attributes have more entries than the file has bytes")
+    drawn = 0
+    for node, _ in placed_nodes(tree):
+        for primitive in meshes[node["mesh"]]["primitives"] if "mesh" in node else ():
+            used = [*primitive["attributes"].values(), *([primitive["indices"]] if "indices" in primitive else [])]
+            drawn += sum(sizes[index] for index in used)
+            if drawn > 10 * _MOST:
+                raise ValueError("its nodes repeat more triangles than fit into the memory")
+            if "KHR_draco_mesh_compression" in primitive.get("extensions", {}):
+                raise ValueError("it is compressed by Draco; save it uncompressed")
+            if any("sparse" in accessors[index] for index in used):
+                raise ValueError("some of its attributes are stored sparsely; save them whole")
+            positions = accessors[primitive["attributes"]["POSITION"]]
+            if positions["type"] != "VEC3" or positions.get("normalized"):
+                raise ValueError("its vertices are quantised, or no places at all; save them as three floats each")
+    for image in tree.get("images", []):
+        if "bufferView" in image:
+            view = views[image["bufferView"]]
+            start = view.get("byteOffset", 0)
+            with Image.open(io.BytesIO(binary[start : start + view["byteLength"]])) as opened:
+                if opened.width * opened.height > _MOST_PIXELS:
+                    raise ValueError(f"one of its images has {opened.width} x {opened.height} pixels")
+                opened.load()

@@ -105,14 +105,22 @@ def check_writable(path: str | Path, scene: Gaussians) -> None:
 
 
 def checked(path: str | Path, scene: Gaussians) -> Gaussians:
-    """``scene``, just read, with unit quaternions; a FileError if any value is not a finite number."""
+    """``scene``, just read, with unit quaternions; a FileError if any value is not a finite number, or of no meaning."""
     _refuse_non_finite(f"cannot read {path}", scene)
+    rounding = 1e-3
+    for what, wrong in (
+        ("negative scales", scene.scales < 0),
+        ("opacities that are not between 0 and 1", (scene.opacities < -rounding) | (scene.opacities > 1 + rounding)),
+    ):
+        if wrong.any():
+            rows = int(wrong.reshape(scene.count, -1).any(1).sum())
+            raise FileError(f"cannot read {path}: {rows} of {scene.count} Gaussians have {what}")
     # In float64: a quaternion of 1e-30 is small, but says a rotation. Zero says none, and stands for identity.
     quats = scene.quats.double()
     length = quats.norm(dim=-1, keepdim=True)
     identity = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
     quats = torch.where(length > 0, quats / length, identity).float()
-    return Gaussians(scene.means, quats, scene.scales, scene.opacities, scene.colors, scene.sh_rest)
+    return Gaussians(scene.means, quats, scene.scales, scene.opacities.clamp(0, 1), scene.colors, scene.sh_rest)
 
 
 def _refuse_non_finite(what: str, scene: Gaussians) -> None:
@@ -186,8 +194,9 @@ def _sh_rest(path: Path, table: np.ndarray) -> torch.Tensor | None:
     if found % 3 or k not in (0, *_BELOW) or not set(names) <= set(columns):
         raise FileError(f"cannot read {path}: {found} f_rest columns, where harmonics of degree 0, 1, 2, 3 have 0, 9, 24, 45")
     rest = _columns(table, names).reshape(len(table), 3, k)
-    while k and not rest[..., _BELOW[k] : k].any():
-        k = _BELOW[k]
+    with np.errstate(invalid="ignore"):  # what is not a number is refused by name later
+        while k and not rest[..., _BELOW[k] : k].any():
+            k = _BELOW[k]
     return torch.from_numpy(rest[..., :k]).transpose(1, 2).contiguous() if k else None
 
 

@@ -31,7 +31,10 @@ def write_robot(path: str | Path, shapes: list[trimesh.Trimesh], colors: Float[n
     if not shapes:
         raise FileError(f"cannot write {path}: the asset has no parts")
     solid = _whole(joined(shapes, colors, united=True))
-    mass, centre = density * float(solid.volume), np.asarray(solid.center_mass)
+    with np.errstate(all="ignore"):
+        mass, centre = density * float(solid.volume), np.asarray(solid.center_mass)
+    if not mass > 0:
+        raise FileError(f"cannot write {path}: the asset is flat, and has no mass")
     inertia = density * np.asarray(solid.moment_inertia)
     folder = f"{path.stem}_parts"
     names = [f"part_{i:02d}" for i in range(len(shapes))]

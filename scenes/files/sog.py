@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, UInt8
 
 from scenes.files.aside import FileError, reason, write_aside
 from scenes.files.ply import MIN_SCALE, check_writable, checked
+from scenes.files.trees import parse_json
 from scenes.gaussians import SH_C0, Gaussians
 
 MAX_GAUSSIANS = 16_000_000
@@ -114,9 +115,9 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
             return file.read(limit)
 
     try:
-        meta = json.loads(member("meta.json", _MAX_META))
+        meta = parse_json(member("meta.json", _MAX_META))
         if meta["version"] != 2:
-            raise FileError(f"cannot read {path}: it is version {meta['version']} of the format; 2 can be read")
+            raise FileError(f"cannot read {path}: it is version {meta['version']!r} of the format; 2 can be read")
         n, bands = _whole(meta["count"], MAX_GAUSSIANS), _whole(meta["shN"]["bands"], 3) if "shN" in meta else 0
         means = _numbers(meta["means"]["mins"], 3), _numbers(meta["means"]["maxs"], 3)
         books = {name: _numbers(meta[name]["codebook"], 256) for name in ("scales", "sh0", *(["shN"] if bands else []))}
@@ -125,7 +126,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
         counts = {name: len(files) for name, files in names.items()}
         if counts != {name: 2 if name in ("means", "shN") else 1 for name in names}:
             raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"cannot read {path}: its meta.json is not that of a .sog file of version 2") from error

@@ -20,8 +20,6 @@ _ROW = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), (
 def write_splat(path: str | Path, scene: Gaussians) -> None:
     """Write one scene; colours are cut to [0, 1] and view-dependent harmonics are left out, since the format has no place for them."""
     check_writable(path, scene)
-    if not scene.count:
-        raise FileError(f"cannot write {path}: the scene has no Gaussians, and an empty .splat file cannot be told from a damaged one")
     scene = scene.detach().to("cpu", torch.float64)
     rows = np.empty(scene.count, _ROW)
     rows["means"], rows["scales"] = scene.means, scene.scales
@@ -39,11 +37,9 @@ def read_splat(path: str | Path) -> Gaussians:
         data = Path(path).read_bytes()
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
-    if not data or len(data) % _ROW.itemsize:
+    if len(data) % _ROW.itemsize:
         raise FileError(f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; the file is cut off")
     rows = np.frombuffer(data, _ROW)
     floats = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in ("means", "scales", "rgba", "quats")}
-    if (floats["scales"] < 0).any():
-        raise FileError(f"cannot read {path}: it has negative scales; it is not a .splat file")
     rgba = floats["rgba"] / 255
     return checked(path, Gaussians(floats["means"], (floats["quats"] - 128) / 128, floats["scales"], rgba[:, 3], rgba[:, :3]))

@@ -18,12 +18,11 @@ import torch
 from jaxtyping import Float
 
 from scenes.files.aside import FileError, reason, write_aside
-from scenes.files.glb import Y_UP, linear_light
+from scenes.files.glb import MAX_JSON, Y_UP, chunks, linear_light, placed_nodes
 from scenes.files.ply import check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians, transformed
 
 EXTENSION = "KHR_gaussian_splatting"
-_MAX_JSON = 1 << 26
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 _HARMONICS = (1, 3, 5, 7)  # of each degree
@@ -87,7 +86,7 @@ def read_splat_glb(path: str | Path) -> Gaussians:
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
     try:
-        tree, binary = _chunks(data)
+        tree, binary = chunks(data)
         if EXTENSION not in tree.get("extensionsUsed", []):
             raise ValueError(f"it is a .glb file without Gaussians ({EXTENSION})")
         found = [_scene(tree, binary, primitive, world) for primitive, world in _primitives(tree)]
@@ -106,7 +105,7 @@ def holds_splats(path: str | Path) -> bool:
             head = file.read(20)
             if len(head) < 20 or head[:4] != b"glTF":
                 return False
-            return EXTENSION.encode() in file.read(min(struct.unpack_from("<I", head, 12)[0], _MAX_JSON))
+            return EXTENSION.encode() in file.read(min(struct.unpack_from("<I", head, 12)[0], MAX_JSON))
     except OSError:
         return False
 
@@ -125,66 +124,12 @@ def _write(path: str | Path, tree: dict[str, Any], binary: bytes) -> None:
         temporary.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
 
 
-def _chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The JSON tree and the binary chunk."""
-    if len(data) < 20 or data[:4] != b"glTF":
-        raise ValueError("it is not a .glb file (it does not start with 'glTF')")
-    version, length, size, kind = struct.unpack_from("<II I4s", data, 4)
-    if version != 2 or kind != b"JSON":
-        raise ValueError(f"it is version {version} of glTF; 2 can be read")
-    if length > len(data) or 20 + size > length or size > _MAX_JSON:
-        raise ValueError("it is cut off")
-    tree = json.loads(data[20 : 20 + size])
-    binary = b""
-    if length >= 28 + size:
-        held, kind = struct.unpack_from("<I4s", data, 20 + size)
-        if kind == b"BIN\0":
-            binary = data[28 + size : 28 + size + held]
-            if len(binary) < held:
-                raise ValueError("it is cut off")
-    return tree, binary
-
-
 def _primitives(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np.ndarray, "4 4"]]]:
     """Every primitive of Gaussians in the scene, and its node's place in our world."""
-    nodes = tree.get("nodes", [])
-    waiting = [(i, Y_UP.T) for i in tree.get("scenes", [{}])[tree.get("scene", 0)].get("nodes", [])]
-    seen = 0
-    while waiting:
-        index, parent = waiting.pop(0)
-        seen += 1
-        if type(index) is not int or index < 0:
-            raise ValueError("its nodes do not form a tree")
-        node = nodes[index]
-        children = node.get("children", [])
-        if seen + len(waiting) + len(children) > len(nodes):
-            raise ValueError("its nodes do not form a tree")
-        world = parent @ _local(node)
-        waiting += [(child, world) for child in children]
+    for node, world in placed_nodes(tree):
         if "mesh" in node:
-            yield from (
-                (primitive, world)
-                for primitive in tree["meshes"][node["mesh"]]["primitives"]
-                if EXTENSION in primitive.get("extensions", {})
-            )
-
-
-def _local(node: dict[str, Any]) -> Float[np.ndarray, "4 4"]:
-    if "matrix" in node:
-        matrix = np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
-    else:
-        x, y, z, w = np.array(node.get("rotation", [0, 0, 0, 1]), dtype=np.float64)
-        rotation = np.array([
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ])  # fmt: skip
-        matrix = np.eye(4)
-        matrix[:3, :3] = rotation * np.array(node.get("scale", [1, 1, 1]), dtype=np.float64)
-        matrix[:3, 3] = np.array(node.get("translation", [0, 0, 0]), dtype=np.float64)
-    if not np.isfinite(matrix).all():
-        raise ValueError("one of its nodes has a place that is not a finite number")
-    return matrix
+            found = tree["meshes"][node["mesh"]]["primitives"]
+            yield from ((primitive, Y_UP.T @ world) for primitive in found if EXTENSION in primitive.get("extensions", {}))
 
 
 def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world: np.ndarray) -> Gaussians:
@@ -204,9 +149,11 @@ def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world
         colors=0.5 + SH_C0 * column(f"{EXTENSION}:SH_DEGREE_0_COEF_0", 3),
         sh_rest=torch.stack(rest, 1) if rest else None,
     )
-    size = np.cbrt(abs(np.linalg.det(world[:3, :3])))
-    rotation = world[:3, :3] / max(size, 1e-12)
-    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no rotation
+        size = np.cbrt(abs(np.linalg.det(world[:3, :3])))
+        rotation = world[:3, :3] / max(size, 1e-12)
+        turns = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) and np.linalg.det(rotation) > 0
+    if not turns:
         raise ValueError(
             "one of its nodes shears, mirrors or stretches its Gaussians, which stay Gaussians only where all axes scale alike"
         )

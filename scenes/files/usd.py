@@ -1,26 +1,29 @@
 """OpenUSD files (.usda, .usdc): Gaussians as a ParticleField3DGaussianSplat, triangles as meshes, z up, in metres.
 
-Needs ``usd-core`` (``pip install "rl3d[usd]"``). A file is read without composition: what it refers to is never opened.
+Needs ``usd-core`` (``pip install "rl3d[usd]"``). usd_reader.py reads them, in a process of its own.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from scenes.files.aside import FileError, write_aside
+from scenes.files import usd_reader
+from scenes.files.aside import FileError, reason, write_aside
 from scenes.files.glb import Y_UP
 from scenes.files.ply import check_writable, checked
+from scenes.files.usd_reader import KIND
 from scenes.gaussians import SH_C0, Gaussians, transformed
 
 if TYPE_CHECKING:
     import trimesh
 
-_HARMONICS = (0, 3, 8, 15)
-_KIND = "ParticleField3DGaussianSplat"
 _TO_Z_UP = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
@@ -81,7 +84,8 @@ def _define_meshes(stage: Any, scene: trimesh.Scene, Gf: Any, Vt: Any, UsdGeom: 
         prim.CreateExtentAttr(_vectors(Vt, torch.from_numpy(shape.bounds.astype(np.float32))))
         prim.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
         # Display colours are linear light, as a .glb's are.
-        color = mesh.visual.vertex_colors if mesh.visual.kind == "vertex" else mesh.visual.material.main_color[None]
+        plain = mesh.visual.kind == "texture"  # else vertices have their colours, or a grey that trimesh gives them
+        color = mesh.visual.material.main_color[None] if plain else mesh.visual.vertex_colors
         linear = np.asarray(color)[:, :3] / 255.0
         if len(linear) and (linear == linear[:1]).all():
             prim.CreateDisplayColorPrimvar(UsdGeom.Tokens.constant).Set(_vectors(Vt, torch.from_numpy(linear[:1].astype(np.float32))))
@@ -91,62 +95,37 @@ def _define_meshes(stage: Any, scene: trimesh.Scene, Gf: Any, Vt: Any, UsdGeom: 
 
 def read_usd(path: str | Path) -> Gaussians:
     """Read the Gaussians of a file, z up; prims that move theirs are refused, for nothing is composed here."""
-    _, Sdf, *_ = _pxr(path)
-    from pxr import Tf
-
-    if not Path(path).is_file():
-        raise FileError(f"cannot read {path}: there is no such file")
+    _pxr(path)
     try:
-        layer = Sdf.Layer.OpenAsAnonymous(str(path))
-        if layer is None:
-            raise ValueError("it is not a USD file")
-        found: list[Any] = []
-        layer.Traverse(Sdf.Path.absoluteRootPath, found.append)
-        prims = [spec for p in found if p.IsPrimPath() and (spec := layer.GetPrimAtPath(p)) and spec.typeName == _KIND and spec.active]
-        if not prims:
-            raise ValueError(f"it is a USD file without Gaussians ({_KIND})")
-        scenes = [_read_splats(prim) for prim in prims]
-        root = layer.pseudoRoot
-        up, unit = (root.GetInfo(key) if root.HasInfo(key) else usual for key, usual in (("upAxis", "Y"), ("metersPerUnit", 0.01)))
-        if up not in ("Y", "Z") or not float(unit) > 0:
-            raise ValueError(f"its up axis is {up!r} and its unit {unit} m; Y or Z and a positive unit can be read")
-    except Tf.ErrorException as error:
-        raise FileError(f"cannot read {path}: it is not a USD file, or damaged") from error
-    except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise FileError(f"cannot read {path}: {str(error).splitlines()[0] if str(error) else 'damaged'}") from error
-    scene = Gaussians.concatenate(scenes)
-    if up != "Z" or unit != 1.0:
-        scene = transformed(scene, torch.eye(3) if up == "Z" else _TO_Z_UP, scale=float(unit))
+        size = Path(path).stat().st_size
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    with tempfile.TemporaryDirectory() as folder:
+        result, seconds = Path(folder) / "result.npz", 30 + size // 1_000_000
+        command = [sys.executable, str(Path(usd_reader.__file__)), str(Path(path).absolute()), str(result)]
+        try:
+            subprocess.run(
+                command, timeout=seconds, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            found = dict(np.load(result, allow_pickle=False))
+        except subprocess.TimeoutExpired as error:
+            raise FileError(f"cannot read {path}: OpenUSD was not done with it after {seconds} s; it seems damaged") from error
+        except (subprocess.CalledProcessError, OSError, ValueError) as error:
+            raise FileError(f"cannot read {path}: OpenUSD broke off; it is damaged, or larger than the memory") from error
+    if "refused" in found:
+        raise FileError(f"cannot read {path}: {found['refused']}")
+    scene = Gaussians.concatenate([_scene(found, i) for i in range(int(found["count"]))])
+    if found["up"] != "Z" or found["unit"] != 1.0:
+        scene = transformed(scene, torch.eye(3) if found["up"] == "Z" else _TO_Z_UP, scale=float(found["unit"]))
     return checked(path, scene)
 
 
-def _read_splats(prim: Any) -> Gaussians:
-    parent = prim
-    while parent and parent.path.IsPrimPath():
-        order = parent.attributes.get("xformOpOrder")
-        if order is not None and order.default:
-            raise ValueError(f"its prim {parent.path} is moved by a transform; save it with the transform applied")
-        parent = parent.nameParent
-
-    def column(name: str, width: int) -> torch.Tensor:
-        attribute = prim.attributes.get(name) or prim.attributes.get(f"{name}h")
-        if attribute is None or attribute.default is None:
-            raise ValueError(f"its prim {prim.path} has no {name}")
-        return torch.from_numpy(np.array(attribute.default, dtype=np.float32).reshape(-1, width))
-
-    means = column("positions", 3)
-    n = len(means)
-    degree = prim.attributes.get("radiance:sphericalHarmonicsDegree")
-    degree = 3 if degree is None or degree.default is None else int(degree.default)
-    if not 0 <= degree < len(_HARMONICS):
-        raise ValueError(f"its prim {prim.path} has harmonics of degree {degree}; up to 3 can be read")
-    k = 1 + _HARMONICS[degree]
-    quats, scales, opacities = column("orientations", 4), column("scales", 3), column("opacities", 1)
-    harmonics = column("radiance:sphericalHarmonicsCoefficients", 3)
-    if (len(quats), len(scales), len(opacities)) != (n, n, n) or len(harmonics) < n * k:
-        raise ValueError(f"its prim {prim.path} has {n} positions, and other numbers of the rest")
-    harmonics = harmonics[: n * k].view(n, k, 3)
-    rest = harmonics[:, 1:].contiguous() if degree else None
+def _scene(found: dict[str, np.ndarray], i: int) -> Gaussians:
+    names = ("positions", "orientations", "scales", "opacities", "harmonics")
+    means, quats, scales, opacities, harmonics = (torch.from_numpy(found[f"{i}/{name}"]) for name in names)
+    rest = harmonics[:, 1:].contiguous() if harmonics.shape[1] > 1 else None
     return Gaussians(means, quats.roll(1, -1), scales, opacities.squeeze(-1), 0.5 + SH_C0 * harmonics[:, 0], rest)
 
 
@@ -159,6 +138,6 @@ def _pxr(path: str | Path) -> tuple[Any, ...]:
         from pxr import Gf, Sdf, Usd, UsdGeom, UsdVol, Vt
     except ImportError as error:
         raise FileError(f'cannot open {path}: USD files need usd-core: pip install "rl3d[usd]"') from error
-    if not hasattr(UsdVol, _KIND):
-        raise FileError(f"cannot open {path}: this usd-core knows no Gaussians ({_KIND}); install 26.3 or newer")
+    if not hasattr(UsdVol, KIND):
+        raise FileError(f"cannot open {path}: this usd-core knows no Gaussians ({KIND}); install 26.3 or newer")
     return Gf, Sdf, Usd, UsdGeom, UsdVol, Vt

@@ -1,5 +1,6 @@
 """Export between asset folders, splats and meshes."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 import trimesh
 
 from rl3d import GenerateConfig, generate
-from rl3d.exporting import export
+from rl3d.exporting import export, label
+from rl3d.pictures import poster
 from scenes.files import FileError
 from scenes.files.glb import write_glb
 from scenes.files.ply import read_ply, write_ply
@@ -255,3 +257,34 @@ def test_splats_of_another_program(tmp_path, parts):
     write_splat(tmp_path / "scan.splat", parts.gaussians(10))
     export(str(tmp_path / "scan.splat"), str(tmp_path / "scan.ply"))
     assert read_ply(tmp_path / "scan.ply").count == 10
+
+
+def test_a_card_of_any_size_fits_on_a_poster(asset, parts):
+    values = {"good": 0.5, "x" * 1000: 1.0, "huge": 10**400, "none": None, **{str(i): 0.1 for i in range(99)}}
+    card = {"prompt": "w" * 300_000, "rewards": {name: {"value": value} for name, value in values.items()}}
+    (asset / "card.json").write_text(json.dumps(card))
+    title, facts = label(asset)
+    assert title == "w" * 400 and facts[:2] == [("good", "0.50"), ("x" * 40, "1.00")] and len(facts) == 8
+    assert poster(parts.gaussians(10), title, facts, size=90).height < 2000
+
+
+@pytest.mark.parametrize("suffix", [".urdf", ".glb"])
+def test_what_is_flat_is_no_body_and_has_no_texture(tmp_path, suffix):
+    flat = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [2, 0, 0]], [[0, 1, 2], [0, 2, 1]], process=False)
+    (tmp_path / "a.glb").write_bytes(trimesh.Scene(flat).export(file_type="glb"))
+    with pytest.raises(FileError) as error:
+        export(tmp_path / "a.glb", tmp_path / f"b{suffix}", **({"texture": 16} if suffix == ".glb" else {}))
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_splat_file_is_a_scene_without_gaussians(tmp_path):
+    """The format has no header: nothing at all is how it says so."""
+    source = tmp_path / "a.splat"
+    source.touch()
+    for suffix in (".ply", ".splat", ".spz", ".sog", ".splat.glb", ".usdc"):
+        export(source, tmp_path / f"b{suffix}")
+        export(tmp_path / f"b{suffix}", tmp_path / "c.splat")
+        assert (tmp_path / "c.splat").read_bytes() == b""
+    export(source, tmp_path / "b.png")
+    with pytest.raises(FileError, match="show no surface"):
+        export(source, tmp_path / "b.glb")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -85,6 +86,13 @@ def test_an_evaluation_goes_along(run, tmp_path):
         ("config.yaml", None, "give the folder of a training run"),
         ("config.yaml", "a: [", "its config.yaml is not YAML"),
         ("config.yaml", "!!python/object/apply:os.getcwd []", "its config.yaml is not YAML"),
+        ("config.yaml", "a: &a [x, x]\nb: [*a, *a]", "its config.yaml is not YAML"),
+        ("config.yaml", "a: " + 5000 * "[", "its config.yaml is not YAML"),
+        ("config.yaml", "a: 2020-13-45", "its config.yaml is not YAML"),
+        ("metrics.jsonl", '{"iteration": 1}\n{"kl": 1}\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
+        ("metrics.jsonl", '{"iteration": 1}\n{"iteration": 1e300}\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
+        ("metrics.jsonl", '{"iteration": 1}\n{"kl": 1' + 400 * "0" + '}\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
+        ("metrics.jsonl", '{"iteration": 1}\n' + 50_000 * "[" + '\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
         ("metrics.jsonl", '{"iteration": 1}\n[]\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
         ("samples/000000.png", "no image", "not an image that can be read"),
     ],
@@ -94,6 +102,25 @@ def test_damage_is_said_in_one_line(run, name, content, message):
         (run / name).unlink()
     else:
         (run / name).write_text(content)
+    if name == "samples/000000.png":
+        (run / "samples" / "readme.png").write_text("not a sheet of ours, whose names are numbers")
     with pytest.raises(FileError, match=message) as error:
         report(run)
     assert "\n" not in str(error.value) and not (run / "report.html").exists()
+
+
+def test_pictures_that_are_damaged_or_too_large_are_refused(run):
+    whole = (run / "samples" / "000000.png").read_bytes()
+    at = whole.index(b"IDAT")
+    huge = whole[:16] + (60_000).to_bytes(4, "big") * 2 + whole[24:]
+    for data in (whole[:at] + b"??AT" + whole[at + 4 :], huge[:29] + zlib.crc32(huge[12:29]).to_bytes(4, "big") + huge[33:]):
+        (run / "samples" / "000000.png").write_bytes(data)
+        with pytest.raises(FileError, match="is not an image that can be read"):
+            report(run)
+
+
+def test_numbers_and_names_that_no_page_can_hold(run):
+    """Values too large to draw are left out of the curves, and half a character is replaced."""
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 31, "shiny": 1e308, "kl": -1e308, "\\ud800": 1}\n')
+    assert "31 of 40 rounds" in report(run).read_text()

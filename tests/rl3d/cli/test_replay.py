@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 import rl3d
+from rl3d.assets import read_card
 from rl3d.cli import main
+from scenes.files import FileError
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,11 @@ def test_other_circumstances_alone_do_no_harm(assets, tmp_path, capsys):
         ({"sampling": {"steps": -1}}, "its card lacks"),
         ({"files": {"../x": "0"}}, "its card lacks"),
         ({"device": 3}, "its card lacks"),
+        ({"sampling": {"steps": 10**9}}, "its card lacks"),
+        ({"sampling": {"steps": 2.5}}, "its card lacks"),
+        ({"sampling": {"noise": float("nan")}}, "its card lacks"),
+        ({"seed": 2**64, "batch": {"seed": 2**64, "count": 1}}, "its card lacks"),
+        ({"rewards": [1]}, "its card lacks"),
     ],
 )
 def test_cards_that_say_too_little(assets, tmp_path, capsys, fields, message):
@@ -64,7 +71,10 @@ def test_cards_that_say_too_little(assets, tmp_path, capsys, fields, message):
 
 
 def test_no_card(tmp_path, capsys):
-    (tmp_path / "card.json").write_text("[")
+    for content in ("[", "[" * 50_000):
+        (tmp_path / "card.json").write_text(content)
+        with pytest.raises(FileError, match="it is not JSON"):
+            read_card(tmp_path)
     for path in (tmp_path, tmp_path / "missing"):
         assert main(["replay", str(path)]) == 2
         error = capsys.readouterr().err

@@ -1,12 +1,17 @@
 """Checkpoint files: whole or not at all, and one clear line for anything that is not one."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork
 from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.training.pretrain import load_part_flow
+from rl3d.training.trainer import TrainConfig, saved_config
 from scenes.files import FileError
 
 
@@ -24,7 +29,7 @@ def test_optimizer_state_survives() -> None:
     p.sum().backward()
     first.step()
     second = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))], lr=0.1)
-    load_optimizer(second, optimizer_tensors(first))
+    load_optimizer(second, optimizer_tensors(first), Path("x"))
     a, b = first.state_dict()["state"][0], second.state_dict()["state"][0]
     assert all(torch.equal(torch.as_tensor(a[k]), torch.as_tensor(b[k])) for k in a)
 
@@ -58,3 +63,42 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     weights.pop("slots")
     with pytest.raises(FileError, match="weight slots is missing"):
         load_network(large, weights, tmp_path / "x")
+    weights = small.state_dict()
+    weights["slots"][0, 0] = torch.nan
+    with pytest.raises(FileError, match="weight slots has values that are not finite numbers"):
+        load_network(small, weights, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"width": 10**12}, {"depth": 10**9}, {"heads": 5}, {"width": 0}, {"width": "16"}, {"width": 16.0}, {"colour": 3}, [16], None],
+)
+def test_a_header_of_a_network_that_its_weights_are_not_costs_nothing(tmp_path: Path, config: object) -> None:
+    network = PartFlowNetwork(PartFlowConfig(width=16, depth=1, heads=1))
+    path = tmp_path / "x.safetensors"
+    whole = {"width": 16, "depth": 1, "heads": 1}
+    save_tensors(path, network.state_dict(), {"kind": "part-flow", "config": whole})
+    assert all(torch.equal(a, b) for a, b in zip(load_part_flow(path).network.parameters(), network.parameters(), strict=True))
+    save_tensors(path, network.state_dict(), {"kind": "part-flow", "config": {**whole, **config} if isinstance(config, dict) else config})
+    with pytest.raises(FileError, match=r"does not describe a part-flow network|does not fit"):
+        load_part_flow(path)
+
+
+@pytest.mark.parametrize("header", ["3", "[" * 50_000, "null"])
+def test_a_header_that_is_no_table_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(save({"a": torch.zeros(1)}, metadata={"rl3d": header}))
+    with pytest.raises(FileError, match="not an rl3d checkpoint"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"iterations": "many"}, {"lr": float("inf")}, {"sampling": {"steps": 0}}, {"sampling": 3}, {"objective": "ppo"}, {"x": 1}]
+)
+def test_settings_that_no_run_has_are_refused(tmp_path: Path, change: dict) -> None:
+    settings = json.loads(json.dumps(asdict(TrainConfig()), default=str))
+    (tmp_path / "config.yaml").write_text(json.dumps(settings))
+    assert saved_config(tmp_path) == TrainConfig(out=tmp_path)
+    (tmp_path / "config.yaml").write_text(json.dumps({**settings, **change}))
+    with pytest.raises(FileError, match="not the settings of a training run"):
+        saved_config(tmp_path)

@@ -12,6 +12,7 @@ import torch
 from rewards.base import Batch, Needs, Scores
 from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork
 from rl3d.generators.sde import Sampling
+from rl3d.training.checkpoints import load_tensors, save_tensors
 from rl3d.training.trainer import TrainConfig, Trainer, read_prompts
 from scenes.files import FileError
 
@@ -100,6 +101,30 @@ def test_an_existing_run_is_not_overwritten(config: TrainConfig) -> None:
     trainer.save()
     with pytest.raises(FileError, match="holds a run already: add --resume"):
         Trainer(config, policy=_policy())
+
+
+def test_a_damaged_run_is_not_resumed(config: TrainConfig) -> None:
+    trainer = Trainer(config, policy=_policy())
+    trainer.step()
+    path = trainer.save()
+    whole, metrics = path.read_bytes(), (config.out / "metrics.jsonl").read_text()
+    for line in ("{\n", '{"kl": 1}\n', "3\n"):
+        (config.out / "metrics.jsonl").write_text(line + metrics)
+        with pytest.raises(FileError, match="is not one round's numbers"):
+            Trainer(config, resume=True, policy=_policy())
+    tensors, header = load_tensors(path)
+    optimizer = next(name for name, value in tensors.items() if name.startswith("optimizer.") and value.dim())
+    for change, message in (
+        ({"prompts.promise": None}, "not the state of a training run"),
+        ({optimizer: torch.zeros(1)}, "the optimiser's .* does not fit"),
+        ({"optimizer.x": torch.zeros(1)}, "the optimiser's x does not fit"),
+    ):
+        save_tensors(path, {name: value for name, value in {**tensors, **change}.items() if value is not None}, header)
+        with pytest.raises(FileError, match=message):
+            Trainer(config, resume=True, policy=_policy())
+    path.write_bytes(whole)
+    (config.out / "metrics.jsonl").write_text(metrics)
+    assert Trainer(config, resume=True, policy=_policy()).iteration == 1
 
 
 def test_resume_without_a_checkpoint_is_refused(config: TrainConfig) -> None:

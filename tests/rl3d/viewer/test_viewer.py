@@ -74,7 +74,7 @@ def test_entries(folder):
         ("missing", "there is no such file or folder"),
         ("notes.txt", "the viewer shows .ply, .splat, .*and .glb files"),
         ("empty", "it holds no scene.ply or mesh.glb"),
-        ("damaged", "it is not a JSON file"),
+        ("damaged", "it is not JSON"),
         ("broken.glb", "it is not a valid .glb file"),
         ("broken.ply", "it is not a .ply file"),
     ],

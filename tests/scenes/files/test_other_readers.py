@@ -1,7 +1,7 @@
-"""What other people's programs say of our files: Khronos' validator and PlayCanvas' splat-transform, both run by Node.js.
+"""What other people's programs say of our files: Khronos' validator and PlayCanvas' splat-transform, both run by Node.js, and Open3D.
 
-They are installed by  npm install --no-save --no-package-lock --prefix build/readers gltf-validator @playcanvas/splat-transform
-(.ci/run does); where they are not, these tests skip.
+The first two are installed by  npm install --no-save --no-package-lock --prefix build/readers gltf-validator @playcanvas/splat-transform
+(.ci/run does), Open3D by  pip install open3d  (0.4 GB); where they are not, these tests skip.
 """
 
 import json
@@ -10,8 +10,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import trimesh
 
 from rl3d.exporting import export
 from scenes.files.glb import write_glb
@@ -100,3 +102,27 @@ def test_we_read_what_splat_transform_wrote(tmp_path, make_scene):
         assert theirs.count == scene.count and distance.max() < reach
         assert (1 - (theirs.quats[nearest] * scene.quats).sum(-1).abs()).max() < 1e-4
         torch.testing.assert_close(theirs.colors[nearest], scene.colors, atol=0.02, rtol=0)
+
+
+def test_open3d_loads_every_mesh(tmp_path, varied):
+    """The same triangles in the same place, with colours or a texture where the format has them."""
+    open3d = pytest.importorskip("open3d")
+    folder = tmp_path / "asset"
+    folder.mkdir()
+    write_glb(folder / "mesh.glb", varied[0])
+    write_gaussians(folder / "scene.ply", varied[0].gaussians(4000))
+    variants = {"parts": {}, "united": {"united": True}, "textured": {"texture": 64}, "scan": {"max_faces": 3000}}
+    for name, options in variants.items():
+        for suffix in (".glb", ".obj", ".stl"):
+            path = export(folder / "scene.ply" if name == "scan" else folder, tmp_path / f"{name}{suffix}", **options)
+            ours = trimesh.load_scene(path, process=False).to_mesh()
+            model = open3d.io.read_triangle_model(str(path)) if suffix != ".stl" else None
+            parts = [open3d.io.read_triangle_mesh(str(path))] if model is None else [part.mesh for part in model.meshes]
+            points = np.concatenate([np.asarray(part.vertices) for part in parts])
+            np.testing.assert_allclose([points.min(0), points.max(0)], ours.bounds, atol=2e-4 * ours.scale, err_msg=path.name)
+            area = sum(part.get_surface_area() for part in parts)
+            assert area == pytest.approx(ours.area, rel=1e-3), path.name
+            if model is not None:
+                assert len(parts) == (int(varied[0].exists.sum()) if name == "parts" else 1), path.name
+                pictures = [material.albedo_img for material in model.materials if material.albedo_img is not None]
+                assert [np.asarray(p).shape[:2] for p in pictures] == ([(64, 64)] if name == "textured" else []), path.name

@@ -45,7 +45,7 @@ def test_gsplats_file_is_read(tmp_path, make_scene, k):
     assert_same(read_ply(tmp_path / "theirs.ply"), scene)
 
 
-@pytest.mark.parametrize("k", [0, 3, 15])
+@pytest.mark.parametrize("k", [0, 3, 8, 15])
 def test_our_file_holds_what_gsplats_does_column_by_column(tmp_path, make_scene, k):
     scene = make_scene(40, k)
     write_ply(tmp_path / "ours.ply", scene)

@@ -55,22 +55,19 @@ def test_full_ranges(tmp_path, make_scene):
     torch.testing.assert_close(again.quats, torch.nn.functional.normalize(quats, dim=-1))
 
 
-def test_wrong_files_and_scenes(tmp_path, make_scene):
+def test_wrong_files(tmp_path):
     path = tmp_path / "a.splat"
     with pytest.raises(FileError, match="No such file"):
         read_splat(path)
-    for data, message in ((b"", "0 bytes are not a whole number"), (b"\0" * 33, "33 bytes are not a whole number of 32-byte splats")):
-        path.write_bytes(data)
-        with pytest.raises(FileError, match=message):
-            read_splat(path)
+    path.write_bytes(b"\0" * 33)
+    with pytest.raises(FileError, match="33 bytes are not a whole number of 32-byte splats"):
+        read_splat(path)
     path.write_bytes(np.array([0, 0, 0, -1, 1, 1, 0, 0], "<f4").tobytes())
     with pytest.raises(FileError, match="negative scales"):
         read_splat(path)
     path.write_bytes(np.array([0, np.inf, 0, 1, 1, 1, 0, 0], "<f4").tobytes())
     with pytest.raises(FileError, match="1 of 1 Gaussians have means that are not finite numbers"):
         read_splat(path)
-    with pytest.raises(FileError, match="the scene has no Gaussians"):
-        write_splat(path, make_scene(0))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
