@@ -132,6 +132,7 @@ def test_a_ply_of_numbers_that_signal_is_refused_without_a_warning(tmp_path, mak
         (lambda tree: tree["meshes"][0]["primitives"][0].update(mode=0), "it holds no mesh"),
         (lambda tree: tree["meshes"][0]["primitives"][0].update(extensions={"KHR_draco_mesh_compression": {}}), "Draco"),
         (lambda tree: tree["nodes"][-1].update(translation=[1e30, 0, 0]), "more than 1000 km away"),
+        (lambda tree: tree["nodes"][-1].update(scale=[1e200, 1, 1]), "more than 1000 km away"),
     ],
 )
 def test_a_mesh_that_trimesh_would_take_on_trust_is_refused(ball, change, match):
