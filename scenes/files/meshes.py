@@ -82,22 +82,21 @@ def load_glb(path: Path, data: bytes) -> trimesh.Scene:
 
     try:
         _check(data)
-        with np.errstate(all="ignore"):
-            nested = trimesh.load_scene(trimesh.util.wrap_as_stream(data), file_type="glb")
         scene = trimesh.Scene()
-        for node in nested.graph.nodes_geometry:
-            place, name = nested.graph[node]
-            shape = nested.geometry[name]
-            if not isinstance(shape, trimesh.Trimesh) or not len(shape.faces):
-                continue
-            if not 0 <= shape.faces.min() <= shape.faces.max() < len(shape.vertices):
-                raise ValueError("its triangles name vertices that it does not have")
-            with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # numbers out of range are refused below
+            nested = trimesh.load_scene(trimesh.util.wrap_as_stream(data), file_type="glb")
+            for node in nested.graph.nodes_geometry:
+                place, name = nested.graph[node]
+                shape = nested.geometry[name]
+                if not isinstance(shape, trimesh.Trimesh) or not len(shape.faces):
+                    continue
+                if not 0 <= shape.faces.min() <= shape.faces.max() < len(shape.vertices):
+                    raise ValueError("its triangles name vertices that it does not have")
                 shape = shape.copy().apply_transform(place)
                 numbers = [shape.vertices, shape.vertex_normals, getattr(shape.visual, "uv", None)]
-            if not all((np.abs(values) <= _FARTHEST).all() for values in numbers if values is not None):
-                raise ValueError(f"it has numbers that are not finite, or vertices more than {_FARTHEST / 1000:g} km away")
-            scene.add_geometry(shape, geom_name=str(name))
+                if not all((np.abs(values) <= _FARTHEST).all() for values in numbers if values is not None):
+                    raise ValueError(f"it has numbers that are not finite, or vertices more than {_FARTHEST / 1000:g} km away")
+                scene.add_geometry(shape, geom_name=str(name))
     except Exception as error:  # trimesh reports a damaged file by whatever its parser stumbled over
         raise FileError(f"cannot read {path}: it is not a valid .glb file ({error or type(error).__name__})") from error
     if not scene.geometry:

@@ -202,7 +202,7 @@ def _sh_rest(path: Path, table: np.ndarray) -> torch.Tensor | None:
 
 def _columns(table: np.ndarray, names: list[str]) -> np.ndarray:
     out = np.empty((len(table), len(names)), np.float32)
-    with np.errstate(over="ignore"):  # a double too large becomes infinite, which is refused by name later
+    with np.errstate(over="ignore", invalid="ignore"):  # a double too large becomes infinite, which is refused by name later
         for i, name in enumerate(names):
             out[:, i] = table[name]
     return out

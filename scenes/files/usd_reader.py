@@ -6,6 +6,7 @@ is read without composition: what it refers to is never opened. Imports as littl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -70,12 +71,12 @@ def _columns(prim: Any) -> dict[str, np.ndarray]:
 
 
 def _limit_memory(path: str) -> None:
-    try:
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no limits, macOS not this one
         import resource
-    except ImportError:  # Windows
-        return
-    most = (2 << 30) + 30 * os.path.getsize(path)
-    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = (2 << 30) + 30 * os.path.getsize(path)
+        resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(soft, most), hard))
 
 
 def main(path: str, result: str) -> None:

@@ -114,6 +114,10 @@ def test_a_ply_of_numbers_that_signal_is_refused_without_a_warning(tmp_path, mak
     data[start + 4 * 9 : start + 4 * 10] = struct.pack("<I", 0x7FA00000)  # f_rest_0
     (tmp_path / "a.ply").write_bytes(data)
     refused(read_gaussians, tmp_path / "a.ply", match="sh_rest that are not finite")
+    names = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
+    header = "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" + "".join(f"property double {name}\n" for name in names)
+    (tmp_path / "a.ply").write_bytes(f"{header}end_header\n".encode() + struct.pack("<Q", 0x7FF4000000000000) + bytes(8 * 13))
+    refused(read_gaussians, tmp_path / "a.ply", match="means that are not finite")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +132,7 @@ def test_a_ply_of_numbers_that_signal_is_refused_without_a_warning(tmp_path, mak
         (lambda tree: tree["meshes"][0]["primitives"][0].update(mode=0), "it holds no mesh"),
         (lambda tree: tree["meshes"][0]["primitives"][0].update(extensions={"KHR_draco_mesh_compression": {}}), "Draco"),
         (lambda tree: tree["nodes"][-1].update(translation=[1e30, 0, 0]), "more than 1000 km away"),
+        (lambda tree: tree["nodes"][-1].update(scale=[1e200, 1, 1]), "more than 1000 km away"),
     ],
 )
 def test_a_mesh_that_trimesh_would_take_on_trust_is_refused(ball, change, match):
