@@ -33,7 +33,8 @@ struct alignas(64) BackwardTile {
 
 constexpr int kAhead = 6;  // entries whose Gaussians are fetched before they are needed
 
-// Writes the gradients of the tile's entries, with kAbsolute those of the means' absolute pulls too. `out` is forward's output of this image and `v` the loss's gradient with respect to it.
+// Writes the gradients of the tile's entries, with kAbsolute those of the means' absolute pulls too. `out` is forward's output of this
+// image and `v` the loss's gradient with respect to it.
 template <int kMaxK, bool kAbsolute>
 __attribute__((noinline)) void backward_tile(const Problem& problem, const ImageWorkspace& image, const TileGrid& grid, int index,
                                              int64_t image_index, const Images& out, const Images& v) {
@@ -44,28 +45,31 @@ __attribute__((noinline)) void backward_tile(const Problem& problem, const Image
   const Tile tile(grid, index);
   const TilePixels pixels(tile);
   BackwardTile<kMaxK> state;
-  if (!tile.whole()) memset(&state, 0, sizeof(float) * kTilePixels * (3 + K));
-  for (int y = 0; y < tile.height; y++)
-    for (int x = 0; x < tile.width; x++) {
-      const int lane = lane_of_pixel(x, y);
-      const int64_t pixel = (tile.y + y) * grid.width + tile.x + x;
-      const float alpha = out.alpha[pixel], depth = out.depth[pixel];
-      // depth = (sum of w z) / alpha
-      const float v_depth = alpha > 0.f ? v.depth[pixel] / alpha : 0.f, v_alpha = v.alpha[pixel] - v_depth * depth;
-      float behind = v.depth[pixel] * depth - (1.f - alpha) * v_alpha;
-      for (int k = 0; k < K; k++) {
-        state.v_color[k][lane] = v.color[K * pixel + k];
-        behind += v.color[K * pixel + k] * out.color[K * pixel + k];
-      }
-      state.transmittance[lane] = 1.f;
-      state.v_depth[lane] = v_depth;
-      state.behind[lane] = behind;
-    }
   uint64_t live = tile.blocks_inside();
+  for (uint64_t blocks = live; blocks; blocks &= blocks - 1) {
+    const int block = __builtin_ctzll(blocks), lane = block * kLanes;
+    const BlockPlace place(grid, tile, block);
+    BlockImages<kMaxK> drawn, pull;
+    drawn.read(out, place, K), pull.read(v, place, K);
+    const Floats alpha = load(drawn.alpha), depth = load(drawn.depth);
+    // depth = (sum of w z) / alpha
+    const Floats v_depth = keep(alpha > zeros(), load(pull.depth) / alpha), v_alpha = load(pull.alpha) - v_depth * depth;
+    Floats behind = load(pull.depth) * depth - (1.f - alpha) * v_alpha;
+    for (int k = 0; k < K; k++) {
+      const Floats v_color = load(pull.color[k]);
+      store(state.v_color[k] + lane, v_color);
+      behind += v_color * load(drawn.color[k]);
+    }
+    store(state.transmittance + lane, place.inside());
+    store(state.v_depth + lane, v_depth), store(state.behind + lane, behind);
+  }
   for (int64_t e = image.tile_start[index]; e < image.tile_start[index + 1]; e++) {
-    // Gaussians lie in memory by index, and a list's are all over the place.
-    if (e + kAhead < image.tile_start[index + 1]) __builtin_prefetch(&image.projected[image.entries[e + kAhead].gaussian]);
-    float* gradients = image.gradients.data() + rows * e;
+    // Gaussians and slots lie in memory by index, and a list's are all over the place.
+    if (e + kAhead < image.tile_start[index + 1]) {
+      const TileEntry& ahead = image.entries[e + kAhead];
+      __builtin_prefetch(&image.projected[ahead.gaussian]), __builtin_prefetch(image.gradients.data() + (int64_t)rows * ahead.slot, 1);
+    }
+    float* gradients = image.gradients.data() + (int64_t)rows * image.entries[e].slot;
     uint64_t blocks = image.entries[e].blocks & live;
     if (!blocks) {
       memset(gradients, 0, sizeof(float) * rows);
@@ -92,7 +96,7 @@ __attribute__((noinline)) void backward_tile(const Problem& problem, const Image
       }
       const Floats behind = load(state.behind + lane) - c.weight * q;
       store(state.behind + lane, behind);
-      const Mask moves = c.drawn & (c.unclamped_alpha <= splat(kMaxAlpha));
+      const Mask moves = c.alive & (c.unclamped_alpha <= splat(kMaxAlpha));
       const Floats s = keep(moves, c.alpha * (before * q - behind * reciprocal(1.f - c.alpha)));
       const Floats s_x = s * c.t_x, s_y = s * c.t_y;
       sums[kDepth] += c.weight * v_depth;

@@ -14,8 +14,8 @@ struct alignas(64) TilePixels {
   float x[8][kLanes], y[8][kLanes];
   explicit TilePixels(const Tile& tile) {
     for (int b = 0; b < 8; b++) {
-      store(x[b], load(kPixel.x) + ((float)(tile.x + b * kBlock) + 0.5f));
-      store(y[b], load(kPixel.y) + ((float)(tile.y + b * kBlock) + 0.5f));
+      store(x[b], load(kPixel.x) + ((float)(tile.x + b * kBlockWidth) + 0.5f));
+      store(y[b], load(kPixel.y) + ((float)(tile.y + b * kBlockHeight) + 0.5f));
     }
   }
 };
@@ -28,7 +28,7 @@ struct Contribution {
   Floats alpha, unclamped_alpha;
   Floats weight;         // alpha times transmittance; 0 where nothing is drawn
   Floats transmittance;  // after the Gaussian
-  Mask alive, drawn;     // pixels that have not ended, nor here, and those of them that the Gaussian is drawn on
+  Mask alive;            // pixels that have not ended, nor here
 
   template <class G>
   RL3D_INLINE Contribution(const G& g, const TilePixels& pixels, int block, Floats before) {
@@ -40,8 +40,7 @@ struct Contribution {
     alpha = keep(candidate, min(unclamped_alpha, splat(kMaxAlpha)));
     transmittance = subtract_product(before, alpha, before);
     alive = transmittance > splat(kMinTransmittance);
-    drawn = candidate & alive;
-    weight = keep(drawn, alpha * before);
+    weight = keep(alive, alpha * before);
   }
 };
 
@@ -61,7 +60,7 @@ constexpr int kTilePixels = kBlocks * kLanes;
 // Channels are kMaxK at most; K of them are used.
 template <int kMaxK>
 struct alignas(64) ForwardTile {
-  float transmittance[kTilePixels];  // 0 outside the image
+  float transmittance[kTilePixels];  // 0 outside the image; blocks wholly outside have none
   float alpha[kTilePixels], depth[kTilePixels];
   float color[kMaxK][kTilePixels];
 };
@@ -76,10 +75,13 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
   const Tile tile(grid, index);
   const TilePixels pixels(tile);
   ForwardTile<kMaxK> state;
-  memset(&state, 0, sizeof(float) * kTilePixels * (3 + K));
-  for (int y = 0; y < tile.height; y++)
-    for (int x = 0; x < tile.width; x++) state.transmittance[lane_of_pixel(x, y)] = 1.f;
-  uint64_t live = tile.blocks_inside();
+  memset(state.alpha, 0, sizeof(float) * kTilePixels * (2 + K));
+  const uint64_t inside = tile.blocks_inside();
+  for (uint64_t blocks = inside; blocks; blocks &= blocks - 1) {
+    const int block = __builtin_ctzll(blocks);
+    store(state.transmittance + block * kLanes, BlockPlace(grid, tile, block).inside());
+  }
+  uint64_t live = inside;
   for (int64_t first = image.tile_start[index]; first < image.tile_start[index + 1] && live; first += 64) {
     const int count = (int)smaller<int64_t>(64, image.tile_start[index + 1] - first);
     ProjectedGaussian chunk[64];
@@ -118,15 +120,15 @@ __attribute__((noinline)) void forward_tile(const Problem& problem, const ImageW
     }
   }
   const float* background = problem.backgrounds + K * image_index;
-  for (int y = 0; y < tile.height; y++)
-    for (int x = 0; x < tile.width; x++) {
-      const int lane = lane_of_pixel(x, y);
-      const int64_t pixel = (tile.y + y) * grid.width + tile.x + x;
-      const float alpha = state.alpha[lane], shows_through = 1.f - alpha;
-      for (int k = 0; k < K; k++) out.color[K * pixel + k] = state.color[k][lane] + shows_through * background[k];
-      out.alpha[pixel] = alpha;
-      out.depth[pixel] = alpha > 0.f ? state.depth[lane] / alpha : 0.f;
-    }
+  for (uint64_t blocks = inside; blocks; blocks &= blocks - 1) {
+    const int block = __builtin_ctzll(blocks), lane = block * kLanes;
+    BlockImages<kMaxK> images;
+    const Floats alpha = load(state.alpha + lane), shows_through = 1.f - alpha;
+    for (int k = 0; k < K; k++) store(images.color[k], load(state.color[k] + lane) + shows_through * background[k]);
+    store(images.alpha, alpha);
+    store(images.depth, keep(alpha > zeros(), load(state.depth + lane) / alpha));
+    images.write(out, BlockPlace(grid, tile, block), K);
+  }
 }
 
 }  // namespace RL3D_ISA

@@ -14,7 +14,7 @@ namespace rl3d {
 namespace RL3D_ISA {
 namespace {
 
-constexpr int64_t kBlocksPerTask = 16;
+constexpr int64_t kBlocksPerTask = 256 / kLanes;
 
 struct Context {
   Pool<ImageWorkspace> images;
@@ -30,11 +30,11 @@ void parallel_for(ThreadPool& pool, int threads, int64_t count, Function functio
 
 int64_t blocks_of(const Problem& problem) { return (problem.gaussians + kLanes - 1) / kLanes; }
 
-// Calls function(scene, block in the scene) for every block of Gaussians; from `worth_a_thread` blocks on by several threads.
+// Calls function(scene, block in the scene) for every block of Gaussians; from `worth_a_thread` Gaussians on by several threads.
 template <class Function>
 void for_each_block(const Problem& problem, ThreadPool& pool, int threads, int64_t worth_a_thread, Function function) {
   const int64_t per_scene = blocks_of(problem), total = per_scene * problem.scenes;
-  if (total < worth_a_thread) threads = 1;
+  if (total * kLanes < worth_a_thread) threads = 1;
   parallel_for(pool, threads, (total + kBlocksPerTask - 1) / kBlocksPerTask, [&](int64_t task, int) {
     for (int64_t b = task * kBlocksPerTask; b < smaller(total, (task + 1) * kBlocksPerTask); b++) function(b / per_scene, b % per_scene);
   });
@@ -59,7 +59,7 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
   Context& context = *static_cast<Context*>(context_pointer);
   const int64_t per_scene = blocks_of(problem), chunks = chunks_of(problem);
   GaussianBlock* blocks = context.blocks.reserve(per_scene * problem.scenes);
-  for_each_block(problem, pool, threads, 1024, [&](int64_t scene, int64_t block) {
+  for_each_block(problem, pool, threads, 16384, [&](int64_t scene, int64_t block) {
     prepare_block(problem, scene * problem.gaussians + block * kLanes, count_in_block(problem, block), blocks[scene * per_scene + block]);
   });
   const TileGrid grid(problem);
@@ -88,10 +88,10 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
       ImageWorkspace& image = images[own_workspace ? i : thread];
       start(image);
       for (int64_t chunk = 0; chunk < chunks; chunk++) project(i, chunk, image);
-      order_by_depth(problem, keep_for_backward, image);
-      for (int64_t s = 0; s < segments_of(image); s++) bin_segment(grid, keep_for_backward, image, s);
-      lay_out_tiles(grid, keep_for_backward, image);
-      for (int64_t s = 0; s < segments_of(image); s++) fill_tiles(keep_for_backward, image, s);
+      order_by_depth(problem, image);
+      for (int64_t s = 0; s < segments_of(image); s++) bin_segment(grid, image, s);
+      lay_out_tiles(problem, grid, image);
+      for (int64_t s = 0; s < segments_of(image); s++) fill_tiles(image, s);
       for (int t = 0; whole_images && t < tiles; t++) draw(i, t, image);
     });
     if (!whole_images) draw_all();
@@ -99,17 +99,17 @@ void forward(void* context_pointer, const Problem& problem, const Images& out, b
   }
   for (int64_t i = 0; i < count; i++) start(images[i]);
   parallel_for(pool, threads, count * chunks, [&](int64_t task, int) { project(task / chunks, task % chunks, images[task / chunks]); });
-  parallel_for(pool, threads, count, [&](int64_t i, int) { order_by_depth(problem, keep_for_backward, images[i]); });
+  parallel_for(pool, threads, count, [&](int64_t i, int) { order_by_depth(problem, images[i]); });
   int64_t segments = 0;  // of the image with the most
   for (int64_t i = 0; i < count; i++) segments = larger(segments, segments_of(images[i]));
   parallel_for(pool, threads, count * segments, [&](int64_t task, int) {
     ImageWorkspace& image = images[task / segments];
-    if (task % segments < segments_of(image)) bin_segment(grid, keep_for_backward, image, task % segments);
+    if (task % segments < segments_of(image)) bin_segment(grid, image, task % segments);
   });
-  for (int64_t i = 0; i < count; i++) lay_out_tiles(grid, keep_for_backward, images[i]);
+  for (int64_t i = 0; i < count; i++) lay_out_tiles(problem, grid, images[i]);
   parallel_for(pool, threads, count * segments, [&](int64_t task, int) {
     ImageWorkspace& image = images[task / segments];
-    if (task % segments < segments_of(image)) fill_tiles(keep_for_backward, image, task % segments);
+    if (task % segments < segments_of(image)) fill_tiles(image, task % segments);
   });
   draw_all();
 }
@@ -141,8 +141,9 @@ void backward(void* context_pointer, const Problem& problem, const Images& out, 
   }
   // What the blocks of a scene say of each camera, summed afterwards in the order of the blocks.
   float* of_cameras = gradients.viewmats ? context.cameras.reserve(kCameraGradients * problem.images() * per_scene) : nullptr;
-  for_each_block(problem, pool, threads, 64, [&](int64_t scene, int64_t block) {
-    backward_block(problem, scene, block * kLanes, count_in_block(problem, block), context.blocks[scene * per_scene + block], images,
+  for_each_block(problem, pool, threads, 1024, [&](int64_t scene, int64_t block) {
+    const auto backward_block_of = problem.channels == 3 ? backward_block<3> : backward_block<kMaxChannels>;
+    backward_block_of(problem, scene, block * kLanes, count_in_block(problem, block), context.blocks[scene * per_scene + block], images,
                    gradients, of_cameras ? of_cameras + kCameraGradients * (scene * C * per_scene + block) : nullptr,
                    kCameraGradients * per_scene);
   });

@@ -1,4 +1,4 @@
-// Gaussians to the image plane (EWA splatting, section 4 of the 3DGS paper), sixteen at a time.
+// Gaussians to the image plane (EWA splatting, section 4 of the 3DGS paper), a block at a time.
 // Clipping, blur and thresholds are gsplat's, so that both backends draw the same image.
 #pragma once
 #include "pipeline.h"
@@ -33,7 +33,7 @@ RL3D_INLINE Rotation rotation_of(const float quat[4][kLanes]) {
   return r;
 }
 
-// Transposes `count` <= 16 rows of `width` floats into lanes; the lanes past the end repeat the first row.
+// Transposes `count` <= kLanes rows of `width` floats into lanes; the lanes past the end repeat the first row.
 template <int width>
 RL3D_INLINE void gather(const float* rows, int count, float out[width][kLanes]) {
   for (int j = 0; j < kLanes; j++)
@@ -130,6 +130,19 @@ inline Floats log2_opacity_in_view(const Problem& problem, const GaussianBlock& 
   return log2_opacity + load(shrinking);
 }
 
+// The inverse covariance is W^T W with W = ((sigma_y, -cov_xy / sigma_y) / sqrt(det), (0, 1 / sigma_y)); here times sqrt(log2(e) / 2).
+struct Whitening {
+  Floats xx, xy, yy;
+  Floats shear;
+
+  RL3D_INLINE explicit Whitening(const Projection& p) {
+    const Floats sigma_y = sqrt(p.cov_yy), inverse_sigma_y = 1.f / sigma_y;
+    shear = p.cov_xy * inverse_sigma_y * inverse_sigma_y;
+    xx = kRootHalfLog2E * sigma_y / sqrt(p.det);
+    xy = -(shear * xx), yy = kRootHalfLog2E * inverse_sigma_y;
+  }
+};
+
 // Writes the visible Gaussians of one chunk of an image, and their keys at the chunk's place in image.keys.
 inline void project_chunk(const Problem& problem, const TileGrid& grid, int64_t image_index, int64_t chunk, const GaussianBlock* blocks,
                           ImageWorkspace& image) {
@@ -146,21 +159,18 @@ inline void project_chunk(const Problem& problem, const TileGrid& grid, int64_t 
     const Projection p(camera, block);
     const Floats log2_opacity = log2_opacity_in_view(problem, block, p);
     const Floats radius = sqrt(max(2.f * kLn2 * (log2_opacity - kLog2MinAlpha), zeros()));
-    const Floats sigma_x = sqrt(p.cov_xx), sigma_y = sqrt(p.cov_yy);
-    const Floats extent_x = radius * sigma_x, extent_y = radius * sigma_y;
+    const Floats extent_x = radius * sqrt(p.cov_xx), extent_y = radius * sqrt(p.cov_yy);
     const Floats mean_x = camera.fx * p.u + camera.cx, mean_y = camera.fy * p.v + camera.cy;
     const Mask visible = (p.z >= splat(kNearPlane)) & (p.det < splat(kHuge)) & (log2_opacity >= splat(kLog2MinAlpha)) &
                          (mean_x + extent_x > zeros()) & (mean_x - extent_x < width) & (mean_y + extent_y > zeros()) &
                          (mean_y - extent_y < height);
     uint32_t lanes = to_bits(visible);
     if (!lanes) continue;
-    // The inverse covariance is W^T W with W = ((sigma_y, -cov_xy / sigma_y) / sqrt(det), (0, 1 / sigma_y)).
-    const Floats root_det = sqrt(p.det), inverse_sigma_y = 1.f / sigma_y, shear = p.cov_xy * inverse_sigma_y * inverse_sigma_y;
-    const Floats xx = kRootHalfLog2E * sigma_y / root_det;
+    const Whitening w(p);
     alignas(64) float out[11][kLanes];
-    store(out[0], mean_x), store(out[1], mean_y), store(out[2], xx), store(out[3], -(shear * xx));
-    store(out[4], kRootHalfLog2E * inverse_sigma_y), store(out[5], log2_opacity), store(out[6], p.z);
-    store(out[7], extent_x), store(out[8], extent_y), store(out[9], 1.f / xx), store(out[10], shear);
+    store(out[0], mean_x), store(out[1], mean_y), store(out[2], w.xx), store(out[3], w.xy), store(out[4], w.yy);
+    store(out[5], log2_opacity), store(out[6], p.z);
+    store(out[7], extent_x), store(out[8], extent_y), store(out[9], 1.f / w.xx), store(out[10], w.shear);
     for (; lanes; lanes &= lanes - 1) {
       const int j = __builtin_ctz(lanes);
       const int64_t n = first + j;
@@ -176,7 +186,7 @@ inline void project_chunk(const Problem& problem, const TileGrid& grid, int64_t 
 }
 
 // The chunks' keys, moved together and sorted by depth.
-inline void order_by_depth(const Problem& problem, bool keep_for_backward, ImageWorkspace& image) {
+inline void order_by_depth(const Problem& problem, ImageWorkspace& image) {
   image.visible = 0, image.reach = 0;
   for (int64_t chunk = 0; chunk < chunks_of(problem); chunk++) {
     const int64_t count = image.chunk_visible[chunk];
@@ -187,7 +197,7 @@ inline void order_by_depth(const Problem& problem, bool keep_for_backward, Image
   if (image.reach > kMaxEntries) throw std::bad_alloc();
   sort_by_depth(image);
   image.segments.reserve(segments_of(image));
-  if (keep_for_backward) memset(image.slots_of.reserve(problem.gaussians), 0, sizeof(SlotRange) * problem.gaussians);
+  memset(image.first_slot.reserve(problem.gaussians + 1), 0, sizeof(uint32_t) * (problem.gaussians + 1));
 }
 
 }  // namespace RL3D_ISA

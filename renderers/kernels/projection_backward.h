@@ -10,59 +10,49 @@ constexpr int kCameraGradients = 16;
 
 // The sums over each Gaussian's entries, lane by lane; says which Gaussians have any. Those without must not contribute: their projection
 // may be infinite.
-inline Mask gather_entries(const ImageWorkspace& image, int64_t first, int count, int rows, float out[][kLanes]) {
+template <int kMaxK>
+RL3D_INLINE Mask gather_entries(const ImageWorkspace& image, int64_t first, int count, int K, float out[][kLanes]) {
+  const int rows = entry_gradients(kMaxK == 3 ? 3 : K);
   alignas(64) float seen[kLanes] = {};
-  // A Gaussian's entries are anywhere: all sixteen's are fetched before the first is needed.
-  for (int j = 0; j < count; j++) __builtin_prefetch(image.slots.data() + image.slots_of[first + j].first);
+  for (int k = 0; k < rows; k++) store(out[k], zeros());
   for (int j = 0; j < count; j++) {
-    const SlotRange range = image.slots_of[first + j];
-    for (int64_t i = range.first; i < (int64_t)range.first + range.count; i++)
-      __builtin_prefetch(image.gradients.data() + (int64_t)rows * image.slots[i]);
-  }
-  for (int j = 0; j < kLanes; j++) {
-    alignas(64) float sums[entry_gradients(kMaxChannels)] = {};
-    if (j < count) {
-      const SlotRange range = image.slots_of[first + j];
-      for (int64_t i = range.first; i < (int64_t)range.first + range.count; i++) {
-        const float* entry = image.gradients.data() + (int64_t)rows * image.slots[i];
-        for (int k = 0; k < rows; k += 4)
-          for (int c = 0; c < 4; c++) sums[k + c] += entry[k + c];
-      }
-      seen[j] = range.count ? 1.f : 0.f;
-    }
+    const uint32_t begin = image.first_slot[first + j], end = image.first_slot[first + j + 1];
+    const float* slot = image.gradients.data() + (int64_t)rows * begin;
+    alignas(64) float sums[entry_gradients(kMaxK)] = {};
+    for (uint32_t i = begin; i < end; i++, slot += rows)
+      for (int k = 0; k < rows; k++) sums[k] += slot[k];
     for (int k = 0; k < rows; k++) out[k][j] = sums[k];
+    seen[j] = end > begin ? 1.f : 0.f;
   }
   return load(seen) > zeros();
 }
 
 // The gradients of the Gaussians first .. first + count - 1 of a scene, over all its views. `of_cameras`, unless null, takes
 // kCameraGradients numbers a view, `camera_stride` apart.
+template <int kMaxK>
 inline void backward_block(const Problem& problem, int64_t scene, int64_t first, int count, const GaussianBlock& block,
                            const ImageWorkspace* images, const Gradients& out, float* of_cameras, int64_t camera_stride) {
   const int64_t N = problem.gaussians, row = scene * N + first;
-  const int K = (int)problem.channels, rows = entry_gradients(K);
+  const int K = kMaxK == 3 ? 3 : (int)problem.channels;
   Floats g_RS[9], g_mean[3] = {zeros(), zeros(), zeros()}, g_log_opacity = zeros();
   for (Floats& g : g_RS) g = zeros();
-  alignas(64) float g_color[kMaxChannels][kLanes] = {}, pixel[entry_gradients(kMaxChannels)][kLanes];
+  alignas(64) float g_color[kMaxK][kLanes] = {}, pixel[entry_gradients(kMaxK)][kLanes];
   for (int64_t c = 0; c < problem.cameras; c++) {
     const int64_t view = scene * problem.cameras + c;
-    const Mask seen = gather_entries(images[view], first, count, rows, pixel);
+    const Mask seen = gather_entries<kMaxK>(images[view], first, count, K, pixel);
     float(*view_color)[kLanes] = pixel + kColor;
     if (problem.colors_per_view) {
       scatter_rows(view_color, count, K, out.colors + K * (view * N + first));
     } else {
       for (int k = 0; k < K; k++) store(g_color[k], load(g_color[k]) + load(view_color[k]));
     }
-    // The whitening, again as in project_chunk. d log alpha / d mean = 2 ln 2 W^T t.
-    alignas(64) float whitening[3][kLanes] = {};
-    for (int j = 0; j < count; j++)
-      if (images[view].slots_of[first + j].count) {
-        const ProjectedGaussian& g = images[view].projected[first + j];
-        whitening[0][j] = g.xx, whitening[1][j] = g.xy, whitening[2][j] = g.yy;
-      }
-    const Floats xx = load(whitening[0]), xy = load(whitening[1]), yy = load(whitening[2]);
+    const Camera camera(problem, view);
+    const Projection p(camera, block);
+    const Whitening w(p);
+    const Floats xx = w.xx, xy = w.xy, yy = w.yy;
+    // d log alpha / d mean = 2 ln 2 W^T t.
     const Floats s_x = load(pixel[kSX]), s_y = load(pixel[kSY]);
-    const Floats g_mean_x = 2.f * kLn2 * xx * s_x, g_mean_y = 2.f * kLn2 * (xy * s_x + yy * s_y);
+    const Floats g_mean_x = keep(seen, 2.f * kLn2 * xx * s_x), g_mean_y = keep(seen, 2.f * kLn2 * (xy * s_x + yy * s_y));
     if (out.screen) {
       alignas(64) float screen[4][kLanes];
       store(screen[0], g_mean_x), store(screen[1], g_mean_y);
@@ -72,8 +62,6 @@ inline void backward_block(const Problem& problem, int64_t scene, int64_t first,
     float* of_camera = of_cameras ? of_cameras + camera_stride * c : nullptr;
     if (of_camera) memset(of_camera, 0, sizeof(float) * kCameraGradients);
     if (!any(seen)) continue;
-    const Camera camera(problem, view);
-    const Projection p(camera, block);
     const float* V = camera.V;
     const Floats g_log_alpha = load(pixel[kS]);
     g_log_opacity += g_log_alpha;

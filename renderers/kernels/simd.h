@@ -1,5 +1,6 @@
-// Sixteen float lanes on whatever vector width the translation unit is compiled for. One lane is one pixel of a 4x4 block, or one
-// Gaussian of a block of 16. Each instruction set gets its own namespace (RL3D_ISA), so that the linker never mixes their functions.
+// Sixteen or eight float lanes on whatever vector width the translation unit is compiled for. One lane is one pixel of a block of pixels,
+// or one Gaussian of a block of Gaussians. Each instruction set gets its own namespace (RL3D_ISA), so that the linker never mixes their
+// functions.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -23,7 +24,9 @@ constexpr int kNative = 8;
 #else
 constexpr int kNative = 4;
 #endif
-constexpr int kLanes = 16;
+// One register where it holds eight or sixteen. Eight, not two registers of them, since small blocks waste fewer pixels on what a Gaussian
+// misses, and because backward's sums and constants do not fit into AVX2's registers twice.
+constexpr int kLanes = kNative > 8 ? kNative : 8;
 constexpr int kParts = kLanes / kNative;
 
 typedef float NativeFloats __attribute__((vector_size(4 * kNative)));
@@ -172,7 +175,7 @@ RL3D_INLINE bool any(Mask m) {
 }
 RL3D_INLINE uint32_t to_bits(Mask m) {
 #if defined(__AVX2__)
-  return (uint32_t)_mm256_movemask_ps((__m256)m.part[0]) | (uint32_t)_mm256_movemask_ps((__m256)m.part[1]) << 8;
+  return (uint32_t)_mm256_movemask_ps((__m256)m.part[0]);
 #else
   uint32_t r = 0;
   for (int i = 0; i < kLanes; i++) r |= (uint32_t)(m.part[i / kNative][i % kNative] & 1) << i;
@@ -262,7 +265,7 @@ RL3D_INLINE Floats reciprocal(Floats a) {
 // Minimax fit of 2^f's relative error on [0, 1], 7.5e-8.
 constexpr float kExp2Fraction[6] = {9.999999251e-01f, 6.931530732e-01f, 2.401536170e-01f, 5.582631805e-02f, 8.989340091e-03f, 1.877576675e-03f};
 
-// 2^x for x <= 127, relative error about 2e-7. AVX-512 takes the fraction in [0, 1) and
+// 2^x for -126 <= x <= 127, relative error about 2e-7; below, anything, which callers mask. AVX-512 takes the fraction in [0, 1) and
 // scales by the whole rest in one instruction each. Elsewhere adding 1.5 * 2^23 rounds x to an integer in the low bits of the sum, which
 // -ffast-math would cancel, and the polynomial is a fit on [-1/2, 1/2].
 RL3D_INLINE Floats exp2(Floats x) {
@@ -272,7 +275,6 @@ RL3D_INLINE Floats exp2(Floats x) {
   for (int k = 4; k >= 0; k--) p = fma(p, f, splat(kExp2Fraction[k]));
   return {{(NativeFloats)_mm512_scalef_ps((__m512)p.part[0], (__m512)x.part[0])}};
 #else
-  x = max(x, splat(-100.f));
   const Floats magic = splat(12582912.f);
   const Floats shifted = x + magic;
   const Floats f = x - (shifted - magic);
@@ -286,33 +288,34 @@ RL3D_INLINE Floats exp2(Floats x) {
 #endif
 }
 
-// Byte k of the result is row k of eight blocks of four pixels: those from the first pixel, in lane k + 8, to the last, in lane k. It is
-// empty where either lane is not hit or the first pixel comes after the last.
-RL3D_INLINE uint64_t block_bits(Mask hit, Ints pixel) {
+constexpr int kRowEnds = 16 / kLanes;  // vectors for both ends of eight rows
+
+// Byte k of the result is row k of eight blocks four pixels wide: those from the first pixel, in lane k + 8 of all sixteen, to the last, in
+// lane k. It is empty where either lane is not hit or the first pixel comes after the last.
+RL3D_INLINE uint64_t block_bits(const Mask (&hit)[kRowEnds], const Ints (&pixel)[kRowEnds]) {
 #if defined(__AVX512F__)
-  const __m256i last = _mm512_castsi512_si256((__m512i)pixel.part[0]), first = _mm512_extracti64x4_epi64((__m512i)pixel.part[0], 1);
-  const __mmask8 rows = (__mmask8)(hit.lanes & hit.lanes >> 8) & _mm256_cmple_epi32_mask(first, last);
+  const __m512i ends = (__m512i)pixel[0].part[0];
+  const __m256i last = _mm512_castsi512_si256(ends), first = _mm512_extracti64x4_epi64(ends, 1);
+  const __mmask8 rows = (__mmask8)(hit[0].lanes & hit[0].lanes >> 8) & _mm256_cmple_epi32_mask(first, last);
   const __m256i above = _mm256_sllv_epi32(_mm256_set1_epi32(2), _mm256_srli_epi32(last, 2));
   const __m256i below = _mm256_sllv_epi32(_mm256_set1_epi32(1), _mm256_srli_epi32(first, 2));
   return (uint64_t)_mm_cvtsi128_si64(_mm256_cvtepi32_epi8(_mm256_maskz_sub_epi32(rows, above, below)));
 #elif defined(__AVX2__)
-  const __m256i last = (__m256i)pixel.part[0], first = (__m256i)pixel.part[1];
+  const __m256i last = (__m256i)pixel[0].part[0], first = (__m256i)pixel[1].part[0];
   const __m256i above = _mm256_sllv_epi32(_mm256_set1_epi32(2), _mm256_srli_epi32(last, 2));
   const __m256i below = _mm256_sllv_epi32(_mm256_set1_epi32(1), _mm256_srli_epi32(first, 2));
-  const __m256i hits = _mm256_andnot_si256(_mm256_cmpgt_epi32(first, last), (__m256i)(hit.part[0] & hit.part[1]));
+  const __m256i hits = _mm256_andnot_si256(_mm256_cmpgt_epi32(first, last), (__m256i)(hit[0].part[0] & hit[1].part[0]));
   const __m256i rows = _mm256_and_si256(_mm256_sub_epi32(above, below), hits);
   const __m256i low_bytes = _mm256_shuffle_epi8(rows, _mm256_set1_epi32(0x0c080400));
   return (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(low_bytes)) |
          (uint64_t)(uint32_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(low_bytes, 1)) << 32;
 #else
-  int ends[kLanes];
-  store(ends, pixel);
-  const uint32_t hits = to_bits(hit), rows = hits & hits >> 8;
+  int last[kLanes], first[kLanes];
+  store(last, pixel[0]), store(first, pixel[1]);
+  const uint32_t rows = to_bits(hit[0] & hit[1]);
   uint64_t bits = 0;
-  for (int k = 0; k < 8; k++) {
-    const int last = ends[k], first = ends[k + 8];
-    if (rows >> k & 1 && first <= last) bits |= (uint64_t)((2 << (last >> 2)) - (1 << (first >> 2))) << 8 * k;
-  }
+  for (int k = 0; k < 8; k++)
+    if (rows >> k & 1 && first[k] <= last[k]) bits |= (uint64_t)((2 << (last[k] >> 2)) - (1 << (first[k] >> 2))) << 8 * k;
   return bits;
 #endif
 }
@@ -332,14 +335,13 @@ RL3D_INLINE void sum_lanes(const Floats* v, float* out) {
   }
 #elif defined(__AVX2__)
   for (int k = 0; k < count; k += 4) {
-    __m256 x[4];
-    for (int j = 0; j < 4; j++) x[j] = (__m256)(v[k + j].part[0] + v[k + j].part[1]);
-    const __m256 h = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+    const __m256 x0 = (__m256)v[k].part[0], x1 = (__m256)v[k + 1].part[0], x2 = (__m256)v[k + 2].part[0], x3 = (__m256)v[k + 3].part[0];
+    const __m256 h = _mm256_hadd_ps(_mm256_hadd_ps(x0, x1), _mm256_hadd_ps(x2, x3));
     _mm_storeu_ps(out + k, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
   }
 #else
   for (int i = 0; i < count; i++) {
-    const NativeFloats c = (v[i].part[0] + v[i].part[1]) + (v[i].part[2] + v[i].part[3]);
+    const NativeFloats c = v[i].part[0] + v[i].part[1];
     out[i] = (c[0] + c[1]) + (c[2] + c[3]);
   }
 #endif

@@ -76,7 +76,7 @@ class Pool {
   int64_t count_ = 0;
 };
 
-// Sixteen Gaussians of a scene, lane by lane: what all its views share.
+// As many Gaussians of a scene as a vector has lanes, lane by lane: what all its views share.
 struct alignas(64) GaussianBlock {
   float RS[9][kLanes];  // rotation times scale, row-major: the covariance is RS RS^T
   float mean[3][kLanes];
@@ -97,20 +97,21 @@ struct alignas(64) ProjectedGaussian {
 };
 static_assert(sizeof(ProjectedGaussian) == 64, "one cache line");
 
-// One Gaussian in the list of one tile, with the 4x4-pixel blocks of the tile it touches.
+// One Gaussian in the list of one tile, with the blocks of the tile it touches.
 struct TileEntry {
+  uint64_t blocks;
+  int gaussian;
+  uint32_t slot;  // where backward leaves what the tile says of the Gaussian
+};
+struct PendingEntry {  // of a list not yet laid out
   uint64_t blocks;
   int gaussian;
   int tile;
 };
 
-// Where the entries of one Gaussian stand: slots[first] .. slots[first + count - 1].
-struct SlotRange {
-  uint32_t first, count;
-};
-
 // Each tile leaves what its pixels say of each of its entries, and a Gaussian's gradient is the sum over its entries in the order of
-// the tiles: whichever thread draws which tile, the sum is the same. The rows of an entry:
+// the tiles: whichever thread draws which tile, the sum is the same. The slots of a Gaussian follow each other, and those of the
+// Gaussians too, so that the sums are read from one end to the other. The rows of a slot:
 enum EntryGradient {
   kDepth,
   // The sums over pixels of s, s t_x, s t_y, s t_x^2, s t_x t_y, s t_y^2, for s = alpha dL/dalpha and the whitened offset t.
@@ -128,10 +129,9 @@ constexpr int entry_gradients(int channels) { return (kColor + channels + 3) / 4
 
 // A stretch of an image's Gaussians in depth order, binned by one thread.
 struct Segment {
-  Buffer<TileEntry> pending;  // its entries, Gaussian by Gaussian
+  Buffer<PendingEntry> pending;  // its entries, Gaussian by Gaussian
   int64_t count = 0;
   Buffer<int64_t> place;  // by tile: how many of them, then where the next one goes
-  int64_t first_slot = 0;
 };
 
 struct ImageWorkspace {
@@ -143,10 +143,9 @@ struct ImageWorkspace {
   Pool<Segment> segments;
   Buffer<TileEntry> entries;   // tile t's, front to back: entries[tile_start[t]] .. [tile_start[t + 1])
   Buffer<int64_t> tile_start;
-  // For backward only: where each Gaussian's entries are, and what backward says of each.
-  Buffer<SlotRange> slots_of;  // by Gaussian
-  Buffer<uint32_t> slots;      // indices of entries
-  Buffer<float> gradients;     // (entries, entry_gradients(channels))
+  // Gaussian n's slots are first_slot[n] .. first_slot[n + 1] - 1. (Until the lists are laid out, first_slot[n + 1] is their number.)
+  Buffer<uint32_t> first_slot;
+  Buffer<float> gradients;  // of backward: (slots, entry_gradients(channels))
 };
 
 }  // namespace RL3D_ISA
