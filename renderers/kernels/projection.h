@@ -190,7 +190,7 @@ inline void order_by_depth(const Problem& problem, ImageWorkspace& image) {
   image.visible = 0, image.reach = 0;
   for (int64_t chunk = 0; chunk < chunks_of(problem); chunk++) {
     const int64_t count = image.chunk_visible[chunk];
-    memmove(image.keys.data() + image.visible, image.keys.data() + chunk * kChunk, sizeof(uint64_t) * count);
+    if (count) memmove(image.keys.data() + image.visible, image.keys.data() + chunk * kChunk, sizeof(uint64_t) * count);  // else maybe null
     image.visible += count;
     image.reach += image.chunk_reach[chunk];
   }
