@@ -54,7 +54,12 @@ def first_splats(path: Path) -> tuple[float, float, float]:
             start, loaded = time.monotonic(), 0.0
             page.call("Page.navigate", url=viewer.url)
             while time.monotonic() < start + 120:
-                event = json.loads(page.socket.recv(timeout=60))
+                try:
+                    event = json.loads(page.socket.recv(timeout=5))
+                except TimeoutError:  # nothing has changed since the last frame, or a frame was lost
+                    if red(Image.fromarray(page.picture())) > 3000:
+                        return loaded, connected[0] - start, time.monotonic() - start
+                    continue
                 if event.get("method") == "Page.loadEventFired":
                     loaded = time.monotonic() - start
                 elif event.get("method") == "Page.screencastFrame":
