@@ -186,18 +186,19 @@ def _guard(run: Path) -> list[str]:
     try:
         for line in (run / "guard.jsonl").read_text(encoding="utf-8").splitlines():
             found = parse_json(line)
-            readings.append(({str(k): float(v) for k, v in found.items() if k != "alarms"}, [str(a) for a in found["alarms"]]))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            values = {str(k): float(v) for k, v in found.items() if k != "alarms"}
+            readings.append((values["iteration"], values, [str(a) for a in found["alarms"]]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         pass  # no guard, or a line that is being written
     if not readings:
         return []
-    first, last = readings[0][0], readings[-1][0]
+    (begin, first, _), (end, last, _) = readings[0], readings[-1]
     rows = [(n, f"{first[n]:.4g}", f"{last[n]:.4g}") for n in last if n != "iteration" and n in first]
-    alarms = [f"round {r['iteration']:g}: {alarm}" for r, found in readings for alarm in found]
+    alarms = [f"round {iteration:g}: {alarm}" for iteration, _, found in readings for alarm in found]
     listed = "".join(f"<li>{html.escape(alarm)}</li>" for alarm in alarms) or "<li>no alarm</li>"
     return [
         "<h2>The guard: prompts, seeds, cameras and rewards that are not trained on</h2>",
-        _table(("figure", f"round {first['iteration']:g}", f"round {last['iteration']:g}"), rows),
+        _table(("figure", f"round {begin:g}", f"round {end:g}"), rows),
         f"<ul>{listed}</ul>",
     ]
 
@@ -220,7 +221,8 @@ def _evaluation(folder: Path) -> list[str]:
 def picture(path: Path, caption: str) -> str:
     """An image file as an HTML figure that holds it."""
     try:
-        with Image.open(path) as image:
+        # From memory: asked for more bytes than there are, a file would try to hold them all.
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise ValueError("too large")
             out = io.BytesIO()

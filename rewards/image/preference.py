@@ -7,7 +7,6 @@ The probability that a is chosen over b is sigmoid(s_a - s_b) (Bradley and Terry
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from rewards.base import Batch, Needs, Scores
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.scorer import SIZE, VIEWS, Scorer
 from scenes.files import FileError
+from scenes.files.trees import parse_json
 
 KIND = "preference"
 
@@ -73,12 +73,15 @@ def load_head(path: Path) -> tuple[PreferenceHead, str]:
 
     try:
         data = path.read_bytes()
-        header = json.loads(json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]["rl3d"])
+        header = parse_json(parse_json(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]["rl3d"])
         if header["kind"] != KIND:
             raise FileError(f"{path}: holds {header['kind']!r}, not a learned preference; rl3d train-reward makes one")
-        tensors = load(data)
-        head = PreferenceHead(len(tensors["mean"]), len(tensors["layers.0.bias"]))
-        head.load_state_dict({k: v.float() for k, v in tensors.items()})
+        tensors = {k: v.float() for k, v in load(data).items()}
+        if not all(v.isfinite().all() for v in tensors.values()):
+            raise ValueError("not finite")
+        with torch.device("meta"):  # a layer that the weights do not have costs nothing
+            head = PreferenceHead(len(tensors["mean"]), len(tensors["layers.0.bias"]))
+        head.load_state_dict(tensors, assign=True)
     except OSError as error:
         raise FileError(f"{path}: cannot read the learned preference ({error.strerror})") from error
     except FileError:

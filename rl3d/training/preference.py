@@ -22,6 +22,7 @@ from rl3d.text import MiniLM
 from rl3d.training.checkpoints import as_paths, at_least, save_tensors
 from rl3d.training.rollouts import look
 from scenes.files import FileError
+from scenes.files.trees import parse_json
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
 Choice = Literal["left", "right", "equal"]
@@ -56,14 +57,14 @@ def read_pairs(path: Path) -> list[Pair]:
         if not line.strip() or (number == len(lines) and not line.endswith("\n")):
             continue
         try:
-            found = json.loads(line)
+            found = parse_json(line)
             sides = [torch.tensor(found[side], dtype=torch.float32) for side in ("left", "right")]
             if not isinstance(found["prompt"], str) or found["choice"] not in get_args(Choice):
                 raise ValueError
             for side in sides:
                 if side.dim() != 2 or side.shape[1] != VECTOR_SIZE or not 1 <= len(side) <= MAX_PARTS or not side.isfinite().all():
                     raise ValueError
-        except (ValueError, TypeError, KeyError, RuntimeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
             raise FileError(f"{path}: line {number} is not a pair of assets with a prompt and a choice") from error
         pairs.append(Pair(found["prompt"], sides[0], sides[1], found["choice"]))
     if not pairs:

@@ -124,3 +124,11 @@ def test_numbers_and_names_that_no_page_can_hold(run):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 31, "shiny": 1e308, "kl": -1e308, "\\ud800": 1}\n')
     assert "31 of 40 rounds" in report(run).read_text()
+
+
+def test_a_guard_of_other_lines_is_left_out(run):
+    for line in ('{"alarms": []}', '{"iteration": 1' + 400 * "0" + ', "alarms": []}', "[" * 50_000, '{"iteration": 1, "alarms": 3}'):
+        (run / "guard.jsonl").write_text(line + "\n")
+        assert "The guard" not in report(run).read_text()
+    (run / "guard.jsonl").write_text('{"iteration": 1, "shiny": 0.5, "alarms": ["<less>"]}\n')
+    assert "round 1: &lt;less&gt;" in report(run).read_text()

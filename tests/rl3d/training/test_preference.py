@@ -7,12 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from rewards import resolve
+from rewards.image.preference import KIND, PreferenceHead, load_head
 from rl3d.cli.prefer import PreferConfig
 from rl3d.corpus.corruptions import CORRUPTIONS
 from rl3d.corpus.sampling import sample
 from rl3d.text import MiniLM
+from rl3d.training.checkpoints import save_tensors
 from rl3d.training.preference import Pair, RewardConfig, calibration_error, fit, is_held_out, read_pairs
 from rl3d.training.rollouts import score_assets
 from scenes.files import FileError
@@ -46,7 +49,7 @@ def test_the_file_comes_back(tmp_path):
     "change",
     [
         {"choice": "middle"}, {"choice": None}, {"prompt": 5}, {"left": [[1.0] * 18]}, {"left": []}, {"right": [[1e400] * 19]},
-        {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]},
+        {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]}, {"left": [[10**400] * 19]},
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_pair_is_named(tmp_path, change):
@@ -70,6 +73,24 @@ def test_other_files(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     with pytest.raises(FileError, match="not a learned preference"):
         resolve(str(tmp_path / "bad.safetensors"))
+
+
+def test_weights_of_no_preference_cost_nothing(tmp_path):
+    """Two long vectors do not ask for a layer of their product, and numbers that are none for a reward that always fails."""
+    head, path = PreferenceHead(6, 4).state_dict(), tmp_path / "a.safetensors"
+    save_tensors(path, dict(head), {"kind": KIND, "pairs": 9})
+    assert all(torch.equal(a, b) for a, b in zip(load_head(path)[0].state_dict().values(), head.values(), strict=True))
+    for change in (
+        {"mean": torch.zeros(10**6, dtype=torch.int8), "layers.0.bias": torch.zeros(10**6, dtype=torch.int8)},
+        {"std": torch.full((6,), torch.nan)},
+        {"scale": torch.zeros(2)},
+    ):
+        save_tensors(path, {**head, **change}, {"kind": KIND, "pairs": 9})
+        with pytest.raises(FileError, match="not a learned preference"):
+            load_head(path)
+    path.write_bytes(save(dict(head), metadata={"rl3d": "[" * 50_000}))
+    with pytest.raises(FileError, match="not a learned preference"):
+        load_head(path)
 
 
 def test_a_reward_is_fitted_that_foretells_choices(tmp_path):

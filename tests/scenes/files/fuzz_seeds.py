@@ -25,14 +25,18 @@ import zstandard
 from PIL import Image
 from pxr import Gf, Sdf, Usd, UsdGeom, UsdVol, Vt
 
+import rewards
 import rl3d
+from rewards.image.preference import KIND, PreferenceHead, load_head
 from rl3d.cli.replay import recipe
 from rl3d.exporting import export, label
 from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import poster
 from rl3d.report import report
+from rl3d.training import preference as preferences
 from rl3d.training.checkpoints import load_tensors, save_tensors
+from rl3d.training.preference import Pair
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.trainer import TrainConfig, saved_config
 from rl3d.viewer.library import find_entries
@@ -42,7 +46,8 @@ from scenes.mesh import Mesh
 from scenes.parts import Parts
 
 Pieces = dict[str, bytes]
-OURS = tuple(f"{Path(module.__file__ or '').parent}/" for module in (glb, rl3d))
+OURS = tuple(f"{Path(module.__file__ or '').parent}/" for module in (glb, rewards, rl3d))
+RUN = ("config.yaml", "metrics.jsonl", "samples/000010.png", "table.json", "guard.jsonl")
 MARK = b"\n=====\n"
 DEGREES = (0, 3, 8, 15)
 
@@ -294,7 +299,7 @@ def pack_tensors(pieces: Pieces) -> bytes:
 
 
 def run(folder: Path) -> list[bytes]:
-    """Settings as YAML and as JSON (which is YAML), metrics, a sheet, and an evaluation's table."""
+    """Settings as YAML and as JSON (which is YAML), metrics, a sheet, an evaluation's table, and what a guard saw."""
     settings = json.loads(json.dumps(asdict(TrainConfig()), default=str))
     line = {
         "iteration": 1,
@@ -311,11 +316,25 @@ def run(folder: Path) -> list[bytes]:
     sheet = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(sheet, "PNG")
     rest = [metrics.encode(), sheet.getvalue(), json.dumps({"table": {"before": rows, "after": rows, "difference": rows}}).encode()]
+    rest.append("".join(json.dumps({"iteration": i, "shiny": 0.5, "alarms": ["less"] * i}) + "\n" for i in range(3)).encode())
     return [MARK.join([config.encode(), *rest]) for config in (yaml.safe_dump(settings), json.dumps(settings))]
 
 
 def unpack_run(data: bytes) -> Pieces:
-    return dict(zip(("config.yaml", "metrics.jsonl", "samples/000010.png", "table.json"), data.split(MARK), strict=True))
+    return dict(zip(RUN, data.split(MARK), strict=True))
+
+
+def pairs(folder: Path) -> list[bytes]:
+    """Two choices between assets."""
+    random = torch.Generator().manual_seed(0)
+    sides = [torch.rand(n, 19, generator=random) for n in (1, 3)]
+    return ["".join(Pair("a chair", *sides, choice).line() for choice in ("left", "equal")).encode()]
+
+
+def preference(folder: Path) -> list[bytes]:
+    """A reward learnt from choices, of few features."""
+    save_tensors(folder / "a.safetensors", dict(PreferenceHead(6, 4).state_dict()), {"kind": KIND, "pairs": 9})
+    return [(folder / "a.safetensors").read_bytes()]
 
 
 def read_scene(path: Path) -> None:
@@ -369,10 +388,20 @@ def read_checkpoint(path: Path) -> None:
     load_tensors(path)
 
 
+def read_pairs(path: Path) -> None:
+    for pair in preferences.read_pairs(path):
+        assert pair.left.isfinite().all() and pair.right.isfinite().all() and pair.choice in ("left", "right", "equal")
+
+
+def read_preference(path: Path) -> None:
+    head, _ = load_head(path)
+    assert all(value.isfinite().all() for value in head.state_dict().values()), "weights that are not finite"
+
+
 def read_run(path: Path) -> None:
     pieces = path.read_bytes().split(MARK)
     (path.parent / "samples").mkdir()
-    for name, data in zip(("config.yaml", "metrics.jsonl", "samples/000010.png", "table.json"), pieces, strict=False):
+    for name, data in zip(RUN, pieces, strict=False):
         (path.parent / name).write_bytes(data)
     page = report(path.parent, path.parent if len(pieces) > 3 else None)
     assert page.stat().st_size < 50 * path.stat().st_size + 100_000, "a page much larger than the run"
@@ -391,6 +420,8 @@ READERS: dict[str, tuple[Callable[[Path], list[bytes]], Callable[[Path], None]]]
     "card.json": (card, read_card),
     ".safetensors": (checkpoint, read_checkpoint),
     "run": (run, read_run),
+    "pairs.jsonl": (pairs, read_pairs),
+    "preference.safetensors": (preference, read_preference),
 }
 PACKING: dict[str, tuple[Callable[[bytes], Pieces], Callable[[Pieces], bytes]]] = {
     ".spz": (unpack_spz, pack_spz),
@@ -398,5 +429,6 @@ PACKING: dict[str, tuple[Callable[[bytes], Pieces], Callable[[Pieces], bytes]]] 
     ".splat.glb": (unpack_glb, pack_glb),
     ".glb": (unpack_glb, pack_glb),
     ".safetensors": (unpack_tensors, pack_tensors),
+    "preference.safetensors": (unpack_tensors, pack_tensors),
     "run": (unpack_run, lambda pieces: MARK.join(pieces.values())),
 }
