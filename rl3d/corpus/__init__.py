@@ -5,12 +5,29 @@ An asset is made of superquadric parts, stands on the ground, holds together and
 
 from rl3d.corpus.categories import CATALOGUE, CATEGORIES
 from rl3d.corpus.checks import check_colors, check_count, check_relation
-from rl3d.corpus.colors import BASE_COLORS, BASE_OF, COLORS, nearest_base
-from rl3d.corpus.corruptions import CORRUPTIONS
+from rl3d.corpus.corruptions import CORRUPTIONS, SUBTLE
 from rl3d.corpus.items import Facts, Item, Spec
 from rl3d.corpus.sampling import MIX, prompts, sample, sample_for, sample_spec
+from scenes.colors import BASE_COLORS, BASE_OF, COLORS, nearest_base
 
 __all__ = [
-    "BASE_COLORS", "BASE_OF", "CATALOGUE", "CATEGORIES", "COLORS", "CORRUPTIONS", "MIX", "Facts", "Item", "Spec",
-    "check_colors", "check_count", "check_relation", "nearest_base", "prompts", "sample", "sample_for", "sample_spec",
+    "BASE_COLORS",
+    "BASE_OF",
+    "CATALOGUE",
+    "CATEGORIES",
+    "COLORS",
+    "CORRUPTIONS",
+    "MIX",
+    "SUBTLE",
+    "Facts",
+    "Item",
+    "Spec",
+    "check_colors",
+    "check_count",
+    "check_relation",
+    "nearest_base",
+    "prompts",
+    "sample",
+    "sample_for",
+    "sample_spec",
 ]  # fmt: skip

@@ -7,14 +7,15 @@ from typing import TypeVar
 
 import numpy as np
 
+from rewards.relations import RELATION_WORDS
 from rl3d.corpus.categories import CATALOGUE, CATEGORIES
 from rl3d.corpus.categories.category import Category
-from rl3d.corpus.colors import BASE_COLORS, BASE_OF, SYNONYMS
 from rl3d.corpus.compositions import BASES, RIDERS, fits
 from rl3d.corpus.items import Facts, Spec
 from rl3d.corpus.relations import RELATIONS, STACKABLE, SUPPORTS
 from rl3d.corpus.shapes import Look
 from rl3d.corpus.splits import is_held_out, is_pair_held_out
+from scenes.colors import BASE_COLORS, BASE_OF, SYNONYMS
 
 T = TypeVar("T")
 
@@ -53,15 +54,6 @@ SOLID_NOUNS = {
     "cylinder": ("cylinder",),
     "cone": ("cone",),
     "pyramid": ("pyramid",),
-}
-RELATION_WORDS = {
-    "on": ("on top of", "on", "above", "standing on", "stacked on"),
-    "under": ("under", "below", "underneath", "beneath"),
-    "left": ("to the left of", "left of", "on the left of"),
-    "right": ("to the right of", "right of", "on the right of"),
-    "front": ("in front of",),
-    "behind": ("behind", "at the back of"),
-    "next": ("next to", "beside", "by the side of"),
 }
 RIDING_WORDS = ("on", "on top of", "standing on", "placed on")
 MAX_COUNT = 6

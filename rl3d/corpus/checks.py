@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rl3d.corpus.colors import nearest_base
+from rewards.relations import related
 from rl3d.corpus.items import Facts
 from rl3d.corpus.shapes import bounds
+from scenes.colors import nearest_base
 from scenes.parts import Parts
 
 NAMED_SHARE = 0.002
@@ -53,7 +54,7 @@ def check_relation(facts: Facts, parts: Parts) -> bool:
     if found[0] is None or found[1] is None or found[0] == found[1]:
         return False
     low, high = bounds(vectors)
-    return _related(facts.relation, (low[found[0]], high[found[0]]), (low[found[1]], high[found[1]]))
+    return related(facts.relation, (low[found[0]], high[found[0]]), (low[found[1]], high[found[1]]))
 
 
 def check_count(facts: Facts, parts: Parts) -> bool:
@@ -102,25 +103,6 @@ def solid_shape(vector: np.ndarray) -> str:
     if vector[1] > 0.45:
         return "sphere"
     return "cylinder" if round_plan else "cube"
-
-
-def _related(relation: str, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether box a stands to box b as the relation says; boxes are (low, high) corners."""
-    if relation == "under":
-        return _related("on", b, a)
-    offset = (a[0] + a[1] - b[0] - b[1]) / 2
-    reach = (a[1] - a[0] + b[1] - b[0]) / 2
-    beside = np.abs(offset[:2]) / reach[:2]
-    if relation == "on":
-        # The rest of a's weight is over b, and little of a lies below b's top.
-        return bool(a[0][2] > b[1][2] - 0.25 * (b[1][2] - b[0][2]) and beside.max() < 0.6)
-    level = abs(a[0][2] - b[0][2]) < 0.35 * max(reach[2], 1e-6)
-    if not level or beside.max() < 0.5:
-        return False
-    if relation == "next":
-        return True
-    along = {"left": -offset[0], "right": offset[0], "front": -offset[1], "behind": offset[1]}[relation]
-    return bool(along > 0 and along >= 0.99 * np.abs(offset[:2]).max())
 
 
 def _vectors(parts: Parts) -> np.ndarray:

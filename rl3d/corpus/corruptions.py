@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from rl3d.corpus.checks import surface_areas
-from rl3d.corpus.colors import nearest_base
 from rl3d.corpus.shapes import bounds, rotation_matrices, row
-from scenes.parts import MAX_PARTS
+from scenes.colors import nearest_base
+from scenes.parts import MAX_PARTS, MIN_HALF_SIZE
 
 Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -119,10 +119,8 @@ def details_removed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 def leaning(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The whole asset is tilted by 12 to 30 degrees."""
-    angle = rng.uniform(0, 2 * np.pi)
-    out = _turned(vectors.copy(), range(len(vectors)), np.array([np.cos(angle), np.sin(angle), 0]), rng.uniform(12, 30), np.zeros(3))
-    out[:, 6] -= bounds(out)[0][:, 2].min()
-    return out
+    direction = rng.uniform(0, 2 * np.pi)
+    return _leaning(vectors, direction, rng.uniform(12, 30))
 
 
 def jitter(vectors: np.ndarray, rng: np.random.Generator, strength: float = 0.05) -> np.ndarray:
@@ -169,6 +167,35 @@ def category_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarra
     return other
 
 
+def part_raised(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the larger parts hovers by a twentieth of the asset's height over its place."""
+    low, high = bounds(vectors)
+    return _shifted(vectors, _large(vectors, rng), (0.0, 0.0, 0.05 * float(high[:, 2].max() - low[:, 2].min())))
+
+
+def leaning_slightly(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The whole asset is tilted by 5 degrees, and stands on what is then lowest."""
+    return _leaning(vectors, rng.uniform(0, 2 * np.pi), 5.0)
+
+
+def part_sunk(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the larger parts is pushed two thirds of the way into its nearest neighbour."""
+    if len(vectors) < 2:
+        return vectors.copy()
+    out, k = vectors.copy(), _large(vectors, rng)
+    apart = np.linalg.norm(vectors[:, 4:7] - vectors[k, 4:7], axis=1)
+    apart[k] = np.inf
+    out[k, 4:7] += 2 / 3 * (vectors[apart.argmin(), 4:7] - vectors[k, 4:7])
+    return out
+
+
+def part_thinned(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of the larger parts is as thin as a part can be, 8 millimetres, and looks the same from its broad side."""
+    out, k = vectors.copy(), _large(vectors, rng)
+    out[k, 7 + out[k, 7:10].argmin()] = np.log(MIN_HALF_SIZE)
+    return out
+
+
 CORRUPTIONS: dict[str, Corruption] = {
     fault.__name__: fault
     for fault in (
@@ -176,6 +203,15 @@ CORRUPTIONS: dict[str, Corruption] = {
         flattened, details_removed, leaning, jitter_weak, jitter, jitter_strong, parts_merged, category_swapped,
     )
 }  # fmt: skip
+SUBTLE: dict[str, Corruption] = {fault.__name__: fault for fault in (part_raised, leaning_slightly, part_sunk, part_thinned)}
+"""Faults for the tests of rewards alone: a judge of pictures is not trained on what pictures hardly show."""
+
+
+def _leaning(vectors: np.ndarray, direction: float, angle_deg: float) -> np.ndarray:
+    axis = np.array([np.cos(direction), np.sin(direction), 0])
+    out = _turned(vectors.copy(), range(len(vectors)), axis, angle_deg, np.zeros(3))
+    out[:, 6] -= bounds(out)[0][:, 2].min()
+    return out
 
 
 def _large(vectors: np.ndarray, rng: np.random.Generator) -> int:

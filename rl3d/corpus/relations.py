@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from rl3d.corpus.categories.solids import foot, solid
-from rl3d.corpus.colors import COLORS
 from rl3d.corpus.items import Spec
 from rl3d.corpus.shapes import Color, Row, profile
+from scenes.colors import COLORS
 
 RELATIONS = ("on", "under", "left", "right", "front", "behind", "next")
 SUPPORTS = ("cube", "cylinder", "sphere")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rl3d.corpus.colors import BASE_COLORS, BASE_OF, COLORS
 from rl3d.corpus.splits import is_held_out
+from scenes.colors import BASE_COLORS, BASE_OF, COLORS
 
 if TYPE_CHECKING:
     from rl3d.corpus.categories import Category

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import cache
 
-from rl3d.corpus.colors import BASE_COLORS, BASE_OF, stable_hash
+from scenes.colors import BASE_COLORS, BASE_OF
 
 HELD_OUT_SHARE = 7
 
@@ -22,3 +23,8 @@ def is_pair_held_out(*key: object) -> bool:
 @cache
 def _held_out_colors(category: str) -> frozenset[str]:
     return frozenset(sorted(BASE_COLORS, key=lambda color: stable_hash("single", category, color))[:2])
+
+
+def stable_hash(*key: object) -> int:
+    """A hash that is the same in every process and version (unlike ``hash``)."""
+    return zlib.crc32("/".join(map(str, key)).encode())

@@ -9,23 +9,19 @@ import re
 
 import numpy as np
 
-from rl3d.corpus.captions import NUMBERS, RELATION_WORDS
+from rewards.relations import RELATION_WORDS, any_of
+from rl3d.corpus.captions import NUMBERS
 from rl3d.corpus.categories import CATALOGUE, CATEGORIES
-from rl3d.corpus.colors import BASE_COLORS, BASE_OF, COLORS
 from rl3d.corpus.items import Item
 from rl3d.corpus.splits import is_held_out, is_pair_held_out
+from scenes.colors import BASE_COLORS, BASE_OF, COLORS
 
 _OPPOSITE = {"on": "under", "under": "on", "left": "right", "right": "left", "front": "behind", "behind": "front"}
 
 
-def _words(names) -> re.Pattern[str]:
-    # The longest first, so that "sky blue" is one colour and "to the left of" one relation.
-    return re.compile(r"\b(" + "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True)) + r")\b")
-
-
-_COLOR = _words(COLORS)
-_NUMBER = _words(NUMBERS[1:])
-_RELATION = _words(word for key in _OPPOSITE for word in RELATION_WORDS[key])
+_COLOR = any_of(COLORS)
+_NUMBER = any_of(NUMBERS[1:])
+_RELATION = any_of(word for key in _OPPOSITE for word in RELATION_WORDS[key])
 _KEY_OF = {word: key for key in _OPPOSITE for word in RELATION_WORDS[key]}
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from rl3d.corpus import CORRUPTIONS
+from rl3d.corpus import CORRUPTIONS, SUBTLE
 from scenes.parts import MAX_PARTS, Parts
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", [*CORRUPTIONS, *SUBTLE])
 def test_corruptions_are_valid_seeded_and_change_the_asset(items, name):
-    fault = CORRUPTIONS[name]
+    fault = (CORRUPTIONS | SUBTLE)[name]
     changed = []
     for k, item in enumerate(items[:80]):
         before = item.vectors.copy()

@@ -3,9 +3,9 @@
 import numpy as np
 
 from rl3d.corpus import CATALOGUE, sample
-from rl3d.corpus.colors import COLORS
 from rl3d.corpus.splits import is_held_out
 from rl3d.corpus.wrong import names_held_out, wrong_caption
+from scenes.colors import COLORS
 
 
 def test_wrong_captions_differ_and_are_not_held_out():

@@ -1,11 +1,10 @@
-"""Named colours of the captions, the base colour each stands for, and the nearest name of a measured colour (in Oklab).
+"""Named colours, the base colour each stands for, and the nearest name of a measured colour (in Oklab).
 
 Reference: Ottosson, A perceptual color space for image processing, 2020.
 """
 
 from __future__ import annotations
 
-import zlib
 from functools import cache
 
 import numpy as np
@@ -47,7 +46,7 @@ _NAMES: dict[str, dict[str, tuple[float, float, float]]] = {
 
 BASE_COLORS: tuple[str, ...] = tuple(_NAMES)
 COLORS: dict[str, tuple[float, float, float]] = {name: rgb for names in _NAMES.values() for name, rgb in names.items()}
-"""sRGB of every colour name a caption may use, synonyms included."""
+"""sRGB of every colour name that a caption of the corpus uses, synonyms included."""
 BASE_OF: dict[str, str] = {name: base for base, names in _NAMES.items() for name in names}
 """The base colour that a name stands for in the checks and in the held-out split."""
 SYNONYMS: dict[str, tuple[str, ...]] = {base: tuple(names) for base, names in _NAMES.items()}
@@ -65,11 +64,6 @@ def nearest_base(rgb: np.ndarray) -> list[str]:
     names, table = _oklab_table()
     apart = ((oklab(np.asarray(rgb))[:, None] - table) ** 2).sum(-1)
     return [BASE_OF[names[i]] for i in apart.argmin(1)]
-
-
-def stable_hash(*key: object) -> int:
-    """A hash that is the same in every process and version (unlike ``hash``)."""
-    return zlib.crc32("/".join(map(str, key)).encode())
 
 
 @cache
