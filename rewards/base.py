@@ -76,6 +76,10 @@ class Text(Protocol):
     def pooled(self) -> Float[Tensor, "b d"]: ...
 
 
+MOST_PARTS = 256
+"""Slots an asset may have: rewards look at every pair of parts."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """B assets as the rewards see them: prompts; parts (B, P), rendered views by their rig, and text where a reward needs them."""
@@ -88,6 +92,8 @@ class Batch:
     def __post_init__(self) -> None:
         if self.parts is not None and (self.parts.existence.dim() != 2 or len(self.parts.existence) != len(self.prompts)):
             raise ValueError(f"parts must be ({len(self.prompts)} assets, P), got {tuple(self.parts.existence.shape)}")
+        if self.parts is not None and self.parts.count > MOST_PARTS:
+            raise ValueError(f"an asset of {self.parts.count:,} parts: rewards look at {MOST_PARTS} at most")
 
     def __len__(self) -> int:
         return len(self.prompts)

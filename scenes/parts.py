@@ -90,6 +90,10 @@ class Parts:
     def to(self, device: torch.device | str) -> Parts:
         return self._map(lambda t: t.to(device))
 
+    def double(self) -> Parts:
+        """In double precision: geometry that must not depend on how a batch is laid out."""
+        return self._map(torch.Tensor.double)
+
     def present(self) -> Parts:
         """The parts of a single asset that exist."""
         if self.existence.dim() != 1:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import mujoco
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from scenes.gaussians import matrix_to_quaternion
@@ -85,24 +85,38 @@ class _Shape:
     hull: np.ndarray | None  # vertices in the world, for kind mjGEOM_MESH
 
 
-def simulate(parts: Parts, labels: Int[Tensor, "b p"], trial: Trial = Trial(), *, workers: int | None = None) -> list[Motion | None]:
+def simulate(
+    parts: Parts,
+    labels: Int[Tensor, "b p"],
+    trial: Trial = Trial(),
+    *,
+    gravity: Float[np.ndarray, "b t 3"] | None = None,
+    workers: int | None = None,
+) -> list[Motion | None]:
     """Test each of the B assets alone; ``labels`` group its parts into bodies (-1: absent).
 
-    None for an asset that has no parts or that the simulator refuses. The result does not depend on ``workers`` (default: one
-    thread a core) nor on the other assets of the batch.
+    ``gravity`` (m/s², between the trial's T samples) replaces the trial's leaning one, for each asset its own. None for an asset that has
+    no parts or that the simulator refuses. The result does not depend on ``workers`` (default: one thread a core) nor on the other
+    assets of the batch.
     """
     assets = [_bodies(shapes, label) for shapes, label in zip(_shapes(parts, labels), labels.tolist(), strict=True)]
-    run = lambda bodies: _simulate(bodies, trial) if bodies else None  # noqa: E731
+    fields = [trial.gravity()] * len(assets) if gravity is None else list(gravity)
+    run = lambda bodies, field: _simulate(bodies, trial, field) if bodies else None  # noqa: E731
     # MuJoCo lets go of the interpreter while it compiles and steps, so threads are enough.
-    with _quiet(), ThreadPoolExecutor(workers or _cores()) as pool:
-        return list(pool.map(run, assets))
+    with _quiet(), ThreadPoolExecutor(workers or cores()) as pool:
+        return list(pool.map(run, assets, fields))
 
 
 def settle(parts: Parts, trial: Trial = Trial()) -> Parts:
     """The assets as the trial leaves them: what fell lies where it fell. One that could not be simulated stays as it is."""
     labels = parts.components()
+    return moved(parts, labels, simulate(parts, labels, trial))
+
+
+def moved(parts: Parts, labels: Int[Tensor, "b p"], motions: list[Motion | None]) -> Parts:
+    """The assets with every body where its motion ended."""
     centres, rotations = parts.centres.clone(), parts.rotations.clone()
-    for b, motion in enumerate(simulate(parts, labels, trial)):
+    for b, motion in enumerate(motions):
         if motion is None:
             continue
         origins, positions, turns = (torch.from_numpy(t).to(centres) for t in (motion.origins, motion.positions, motion.rotations))
@@ -176,7 +190,7 @@ def _renumbered(labels: Int[Tensor, "p"]) -> Int[Tensor, "p"]:
     return torch.tensor([order.get(x, -1) for x in labels.tolist()])
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -199,15 +213,13 @@ def _bodies(shapes: list[_Shape | None], labels: list[int]) -> list[list[_Shape]
     return list(bodies.values())
 
 
-def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None]]:
-    """The collision shape of every part with a label, computed for the whole batch at once.
+HULL, BOX, CYLINDER, ELLIPSOID = range(4)
+HULL_PER_OCTANT = 2
+"""How finely the hulls are sampled; see ``Parts.meshes``."""
 
-    A primitive where the exponents come near one, as contacts between primitives are exact and cheap: its edges are then sharper than
-    the superquadric's. Else the convex hull of the part, whose facets (22 degrees) keep a rounded part from rolling.
-    """
-    parts = parts.detach()
-    volumes, centroids = parts.masses()
-    vertices, _ = parts.meshes(per_octant=2)
+
+def collision_solids(parts: Parts) -> Int[Tensor, "*batch p"]:
+    """What every part collides as: a primitive where its exponents come near one, else its convex ``HULL``."""
     north, east = parts.exponents[..., 0], parts.exponents[..., 1]
     straight = parts.taper.abs() < 0.05
     boxy_up, boxy_around = north < 0.22, east < 0.22
@@ -216,6 +228,18 @@ def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None
     box = straight & boxy_up & boxy_around
     cylinder = straight & boxy_up & round_around & circular
     ellipsoid = straight & round_up & round_around
+    return torch.where(box, BOX, torch.where(cylinder, CYLINDER, torch.where(ellipsoid, ELLIPSOID, HULL)))
+
+
+def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None]]:
+    """The collision shape of every part with a label, computed for the whole batch at once.
+
+    A primitive where the exponents come near one, as contacts between primitives are exact and cheap: its edges are then sharper than
+    the superquadric's. Else the convex hull of the part, whose facets (22 degrees) keep a rounded part from rolling.
+    """
+    parts = parts.detach()
+    volumes, centroids = parts.masses()
+    vertices, _ = parts.meshes(HULL_PER_OCTANT)
     fields = volumes, centroids, vertices, parts.centres, parts.half_sizes, parts.rotations, matrix_to_quaternion(parts.rotations)
     volumes, centroids, vertices, centres, halves, rotations, quaternions = (t.double().cpu().numpy() for t in fields)
     down = np.abs(rotations[..., 2, :]) * halves  # how far the box reaches down along each of its axes
@@ -225,7 +249,7 @@ def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None
         mujoco.mjtGeom.mjGEOM_ELLIPSOID: centres[..., 2] - np.linalg.norm(down, axis=-1),
         mujoco.mjtGeom.mjGEOM_MESH: vertices[..., 2].min(-1),
     }
-    kinds = torch.where(box, 1, torch.where(cylinder, 2, torch.where(ellipsoid, 3, 0))).tolist()
+    solids = collision_solids(parts).tolist()
     types = (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_ELLIPSOID)
     out: list[list[_Shape | None]] = []
     for b, row in enumerate(labels.tolist()):
@@ -234,7 +258,7 @@ def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None
             if label < 0:
                 shapes.append(None)
                 continue
-            kind = types[kinds[b][p]]
+            kind = types[solids[b][p]]
             size = halves[b, p]
             if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
                 size = np.array([math.sqrt(size[0] * size[1]), size[2], 0])
@@ -270,7 +294,7 @@ def _compile(bodies: list[list[_Shape]], trial: Trial, height: float = 0.0) -> m
     return spec.compile()
 
 
-def _simulate(bodies: list[list[_Shape]], trial: Trial) -> Motion | None:
+def _simulate(bodies: list[list[_Shape]], trial: Trial, gravity: Float[np.ndarray, "t 3"]) -> Motion | None:
     try:
         model = _compile(bodies, trial)
     except (ValueError, mujoco.FatalError) as error:  # the simulator's word on degenerate shapes; the caller counts it
@@ -280,7 +304,6 @@ def _simulate(bodies: list[list[_Shape]], trial: Trial) -> Motion | None:
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     start = data.xipos[1:].copy()
-    gravity = trial.gravity()
     steps = round(trial.duration / trial.timestep / trial.samples)
     upright, moved = np.zeros((trial.samples, len(bodies))), np.zeros((trial.samples, len(bodies)))  # cosine of the tilt, drift squared
     # These are views of the simulator's memory, which every step updates.

@@ -1,0 +1,192 @@
+"""Structural connection: can the joints carry the parts' weight, when each holds only by friction and by how far it overlaps?
+
+The static theorem of limit analysis as a linear programme (Livesley, Limit analysis of structures formed from rigid blocks, 1978): find
+forces at the contacts, within what these can bear, that hold as much of the weight as possible in balance, in force and in torque.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linprog
+from scipy.sparse import coo_matrix
+
+from rewards.base import Batch, Needs, Scores
+from rewards.geometry.skin import Skin
+from rewards.physics.margin import directions, supports
+from rewards.physics.simulate import cores
+from scenes.parts import TOUCH_TOLERANCE
+
+FRICTION = 0.5
+"""Of dry wood or plastic; in four directions, so it is the pyramid inside of the cone."""
+BOND = 10.0
+"""What an overlap bears in any direction: the weight of a column of the same material, so many metres high, on the surface within."""
+GROUNDED = 0.005
+"""Metres above the asset's lowest point up to which a part rests on the ground."""
+HELD = 1 - 1e-6
+
+
+class Structure:
+    """Share of the asset's weight that its joints can hold at once, in [0, 1].
+
+    A joint is a pair of touching parts; its forces act at four points spread over the contact: pressure without limit, friction up to
+    ``FRICTION`` times it, and where the parts overlap tension and shear up to ``BOND`` times the surface inside. The ground only presses
+    and rubs. ``verdict``: all of the weight is held. ``per_part``: the share of its own weight that each part may keep. An asset without
+    parts scores 0; one with numbers that are not finite, or whose programme is not solved, scores 0 and has failed.
+    """
+
+    name = "structure"
+    version = "1"
+    needs = Needs(parts=True)
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Scores:
+        skin = Skin.of(batch.sound_parts)
+        frames = _frames(skin, batch)
+        with ThreadPoolExecutor(self.workers or cores()) as pool:
+            held = list(pool.map(lambda frame: None if frame is None else hold(frame), frames))
+        per_part = torch.zeros(skin.shape, dtype=torch.float64)
+        values, failed = torch.zeros(len(batch), dtype=torch.float64), int(batch.broken.sum())
+        for b, (frame, kept) in enumerate(zip(frames, held, strict=True)):
+            if frame is None:
+                continue
+            if kept is None:
+                failed += 1
+                continue
+            per_part[b, torch.from_numpy(frame.slots)] = torch.from_numpy(kept)
+            values[b] = float(np.average(kept, weights=frame.weights))
+        return Scores(values.clamp(0, 1).float(), failed, values >= HELD, per_part.clamp(0, 1).float())
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One asset as a statical system of P parts: metres, and weights as volumes (density and gravity cancel)."""
+
+    slots: np.ndarray  # (P,) in the batch
+    weights: np.ndarray  # (P,)
+    centroids: np.ndarray  # (P, 3)
+    points: np.ndarray  # (K, 3) where forces act
+    first: np.ndarray  # (K,) the part that is pressed against the normal
+    second: np.ndarray  # (K,) the part that is pressed along it; -1 is the ground
+    normals: np.ndarray  # (K, 3) unit, from the first part into the second
+    bonds: np.ndarray  # (K,) the most tension or shear
+
+
+def hold(frame: Frame) -> np.ndarray | None:
+    """The share of its weight that each part may keep, (P,); None if the programme is not solved."""
+    count, joints = len(frame.slots), len(frame.points)
+    scale = frame.weights.sum()
+    # Forces on the second part, its opposite on the first: four edges of the friction pyramid each, then three of the bond.
+    across = np.stack([_perpendicular(frame.normals), np.cross(frame.normals, _perpendicular(frame.normals))], 1)
+    pyramid = np.concatenate([frame.normals[:, None] + FRICTION * across, frame.normals[:, None] - FRICTION * across], 1)
+    forces = np.concatenate([pyramid, np.broadcast_to(np.eye(3), (joints, 3, 3))], 1)
+    rows, columns, entries = [], [], []
+    for part, sign in ((frame.first, -1.0), (frame.second, 1.0)):
+        of = np.flatnonzero(part >= 0)
+        arm = frame.points[of] - frame.centroids[part[of]]
+        wrench = sign * np.concatenate([forces[of], np.cross(arm[:, None], forces[of])], -1)  # (k, 7, 6)
+        rows.append(np.broadcast_to(6 * part[of, None, None] + np.arange(6), wrench.shape).ravel())
+        columns.append(np.broadcast_to((7 * of)[:, None, None] + np.arange(7)[:, None], wrench.shape).ravel())
+        entries.append(wrench.ravel())
+    rows.append(6 * np.arange(count) + 2)
+    columns.append(7 * joints + np.arange(count))
+    entries.append(-frame.weights / scale)
+    size = (6 * count, 7 * joints + count)
+    balance = coo_matrix((np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), size).tocsr()
+    low, high = np.zeros(size[1]), np.full(size[1], np.inf)
+    bond = np.zeros((joints, 7), bool)
+    bond[:, 4:] = True
+    bonds = np.repeat(frame.bonds / scale, 3)
+    low[: 7 * joints][bond.ravel()], high[: 7 * joints][bond.ravel()] = -bonds, bonds
+    high[7 * joints :] = 1
+    cost = np.zeros(size[1])
+    cost[7 * joints :] = -frame.weights / scale
+    solved = linprog(cost, A_eq=balance, b_eq=np.zeros(size[0]), bounds=np.stack([low, high], 1), method="highs")
+    return solved.x[7 * joints :] if solved.status == 0 else None
+
+
+def _frames(skin: Skin, batch: Batch) -> list[Frame | None]:
+    """The joints of every asset, from the cells of one part that lie within the other."""
+    parts = batch.sound_parts
+    gaps = parts.gaps(TOUCH_TOLERANCE)
+    asset, i, j = (gaps <= TOUCH_TOLERANCE).nonzero(as_tuple=True)
+    one, other = skin.number[asset, i], skin.number[asset, j]
+    distance = skin.parts[other].distance(skin.points[one]).cpu().numpy() if len(asset) else np.zeros((0, 1))
+    points, normals, areas = (t.cpu().numpy() for t in (skin.points, skin.normals, skin.areas))
+    centres, (volumes, centroids) = skin.parts.centres.cpu().numpy(), (t.cpu().numpy() for t in skin.parts.masses())
+    overlap = gaps[asset, i, j].cpu().numpy() <= 0
+    patches: dict[tuple[int, int], tuple[int, np.ndarray, bool]] = {}
+    for k, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
+        # Where no cell's middle is inside, the nearest one bears: cells are coarse.
+        inside = distance[k] <= max(0.0, distance[k].min() + 1e-4)
+        key = (min(a, b), max(a, b))
+        # Of the two sides the one with more cells in the joint, the finer picture of it.
+        if key not in patches or inside.sum() > patches[key][1].sum():
+            patches[key] = (a, inside, bool(overlap[k]))
+    joints: dict[int, list[tuple]] = {}
+    owner = skin.asset.tolist()
+    for (a, b), (side, inside, overlaps) in patches.items():
+        into = b if side == a else a
+        joints.setdefault(owner[a], []).append((side, into, *_patch(points[side], normals[side], areas[side], inside,
+                                                                      centres[into] - centres[side], overlaps)))  # fmt: skip
+    ground = torch.where(parts.exists, parts.bottoms(), torch.inf).amin(-1).double().cpu().numpy()
+    around = directions(skin.points)[::4]
+    feet = supports(skin.parts, torch.cat([0.02 * around, -torch.ones_like(around[:, :1])], -1)).cpu().numpy()
+    out: list[Frame | None] = []
+    for b in range(skin.shape[0]):
+        own = (skin.asset == b).nonzero().squeeze(1).cpu().numpy()
+        if not len(own) or bool(batch.broken[b]):
+            out.append(None)
+            continue
+        first, second, at, along, bonds = [], [], [], [], []
+        for side, into, where, normal, bond in joints.get(b, []):
+            first += [side - own[0]] * len(where)
+            second += [into - own[0]] * len(where)
+            at += list(where)
+            along += [normal] * len(where)
+            bonds += [bond / len(where)] * len(where)
+        for p in own:
+            for foot in feet[p]:
+                if foot[2] <= ground[b] + GROUNDED:
+                    first.append(p - own[0])
+                    second.append(-1)
+                    at.append(foot)
+                    along.append(np.array([0.0, 0.0, -1.0]))
+                    bonds.append(0.0)
+        slots = skin.slot[torch.from_numpy(own)].cpu().numpy()
+        out.append(Frame(slots, volumes[own], centroids[own], np.array(at).reshape(-1, 3), np.array(first, int), np.array(second, int),
+                         np.array(along).reshape(-1, 3), np.array(bonds, float)))  # fmt: skip
+    return out
+
+
+def _patch(
+    points: np.ndarray, normals: np.ndarray, areas: np.ndarray, inside: np.ndarray, towards: np.ndarray, overlaps: bool
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """A joint's four points (4, 3), its normal into the other part, and what its bond bears."""
+    points, weights = points[inside], areas[inside] + 1e-12
+    area = float(weights.sum())
+    middle = np.average(points, axis=0, weights=weights)
+    spread = (points - middle) * np.sqrt(weights / area)[:, None]
+    variances, axes = np.linalg.eigh(spread.T @ spread)
+    # Points at the root of twice the variance have the patch's moments; a single cell is as wide as its area says.
+    reach = np.maximum(np.sqrt(2 * variances[1:].clip(0)), np.sqrt(area) / 4)
+    normal = np.average(normals[inside], axis=0, weights=weights)
+    length = np.linalg.norm(normal)
+    if length < 0.1:  # a part that goes right through the other presses on it wherever the centres say
+        normal, length = towards, np.linalg.norm(towards)
+    normal = normal / length if length > 1e-9 else np.array([0.0, 0.0, 1.0])
+    offsets = np.concatenate([reach[:, None] * axes[:, 1:].T, -reach[:, None] * axes[:, 1:].T])
+    return middle + offsets, normal, BOND * area if overlaps else 0.0
+
+
+def _perpendicular(normals: np.ndarray) -> np.ndarray:
+    """A unit vector at right angles to each of (k, 3) unit vectors."""
+    helper = np.where(np.abs(normals[:, :1]) < 0.8, [[1.0, 0, 0]], [[0, 1.0, 0]])
+    across = np.cross(normals, helper)
+    return across / np.linalg.norm(across, axis=1, keepdims=True)
