@@ -14,7 +14,16 @@ from rewards.base import Batch, Function, Needs, Reward, Scores, Shots
 
 KNOWN = {
     "stability": "rewards.physics.stability:Stability",
+    "margin": "rewards.physics.margin:Margin",
+    "push": "rewards.physics.push:Push",
+    "structure": "rewards.physics.structure:Structure",
+    "penetration": "rewards.physics.penetration:Penetration",
+    "stacking": "rewards.physics.stacking:Stacking",
     "connected": "rewards.geometry.connected:Connected",
+    "floaters": "rewards.geometry.floaters:Floaters",
+    "contact": "rewards.geometry.contact:Contact",
+    "symmetry": "rewards.geometry.symmetry:Symmetry",
+    "printable": "rewards.geometry.printable:Printable",
     "alignment": "rewards.image.alignment:AlignmentReward",
     "clip": "rewards.image.clip:ClipScore",
     "pickscore": "rewards.image.clip:PickScore",

@@ -6,10 +6,11 @@ import types
 import pytest
 import torch
 
+from rewards import KNOWN as BUILT_IN
 from rewards import Needs, Reward, Scores, resolve
 from rewards.mix import Constraints, gated, parse, parse_gates, score
 
-KNOWN = "(known: stability, connected, alignment, clip, pickscore, hpsv2, aesthetic, image_reward, vlm, or package.module:attribute)"
+KNOWN = f"(known: {', '.join(BUILT_IN)}, or package.module:attribute)"
 
 
 class Half:

@@ -1,0 +1,87 @@
+"""What every geometry and physics reward promises: the same score whatever the company, and no silent number for what is broken."""
+
+import math
+
+import pytest
+import torch
+
+from rewards import KNOWN, Batch, resolve
+from scenes.parts import Parts
+
+NAMES = [name for name, path in KNOWN.items() if path.startswith(("rewards.geometry", "rewards.physics"))]
+WITH_WORKERS = ("stability", "push", "structure", "stacking")
+PROMPT = "a red box on top of a blue box"
+
+
+@pytest.fixture
+def mixed(batch, table, part) -> Batch:
+    """A table, one with a leg too short, a heap of odd parts, two boxes on each other, a loose ball."""
+    generator = torch.Generator().manual_seed(3)
+    heap = []
+    for _ in range(7):
+        u = torch.rand(6, generator=generator)
+        turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
+        exponents = (0.1 + 0.9 * float(u[0]), 1.0 if u[1] > 0.5 else 0.1)
+        heap.append(part((0.05 + 0.15 * u[:3]).tolist(), (0.5 * u[3:] - 0.2).tolist(), exponents, float(u[5]) - 0.5, turn))
+    red, blue = torch.tensor([0.84, 0.12, 0.12]), torch.tensor([0.13, 0.32, 0.84])
+    stack = [part((0.2, 0.2, 0.2), (0, 0, 0.59)), part((0.2, 0.2, 0.2), (0, 0, 0.2))]
+    stack[0][16:], stack[1][16:] = red, blue
+    loose = [*table("abcd"), part((0.1, 0.1, 0.1), (0.2, 0.1, 0.9), (1.0, 1.0))]
+    assets = batch(table(), table("abc", lift=0.03), heap, stack, loose)
+    return Batch([PROMPT] * 5, assets.parts)
+
+
+def of(batch: Batch, order: list[int]) -> Batch:
+    assert batch.parts is not None
+    return Batch([batch.prompts[i] for i in order], batch.parts[torch.tensor(order)])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_company_does_not_matter(mixed, name):
+    reward = resolve(name)
+    whole = reward(mixed)
+    assert whole.values.shape == (5,) and bool(((whole.values >= 0) & (whole.values <= 1)).all()) and whole.failed == 0
+    for order in ([4, 2, 0, 3, 1], [2], [3, 3, 1]):
+        some = reward(of(mixed, order))
+        assert torch.equal(some.values, whole.values[order])
+        if whole.verdict is not None:
+            assert torch.equal(some.verdict, whole.verdict[order])
+        if whole.per_part is not None:
+            assert torch.equal(some.per_part, whole.per_part[order])
+
+
+@pytest.mark.parametrize("name", WITH_WORKERS)
+def test_workers_do_not_matter(mixed, name):
+    kind = type(resolve(name))
+    assert torch.equal(kind(workers=1)(mixed).values, kind(workers=3)(mixed).values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_and_nonsense_score_zero(batch, table, name):
+    broken, flat = [[v.clone() for v in table()] for _ in range(2)]
+    broken[2][5], flat[1][7] = math.nan, math.nan
+    scores = resolve(name)(Batch([PROMPT] * 4, batch(table(), broken, [], flat).parts))
+    assert scores.values[1:].tolist() == [0, 0, 0]
+    assert scores.failed == 2  # an asset without parts has nothing to score, and is no failure
+    assert scores.verdict is None or scores.verdict[1:].tolist() == [False] * 3
+    assert scores.per_part is None or scores.per_part[1:].eq(0).all()
+    alone = resolve(name)(Batch([PROMPT], batch(table()).parts))
+    assert scores.values[0] == alone.values[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_empty_assets(batch, name):
+    scores = resolve(name)(Batch([PROMPT], batch([]).parts))
+    assert scores.values.tolist() == [0] and scores.failed == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_parts_one_line(name):
+    with pytest.raises(ValueError, match="this reward looks at parts, and the batch has none"):
+        resolve(name)(Batch([PROMPT]))
+
+
+def test_too_many_parts_are_refused():
+    vectors = torch.zeros(1, 1_000_000, 19)
+    with pytest.raises(ValueError, match="an asset of 1,000,000 parts: rewards look at 256 at most"):
+        Batch(["a heap"], Parts.from_vectors(vectors))
