@@ -15,6 +15,11 @@ KNOWN = {
     "stability": "rewards.physics.stability:Stability",
     "connected": "rewards.geometry.connected:Connected",
     "alignment": "rewards.image.alignment:AlignmentReward",
+    "mrc": "rewards.views.mrc:MRC",
+    "reprojection": "rewards.views.reprojection:Reprojection",
+    "silhouette": "rewards.views.silhouette:Silhouette",
+    "normals": "rewards.views.normals:Normals",
+    "worst_view": "rewards.views.worst_view:WorstView",
 }
 """Where each built-in reward lives. Imported only when asked for: a run without physics does not need a simulator."""
 

@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from rewards import Needs, Reward, Scores, resolve
+from rewards import KNOWN, Needs, Reward, Scores, resolve
 from rewards.mix import parse, score
 
 
@@ -47,9 +47,9 @@ def test_parse():
         ("stability=0,connected=0", "every weight in 'stability=0,connected=0' is 0; at least one reward must count"),
         (
             "stabillity=1",
-            "unknown reward 'stabillity', did you mean 'stability'? (known: stability, connected, alignment, or package.module:attribute)",
+            f"unknown reward 'stabillity', did you mean 'stability'? (known: {', '.join(KNOWN)}, or package.module:attribute)",
         ),
-        ("zzz", "unknown reward 'zzz' (known: stability, connected, alignment, or package.module:attribute)"),
+        ("zzz", f"unknown reward 'zzz' (known: {', '.join(KNOWN)}, or package.module:attribute)"),
         ("no_such_module:reward=1", "reward 'no_such_module:reward': there is no module 'no_such_module'"),
         ("user_rewards:missing=1", "reward 'user_rewards:missing': module 'user_rewards' has no 'missing'"),
         (
