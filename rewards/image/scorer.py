@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 VIEWS = 3
@@ -67,22 +67,33 @@ class Scorer(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.3))
         self.bias = nn.Parameter(torch.tensor(-6.0))
 
-    def view_features(self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"]) -> Float[Tensor, "b v f"]:
-        """Features of the first ``VIEWS`` views of every asset; larger views are averaged down to ``SIZE`` pixels."""
-        batch, p = len(rgb), self.config.patch
-        x = torch.cat([rgb * 2 - 1, alpha], -1)[:, :VIEWS].flatten(0, 1)
+    def view_features(
+        self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], places: Int[Tensor, "v"] | None = None
+    ) -> Float[Tensor, "b v f"]:
+        """Features of each view; larger views are averaged down to ``SIZE`` pixels. ``places`` says which of the ``VIEWS`` that the scorer
+        knows each is nearest to; without it, they are the first ``VIEWS`` in their order."""
+        if places is None:
+            places, rgb, alpha = torch.arange(VIEWS, device=rgb.device), rgb[:, :VIEWS], alpha[:, :VIEWS]
+        (batch, count), p = rgb.shape[:2], self.config.patch
+        x = torch.cat([rgb * 2 - 1, alpha], -1).flatten(0, 1)
         if x.shape[-2] != SIZE:
             x = F.interpolate(x.permute(0, 3, 1, 2), size=(SIZE, SIZE), mode="area").permute(0, 2, 3, 1)
         x = x.unflatten(2, (-1, p)).unflatten(1, (-1, p)).permute(0, 1, 3, 2, 4, 5).flatten(3).flatten(1, 2)
-        h = self.patch_in(x).unflatten(0, (batch, VIEWS)) + self.position + self.view
+        h = self.patch_in(x).unflatten(0, (batch, count)) + self.position + self.view[places]
         h = h.flatten(0, 1)
         for block in self.image_blocks:
             h = block(h)
-        return h.mean(1).unflatten(0, (batch, VIEWS))
+        return h.mean(1).unflatten(0, (batch, count))
 
     def embed_images(self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"]) -> Float[Tensor, "b d"]:
         """Unit embeddings of assets from ``VIEWS`` views each."""
         return F.normalize(self.image_out(self.view_features(rgb, alpha).mean(1)), dim=-1)
+
+    def embed_single_views(
+        self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], places: Int[Tensor, "c"]
+    ) -> Float[Tensor, "b c d"]:
+        """Unit embeddings of any number of views, each for itself."""
+        return F.normalize(self.image_out(self.view_features(rgb, alpha, places)), dim=-1)
 
     def embed_text(self, tokens: Float[Tensor, "b l t"], mask: Bool[Tensor, "b l"]) -> Float[Tensor, "b d"]:
         """Unit embeddings of texts from their contextual token embeddings."""
@@ -95,6 +106,6 @@ class Scorer(nn.Module):
     def logits(self, images: Float[Tensor, "i d"], texts: Float[Tensor, "t d"]) -> Float[Tensor, "i t"]:
         return self.log_scale.exp() * images @ texts.T + self.bias
 
-    def match(self, images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
+    def match(self, images: Float[Tensor, "*c b d"], texts: Float[Tensor, "b d"]) -> Float[Tensor, "*c b"]:
         """Logit of each image with its own text."""
         return self.log_scale.exp() * (images * texts).sum(-1) + self.bias

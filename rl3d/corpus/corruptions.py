@@ -196,6 +196,21 @@ def part_thinned(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
+def faces_copied(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What an asset has at its front stands at its back as well, mirrored: a second head, or a face on the back of the head.
+
+    Not among ``CORRUPTIONS``: it is a fault only of things that have a front, such as animals.
+    """
+    body = int(surface_areas(vectors).argmax())
+    ahead = vectors[body, 5] - vectors[:, 5] > 0.2 * np.exp(vectors[body, 8])
+    standing = vectors[:, 6] - np.exp(vectors[:, 7:10]).max(1) < 0.05  # feet have their like at the back already
+    copies = vectors[np.flatnonzero(ahead & ~standing)[: max(MAX_PARTS - len(vectors), 0)]].copy()
+    copies[:, 5] = 2 * vectors[body, 5] - copies[:, 5]
+    # Mirrored in y; a part is alike on both sides of its own y, so its axes stay a rotation.
+    copies[:, [11, 13, 15]] *= -1
+    return np.concatenate([vectors, copies])
+
+
 CORRUPTIONS: dict[str, Corruption] = {
     fault.__name__: fault
     for fault in (

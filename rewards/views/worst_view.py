@@ -1,0 +1,51 @@
+"""``worst_view``: does the asset show what the prompt says from every side, not from its best ones alone?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from rewards.base import Batch, Needs, Scores
+from rewards.image.alignment import SHIPPED, load_scorer
+from rewards.image.scorer import AZIMUTH_DEG
+from rewards.image.scorer import VIEWS as PLACES
+from rewards.views.geometry import SIZE, VIEWS, centre_of, seen
+from scenes.cameras import Cameras
+
+
+class WorstView:
+    """The match of text and picture in the view where it is least: sigmoid(logit / 2) of the scorer behind ``alignment``.
+
+    Each view is embedded for itself. The scorer has learnt from three views together, so a single one matches less well, and the
+    values are below those of ``alignment``. ``per_view`` is each view's match. A second face on the back is not seen by this
+    reward: every view of such an asset matches.
+    """
+
+    name = "worst_view"
+    version = "1"
+    needs = Needs(cameras=VIEWS, size=SIZE, text=True)
+
+    def __init__(self, weights: Path = SHIPPED) -> None:
+        self.scorer = load_scorer(weights)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Scores:
+        (shots, broken), text = seen(batch, self.needs), batch.need_text()
+        rgb, alpha = (torch.where(broken.view(-1, 1, 1, 1, 1), 0, t) for t in (shots.views.rgb, shots.views.alpha))
+        scorer = self.scorer.to(rgb.device)
+        images = scorer.embed_single_views(rgb, alpha, places(shots.cameras))
+        texts = scorer.embed_text(text.tokens.to(rgb.device), text.mask.to(rgb.device))
+        logits = scorer.match(images.transpose(0, 1), texts).T
+        broken = broken | ~logits.isfinite().all(-1)
+        per_view = torch.where(broken.unsqueeze(-1), 0, torch.sigmoid(logits / 2))
+        return Scores(per_view.amin(-1).cpu(), failed=int(broken.sum()), per_view=per_view.cpu())
+
+
+def places(cameras: Cameras) -> Int[Tensor, "c"]:
+    """Which of the views that the scorer knows, evenly spaced from ``AZIMUTH_DEG``, each camera stands nearest to."""
+    x, y, _ = (cameras.positions - centre_of(cameras)[0]).unbind(-1)
+    turns = (torch.rad2deg(torch.atan2(x, -y)) - AZIMUTH_DEG) / 360
+    return (turns * PLACES).round().long() % PLACES

@@ -1,0 +1,68 @@
+"""What every multi-view reward keeps to: values and credit in range, independent of batch and order, and clear about bad input."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rewards import Batch, Reward, Shots, resolve
+from rewards.mix import score
+from rewards.views.mrc import MRC
+
+FEW_STEPS = 6
+NAMES = ["silhouette", "reprojection", "normals", "mrc", "worst_view"]
+
+
+class Text:
+    """Random embeddings, the same for every asset."""
+
+    def __init__(self, count: int) -> None:
+        self.tokens = torch.randn(1, 5, 384, generator=torch.Generator().manual_seed(0)).expand(count, 5, 384)
+        self.mask, self.pooled = torch.ones(count, 5, dtype=torch.bool), self.tokens.mean(1)
+
+
+def make(name: str) -> Reward:
+    return MRC(steps=FEW_STEPS) if name == "mrc" else resolve(name)
+
+
+def with_text(batch: Batch) -> Batch:
+    return replace(batch, text=Text(len(batch)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_in_range_and_do_not_depend_on_the_batch(name, pictures):
+    reward = make(name)
+    batch = with_text(pictures(reward.needs))
+    together = reward(batch)
+    assert score([reward], batch)[name].failed == 0
+    assert together.per_view.shape == (3, 9) and ((together.per_view >= 0) & (together.per_view <= 1)).all()
+    if name != "worst_view":  # to which nothing is a picture as good as another
+        assert together.values[2] == 0, "an empty asset earns nothing"
+        assert (together.values[:2] > 0.8).all(), "consistent views come near 1"
+    for k in range(2):
+        alone = reward(with_text(pictures(reward.needs, chosen=slice(k, k + 1))))
+        torch.testing.assert_close(alone.values[0], together.values[k], atol=1e-5, rtol=0)
+        torch.testing.assert_close(alone.per_view[0], together.per_view[k], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_view_that_is_not_finite_fails_its_asset_alone(name, pictures):
+    reward = make(name)
+    batch = with_text(pictures(reward.needs))
+    before = reward(batch)
+    ((rig, shots),) = batch.shots.items()
+    images = {key: getattr(shots.views, key).clone() for key in ("rgb", "alpha", "depth", "normal")}
+    images["depth" if name in ("reprojection", "normals") else "rgb"][0, 4, 30, 30] = math.nan
+    after = reward(replace(batch, shots={rig: Shots(type(shots.views)(**images), shots.cameras)}))
+    assert after.failed == 1 and after.values[0] == 0
+    torch.testing.assert_close(after.values[1], before.values[1])
+
+
+def test_missing_images_are_named(pictures):
+    reward = resolve("normals")
+    batch = pictures(reward.needs, lambda views: replace(views, normal=None))
+    with pytest.raises(ValueError, match="looks at normal images, and the views have none"):
+        reward(batch)
+    with pytest.raises(ValueError, match="looks at 9 views of 64 pixels a side, and the batch has none"):
+        reward(Batch(["asset"]))
