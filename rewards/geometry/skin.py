@@ -49,7 +49,7 @@ class Skin:
         points = ((a + b + c + d) / 4).flatten(1, 2)
         # Outwards, whichever way the grid runs.
         outwards = ((points - flat.centres.unsqueeze(1)) * normals).sum(-1, keepdim=True)
-        return Skin(flat, asset, slot, tuple(parts.existence.shape), points, normals * outwards.sign(), areas)
+        return Skin(flat, asset, slot, (len(parts.existence), parts.count), points, normals * outwards.sign(), areas)
 
     @cached_property
     def number(self) -> Int[Tensor, "b p"]:
