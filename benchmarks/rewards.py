@@ -16,6 +16,8 @@ A pair is counted for a reward where the fault can be seen by definition, and wh
   mirrored    every part of the good asset has a mirror image among its parts, in place, size and colour to 2 cm and 0.1, and the bad
               asset's parts have not
   relation    the caption places one coloured solid on, under, beside, before or behind another
+  painted     all colours that the caption names are right on the good asset's parts, and one is wrong on the bad asset's
+  view        the fault is one of the views, not of the asset
 Where a reward is not meant to see a fault, all changed pairs are counted. Scores closer than ``TIE`` are a tie, which counts half.
 """
 
@@ -38,7 +40,7 @@ from benchmarks.mesh_faults import MESH_FAULTS
 from rewards import KNOWN, Batch, Reward, Scores, Shots, resolve
 from rewards.geometry.meshes import inspect
 from rewards.physics.simulate import Trial
-from rl3d.corpus import CORRUPTIONS, SUBTLE, Item, sample
+from rl3d.corpus import CORRUPTIONS, SUBTLE, Facts, Item, check_colors, sample
 from rl3d.text import MiniLM
 from rl3d.training.rollouts import look
 from scenes.parts import TOUCH_TOLERANCE, Parts
@@ -88,7 +90,11 @@ FOR = {
     "contact": {"part_raised": "loose", "part_lifted": "loose", "floater_added": "loose"},
     "symmetry": {"leg_removed": "mirrored", "floater_added": "mirrored", "part_rotated": "mirrored", "part_shifted": "mirrored"},
     "printable": {"part_raised": "loose", "part_lifted": "loose", "floater_added": "loose", "part_thinned": "changed"},
-    "alignment": {"category_swapped": "changed"},
+    "alignment": {"category_swapped": "changed", "colors_swapped": "painted"},
+    "worst_view": {"category_swapped": "changed", "colors_swapped": "painted"},
+    "mrc": {VIEW_FAULT: "view"},
+    "reprojection": {VIEW_FAULT: "view"},
+    "silhouette": {VIEW_FAULT: "view"},
 }
 """Which faults each reward is for, and the rule by which their pairs are counted. Of the meshes' faults: see ``meshes``."""
 AIM, CHANCE = 0.95, (0.4, 0.6)
@@ -158,10 +164,16 @@ def mirrors_itself(vectors: np.ndarray) -> bool:
     return False
 
 
-def counted(items: list[Item], bad: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """By each rule, which of the pairs count."""
-    good, broken = (batched(assets) for assets in ([item.vectors for item in items], bad))
-    pairs = [(solid_of(good[i]), solid_of(broken[i])) for i in range(len(items))]
+def named_right(facts: Facts, vectors: np.ndarray) -> float:
+    """Share of the colours named in the caption that the parts have; 1 if it names none."""
+    right, total = check_colors(facts, Parts.from_vectors(torch.from_numpy(vectors)))
+    return right / total if total else 1.0
+
+
+def counted(items: list[Item], whole: list[Solid], bad: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """By each rule, which of the pairs count; ``whole`` are the good assets' figures."""
+    broken = batched(bad)
+    pairs = [(solid, solid_of(broken[i])) for i, solid in enumerate(whole)]
     changed = np.array([a.shape != b.vectors.shape or not np.allclose(a, b.vectors, atol=1e-3) for a, b in zip(bad, items, strict=True)])
     loose = np.array([b.loose > 0 and a.loose == 0 for a, b in pairs])
     floats = loose & np.array([b.floats for _, b in pairs])
@@ -175,6 +187,9 @@ def counted(items: list[Item], bad: list[np.ndarray]) -> dict[str, np.ndarray]:
         "overlaps": np.array([b.overlap > a.overlap + 0.01 for a, b in pairs]),
         "mirrored": np.array([mirrors_itself(b.vectors) and not mirrors_itself(a) for a, b in zip(bad, items, strict=True)]),
         "relation": np.array([item.facts.relation not in (None, "next") for item in items]),
+        "painted": np.array(
+            [named_right(a.facts, a.vectors) == 1 and named_right(a.facts, b) < 1 for a, b in zip(items, bad, strict=True)]
+        ),
     }
     return {rule: changed & which for rule, which in rules.items()}
 
@@ -224,8 +239,9 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
     text = MiniLM().encode(prompts)
     faults: dict[str, Callable] = {**CORRUPTIONS, **SUBTLE}
     bad = {name: [faults[name](item.vectors, rng) for item in items] for name in FAULTS}
-    rules = {name: counted(items, assets) for name, assets in bad.items()}
     good = batched([item.vectors for item in items])
+    whole = [solid_of(good[i]) for i in range(count)]
+    rules = {name: counted(items, whole, assets) for name, assets in bad.items()}
     print(f"\ndiscrimination: AUC over pairs of {count} assets and their faulty copies (n pairs counted; rule)")
     missed = []
     for name, reward in rewards.items():
@@ -234,7 +250,8 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
         print(f"\n{name}  (mean on good assets {base.mean():.3f})")
         for fault in (*FAULTS, *([VIEW_FAULT] if base_shots else [])):
             if fault == VIEW_FAULT:
-                batch, keep, rule = Batch(prompts, good, from_one_side(base_shots), text), np.ones(count, bool), ""
+                batch, keep = Batch(prompts, good, from_one_side(base_shots), text), np.ones(count, bool)
+                rule = FOR.get(name, {}).get(fault, "")
             else:
                 parts = batched(bad[fault])
                 batch = Batch(prompts, parts, views_of(parts, reward), text)

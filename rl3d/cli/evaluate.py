@@ -27,7 +27,7 @@ from rl3d.generators.part_flow import GENERATION, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import Picture, previews, render_sheet, save_image
 from rl3d.training.checkpoints import PRETRAINED, WEIGHTS, as_paths, at_least
-from rl3d.training.guard import diversity
+from rl3d.training.guard import diversity, shape_of
 from rl3d.training.rollouts import score_assets
 from rl3d.training.trainer import read_prompts
 from scenes import cameras
@@ -119,7 +119,7 @@ def measure(generator: PartFlow, items: list[Spec], config: EvaluateConfig) -> M
             if len(checked[name]) <= i:
                 checked[name].append(math.nan)
     done |= {name: torch.tensor(v) for name, v in checked.items()}
-    done["parts"] = parts.exists.float().sum(-1)
+    done |= shape_of(parts)
     if config.samples > 1:
         done["diversity"] = diversity(parts, config.samples).repeat_interleave(config.samples)
     return Measured(done, parts)
