@@ -243,7 +243,7 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
     whole = [solid_of(good[i]) for i in range(count)]
     rules = {name: counted(items, whole, assets) for name, assets in bad.items()}
     print(f"\ndiscrimination: AUC over pairs of {count} assets and their faulty copies (n pairs counted; rule)")
-    missed = []
+    missed, cells = [], {}
     for name, reward in rewards.items():
         base_shots = views_of(good, reward)
         base = evaluate(reward, Batch(prompts, good, base_shots, text)).values
@@ -263,10 +263,15 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
             kept = torch.from_numpy(keep)
             value = ranked(base[kept], evaluate(reward, batch).values[kept])
             ok = value >= AIM if rule else CHANCE[0] <= value <= CHANCE[1]
+            cells[name, fault] = f"**{value:.2f}**" if rule else f"{value:.2f}"
             mark = "" if ok else "  MISSED" if rule else "  sees it, too" if value > CHANCE[1] else "  likes it"
             print(f"  {fault:18} {value:6.3f}  {'for, ' + rule if rule else 'not for':14} n={keep.sum():4d}{mark}")
             if rule and not ok:
                 missed.append((name, fault, value))
+    columns = (*FAULTS, VIEW_FAULT)
+    print("\n| reward | " + " | ".join(fault.replace("_", " ") for fault in columns) + " |\n|---|" + "---|" * len(columns))
+    for name in rewards:
+        print(f"| `{name}` | " + " | ".join(cells.get((name, fault), "") for fault in columns) + " |")
     print("\nmeant to see it and below the aim of 0.95: " + (", ".join(f"{n} on {f} ({v:.3f})" for n, f, v in missed) or "none"))
 
 

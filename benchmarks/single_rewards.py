@@ -26,14 +26,12 @@ SHARES = ("diversity", "number of parts", "thickness", "volume", "height", "satu
 def trained(mix: str, out: Path, rounds: int, seed: int) -> Path:
     """The weights after so many rounds on a reward, or several of weight 1 with + between."""
     folder = out / mix.replace("+", "_")
-    started = (folder / "config.yaml").exists()
     weights = ",".join(name if "=" in name else f"{name}=1" for name in mix.split("+"))
-    if not (folder / "part_flow.safetensors").exists():
-        config = TrainConfig(out=folder, rewards=weights, iterations=rounds, guard="off", save_every=10, seed=seed)
-        trainer = Trainer(config, resume=started and any((folder / "checkpoints").glob("state_*")))
-        for _ in trainer:
-            if trainer.iteration == rounds:
-                trainer.save()
+    config = TrainConfig(out=folder, rewards=weights, iterations=rounds, guard="off", seed=seed)
+    trainer = Trainer(config, resume=any((folder / "checkpoints").glob("state_*")))
+    for _ in trainer:
+        if trainer.iteration % 10 == 0 or trainer.iteration == rounds:
+            trainer.save()
     return folder
 
 

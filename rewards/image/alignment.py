@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from rewards.base import Batch, Needs, Scores
+from rewards.base import Batch, Needs, Scores, Text
 from rewards.image.scorer import SIZE, VIEWS, Scorer, ScorerConfig
 from scenes.files import FileError
 from scenes.files.trees import parse_json
@@ -32,6 +35,19 @@ def load_scorer(path: Path) -> Scorer:
     return scorer.eval().requires_grad_(False)
 
 
+def embed_prompts(scorer: Scorer, text: Text, device: torch.device) -> Float[Tensor, "b d"]:
+    """Unit embeddings of a batch's prompts. Each by itself and without padding, as ``one_by_one``."""
+    lengths = text.mask.sum(-1).tolist()
+    pairs = [(text.tokens[k : k + 1, :n].to(device), text.mask[k : k + 1, :n].to(device)) for k, n in enumerate(lengths)]
+    return torch.cat([scorer.embed_text(*pair) for pair in pairs])
+
+
+def one_by_one(function: Callable[..., Tensor], *batched: Tensor) -> Tensor:
+    """A function of each asset alone: how a matrix product rounds depends on the size of the batch and on the place within it, and a score
+    must depend on neither."""
+    return torch.cat([function(*(t[k : k + 1] for t in batched)) for k in range(len(batched[0]))])
+
+
 class AlignmentReward:
     """Probability-like match in [0, 1]: the scorer's logit, halved so that good assets still differ, through a sigmoid."""
 
@@ -47,8 +63,11 @@ class AlignmentReward:
         views, text = batch.need_views(self.needs), batch.need_text()
         device = views.rgb.device
         self.scorer.to(device)
-        images = self.scorer.embed_images(views.rgb, views.alpha)
-        logits = self.scorer.match(images, self.scorer.embed_text(text.tokens.to(device), text.mask.to(device)))
+
+        def match(rgb: Tensor, alpha: Tensor, prompt: Tensor) -> Tensor:
+            return self.scorer.match(self.scorer.embed_images(rgb, alpha), prompt)
+
+        logits = one_by_one(match, views.rgb, views.alpha, embed_prompts(self.scorer, text, device))
         failed = ~logits.isfinite()
         values = torch.where(failed, torch.zeros_like(logits), torch.sigmoid(logits / 2)).cpu()
         return Scores(values, failed=int(failed.sum()), verdict=(logits > 0).cpu())

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rewards.base import Batch, Needs, Scores
-from rewards.image.alignment import SHIPPED, load_scorer
+from rewards.image.alignment import SHIPPED, embed_prompts, load_scorer, one_by_one
 from rewards.image.scorer import SIZE, VIEWS, Scorer
 from scenes.files import FileError
 from scenes.files.trees import parse_json
@@ -41,9 +41,9 @@ def features(scorer: Scorer, batch: Batch, needs: Needs) -> Float[Tensor, "b f"]
     """Of every asset: how the views look in the mean and how much they differ, its embedding, the prompt's, and both together."""
     views, text = batch.need_views(needs), batch.need_text()
     device = views.rgb.device
-    seen = scorer.view_features(views.rgb, views.alpha)
-    image = torch.nn.functional.normalize(scorer.image_out(seen.mean(1)), dim=-1)
-    prompt = scorer.embed_text(text.tokens.to(device), text.mask.to(device))
+    seen = one_by_one(scorer.view_features, views.rgb, views.alpha)
+    image = torch.nn.functional.normalize(one_by_one(lambda one: scorer.image_out(one.mean(1)), seen), dim=-1)
+    prompt = embed_prompts(scorer, text, device)
     return torch.cat([seen.mean(1), seen.std(1), image, prompt, image * prompt], -1)
 
 
@@ -60,7 +60,7 @@ class Preference:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
         device = batch.need_views(self.needs).rgb.device
-        scores = self.head.to(device)(features(self.scorer.to(device), batch, self.needs))
+        scores = one_by_one(self.head.to(device), features(self.scorer.to(device), batch, self.needs))
         failed = ~scores.isfinite()
         values = torch.sigmoid(scores.nan_to_num() / self.head.scale)
         return Scores(torch.where(failed, 0.0, values).cpu(), failed=int(failed.sum()), verdict=(scores > 0).cpu())

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rewards.base import Batch, Needs, Scores
-from rewards.image.alignment import SHIPPED, load_scorer
+from rewards.image.alignment import SHIPPED, embed_prompts, load_scorer, one_by_one
 from rewards.image.scorer import AZIMUTH_DEG
 from rewards.image.scorer import VIEWS as PLACES
 from rewards.views.geometry import SIZE, VIEWS, centre_of, seen
@@ -36,9 +36,12 @@ class WorstView:
         (shots, broken), text = seen(batch, self.needs), batch.need_text()
         rgb, alpha = (torch.where(broken.view(-1, 1, 1, 1, 1), 0, t) for t in (shots.views.rgb, shots.views.alpha))
         scorer = self.scorer.to(rgb.device)
-        images = scorer.embed_single_views(rgb, alpha, places(shots.cameras))
-        texts = scorer.embed_text(text.tokens.to(rgb.device), text.mask.to(rgb.device))
-        logits = scorer.match(images.transpose(0, 1), texts).T
+        where = places(shots.cameras)
+
+        def match(rgb: Tensor, alpha: Tensor, prompt: Tensor) -> Tensor:
+            return scorer.match(scorer.embed_single_views(rgb, alpha, where).transpose(0, 1), prompt).T
+
+        logits = one_by_one(match, rgb, alpha, embed_prompts(scorer, text, rgb.device))
         broken = broken | ~logits.isfinite().all(-1)
         per_view = torch.where(broken.unsqueeze(-1), 0, torch.sigmoid(logits / 2))
         return Scores(per_view.amin(-1).cpu(), failed=int(broken.sum()), per_view=per_view.cpu())

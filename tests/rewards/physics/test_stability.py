@@ -124,6 +124,23 @@ def test_ball_rolls_as_mechanics_says(batch, part):
     assert motion.drift[k, 0] == pytest.approx(expected, rel=0.05)
 
 
+def test_a_cylinder_on_an_incline_tips_at_radius_over_half_its_height(batch, part):
+    half = 0.4
+    radii = [half * math.tan(math.radians(LEAN + more)) for more in (-0.5, 0.5)]
+    assert Stability()(batch(*([part((r, r, half), (0, 0, half), (0.1, 1.0))] for r in radii))).verdict.tolist() == [False, True]
+
+
+def test_a_lying_cylinder_rolls_as_mechanics_says(batch, part, rotation):
+    """Down a slope of 3 degrees with 2/3 g sin; along its axis it stays."""
+    lying = [part((0.2, 0.2, 0.4), (0, 0, 0.2), (0.1, 1.0), rotation=rotation("x", 90))]  # its axis lies along y
+    trial, slope = Trial(duration=0.6, samples=12, timestep=0.001), math.radians(3)
+    down = 9.81 * np.array([[math.sin(slope), 0, -math.cos(slope)], [0, math.sin(slope), -math.cos(slope)]])
+    b = batch(lying, lying)
+    across, along = simulate(b.sound_parts, b.components, trial, gravity=np.repeat(down[:, None], trial.samples, 1))
+    assert across.drift[-1, 0] == pytest.approx(2 / 3 * 9.81 * math.sin(slope) * trial.duration**2 / 2, rel=0.03)
+    assert along.drift[-1, 0] < 0.002
+
+
 @pytest.mark.parametrize("exponents", [(0.1, 0.1), (0.1, 1.0), (1.0, 1.0), (0.5, 0.5)])
 @pytest.mark.parametrize("taper", [0.0, 0.5])
 def test_every_kind_of_part_rests_without_moving(batch, part, exponents, taper):
