@@ -43,8 +43,8 @@ def embed_prompts(scorer: Scorer, text: Text, device: torch.device) -> Float[Ten
 
 
 def one_by_one(function: Callable[..., Tensor], *batched: Tensor) -> Tensor:
-    """A function of each asset alone: how a matrix product rounds depends on the size of the batch and on the place within it, and a score
-    must depend on neither."""
+    """A function of each asset alone: how a matrix product or a vectorised exponential rounds depends on the size of the batch and on the
+    place within it, and a score must depend on neither."""
     return torch.cat([function(*(t[k : k + 1] for t in batched)) for k in range(len(batched[0]))])
 
 
@@ -65,9 +65,8 @@ class AlignmentReward:
         self.scorer.to(device)
 
         def match(rgb: Tensor, alpha: Tensor, prompt: Tensor) -> Tensor:
-            return self.scorer.match(self.scorer.embed_images(rgb, alpha), prompt)
+            return torch.sigmoid(self.scorer.match(self.scorer.embed_images(rgb, alpha), prompt) / 2)
 
-        logits = one_by_one(match, views.rgb, views.alpha, embed_prompts(self.scorer, text, device))
-        failed = ~logits.isfinite()
-        values = torch.where(failed, torch.zeros_like(logits), torch.sigmoid(logits / 2)).cpu()
-        return Scores(values, failed=int(failed.sum()), verdict=(logits > 0).cpu())
+        values = one_by_one(match, views.rgb, views.alpha, embed_prompts(self.scorer, text, device)).cpu()
+        failed = ~values.isfinite()
+        return Scores(torch.where(failed, 0, values), failed=int(failed.sum()), verdict=values > 0.5)

@@ -60,10 +60,11 @@ class Preference:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
         device = batch.need_views(self.needs).rgb.device
-        scores = one_by_one(self.head.to(device), features(self.scorer.to(device), batch, self.needs))
-        failed = ~scores.isfinite()
-        values = torch.sigmoid(scores.nan_to_num() / self.head.scale)
-        return Scores(torch.where(failed, 0.0, values).cpu(), failed=int(failed.sum()), verdict=(scores > 0).cpu())
+        head = self.head.to(device)
+        seen = features(self.scorer.to(device), batch, self.needs)
+        values = one_by_one(lambda one: torch.sigmoid(head(one) / head.scale), seen).cpu()
+        failed = ~values.isfinite()
+        return Scores(torch.where(failed, 0.0, values), failed=int(failed.sum()), verdict=values > 0.5)
 
 
 def load_head(path: Path) -> tuple[PreferenceHead, str]:

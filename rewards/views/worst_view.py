@@ -39,11 +39,11 @@ class WorstView:
         where = places(shots.cameras)
 
         def match(rgb: Tensor, alpha: Tensor, prompt: Tensor) -> Tensor:
-            return scorer.match(scorer.embed_single_views(rgb, alpha, where).transpose(0, 1), prompt).T
+            return torch.sigmoid(scorer.match(scorer.embed_single_views(rgb, alpha, where).transpose(0, 1), prompt).T / 2)
 
-        logits = one_by_one(match, rgb, alpha, embed_prompts(scorer, text, rgb.device))
-        broken = broken | ~logits.isfinite().all(-1)
-        per_view = torch.where(broken.unsqueeze(-1), 0, torch.sigmoid(logits / 2))
+        per_view = one_by_one(match, rgb, alpha, embed_prompts(scorer, text, rgb.device))
+        broken = broken | ~per_view.isfinite().all(-1)
+        per_view = torch.where(broken.unsqueeze(-1), 0, per_view)
         return Scores(per_view.amin(-1).cpu(), failed=int(broken.sum()), per_view=per_view.cpu())
 
 
