@@ -18,7 +18,7 @@ from torch import Tensor
 
 from renderers.base import Views
 from scenes.cameras import Cameras
-from scenes.parts import Parts
+from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Text(Protocol):
     def pooled(self) -> Float[Tensor, "b d"]: ...
 
 
+REACH = 0.1
+"""Metres up to which a gap between parts is measured."""
 MOST_PARTS = 256
 """Slots an asset may have: rewards look at every pair of parts."""
 
@@ -135,9 +137,30 @@ class Batch:
         return Parts(**{name: _where(bad, value, getattr(parts, name)) for name, value in _ABSENT.items()})
 
     @cached_property
+    def gaps(self) -> Float[Tensor, "b p p"]:
+        """``Parts.gaps`` of the sound parts up to ``REACH``, found once for all rewards that ask."""
+        return self.sound_parts.gaps(REACH)
+
+    @cached_property
     def components(self) -> Int[Tensor, "b p"]:
-        """Touching cluster of every sound part (``Parts.components``), found once for all rewards that ask."""
-        return self.sound_parts.components()
+        """Touching cluster of every sound part, as ``Parts.components``."""
+        return clusters(self.gaps <= TOUCH_TOLERANCE, self.sound_parts.exists)
+
+    @cached_property
+    def volumes(self) -> Float[Tensor, "b p"]:
+        """Cubic metres of every sound part, 0 for absent ones."""
+        parts = self.sound_parts
+        out = torch.zeros_like(parts.existence)
+        out[parts.exists] = parts[parts.exists].masses()[0]
+        return out
+
+    @cached_property
+    def bottoms(self) -> Float[Tensor, "b p"]:
+        """Lowest z of every sound part in metres, infinite for absent ones."""
+        parts = self.sound_parts
+        out = torch.full_like(parts.existence, torch.inf)
+        out[parts.exists] = parts[parts.exists].bottoms()
+        return out
 
 
 @dataclass(frozen=True)

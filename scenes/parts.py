@@ -169,16 +169,19 @@ class Parts:
         for absent parts and where it is clearly more than ``reach``."""
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.detach().reshape(-1, *t.shape[len(batch) :]))
-        grid = flat.surface_grid(3).flatten(2, 3)
-        grid = torch.cat([grid, flat.centres.unsqueeze(2)], 2)
-        low, high = grid.amin(2) - reach / 2, grid.amax(2) + reach / 2
+        # Only parts that exist are looked at, all scenes' in one list: most slots are empty.
+        shown, slots = flat[flat.exists], flat.exists
+        grid = torch.cat([shown.surface_grid(3).flatten(1, 2), shown.centres.unsqueeze(1)], 1)
+        number = torch.zeros_like(slots, dtype=torch.long)
+        number[slots] = torch.arange(len(grid), device=number.device)
+        low, high = (corner[number] if len(grid) else flat.centres for corner in (grid.amin(1) - reach / 2, grid.amax(1) + reach / 2))
         near = (low[:, :, None] <= high[:, None]).all(-1) & (low[:, None] <= high[:, :, None]).all(-1)
-        near &= flat.exists[:, :, None] & flat.exists[:, None]
+        near &= slots[:, :, None] & slots[:, None]
         near &= ~torch.eye(self.count, dtype=torch.bool, device=near.device)
         b, i, j = near.nonzero(as_tuple=True)  # how far are points of part i from part j?
         gaps = torch.full(near.shape, torch.inf, device=near.device, dtype=grid.dtype)
         if len(b):
-            gaps[b, i, j] = flat._map(lambda t: t[b, j].unsqueeze(1)).distance(grid[b, i].unsqueeze(1)).amin(-1).squeeze(-1)
+            gaps[b, i, j] = shown[number[b, j]].distance(grid[number[b, i]]).amin(-1)
         return torch.minimum(gaps, gaps.transpose(1, 2)).view(*batch, self.count, self.count)
 
     def contacts(self, tolerance: float = TOUCH_TOLERANCE) -> Bool[Tensor, "*batch p p"]:

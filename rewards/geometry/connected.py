@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rewards.base import Batch, Needs, Scores
-from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
+from scenes.parts import TOUCH_TOLERANCE, clusters
 
 GROUND_TOLERANCE = 0.02
 """A cluster rests on the ground when its lowest point is within this many metres of the asset's lowest."""
@@ -34,10 +34,8 @@ class Connected:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
-        parts = batch.sound_parts
-        exists = parts.exists
-        gaps = parts.gaps(max(TOLERANCES))
-        shares, attached = zip(*(self.share(parts, clusters(gaps <= tolerance, exists)) for tolerance in TOLERANCES), strict=True)
+        exists, gaps = batch.sound_parts.exists, batch.gaps
+        shares, attached = zip(*(self.share(batch, clusters(gaps <= tolerance, exists)) for tolerance in TOLERANCES), strict=True)
         usable = exists.any(-1) & ~batch.broken
         return Scores(
             values=torch.where(usable, torch.stack(shares).mean(0), 0).clamp(0, 1).cpu(),
@@ -47,14 +45,13 @@ class Connected:
         )
 
     @staticmethod
-    def share(parts: Parts, labels: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b p"]]:
+    def share(batch: Batch, labels: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b p"]]:
         """Share of the mass in the heaviest cluster that rests on the ground, and which parts are in it."""
-        exists = parts.exists
-        mass = torch.where(exists, parts.masses()[0], 0)
-        bottoms = torch.where(exists, parts.bottoms(), torch.inf)
+        mass = batch.volumes
         # member[b, k, p]: part p belongs to the cluster that is labelled by its first part, k.
-        member = (labels.unsqueeze(1) == torch.arange(parts.count, device=labels.device).view(1, -1, 1)) & exists.unsqueeze(1)
-        lowest = torch.where(member, bottoms.unsqueeze(1), torch.inf).amin(-1)
+        slots = torch.arange(labels.shape[-1], device=labels.device)
+        member = (labels.unsqueeze(1) == slots.view(1, -1, 1)) & batch.sound_parts.exists.unsqueeze(1)
+        lowest = torch.where(member, batch.bottoms.unsqueeze(1), torch.inf).amin(-1)
         grounded = (lowest <= lowest.amin(-1, keepdim=True) + GROUND_TOLERANCE) & member.any(-1)
         heaviest, best = torch.where(grounded, (member * mass.unsqueeze(1)).sum(-1), -1).max(-1)
         return heaviest / mass.sum(-1).clamp_min(1e-12), member[torch.arange(len(labels), device=best.device), best]

@@ -30,7 +30,7 @@ class Contact:
         exists = parts.exists
         thin = SHARE * parts.half_sizes.amin(-1)
         wanted = torch.minimum(thin.unsqueeze(-1), thin.unsqueeze(-2)).clamp_max(DEPTH)
-        gaps = parts.gaps(DEPTH)
+        gaps = batch.gaps
         deepest = (-gaps / wanted).amax(-1)  # minus infinity where nothing is near
         alone = exists.sum(-1, keepdim=True) == 1
         earned = torch.where(alone, 1, (0.5 + 0.5 * deepest).clamp(0, 1)) * exists

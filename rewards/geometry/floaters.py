@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from rewards.base import Batch, Needs, Scores
+from rewards.base import REACH, Batch, Needs, Scores
 from rewards.geometry.connected import Connected
 from scenes.parts import clusters
 
-REACH = 0.1
-"""Gap in metres at which a part counts as entirely loose."""
 STEPS = 5
-"""Gaps between touching and ``REACH`` at which the pieces are counted: a part that comes nearer scores better before it touches."""
+"""Gaps between touching and ``REACH`` at which the pieces are counted: a part that comes nearer scores better before it touches, and one
+that is farther than that is entirely loose."""
 
 
 class Floaters:
@@ -30,8 +29,8 @@ class Floaters:
     def __call__(self, batch: Batch) -> Scores:
         parts = batch.sound_parts
         exists = parts.exists
-        gaps = parts.gaps(REACH)
-        main = Connected.share(parts, batch.components)[1]
+        gaps = batch.gaps
+        main = Connected.share(batch, batch.components)[1]
         attached = [main]
         for tolerance in torch.linspace(0, REACH, STEPS + 1)[1:].tolist():
             labels = clusters(gaps <= tolerance, exists)

@@ -28,7 +28,7 @@ class Printable:
     def __call__(self, batch: Batch) -> Scores:
         parts = batch.sound_parts
         exists, skin = parts.exists, Skin.of(parts)
-        labels = clusters(parts.gaps(0.0) <= 0, exists)
+        labels = clusters(batch.gaps <= 0, exists)
         slots = torch.arange(parts.count, device=labels.device)
         bodies = ((labels == slots) & exists).sum(-1).double()
         areas = skin.areas * skin.visible

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linprog
+from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_matrix
 
 from rewards.base import Batch, Needs, Scores
@@ -86,35 +86,37 @@ def hold(frame: Frame) -> np.ndarray | None:
     across = np.stack([_perpendicular(frame.normals), np.cross(frame.normals, _perpendicular(frame.normals))], 1)
     pyramid = np.concatenate([frame.normals[:, None] + FRICTION * across, frame.normals[:, None] - FRICTION * across], 1)
     forces = np.concatenate([pyramid, np.broadcast_to(np.eye(3), (joints, 3, 3))], 1)
+    # Columns: the forces that may act, seven a point and four where nothing bonds; then the share of each part's weight.
+    acts = np.ones((joints, 7), bool)
+    acts[:, 4:] = frame.bonds[:, None] > 0
+    column = acts.cumsum().reshape(joints, 7) - 1
+    number = int(acts.sum())
     rows, columns, entries = [], [], []
     for part, sign in ((frame.first, -1.0), (frame.second, 1.0)):
-        of = np.flatnonzero(part >= 0)
-        arm = frame.points[of] - frame.centroids[part[of]]
-        wrench = sign * np.concatenate([forces[of], np.cross(arm[:, None], forces[of])], -1)  # (k, 7, 6)
-        rows.append(np.broadcast_to(6 * part[of, None, None] + np.arange(6), wrench.shape).ravel())
-        columns.append(np.broadcast_to((7 * of)[:, None, None] + np.arange(7)[:, None], wrench.shape).ravel())
+        of, which = np.nonzero(acts & (part >= 0)[:, None])
+        arm, force = frame.points[of] - frame.centroids[part[of]], forces[of, which]
+        wrench = sign * np.concatenate([force, np.cross(arm, force)], 1)
+        rows.append((6 * part[of, None] + np.arange(6)).ravel())
+        columns.append(np.repeat(column[of, which], 6))
         entries.append(wrench.ravel())
     rows.append(6 * np.arange(count) + 2)
-    columns.append(7 * joints + np.arange(count))
+    columns.append(number + np.arange(count))
     entries.append(-frame.weights / scale)
-    size = (6 * count, 7 * joints + count)
-    balance = coo_matrix((np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), size).tocsr()
-    low, high = np.zeros(size[1]), np.full(size[1], np.inf)
-    bond = np.zeros((joints, 7), bool)
-    bond[:, 4:] = True
-    bonds = np.repeat(frame.bonds / scale, 3)
-    low[: 7 * joints][bond.ravel()], high[: 7 * joints][bond.ravel()] = -bonds, bonds
-    high[7 * joints :] = 1
+    size = (6 * count, number + count)
+    balance = coo_matrix((np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns))), size).tocsc()
+    bond = np.broadcast_to((frame.bonds / scale)[:, None], acts.shape)
+    low = np.concatenate([np.where(np.arange(7) < 4, 0, -bond)[acts], np.zeros(count)])
+    high = np.concatenate([np.where(np.arange(7) < 4, np.inf, bond)[acts], np.ones(count)])
     cost = np.zeros(size[1])
-    cost[7 * joints :] = -frame.weights / scale
-    solved = linprog(cost, A_eq=balance, b_eq=np.zeros(size[0]), bounds=np.stack([low, high], 1), method="highs")
-    return solved.x[7 * joints :] if solved.status == 0 else None
+    cost[number:] = -frame.weights / scale
+    # Without whole numbers, milp is the linear programme, and checks its input in half of linprog's time.
+    solved = milp(cost, constraints=LinearConstraint(balance, 0, 0), bounds=Bounds(low, high), options={"presolve": False})
+    return solved.x[number:] if solved.status == 0 else None
 
 
 def _frames(skin: Skin, batch: Batch) -> list[Frame | None]:
     """The joints of every asset, from the cells of one part that lie within the other."""
-    parts = batch.sound_parts
-    gaps = parts.gaps(TOUCH_TOLERANCE)
+    gaps = batch.gaps
     asset, i, j = (gaps <= TOUCH_TOLERANCE).nonzero(as_tuple=True)
     one, other = skin.number[asset, i], skin.number[asset, j]
     distance = skin.parts[other].distance(skin.points[one]).cpu().numpy() if len(asset) else np.zeros((0, 1))
@@ -135,7 +137,7 @@ def _frames(skin: Skin, batch: Batch) -> list[Frame | None]:
         into = b if side == a else a
         joints.setdefault(owner[a], []).append((side, into, *_patch(points[side], normals[side], areas[side], inside,
                                                                       centres[into] - centres[side], overlaps)))  # fmt: skip
-    ground = torch.where(parts.exists, parts.bottoms(), torch.inf).amin(-1).double().cpu().numpy()
+    ground = batch.bottoms.amin(-1).double().cpu().numpy()
     around = directions(skin.points)[::4]
     feet = supports(skin.parts, torch.cat([0.02 * around, -torch.ones_like(around[:, :1])], -1)).cpu().numpy()
     out: list[Frame | None] = []
@@ -152,7 +154,7 @@ def _frames(skin: Skin, batch: Batch) -> list[Frame | None]:
             along += [normal] * len(where)
             bonds += [bond / len(where)] * len(where)
         for p in own:
-            for foot in feet[p]:
+            for foot in np.unique(feet[p], axis=0):  # a corner lies farthest in several directions
                 if foot[2] <= ground[b] + GROUNDED:
                     first.append(p - own[0])
                     second.append(-1)
@@ -171,12 +173,12 @@ def _patch(
     """A joint's four points (4, 3), its normal into the other part, and what its bond bears."""
     points, weights = points[inside], areas[inside] + 1e-12
     area = float(weights.sum())
-    middle = np.average(points, axis=0, weights=weights)
+    middle = weights @ points / area
     spread = (points - middle) * np.sqrt(weights / area)[:, None]
     variances, axes = np.linalg.eigh(spread.T @ spread)
     # Points at the root of twice the variance have the patch's moments; a single cell is as wide as its area says.
     reach = np.maximum(np.sqrt(2 * variances[1:].clip(0)), np.sqrt(area) / 4)
-    normal = np.average(normals[inside], axis=0, weights=weights)
+    normal = weights @ normals[inside] / area
     length = np.linalg.norm(normal)
     if length < 0.1:  # a part that goes right through the other presses on it wherever the centres say
         normal, length = towards, np.linalg.norm(towards)
