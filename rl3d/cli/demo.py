@@ -19,7 +19,7 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     """Folder of the demo; a demo that was cut off goes on."""
-    iterations: int = 110
+    iterations: int = 60
     """Iterations of reinforcement learning."""
     prompts: int = 96
     """Held-out prompts that are measured before and after."""
@@ -33,7 +33,7 @@ class DemoConfig:
 
 def demo(config: DemoConfig) -> None:
     print("1. Reinforcement learning: the pretrained generator learns to make things that stand and hold together.")
-    training = TrainConfig(out=config.out / "train", iterations=config.iterations, save_every=22)
+    training = TrainConfig(out=config.out / "train", iterations=config.iterations, save_every=20)
     progress(training, resume=any((training.out / "checkpoints").glob("state_*.safetensors")))
     print("\n2. Held-out prompts, the same seeds before and after:")
     evaluation = EvaluateConfig(

@@ -54,7 +54,7 @@ class EvaluateConfig:
     """Held-out prompts drawn from the corpus."""
     samples: int = 4
     """Assets made for each prompt."""
-    rewards: str = "stability=1,connected=1,alignment=1"
+    rewards: str = "stability=1,connected=1,structure=1,alignment=1"
     """Rewards to measure."""
     pictures: int = 24
     """Prompts on the contact sheet; of two checkpoints, those first whose verdict differs and that look most different."""
