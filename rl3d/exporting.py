@@ -132,18 +132,18 @@ def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:
 
 def _solid(path: Path, united: bool, texture: int) -> Mesh:
     """The parts of a .glb file as one mesh."""
+    from scenes.files.glb import read_parts
     from scenes.solids import joined
 
     shapes = _shapes(path)
+    parts = read_parts(path, _bytes(path)) if texture else None
     try:
         mesh = joined(*shapes, united=united)
         if not texture:
             return mesh
         from renderers.baking import bake, exact_of_parts
-        from scenes.files.glb import read_parts
         from scenes.parts import shaded
 
-        parts = read_parts(path, _bytes(path))
         exact = exact_of_parts(parts) if parts is not None and parts.exists.any() else None
         return bake(mesh, lambda positions, normals, tint: shaded(tint, normals), texture, exact)
     except ValueError as error:
