@@ -202,7 +202,8 @@ def vertex_tangents(
     mirrored = u1 * v2 - u2 * v1 < 0
     along = v2.unsqueeze(-1) * (corners[:, 1] - corners[:, 0]) - v1.unsqueeze(-1) * (corners[:, 2] - corners[:, 0])
     along = torch.where(mirrored.unsqueeze(-1), -along, along)
-    up = normals.double()
+    # A vertex of faces without area alone has no normal either: any will do, the one that is written to files.
+    up = torch.where(normals.any(-1, keepdim=True), normals, normals.new_tensor([0.0, 0.0, 1.0])).double()
 
     def flattened(vectors: Tensor, normal: Tensor) -> Tensor:
         return torch.nn.functional.normalize(vectors - (vectors * normal).sum(-1, keepdim=True) * normal, dim=-1, eps=1e-30)

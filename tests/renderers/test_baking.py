@@ -37,7 +37,7 @@ def test_the_tangents_of_a_plane(mirrored):
     expected = torch.tensor([0.0, 0, 1, -1 if mirrored else 1]).expand(4, 4)
     torch.testing.assert_close(tangents, expected)
     bitangent = tangent_frame(normals, tangents)[..., 1]
-    torch.testing.assert_close(bitangent, torch.tensor([1.0 if mirrored else -1, 0, 0]).expand(4, 3))
+    torch.testing.assert_close(bitangent, torch.tensor([1.0 if mirrored else -1.0, 0, 0]).expand(4, 3))
 
 
 def test_faces_without_area_have_some_tangent():
@@ -67,11 +67,13 @@ def test_a_coarse_ball_is_lit_as_a_true_one():
         assert after.quantile(0.99) < 1 and was.median() > 8
 
 
-def test_the_normals_of_parts_where_they_cross(make):
+def test_the_normals_of_parts_where_they_cross():
     """Two crossed boxes: around the seam each face takes the normals of its own part, not of the one that is as near."""
-    parts: Parts = make(
-        {"exponents": (0.1, 0.1), "half": (0.3, 0.05, 0.05)}, {"existence": -1.0}, {"exponents": (0.1, 0.1), "half": (0.05, 0.05, 0.3)}
-    )
+    vectors = torch.zeros(3, 19)
+    vectors[:, :3] = torch.tensor([[1.0, 0.1, 0.1], [-1.0, 1.0, 1.0], [1.0, 0.1, 0.1]])
+    vectors[:, 6], vectors[:, 10], vectors[:, 14] = 0.5, 1.0, 1.0
+    vectors[:, 7:10] = torch.tensor([[0.3, 0.05, 0.05], [0.1, 0.1, 0.1], [0.05, 0.05, 0.3]]).log()
+    parts = Parts.from_vectors(vectors)
     up, right = torch.tensor([0.0, 0, 1]), torch.tensor([1.0, 0, 0])
     positions = torch.tensor([[0.0501, 0.0, 0.5501], [0.0501, 0.0, 0.5501], [5.0, 0, 0]])
     tilted = normalize(torch.stack([up + 0.2 * right, right + 0.2 * up, up]), dim=-1)
