@@ -1,27 +1,39 @@
-"""Textures: a mesh is unwrapped by xatlas, and the colour of every texel is asked of what the mesh was made from."""
+"""Textures: a mesh is unwrapped by xatlas, and colour and normal of every texel are asked of what the mesh was made from.
+
+Normals are kept in tangent space, the tangents are those of MikkTSpace (Mikkelsen, Simulation of Wrinkled Surfaces Revisited, 2008):
+glTF 2.0 asks for both.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from renderers import render
 from scenes.cameras import Cameras
 from scenes.gaussians import Gaussians
-from scenes.mesh import Mesh
+from scenes.mesh import Mesh, tangent_frame
+from scenes.parts import Parts
 from scenes.radiance_field import RadianceField
 
 Painter = Callable[[Float[Tensor, "k 3"], Float[Tensor, "k 3"], Float[Tensor, "k 3"]], Float[Tensor, "k 3"]]
 """Position, unit normal and vertex colour at k texels to their sRGB colour."""
+Exact = Callable[[Float[Tensor, "k 3"], Float[Tensor, "k 3"]], Float[Tensor, "k 3"]]
+"""Position and unit normal of a mesh at k texels to the unit normal of the surface that the mesh stands for."""
+TEXELS_AT_ONCE = 1 << 16
+MOST_BENT_DEG = 80.0
+"""A normal map bends normals by less than 90 degrees. What seems to be bent by more than this is another sheet of the surface."""
 
 
 @torch.no_grad()
-def bake(mesh: Mesh, paint: Painter, size: int = 1024) -> Mesh:
-    """The mesh with texture coordinates and a texture of ``size`` x ``size`` texels, in place of its vertex colours.
+def bake(mesh: Mesh, paint: Painter, size: int = 1024, exact: Exact | None = None) -> Mesh:
+    """The mesh with texture coordinates and a texture of ``size`` x ``size`` texels, in place of its vertex colours; where the ``exact``
+    normals are known, also with tangents and a normal map of the same size.
 
     Vertices are doubled along the seams of the atlas; merged by position, a closed mesh is closed still.
     """
@@ -58,17 +70,77 @@ def bake(mesh: Mesh, paint: Painter, size: int = 1024) -> Mesh:
 
     assert unwrapped.colors is not None and unwrapped.normals is not None
     (position, hit), (normal, _), (color, _) = (picture(t) for t in (unwrapped.vertices, unwrapped.normals, unwrapped.colors))
-    texture = torch.zeros_like(position)
-    if hit.any():
-        texture[hit] = paint(position[hit], torch.nn.functional.normalize(normal[hit], dim=-1, eps=1e-12), color[hit]).clamp(0, 1)
-        # Texels between charts take the colour of the nearest that has one: bilinear lookups and mipmaps reach over the seams.
-        from scipy.ndimage import distance_transform_edt
+    position, color, normal = position[hit], color[hit], torch.nn.functional.normalize(normal[hit], dim=-1, eps=1e-12)
+    spread = _spread(hit.view(size, size))
+    if exact is None:
+        texture = spread(paint(position, normal, color).clamp(0, 1))
+        return Mesh(unwrapped.vertices, unwrapped.faces, None, unwrapped.normals, uv, texture)
+    bent = torch.cat([exact(*some) for some in zip(position.split(TEXELS_AT_ONCE), normal.split(TEXELS_AT_ONCE), strict=True)])
+    bent = torch.where((bent * normal).sum(-1, keepdim=True) > math.cos(math.radians(MOST_BENT_DEG)), bent, normal)
+    texture = spread(paint(position, bent, color).clamp(0, 1))
+    tangents = vertex_tangents(unwrapped.vertices, unwrapped.faces, unwrapped.normals, uv)
+    (along, _), (side, _) = (picture(t) for t in (tangents[:, :3], tangents[:, 3:].expand(-1, 3)))
+    frame = tangent_frame(normal, torch.cat([along, side[:, :1]], -1)[hit])
+    # Viewers do not make the frame's columns perpendicular: solved for, what they compute is the normal meant.
+    local = torch.nn.functional.normalize(torch.linalg.solve_ex(frame, bent.unsqueeze(-1)).result.squeeze(-1), dim=-1)
+    straight = local.new_tensor([0.0, 0.0, 1.0])
+    local = torch.where((local[:, 2:] > 0) & local.isfinite().all(-1, keepdim=True), local, straight)
+    return Mesh(unwrapped.vertices, unwrapped.faces, None, unwrapped.normals, uv, texture, tangents, spread(local))
 
-        empty = ~hit.view(size, size).cpu().numpy()
-        nearest = np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
-        y, x = (torch.from_numpy(i.astype(np.int64)) for i in nearest)
-        texture = texture[(y * size + x).flatten().to(texture.device)]
-    return Mesh(unwrapped.vertices, unwrapped.faces, None, unwrapped.normals, uv, texture.view(size, size, 3))
+
+def _spread(hit: Bool[Tensor, "h w"]) -> Callable[[Float[Tensor, "k 3"]], Float[Tensor, "h w 3"]]:
+    """Makes a picture of values at the k texels that are hit. The others, between charts, take the value of the nearest: bilinear
+    lookups and mipmaps reach over the seams."""
+    if not hit.any():
+        return lambda values: values.new_zeros(*hit.shape, 3)
+    from scipy.ndimage import distance_transform_edt
+
+    found = np.asarray(distance_transform_edt(~hit.cpu().numpy(), return_distances=False, return_indices=True))
+    y, x = (torch.from_numpy(i.astype(np.int64)).to(hit.device) for i in found)
+    number = (hit.flatten().cumsum(0) - 1).view(hit.shape)[y, x]
+    return lambda values: values[number]
+
+
+@torch.no_grad()
+def exact_of_parts(parts: Parts) -> Exact:
+    """The normals of one asset's superquadrics. Where several are near, that one counts whose normal is most like the mesh's."""
+    parts = parts.detach().present()
+    sizes = parts.half_sizes.amax(-1, keepdim=True)
+
+    def exact(positions: Tensor, normals: Tensor) -> Tensor:
+        places = positions.expand(parts.count, -1, 3)
+        found = parts.normals(places)
+        off = parts.distance(places).abs() / sizes
+        best = (off + 0.1 * (1 - (found * normals).sum(-1))).argmin(0)
+        texel = torch.arange(len(positions), device=best.device)
+        # In a file that another program has changed the mesh need not lie on the parts.
+        return torch.where((off[best, texel] < 0.1).unsqueeze(-1), found[best, texel], normals)
+
+    return exact
+
+
+@torch.no_grad()
+def exact_of_mesh(dense: Mesh) -> Exact:
+    """The normals of a denser mesh, without the ripples of a surface extracted from splats: a bilateral filter smooths them (Zheng et
+    al., Bilateral Normal Filtering for Mesh Denoising, 2011), which leaves edges as they are."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(dense.vertices.cpu().numpy())
+
+    def blend(values: Tensor, positions: Tensor, normals: Tensor, around: int, strictness: int) -> Tensor:
+        """Of the vertices around, the nearer count more, and more those whose values are like ``normals``."""
+        distance, index = tree.query(positions.cpu().numpy(), k=min(around, len(values)))
+        near = values[torch.from_numpy(index).to(values.device)]
+        distance = torch.from_numpy(distance).to(positions).unsqueeze(-1)
+        # The farthest has no say, so that nothing jumps where it gives way to another.
+        weight = 1 - distance / distance[:, -1:].clamp_min(1e-12)
+        alike = (near * normals.unsqueeze(1)).sum(-1, keepdim=True).clamp_min(0) ** strictness
+        total = (weight * alike * near).sum(1)
+        return torch.where(total.norm(dim=-1, keepdim=True) > 1e-9, torch.nn.functional.normalize(total, dim=-1, eps=1e-12), normals)
+
+    rippled = vertex_normals(dense)
+    smooth = blend(rippled, dense.vertices, rippled, 128, 16)
+    return lambda positions, normals: blend(smooth, positions, normals, 8, 1)
 
 
 @torch.no_grad()
@@ -115,3 +187,35 @@ def vertex_normals(mesh: Mesh) -> Float[Tensor, "v 3"]:
     for k in range(3):
         total.index_add_(0, mesh.faces[:, k], of_faces)
     return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
+
+
+def vertex_tangents(
+    vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], normals: Float[Tensor, "v 3"], uvs: Float[Tensor, "v 2"]
+) -> Float[Tensor, "v 4"]:
+    """Tangents as MikkTSpace makes them: directions in which the first texture coordinate grows on the faces around, in the vertex's
+    tangent plane, weighted by the faces' angles; and 1, or -1 where the texture is mirrored.
+
+    (MikkTSpace also splits vertices whose faces are mirrored and not; an atlas has none.)
+    """
+    corners = vertices[faces].double()
+    (u1, v1), (u2, v2) = ((uvs[faces[:, i]] - uvs[faces[:, 0]]).double().unbind(-1) for i in (1, 2))
+    mirrored = u1 * v2 - u2 * v1 < 0
+    along = v2.unsqueeze(-1) * (corners[:, 1] - corners[:, 0]) - v1.unsqueeze(-1) * (corners[:, 2] - corners[:, 0])
+    along = torch.where(mirrored.unsqueeze(-1), -along, along)
+    # A vertex of faces without area alone has no normal either: any will do, the one that is written to files.
+    up = torch.where(normals.any(-1, keepdim=True), normals, normals.new_tensor([0.0, 0.0, 1.0])).double()
+
+    def flattened(vectors: Tensor, normal: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(vectors - (vectors * normal).sum(-1, keepdim=True) * normal, dim=-1, eps=1e-30)
+
+    total, side = torch.zeros_like(up), torch.zeros_like(up[:, 0])
+    for k in range(3):
+        normal = up[faces[:, k]]
+        one, other = (flattened(corners[:, (k + i) % 3] - corners[:, k], normal) for i in (1, 2))
+        angle = (one * other).sum(-1).clamp(-1, 1).acos()
+        total.index_add_(0, faces[:, k], angle.unsqueeze(-1) * flattened(along, normal))
+        side.index_add_(0, faces[:, k], torch.where(mirrored, -angle, angle))
+    # Where faces without area leave none, any direction in the plane will do.
+    other = torch.nn.functional.one_hot(up.abs().argmin(-1), 3).to(up)
+    total = torch.where(total.norm(dim=-1, keepdim=True) > 1e-9, total, torch.linalg.cross(up, other))
+    return torch.cat([torch.nn.functional.normalize(total, dim=-1), torch.where(side < 0, -1.0, 1.0).unsqueeze(-1)], -1).to(vertices)

@@ -19,7 +19,7 @@ from torch import Tensor
 from renderers import kernels
 from renderers.base import NEAR_PLANE
 from scenes.cameras import Cameras
-from scenes.mesh import Mesh
+from scenes.mesh import Mesh, tangent_frame
 
 Points = Float[Tensor, "s c v 3"]
 Faces = Int[Tensor, "s f 3"]
@@ -72,6 +72,9 @@ def _shade(mesh: Mesh, points: Points, K: Intrinsics, rotation: Tensor, hit: Int
         color = color * _texels(mesh.texture, s, interpolate(mesh.uvs))
     if mesh.normals is not None:
         normal = interpolate(mesh.normals)
+        if mesh.normal_map is not None and mesh.uvs is not None and mesh.tangents is not None:
+            bent = _texels(mesh.normal_map, s, interpolate(mesh.uvs))
+            normal = (tangent_frame(normal, interpolate(mesh.tangents)) @ bent.unsqueeze(-1)).squeeze(-1)
     else:
         normal = torch.nn.functional.normalize(_cross((b - a).double(), (d - a).double()), dim=-1, eps=1e-20).to(points)
         normal = (normal.unsqueeze(-2) @ rotation[s, c]).squeeze(-2)

@@ -70,14 +70,12 @@ def extract(
     size: int | None = None,
     bounds: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
     smoothing: float = 1.0,
-    max_faces: int = 0,
 ) -> Mesh:
     """A coloured mesh of one scene, faces counter-clockwise seen from outside; without any face if the scene is empty.
 
     ``views`` cameras all around, above and below take images of ``size`` pixels (two a voxel unless given). The depth of overlapping
     Gaussians ripples: the distances are blurred by ``smoothing`` voxels (standard deviation) first. Crumbs of less than a thousandth of
-    the surface are dropped. Where there are more than ``max_faces`` triangles (0 is no limit), edges are collapsed where it shows least
-    (Garland and Heckbert, 1997; by fast-simplification).
+    the surface are dropped.
     """
     if scene.batch_shape:
         raise ValueError("extract works on a single scene; index the batch first")
@@ -101,13 +99,25 @@ def extract(
         return _mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 3), low)
     vertices, faces, _, _ = marching_cubes(smooth, 0.0, gradient_direction="descent")
     vertices, faces = _without_crumbs(vertices, faces)
-    if max_faces and len(faces) > max_faces:
-        import fast_simplification
-
-        found = fast_simplification.simplify(vertices.astype(np.float64), faces.astype(np.int32), target_count=max_faces)
-        vertices, faces = found[0], found[1]
     grid = torch.from_numpy(np.ascontiguousarray(vertices, dtype=np.float32))
     return _mesh(low.cpu() + voxel * grid, torch.from_numpy(faces.astype(np.int64)), _trilinear(color.cpu(), grid), low)
+
+
+def simplified(mesh: Mesh, max_faces: int) -> Mesh:
+    """A coloured mesh with at most ``max_faces`` triangles: edges are collapsed where it shows least (Garland and Heckbert, 1997; by
+    fast-simplification, whose thresholds are for edges about 1 long)."""
+    if len(mesh.faces) <= max_faces:
+        return mesh
+    import fast_simplification
+    from scipy.spatial import cKDTree
+
+    assert mesh.colors is not None
+    dense, faces = mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy()
+    unit = np.linalg.norm(dense[faces[:, 0]] - dense[faces[:, 1]], axis=-1).mean()
+    vertices, faces = fast_simplification.simplify(dense / unit, faces.astype(np.int32), target_count=max_faces)[:2]
+    _, nearest = cKDTree(dense).query(vertices * unit)
+    colors = mesh.colors[torch.from_numpy(nearest).to(mesh.device)]
+    return _mesh(torch.from_numpy(vertices * unit), torch.from_numpy(faces.astype(np.int64)), colors, mesh.vertices)
 
 
 def _without_crumbs(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -32,8 +32,9 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
     .png. A folder for nerfstudio's viewer: .nerfstudio (``rl3d.viewer.nerfstudio_run``). Splats without a mesh become one by way of their
     rendered depth (``renderers.surface``).
 
-    Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the colours, shaded as the splats are, into a
-    texture of so many texels a side; ``max_faces`` is the most triangles that a mesh made from splats may have.
+    Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the colours, shaded as the splats are, and the
+    normals of a finer surface that the mesh stands for into textures of so many texels a side; ``max_faces`` is the most triangles that a
+    mesh made from splats may have.
     """
     path, to = Path(path), Path(to)
     kind = next((suffix for suffix in TARGETS if to.name.lower().endswith(suffix)), None)
@@ -131,33 +132,37 @@ def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:
 
 def _solid(path: Path, united: bool, texture: int) -> Mesh:
     """The parts of a .glb file as one mesh."""
+    from scenes.files.glb import read_parts
     from scenes.solids import joined
 
     shapes = _shapes(path)
+    parts = read_parts(path, _bytes(path)) if texture else None
     try:
         mesh = joined(*shapes, united=united)
         if not texture:
             return mesh
-        from renderers.baking import bake
+        from renderers.baking import bake, exact_of_parts
         from scenes.parts import shaded
 
-        return bake(mesh, lambda positions, normals, tint: shaded(tint, normals), texture)
+        exact = exact_of_parts(parts) if parts is not None and parts.exists.any() else None
+        return bake(mesh, lambda positions, normals, tint: shaded(tint, normals), texture, exact)
     except ValueError as error:
         raise FileError(f"cannot export {path} as one solid: {error}") from error
 
 
 def _surface(path: Path, scene: Gaussians, kind: str, texture: int, max_faces: int) -> Mesh:
     """A mesh around splats."""
-    from renderers.surface import extract, rig
+    from renderers.surface import extract, rig, simplified
 
-    surface = extract(scene, max_faces=max_faces)
-    if not len(surface.faces):
+    dense = extract(scene)
+    if not len(dense.faces):
         raise FileError(f"cannot export {path} to {kind}: its splats show no surface")
+    surface = simplified(dense, max_faces) if max_faces else dense
     if not texture:
         return surface
-    from renderers.baking import bake, paint_from_views
+    from renderers.baking import bake, exact_of_mesh, paint_from_views
 
-    return bake(surface, paint_from_views(scene, rig(scene, 32, 512)), texture)
+    return bake(surface, paint_from_views(scene, rig(scene, 32, 512)), texture, exact_of_mesh(dense))
 
 
 def _bytes(path: Path) -> bytes:

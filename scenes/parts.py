@@ -135,6 +135,16 @@ class Parts:
         To first order: (g - 1) / |grad g| with g the part's gauge, 1 on the surface and growing in proportion along rays from the
         centre (Taubin, 1991). Exact at flat faces and on the surface; near corners and far from curved parts it errs.
         """
+        gauge, gradient = self._gauge(points)
+        return (gauge - 1) / gradient.square().sum(-1).add(1e-12).sqrt()
+
+    def normals(self, points: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k 3"]:
+        """Outward unit normals (world) of each part's surface at k world points on it; near it, of the level of its gauge there."""
+        _, gradient = self._gauge(points)
+        return torch.nn.functional.normalize(gradient, dim=-1, eps=1e-20) @ self.rotations.transpose(-1, -2)
+
+    def _gauge(self, points: Float[Tensor, "*batch p k 3"]) -> tuple[Float[Tensor, "*batch p k"], Float[Tensor, "*batch p k 3"]]:
+        """1 on each part's surface, less inside, and its gradient per metre in the part's frame."""
         local = (points - self.centres.unsqueeze(-2)) @ self.rotations
         half, taper = self.half_sizes.unsqueeze(-2), self.taper.unsqueeze(-1)
         unit = local / half
@@ -147,8 +157,8 @@ class Parts:
         gauge, dxy, dz = _power_norm(xy, z, north)
         # The cross-section shrinks with height, so a tapered side also has a slope along z.
         slope = torch.where(inside, xy * taper / (2 * factor), torch.zeros_like(xy))
-        gradient = torch.stack([dxy * dx / factor, dxy * dy / factor, dz * unit[..., 2].sign() + dxy * slope], -1) / half
-        return (gauge - 1) / gradient.square().sum(-1).add(1e-12).sqrt()
+        dx, dy = (torch.copysign(dxy * d / factor, unit[..., i]) for i, d in enumerate((dx, dy)))
+        return gauge, torch.stack([dx, dy, dz * unit[..., 2].sign() + dxy * slope], -1) / half
 
     def masses(self) -> tuple[Float[Tensor, "*batch p"], Float[Tensor, "*batch p 3"]]:
         """Volume in cubic metres and centroid (world) of every part, absent ones included."""

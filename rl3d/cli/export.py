@@ -23,7 +23,7 @@ class ExportConfig:
     united: bool = False
     """Of an asset's parts, make one solid without inner walls."""
     texture: int = 0
-    """Bake the colours into a texture of so many texels a side, shaded as the splats are."""
+    """Bake the colours, shaded as the splats are, into a texture of so many texels a side, and for a .glb the normals."""
     max_faces: int = 0
     """The most triangles that a mesh made from splats may have; 0 is no limit."""
 

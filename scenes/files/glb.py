@@ -29,6 +29,8 @@ CREASE_ANGLE_DEG = 30.0
 MAX_JSON = 1 << 26
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """Turns our z up into glTF's y up."""
+PLASTIC = {"metallicFactor": 0.0, "roughnessFactor": 0.8}
+"""Every part's material, and so that of every texel: rough and not metal. Nothing generated says otherwise."""
 PART = "rl3d_part"
 """What a node's extras call the numbers of its part (``Parts.vectors``): other programs pass over them."""
 
@@ -46,7 +48,7 @@ def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
         mesh = trimesh.Trimesh(vertices[slot].double().cpu().numpy(), faces.cpu().numpy(), process=False)
         color = parts.colors[slot].detach().double().cpu().numpy()
         # trimesh keeps factors as bytes, too coarse for dark linear colours: the exact ones are set in write_glb.
-        material = trimesh.visual.material.PBRMaterial(name=name, baseColorFactor=_factor(color), metallicFactor=0.0, roughnessFactor=0.8)
+        material = trimesh.visual.material.PBRMaterial(name=name, baseColorFactor=_factor(color), **PLASTIC)
         mesh.visual = trimesh.visual.TextureVisuals(material=material)
         scene.add_geometry(mesh, node_name=name, geom_name=name)
     return scene
@@ -91,7 +93,7 @@ def parts_to_glb(parts: Parts, per_octant: int = 5) -> bytes:
 
 
 def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
-    """Write one mesh, z up, with its texture as base colour, or its vertices' colours (8 bits of linear light each)."""
+    """Write one mesh, z up, with its texture as base colour and its normal map, or its vertices' colours (8 bits of linear light each)."""
     import trimesh
 
     mesh = mesh.detach()
@@ -107,16 +109,24 @@ def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
     if mesh.texture is not None and mesh.uvs is not None:
         from PIL import Image
 
-        picture = Image.fromarray((255 * mesh.texture.clamp(0, 1)).round().byte().cpu().numpy())
-        material = trimesh.visual.material.PBRMaterial(
-            name="baked", baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=0.8, baseColorFactor=[255, 255, 255, 255]
-        )
+        pictures = {"baseColorTexture": mesh.texture} | ({} if mesh.normal_map is None else {"normalTexture": (mesh.normal_map + 1) / 2})
+        images = {name: Image.fromarray((255 * t.clamp(0, 1)).round().byte().cpu().numpy()) for name, t in pictures.items()}
+        material = trimesh.visual.material.PBRMaterial(name="baked", baseColorFactor=[255, 255, 255, 255], **images, **PLASTIC)
         shape.visual = trimesh.visual.TextureVisuals(uv=mesh.uvs.double().cpu().numpy(), material=material)
     elif mesh.colors is not None:
         linear = linear_light(mesh.colors.double().clamp(0, 1).cpu().numpy())
         shape.visual = trimesh.visual.ColorVisuals(shape, vertex_colors=np.round(255 * linear).astype(np.uint8))
+    if mesh.tangents is not None:
+        turn = torch.from_numpy(Y_UP[:3, :3].T)
+        shape.vertex_attributes["_TANGENT"] = torch.cat([mesh.tangents[:, :3].double() @ turn, mesh.tangents[:, 3:]], -1).cpu().numpy()
     shape.apply_transform(Y_UP)
-    data = trimesh.exchange.gltf.export_glb(trimesh.Scene(shape), include_normals=True)
+
+    def name_tangents(tree: dict) -> None:  # trimesh takes them for an attribute that glTF does not know
+        attributes = tree["meshes"][0]["primitives"][0]["attributes"]
+        if "_TANGENT" in attributes:
+            attributes["TANGENT"] = attributes.pop("_TANGENT")
+
+    data = trimesh.exchange.gltf.export_glb(trimesh.Scene(shape), include_normals=True, tree_postprocessor=name_tangents)
     with write_aside(path) as temporary:
         temporary.write_bytes(data)
 

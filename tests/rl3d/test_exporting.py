@@ -1,5 +1,6 @@
 """Export between asset folders, splats and meshes."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -7,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
+from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
 
+from renderers.baking import vertex_normals
+from renderers.surface import extract
 from rl3d import GenerateConfig, generate
 from rl3d.exporting import export, label
 from rl3d.pictures import poster
 from scenes.files import FileError
-from scenes.files.glb import write_glb
+from scenes.files.glb import chunks, write_glb
 from scenes.files.ply import read_ply, write_ply
 from scenes.files.splat import read_splat, write_splat
 from scenes.files.splats import read_gaussians
@@ -89,8 +95,6 @@ def test_parts_become_one_solid_without_inner_walls(armchair, tmp_path):
     ("prompt", "united"), [("", False), ("", True), ("a christmas tree", True), ("a blue robot with an antenna", False)]
 )
 def test_a_textured_mesh_looks_like_the_splats(armchair, tmp_path, prompt, united):
-    from PIL import Image
-
     from renderers import render
     from scenes.cameras import orbit
     from scenes.mesh import Mesh
@@ -122,6 +126,83 @@ def test_splats_become_a_mesh_with_a_budget_and_a_texture(armchair, tmp_path):
     off = there.distance(surface.expand(there.count, -1, 3)).amin(0).abs()
     extent = float((surface.amax(0) - surface.amin(0)).max())
     assert off.mean() < 0.01 * extent, "the extracted surface lies on the parts'"
+
+
+def decoded(path, count: int):
+    """Points on a textured .glb, z up, as glTF 2.0 says by hand: the faces' normals, the vertices' and the map's, each (count, 3)."""
+    data = path.read_bytes()
+    tree, binary = chunks(data)
+    (primitive,) = tree["meshes"][0]["primitives"]
+
+    def numbers(index: int) -> np.ndarray:
+        accessor = tree["accessors"][index]
+        start = tree["bufferViews"][accessor["bufferView"]].get("byteOffset", 0) + accessor.get("byteOffset", 0)
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
+        dtype = {5126: "<f4", 5125: "<u4"}[accessor["componentType"]]
+        return np.frombuffer(binary, dtype, width * accessor["count"], start).reshape(-1, width)
+
+    def unit(vectors: np.ndarray) -> np.ndarray:
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    view = tree["bufferViews"][tree["images"][tree["textures"][tree["materials"][0]["normalTexture"]["index"]]["source"]]["bufferView"]]
+    picture = np.asarray(Image.open(io.BytesIO(binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]))) / 255 * 2 - 1
+    vertices = {name: numbers(index).astype(float) for name, index in primitive["attributes"].items()}
+    faces = numbers(primitive["indices"]).reshape(-1, 3)
+    shape = trimesh.Trimesh(vertices["POSITION"], faces, process=False)
+    points, index = trimesh.sample.sample_surface(shape, count, seed=0)
+    weights = trimesh.triangles.points_to_barycentric(shape.triangles[index], points)[..., None]
+    normal, uv, tangent = ((weights * vertices[name][faces[index]]).sum(1) for name in ("NORMAL", "TEXCOORD_0", "TANGENT"))
+    normal, along = unit(normal), unit(tangent[:, :3])
+    across = np.cross(normal, along) * tangent[:, 3:]
+    place = np.stack([uv[:, 1] * picture.shape[0], uv[:, 0] * picture.shape[1]]) - 0.5  # texture coordinates count from the top
+    texel = np.stack([map_coordinates(picture[..., i], place, order=1, mode="nearest") for i in range(3)], -1)
+    mapped = unit(texel[:, :1] * along + texel[:, 1:2] * across + texel[:, 2:] * normal)
+    turn = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+    return [torch.tensor(np.asarray(t)).float() @ turn for t in (points, shape.face_normals[index], normal, mapped)]
+
+
+def off_deg(parts: Parts, points, faces, normals):
+    """Between the normals and the parts' own there, of those parts whose surface is near that which looks most as the faces do."""
+    there = parts.present()
+    places = points.expand(there.count, -1, 3)
+    exact = there.normals(places)
+    nearest = (there.distance(places).abs() + 0.02 * (1 - (exact * faces).sum(-1))).argmin(0)
+    return (exact[nearest, torch.arange(len(points))] * normals).sum(-1).clamp(-1, 1).acos().rad2deg()
+
+
+@pytest.mark.parametrize("united", [False, True])
+def test_a_normal_map_says_what_the_parts_surface_does(armchair, tmp_path, united):
+    folder, parts = armchair
+    export(folder, tmp_path / "a.glb", texture=512, united=united)
+    points, faces, normals, mapped = decoded(tmp_path / "a.glb", 5000)
+    without, with_map = (off_deg(parts, points, faces, n) for n in (normals, mapped))
+    assert with_map.mean() < 1 and with_map.quantile(0.95) < 3
+    assert with_map.mean() < without.mean() / 3
+    material = trimesh.load_scene(tmp_path / "a.glb").to_mesh().visual.material
+    assert material.normalTexture.size == material.baseColorTexture.size == (512, 512)
+
+
+def test_a_mesh_of_few_faces_is_lit_as_what_it_was(armchair, tmp_path):
+    """500 faces with a normal map, in a light from the side, against those that were before edges were collapsed and against the parts."""
+    folder, parts = armchair
+    export(folder / "scene.ply", tmp_path / "a.glb", texture=512, max_faces=500)
+    points, faces, normals, mapped = decoded(tmp_path / "a.glb", 5000)
+    without, with_map = (off_deg(parts, points, faces, n) for n in (normals, mapped))
+    assert with_map.mean() < 0.6 * without.mean()
+    dense = extract(read_ply(folder / "scene.ply"))
+    of_vertices = vertex_normals(dense)
+    near = of_vertices[torch.from_numpy(cKDTree(dense.vertices.numpy()).query(points.numpy())[1])]
+    light = torch.nn.functional.normalize(torch.tensor([0.5, -0.6, 0.62]), dim=0)
+    error = [((n @ light).clamp_min(0) - (near @ light).clamp_min(0)).square().mean().sqrt() for n in (normals, mapped)]
+    assert error[1] < 0.6 * error[0]
+
+
+def test_a_mesh_of_another_program_has_no_normal_map(tmp_path):
+    """Nothing is known of a finer surface."""
+    (tmp_path / "a.glb").write_bytes(trimesh.Scene(trimesh.creation.icosphere(subdivisions=2)).export(file_type="glb"))
+    export(tmp_path / "a.glb", tmp_path / "b.glb", texture=64)
+    tree, _ = chunks((tmp_path / "b.glb").read_bytes())
+    assert "normalTexture" not in tree["materials"][0] and "TANGENT" not in tree["meshes"][0]["primitives"][0]["attributes"]
 
 
 def test_a_simulator_takes_the_body_and_lets_it_stand(armchair, tmp_path):
@@ -171,8 +252,6 @@ def test_an_obj_names_its_texture_after_itself(asset, tmp_path):
 
 
 def test_pictures(armchair, tmp_path):
-    from PIL import Image
-
     folder, _ = armchair
     for suffix in (".webp", ".png", ".mp4"):
         export(folder, tmp_path / f"a{suffix}")

@@ -94,6 +94,18 @@ def test_distance_of_a_ball_is_exact(make):
     torch.testing.assert_close(ball.distance(points), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_normals_are_those_of_a_fine_surface(varied):
+    grid = varied.surface_grid(24)[..., 1:-1, :, :]  # without the poles, where cells have no area
+    around = torch.cat([grid, grid[..., :1, :]], -2)
+    c00, c01, c10, c11 = around[..., :-1, :-1, :], around[..., :-1, 1:, :], around[..., 1:, :-1, :], around[..., 1:, 1:, :]
+    of_cells = torch.linalg.cross(c11 - c01 + c10 - c00, c11 - c10 + c01 - c00)
+    found = varied.normals(((c00 + c01 + c10 + c11) / 4).flatten(-3, -2))
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones_like(found[..., 0]))
+    cosine = (found * torch.nn.functional.normalize(of_cells, dim=-1, eps=1e-20).flatten(-3, -2)).sum(-1)
+    off_deg = cosine.clamp(-1, 1).acos().rad2deg()
+    assert off_deg.median() < 0.5 and off_deg.quantile(0.95) < 5, "cells at edges are not flat"
+
+
 def test_contacts(make):
     box = {"exponents": (0.1, 0.1)}
     parts = make(

@@ -1,6 +1,8 @@
-"""What other people's programs say of our files: Khronos' validator and PlayCanvas' splat-transform, both run by Node.js, and Open3D.
+"""What other people's programs say of our files: Khronos' validator, PlayCanvas' splat-transform and MikkTSpace, all run by Node.js,
+and Open3D.
 
-The first two are installed by  npm install --no-save --no-package-lock --prefix build/readers gltf-validator @playcanvas/splat-transform
+The first three are installed by
+npm install --no-save --no-package-lock --prefix build/readers gltf-validator @playcanvas/splat-transform mikktspace
 (.ci/run does), Open3D by  pip install open3d  (0.4 GB); where they are not, these tests skip.
 """
 
@@ -16,7 +18,7 @@ import torch
 import trimesh
 
 from rl3d.exporting import export
-from scenes.files.glb import write_glb
+from scenes.files.glb import chunks, write_glb
 from scenes.files.splats import read_gaussians, write_gaussians
 from scenes.gaussians import Gaussians
 
@@ -29,6 +31,12 @@ const validator = require("gltf-validator"), fs = require("fs");
     console.log(JSON.stringify({ path, messages: report.issues.messages }));
   }
 })();
+"""
+TANGENTS = """
+const { generateTangents } = require("mikktspace"), fs = require("fs");
+const floats = (path) => new Float32Array(new Uint8Array(fs.readFileSync(path)).buffer);
+const [positions, normals, uvs, out] = process.argv.slice(1);
+fs.writeFileSync(out, Buffer.from(generateTangents(floats(positions), floats(normals), floats(uvs)).buffer));
 """
 
 
@@ -66,6 +74,34 @@ def test_the_khronos_validator_finds_nothing(tmp_path, varied, make_scene):
         # The validator does not know the extension yet: it takes its attributes' names for mistakes.
         wrong = [m for m in report["messages"] if m["severity"] <= 1 and "KHR_gaussian_splatting:" not in m["pointer"]]
         assert wrong == [], report["path"]
+
+
+@needs("mikktspace")
+def test_tangents_are_those_of_mikktspace(tmp_path, varied):
+    """So that a viewer that makes its own tangents sees the same."""
+    folder = tmp_path / "asset"
+    folder.mkdir()
+    write_glb(folder / "mesh.glb", varied[0])
+    export(folder, tmp_path / "a.glb", texture=256)
+    tree, binary = chunks((tmp_path / "a.glb").read_bytes())
+    (primitive,) = tree["meshes"][0]["primitives"]
+
+    def numbers(index: int, dtype: str) -> np.ndarray:
+        view = tree["bufferViews"][tree["accessors"][index]["bufferView"]]
+        data = binary[view.get("byteOffset", 0) : view.get("byteOffset", 0) + view["byteLength"]]
+        return np.frombuffer(data, dtype).reshape(tree["accessors"][index]["count"], -1)
+
+    corners = numbers(primitive["indices"], "<u4").flatten()
+    at = {name: numbers(index, "<f4")[corners] for name, index in primitive["attributes"].items()}
+    files = [tmp_path / f"{name}.bin" for name in ("POSITION", "NORMAL", "TEXCOORD_0")]
+    for file in files:
+        at[file.stem].tofile(file)
+    node("-e", TANGENTS, *files, tmp_path / "theirs.bin")
+    theirs = np.fromfile(tmp_path / "theirs.bin", "<f4").reshape(-1, 4)
+    # It takes texture coordinates to grow upwards; glTF's grow downwards.
+    assert (at["TANGENT"][:, 3] == -theirs[:, 3]).mean() > 0.999
+    cosine = (at["TANGENT"][:, :3] * theirs[:, :3]).sum(-1)
+    assert (cosine > np.cos(np.radians(0.5))).mean() > 0.99
 
 
 @needs("@playcanvas/splat-transform")
