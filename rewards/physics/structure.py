@@ -110,7 +110,8 @@ def hold(frame: Frame) -> np.ndarray | None:
     cost = np.zeros(size[1])
     cost[number:] = -frame.weights / scale
     # Without whole numbers, milp is the linear programme, and checks its input in half of linprog's time.
-    solved = milp(cost, constraints=LinearConstraint(balance, 0, 0), bounds=Bounds(low, high), options={"presolve": False})
+    limits = Bounds(low, high)  # pyright: ignore[reportArgumentType] - arrays are what it takes
+    solved = milp(cost, constraints=LinearConstraint(balance, 0, 0), bounds=limits, options={"presolve": False})
     return solved.x[number:] if solved.status == 0 else None
 
 
