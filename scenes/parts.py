@@ -184,14 +184,15 @@ class Parts:
         grid = torch.cat([shown.surface_grid(3).flatten(1, 2), shown.centres.unsqueeze(1)], 1)
         number = torch.zeros_like(slots, dtype=torch.long)
         number[slots] = torch.arange(len(grid), device=number.device)
-        low, high = (corner[number] if len(grid) else flat.centres for corner in (grid.amin(1) - reach / 2, grid.amax(1) + reach / 2))
-        near = (low[:, :, None] <= high[:, None]).all(-1) & (low[:, None] <= high[:, :, None]).all(-1)
-        near &= slots[:, :, None] & slots[:, None]
+        low, high = (corner[number] if len(grid) else flat.centres for corner in (grid.amin(1), grid.amax(1)))
+        # Boxes tell parts apart along an axis: no gap is less, whatever the approximate distance says.
+        apart = torch.maximum(low[:, :, None] - high[:, None], low[:, None] - high[:, :, None]).amax(-1)
+        near = (apart <= reach) & slots[:, :, None] & slots[:, None]
         near &= ~torch.eye(self.count, dtype=torch.bool, device=near.device)
         b, i, j = near.nonzero(as_tuple=True)  # how far are points of part i from part j?
         gaps = torch.full(near.shape, torch.inf, device=near.device, dtype=grid.dtype)
         if len(b):
-            gaps[b, i, j] = shown[number[b, j]].distance(grid[number[b, i]]).amin(-1)
+            gaps[b, i, j] = shown[number[b, j]].distance(grid[number[b, i]]).amin(-1).maximum(apart[b, i, j])
         return torch.minimum(gaps, gaps.transpose(1, 2)).view(*batch, self.count, self.count)
 
     def contacts(self, tolerance: float = TOUCH_TOLERANCE) -> Bool[Tensor, "*batch p p"]:

@@ -29,7 +29,7 @@ class Connected:
     """
 
     name = "connected"
-    version = "3"
+    version = "4"
     needs = Needs(parts=True)
 
     @torch.no_grad()

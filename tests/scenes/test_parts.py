@@ -123,6 +123,15 @@ def test_contacts(make):
     assert parts.contacts(tolerance=0.03)[1, 2] and parts.components(tolerance=0.03).tolist() == [0, 0, 0, 0, -1]
 
 
+def test_a_gap_is_never_less_than_between_the_boxes_nor_depends_on_how_far_is_looked(varied):
+    gaps, grid = varied.gaps(1.0), varied.surface_grid(3).flatten(-3, -2)
+    low, high = grid.amin(-2), grid.amax(-2)
+    apart = torch.maximum(low[:, :, None] - high[:, None], low[:, None] - high[:, :, None]).amax(-1)
+    assert (gaps >= apart).all() and (apart > 0.01).any() and gaps.isfinite().sum() > 100
+    for reach in (0.0, 0.01, 0.1):
+        assert torch.equal(varied.gaps(reach) <= reach, gaps <= reach)
+
+
 def test_a_small_part_inside_a_large_one_touches_it(make):
     assert make({"half": (0.3, 0.3, 0.3)}, {"half": (0.02, 0.02, 0.02)}).contacts()[0, 1]
 
