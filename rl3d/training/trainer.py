@@ -191,6 +191,7 @@ class Trainer:
         self.promise = torch.ones(len(self.prompts), dtype=torch.float64)
         if resume:
             self._resume(checkpoints[-1])
+        self._check_gates()
         make_folder(config.out)
         with write_aside(config.out / "config.yaml") as aside:
             aside.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(config), default=str)), sort_keys=False))
@@ -203,6 +204,13 @@ class Trainer:
         """Whether the guard has ended the run."""
         self._good = self._copy()
         self.ratio_error = self.self_check()
+
+    def _check_gates(self) -> None:
+        """Score one group, since only its scores tell whether a reward has a verdict: before anything is written."""
+        if self.gates:
+            rollout = self._rollout(-1, self.prompts[:1])
+            condition, rewards = rollout.condition, [reward for reward, _ in self.rewards]
+            gated(score_assets(rewards, condition.prompts, condition.text, self.policy.decode(rollout)), self.gates)
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.config.out / "checkpoints").glob("state_*.safetensors"))

@@ -136,5 +136,12 @@ def test_missing_prompt_file(capsys, tmp_path: Path) -> None:
     assert "none.txt: cannot read prompts" in line
 
 
+def test_a_gate_without_a_verdict(capsys, tmp_path: Path) -> None:
+    rewards = ["--rewards", "connected=1,penetration=1", "--gates", "connected=penetration"]
+    line = _refused(["train", *rewards, "--guard", "off", "--out", str(tmp_path / "run")], capsys)
+    assert "reward 'penetration' gives no verdict, so it cannot be a gate" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_resume_of_nothing(capsys, tmp_path: Path) -> None:
     assert "no checkpoint to resume from" in _refused(["train", "--resume", "--out", str(tmp_path / "run")], capsys)
