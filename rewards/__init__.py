@@ -10,7 +10,7 @@ import importlib
 import inspect
 from pathlib import Path
 
-from rewards.base import Batch, Function, Needs, Reward, Scores, Shots
+from rewards.base import Batch, Differentiable, Function, Needs, Reward, Scores, Shots
 
 KNOWN = {
     "stability": "rewards.physics.stability:Stability",
@@ -73,4 +73,4 @@ def resolve(name: str) -> Reward:
     return reward
 
 
-__all__ = ["KNOWN", "Batch", "Needs", "Reward", "Scores", "Shots", "resolve"]
+__all__ = ["KNOWN", "Batch", "Differentiable", "Needs", "Reward", "Scores", "Shots", "resolve"]

@@ -130,7 +130,12 @@ class Batch:
     @cached_property
     def sound_parts(self) -> Parts:
         """The parts, detached, without those that are not finite: geometry on the rest of the batch stays defined."""
-        parts = self.need_parts().detach()
+        return self.sound_parts_with_gradient.detach()
+
+    @cached_property
+    def sound_parts_with_gradient(self) -> Parts:
+        """``sound_parts`` that still carry gradient to the parts they come from."""
+        parts = self.need_parts()
         bad = _broken_parts(parts)
         if not bad.any():
             return parts
@@ -188,6 +193,16 @@ class Reward(Protocol):
     needs: Needs
 
     def __call__(self, batch: Batch) -> Scores: ...
+
+
+@runtime_checkable
+class Differentiable(Reward, Protocol):
+    """A reward that a generator can also be tuned on directly, through the renderer (as DRaFT, Clark et al., 2024, for images)."""
+
+    def values(self, batch: Batch) -> Float[Tensor, "b"]:
+        """``Scores.values`` on the batch's device, with gradients to its parts (if ``needs.parts``) or to the colours and alphas of its
+        views. Not checked for what cannot be scored: there they may be NaN."""
+        ...
 
 
 class Function:

@@ -58,8 +58,8 @@ class AlignmentReward:
     def __init__(self, weights: Path = SHIPPED) -> None:
         self.scorer = load_scorer(weights)
 
-    @torch.no_grad()
-    def __call__(self, batch: Batch) -> Scores:
+    def values(self, batch: Batch) -> Float[Tensor, "b"]:
+        """With gradient to the colours and alphas of the views."""
         views, text = batch.need_views(self.needs), batch.need_text()
         device = views.rgb.device
         self.scorer.to(device)
@@ -67,6 +67,10 @@ class AlignmentReward:
         def match(rgb: Tensor, alpha: Tensor, prompt: Tensor) -> Tensor:
             return torch.sigmoid(self.scorer.match(self.scorer.embed_images(rgb, alpha), prompt) / 2)
 
-        values = one_by_one(match, views.rgb, views.alpha, embed_prompts(self.scorer, text, device)).cpu()
+        return one_by_one(match, views.rgb, views.alpha, embed_prompts(self.scorer, text, device))
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Scores:
+        values = self.values(batch).cpu()
         failed = ~values.isfinite()
         return Scores(torch.where(failed, 0, values), failed=int(failed.sum()), verdict=values > 0.5)

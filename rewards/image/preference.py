@@ -57,12 +57,16 @@ class Preference:
         self.head, self.version = load_head(weights)
         self.scorer = load_scorer(SHIPPED)
 
-    @torch.no_grad()
-    def __call__(self, batch: Batch) -> Scores:
+    def values(self, batch: Batch) -> Float[Tensor, "b"]:
+        """With gradient to the colours and alphas of the views."""
         device = batch.need_views(self.needs).rgb.device
         head = self.head.to(device)
         seen = features(self.scorer.to(device), batch, self.needs)
-        values = one_by_one(lambda one: torch.sigmoid(head(one) / head.scale), seen).cpu()
+        return one_by_one(lambda one: torch.sigmoid(head(one) / head.scale), seen)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Scores:
+        values = self.values(batch).cpu()
         failed = ~values.isfinite()
         return Scores(torch.where(failed, 0.0, values), failed=int(failed.sum()), verdict=values > 0.5)
 

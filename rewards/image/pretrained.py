@@ -186,13 +186,19 @@ class ViewReward:
     def unscale(self, value: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return self.centre + self.spread * torch.logit(value)
 
-    @torch.no_grad()
-    def __call__(self, batch: Batch) -> Scores:
+    def values(self, batch: Batch) -> Float[Tensor, "b"]:
+        """With gradient to the colours of the views."""
+        return self._per_view(batch).mean(1)
+
+    def _per_view(self, batch: Batch) -> Float[Tensor, "b c"]:
         rgb = batch.need_views(self.needs).rgb
         # One asset at a time: the last bits of a matrix product depend on what else is in the batch.
-        per_view = torch.zeros(rgb.shape[:2])
-        for row, (views, prompt) in enumerate(zip(rgb, batch.prompts)):
-            per_view[row] = self.scale(self.published(views, prompt)).cpu()
+        rows = [self.scale(self.published(views, prompt)) for views, prompt in zip(rgb, batch.prompts, strict=True)]
+        return torch.stack(rows) if rows else rgb.new_zeros(rgb.shape[:2])
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Scores:
+        per_view = self._per_view(batch).cpu()
         failed = ~per_view.isfinite().all(1)
         per_view[failed] = 0
         return Scores(per_view.mean(1), failed=int(failed.sum()), per_view=per_view)

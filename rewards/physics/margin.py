@@ -38,7 +38,15 @@ class Margin:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
-        parts, labels = batch.sound_parts.double(), batch.components
+        values, stands = self._judge(batch, batch.sound_parts)
+        return Scores(values.float().cpu(), int(batch.broken.sum()), stands.cpu())
+
+    def values(self, batch: Batch) -> Float[Tensor, "b"]:
+        """With gradient to the parts' centres, sizes, rotations, taper and exponents."""
+        return self._judge(batch, batch.sound_parts_with_gradient)[0].float()
+
+    def _judge(self, batch: Batch, parts: Parts) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b"]]:
+        parts, labels = parts.double(), batch.components
         first = torch.arange(parts.count, device=labels.device)
         asset, slot = ((labels == first) & parts.exists).nonzero(as_tuple=True)  # a cluster is called by its first part
         member = labels[asset] == slot.unsqueeze(-1)
@@ -54,7 +62,7 @@ class Margin:
         tips.index_add_(0, asset, (hovers | (angles <= Trial().lean_deg)).int())
         usable = parts.exists.any(-1) & ~batch.broken
         values = torch.where(usable, sums[0] / sums[1].clamp_min(1e-12), 0)
-        return Scores(values.clamp(0, 1).float().cpu(), int(batch.broken.sum()), (usable & (tips == 0)).cpu())
+        return values.clamp(0, 1), usable & (tips == 0)
 
 
 def tipping_angle(parts: Parts, member: Bool[Tensor, "b p"] | None = None) -> Float[Tensor, "b"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rewards.base import Batch, Needs, Scores
@@ -31,8 +31,17 @@ class WorstView:
     def __init__(self, weights: Path = SHIPPED) -> None:
         self.scorer = load_scorer(weights)
 
+    def values(self, batch: Batch) -> Float[Tensor, "b"]:
+        """With gradient to the colours and alphas of each asset's worst view."""
+        return self._per_view(batch)[0].amin(-1)
+
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
+        per_view, broken = self._per_view(batch)
+        return Scores(per_view.amin(-1).cpu(), failed=int(broken.sum()), per_view=per_view.cpu())
+
+    def _per_view(self, batch: Batch) -> tuple[Float[Tensor, "b c"], Bool[Tensor, "b"]]:
+        """The match of every view, and which assets cannot be scored."""
         (shots, broken), text = seen(batch, self.needs), batch.need_text()
         rgb, alpha = (torch.where(broken.view(-1, 1, 1, 1, 1), 0, t) for t in (shots.views.rgb, shots.views.alpha))
         scorer = self.scorer.to(rgb.device)
@@ -43,8 +52,7 @@ class WorstView:
 
         per_view = one_by_one(match, rgb, alpha, embed_prompts(scorer, text, rgb.device))
         broken = broken | ~per_view.isfinite().all(-1)
-        per_view = torch.where(broken.unsqueeze(-1), 0, per_view)
-        return Scores(per_view.amin(-1).cpu(), failed=int(broken.sum()), per_view=per_view.cpu())
+        return torch.where(broken.unsqueeze(-1), 0, per_view), broken
 
 
 def places(cameras: Cameras) -> Int[Tensor, "c"]:

@@ -10,6 +10,7 @@ COMMANDS = {
     "generate": "make assets from a prompt",
     "train": "fine-tune the generator with reinforcement learning",
     "evaluate": "measure one or two checkpoints on held-out prompts",
+    "rewards": "what there is to reward, and what it costs here",
     "report": "one page about a training run: curves, sheets, tables",
     "pretrain": "train the generator or a scorer from the procedural corpus",
     "prefer": "choose between two assets in the browser, again and again",

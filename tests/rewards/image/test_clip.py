@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from rewards import Reward, resolve
+from rewards import Differentiable, Reward, resolve
 from rewards.image.clip import VIT_H, Aesthetic, ClipScore, HPSv2, from_open_clip
 from rewards.image.preprocess import clip_pixels
 from rewards.mix import score
@@ -260,6 +260,17 @@ def test_published_scores_have_gradients(every_reward, pictures):
         with torch.no_grad():
             plus, minus = (number(rgb + side * step, PROMPTS[0]).sum() for side in (1, -1))
         assert ((plus - minus) / 2).item() == pytest.approx((slope * step).sum().item(), rel=0.05)
+
+
+def test_values_have_gradients_to_the_views(every_reward, batch_of, pictures):
+    for reward in every_reward:
+        assert isinstance(reward, Differentiable)
+        rgb = pictures.clone().requires_grad_()
+        values = reward.values(batch_of(rgb, PROMPTS))
+        torch.testing.assert_close(values.detach(), reward(batch_of(pictures, PROMPTS)).values)
+        (slope,) = torch.autograd.grad(values[1], rgb)
+        assert slope[[0, 2]].eq(0).all() and slope.isfinite().all()
+        assert reward.name == "clip" or slope[1].abs().amax() > 0  # flat where the cosine is negative
 
 
 def test_the_published_number_can_be_had_back(every_reward):

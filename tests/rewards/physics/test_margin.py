@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from rewards import Batch, Differentiable
 from rewards.physics.margin import Margin, tipping_angle
 from rewards.physics.push import Push
 from rewards.physics.stability import Stability
@@ -68,6 +69,20 @@ def test_gradient_agrees_with_finite_differences(batch, table, part):
         down[0, p, k] -= step
         difference = tipping_angle(Parts.from_vectors(up)) - tipping_angle(Parts.from_vectors(down))
         assert float(difference) / (2 * step) == pytest.approx(float(seen.grad[0, p, k]), rel=1e-3, abs=1e-4)
+
+
+def test_the_values_of_the_reward_carry_gradient(batch, table, part):
+    # With a load on one side: of a box alone, two sides are equally weak, and there are two gradients.
+    loaded = [part((0.05, 0.2, 0.4), (0, 0, 0.4)), part((0.05, 0.05, 0.05), (0.02, 0, 0.85))]
+    assets, margin = batch(loaded, table()), Margin()
+    vectors = assets.parts.vectors().requires_grad_()
+    assert isinstance(margin, Differentiable)
+    values = margin.values(Batch(assets.prompts, Parts.from_vectors(vectors)))
+    torch.testing.assert_close(values.detach(), margin(assets).values)
+    (slope,) = torch.autograd.grad(values[0], vectors)
+    step = 1e-4 * slope / slope.norm()
+    plus, minus = (float(margin(Batch(assets.prompts, Parts.from_vectors(vectors.detach() + s * step))).values[0]) for s in (1, -1))
+    assert slope[1].eq(0).all() and (plus - minus) / 2 == pytest.approx(float((slope * step).sum()), rel=0.1)
 
 
 def test_a_step_along_the_gradient_makes_a_box_steadier(batch, part):

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rewards import Batch, Reward, Shots, resolve
+from renderers import Views
+from rewards import Batch, Differentiable, Reward, Shots, resolve
 from rewards.mix import score
 from rewards.views.mrc import MRC
 
@@ -44,6 +45,30 @@ def test_scores_are_in_range_and_do_not_depend_on_the_batch(name, pictures):
         alone = reward(with_text(pictures(reward.needs, chosen=slice(k, k + 1))))
         assert torch.equal(alone.values[0], together.values[k])
         assert torch.equal(alone.per_view[0], together.per_view[k])
+
+
+@pytest.mark.parametrize("name", ["worst_view", "alignment"])
+def test_values_have_gradients_to_the_views(name, pictures):
+    reward = make(name)
+    assert isinstance(reward, Differentiable)
+    rgb: list[torch.Tensor] = []
+
+    def follow(views: Views) -> Views:
+        rgb.append(views.rgb.double().float().requires_grad_())
+        return replace(views, rgb=rgb[-1])
+
+    batch = with_text(pictures(reward.needs, follow))
+    values = reward.values(batch)
+    assert torch.equal(values.detach(), reward(batch).values)
+    (slope,) = torch.autograd.grad(values[1], rgb[0])
+    assert slope[[0, 2]].eq(0).all()
+    step = 0.02 * slope / slope.norm()
+    with torch.no_grad():
+        plus, minus = (
+            reward.values(with_text(pictures(reward.needs, lambda views, s=side: replace(views, rgb=views.rgb + s * step))))
+            for side in (1, -1)
+        )
+    assert float((plus - minus)[1]) / 2 == pytest.approx(float((slope * step).sum()), rel=0.1)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "alignment"])
