@@ -75,7 +75,7 @@ def all_finite(arrays: Sequence[tuple[int, int]]) -> bool:
 
 
 def instruction_set() -> str:
-    """Name of the variant that this processor runs: avx512, avx2 or baseline."""
+    """Name of the variant that this processor runs: avx512, avx2, neon or baseline."""
     return library().rl3d_splat_kernels().decode()
 
 

@@ -12,6 +12,7 @@ import torch
 from renderers import ScreenGradients, kernels, render, splat_cpu
 from scenes.cameras import orbit
 from scenes.gaussians import Gaussians
+from tests.renderers import arm
 
 pytestmark = pytest.mark.skipif(splat_cpu.unavailable() is not None, reason=str(splat_cpu.unavailable()))
 
@@ -40,9 +41,22 @@ def assert_matches_reference(scene, cameras, with_gradients):
         assert (gradients[field] - expected).norm() <= 1e-4 * expected.norm(), field
 
 
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
-def instruction_set(request):
+@pytest.fixture(scope="module")
+def arm_library(tmp_path_factory):
+    if reason := arm.missing():
+        pytest.skip(reason)
+    return arm.ArmLibrary(tmp_path_factory.mktemp("arm"))
+
+
+@pytest.fixture(params=["baseline", "avx2", "avx512", "neon"])
+def instruction_set(request, monkeypatch):
     library = kernels.library()
+    if request.param == "neon" and library.rl3d_splat_kernels() != b"neon":
+        library = request.getfixturevalue("arm_library")
+        monkeypatch.setattr(kernels, "library", lambda: library)
+        assert kernels.instruction_set() == "neon"
+        yield "neon"
+        return
     before = library.rl3d_splat_kernels()
     if not library.rl3d_splat_use_kernels(ctypes.c_char_p(request.param.encode())):
         pytest.skip(f"this processor or library has no {request.param}")
