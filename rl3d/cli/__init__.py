@@ -31,6 +31,9 @@ def _usage() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 for what the user can mend, or 130 after an interrupt."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Read by GCC's OpenMP when torch is imported. By default its threads spin for milliseconds after each piece of work, which halves the
+    # speed where something else wants the cores, the rasteriser's own threads included.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0 if arguments else 2

@@ -32,6 +32,8 @@ DRAWN = ("normals", "depth")
 """Ways of looking that are pictures of ours; the others are the browser's."""
 PIXELS = 640
 """Height of those pictures, at most."""
+LEAST_SCALE = 0.003
+"""Of a Gaussian's standard deviation in a page, over the radius of the asset: a pixel of a page of 800."""
 _TO_Z_UP = (math.sqrt(0.5), math.sqrt(0.5), 0.0, 0.0)
 """A glTF file is y-up; a quarter turn about x (wxyz) stands it up again."""
 _HEAT = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]) / 255
@@ -297,16 +299,28 @@ def _sphere(figures: list[Figure]) -> tuple[Float[np.ndarray, "3"], float]:
 
 
 def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians) -> viser.SceneNodeHandle:
+    scales = visible(splats)
     # viser sends covariances as float16, in which those of an asset's small flat Gaussians are denormal: they travel enlarged.
-    enlarge = 100.0 / max(float(splats.scales.max()), 1e-6) if splats.count else 1.0
+    enlarge = 100.0 / max(float(scales.max()), 1e-6) if splats.count else 1.0
     return scene.add_gaussian_splats(
         name,
         centers=splats.means.numpy() * np.float32(enlarge),
-        covariances=covariances(splats.quats, splats.scales * enlarge).numpy(),
+        covariances=covariances(splats.quats, scales * enlarge).numpy(),
         rgbs=splats.colors.numpy(),
         opacities=splats.opacities.unsqueeze(-1).numpy(),
         scale=1 / enlarge,
     )
+
+
+def visible(splats: Gaussians) -> Float[Tensor, "n 3"]:
+    """Scales of which the two larger ones are no less than about a pixel of a page's first view: viser leaves out what is smaller, so
+    that a scan of many fine Gaussians would be an empty page."""
+    if not splats.count:
+        return splats.scales
+    low, high = np.quantile(splats.means.numpy(), (0.01, 0.99), axis=0)
+    least = LEAST_SCALE * float(np.linalg.norm(high - low)) / 2
+    second = splats.scales.topk(2).values[:, 1:]
+    return torch.where(splats.scales >= second, splats.scales.clamp_min(least), splats.scales)
 
 
 def covariances(quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:

@@ -8,7 +8,7 @@ import os
 import struct
 import urllib.request
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -234,6 +234,19 @@ def test_a_browser_follows_a_training_run(tmp_path, tmp_path_factory):
                 file.write('{"iteration": 2, "stability": 0.6, "kl": 0.1}\n{"iteration": 3, "stab')
             assert page.wait(lambda: page.reads("2 of 30 rounds") and page.reads("round 2"), 20), "the page does not follow"
             assert page.evaluate("document.querySelectorAll('svg polyline').length") >= 4
+    finally:
+        viewer.stop()
+
+
+@needs_browser
+def test_fine_splats_are_seen(tmp_path, tmp_path_factory):
+    """Of a scan, say, whose Gaussians are each smaller than a pixel: viser leaves such out."""
+    scene = asset().gaussians(20_000)
+    write_ply(tmp_path / "fine.ply", replace(scene, scales=0.1 * scene.scales))
+    viewer = serve(tmp_path / "fine.ply", port=0, block=False)
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            Colours(page).wait(red=True, green=True)
     finally:
         viewer.stop()
 
