@@ -18,14 +18,13 @@ from torch import Tensor
 import rewards
 from renderers.base import Views
 from rewards.base import Batch, Shots
-from rl3d.corpus import CATALOGUE, CATEGORIES, Item, captions, sample_for
+from rl3d.corpus import CATEGORIES, FACED, Item, captions, sample_for
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.text import MiniLM
 from rl3d.training.rollouts import look
 from scenes.parts import Parts
 
 REWARDS = ("silhouette", "reprojection", "normals", "mrc", "worst_view")
-ANIMALS = [name for name in CATEGORIES if CATALOGUE[name].draw.__module__.endswith("animals")]
 NOTHING = {"rgb": 1.0, "alpha": 0.0, "depth": 0.0, "normal": 0.0}
 
 Fault = Callable[[Views, Tensor], Views]
@@ -75,7 +74,7 @@ def flipped(views: Views, which: Tensor) -> Views:
 
 FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (other_asset, painted, shifted, deeper_one, deeper_all, flipped)}
 SECOND_FACE = "second_face"
-"""A fault of the asset, not of its views: ``faces_copied`` on animals. None of these rewards is meant for it yet."""
+"""A fault of the asset, not of its views: ``faces_copied`` on what has a front. The reward for it is ``one_face``, of three views."""
 FOR = {
     "silhouette": {"other_asset", "shifted"},
     "reprojection": {"other_asset", "painted", "shifted", "deeper_one", "deeper_all"},
@@ -107,7 +106,7 @@ def table(assets: int, names: Sequence[str] = REWARDS) -> list[Row]:
     random = np.random.default_rng([2024, 7])
     encoder = MiniLM()
     which = torch.from_numpy(random.integers(0, 9, assets))
-    mixed, animals = (_singles(assets, categories, random) for categories in (CATEGORIES, ANIMALS))
+    mixed, animals = (_singles(assets, categories, random) for categories in (CATEGORIES, FACED))
     two_faced = [replace(item, vectors=faces_copied(item.vectors, random)) for item in animals]
     rows = []
     for name in names:

@@ -139,7 +139,8 @@ class Batch:
         bad = _broken_parts(parts)
         if not bad.any():
             return parts
-        return Parts(**{name: _where(bad, value, getattr(parts, name)) for name, value in _ABSENT.items()})
+        with torch.enable_grad():  # whoever asks first may not want it
+            return Parts(**{name: _where(bad, value, getattr(parts, name)) for name, value in _ABSENT.items()})
 
     @cached_property
     def gaps(self) -> Float[Tensor, "b p p"]:

@@ -26,10 +26,11 @@ SANITIZE = ["-O1", "-g1", "-fno-var-tracking", "-fsanitize=address,undefined", "
 """Flags for a library that stops at the first wrong access or undefined operation; the process needs the sanitizers' runtime loaded."""
 
 
-def build(folder: Path = SOURCES, *, sanitize: bool = False, compiler: str = os.environ.get("CXX", "c++")) -> Path:
+def build(folder: Path = SOURCES, *, sanitize: bool = False, compiler: str | None = None) -> Path:
     """Compiles and links into ``folder``; returns the library. The same flags as CMakeLists.txt."""
+    compiler = compiler or os.environ.get("CXX", "c++")
     target = subprocess.run([compiler, "-dumpmachine"], check=True, capture_output=True, text=True).stdout
-    x86, arm = (target.startswith(names) for names in (("x86_64", "amd64"), ("aarch64", "arm64")))
+    x86 = target.startswith(("x86_64", "amd64"))
     sets = INSTRUCTION_SETS if x86 else {"baseline": []}
     extra = SANITIZE if sanitize else []
     common = [compiler, *FLAGS, *extra, *(["-DRL3D_X86"] if x86 else []), "-c"]
@@ -39,8 +40,7 @@ def build(folder: Path = SOURCES, *, sanitize: bool = False, compiler: str = os.
         # Two triangles must see their common edge alike, to the bit: no contraction to multiply-adds, which round one product only.
         commands.append([*common, "-ffp-contract=off", str(SOURCES / "mesh.cpp"), "-o", f"{scratch}/mesh.o"])
         for name, flags in sets.items():
-            # Four lanes are one register of NEON, which every 64-bit ARM has.
-            defines = [f"-DRL3D_ISA={name}", f'-DRL3D_ISA_NAME="{"neon" if arm else name}"']
+            defines = [f"-DRL3D_ISA={name}", f'-DRL3D_ISA_NAME="{name}"']
             commands.append([*common, *flags, *defines, str(SOURCES / "pipeline.cpp"), "-o", f"{scratch}/pipeline_{name}.o"])
         for command in commands:
             subprocess.run(command, check=True)

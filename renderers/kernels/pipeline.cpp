@@ -155,8 +155,14 @@ void backward(void* context_pointer, const Problem& problem, const Images& out, 
 
 }  // namespace
 
+#if defined(__aarch64__)
+constexpr const char* kName = "neon";  // of which a register has the baseline's four lanes
+#else
+constexpr const char* kName = RL3D_ISA_NAME;
+#endif
+
 extern const Kernels kernels;
-const Kernels kernels = {RL3D_ISA_NAME, new_context, delete_context, forward, backward};
+const Kernels kernels = {kName, new_context, delete_context, forward, backward};
 
 }  // namespace RL3D_ISA
 }  // namespace rl3d

@@ -1,27 +1,33 @@
-"""Joints: is every part let into another deeply enough to hold, rather than barely touching or a hair away?"""
+"""Joints: is every part held, by parts let into each other deeply enough, rather than barely touching or a hair away?"""
 
 from __future__ import annotations
 
 import torch
 
 from rewards.base import Batch, Needs, Scores
+from rewards.geometry.connected import Connected
 
 DEPTH = 0.01
 """Metres that a joint should be deep: a hundredth of the asset."""
 SHARE = 0.25
 """Of a part's smallest half-size, where that is less: a button needs no deep joint."""
 
+TOUCHING = 0.495
+"""What a joint of two parts that touch is worth, but for rounding: a tenth of a millimetre at ``DEPTH``."""
+
 
 class Contact:
-    """Mean over parts of how deep the deepest joint of each is, in [0, 1].
+    """Mean over parts of how deep the joints are that hold each to the main one, in [0, 1].
 
-    A part earns 1/2 for touching and 1 for reaching ``DEPTH`` (or ``SHARE`` of the thinner of the two's half-size) into another, linearly;
-    at a gap of that width it earns 0. An asset of a single part needs no joint. ``verdict``: every part touches or overlaps another.
-    An asset without parts scores 0; one with numbers that are not finite scores 0 and has failed.
+    The main part is the heaviest of the heaviest cluster that rests on the ground (as in ``connected``). A joint is worth 1/2 where two
+    parts touch and 1 where they reach ``DEPTH`` (or ``SHARE`` of the thinner one's half-size) into each other, linearly; 0 at a gap of that
+    width. A part earns the shallowest joint on its best way to the main part, which itself earns the best of its own. An asset of a single
+    part needs no joint. ``verdict``: all hang together by parts that touch or overlap. An asset without parts scores 0; one with numbers
+    that are not finite scores 0 and has failed.
     """
 
     name = "contact"
-    version = "1"
+    version = "2"
     needs = Needs(parts=True)
 
     @torch.no_grad()
@@ -29,16 +35,20 @@ class Contact:
         parts = batch.sound_parts
         exists = parts.exists
         thin = SHARE * parts.half_sizes.amin(-1)
-        wanted = torch.minimum(thin.unsqueeze(-1), thin.unsqueeze(-2)).clamp_max(DEPTH)
-        gaps = batch.gaps
-        deepest = (-gaps / wanted).amax(-1)  # minus infinity where nothing is near
-        alone = exists.sum(-1, keepdim=True) == 1
-        earned = torch.where(alone, 1, (0.5 + 0.5 * deepest).clamp(0, 1)) * exists
+        both = exists.unsqueeze(-1) & exists.unsqueeze(-2)
+        wanted = torch.where(both, torch.minimum(thin.unsqueeze(-1), thin.unsqueeze(-2)).clamp_max(DEPTH), DEPTH)
+        held = (0.5 - 0.5 * batch.gaps / wanted).clamp(0, 1)
+        own = held.amax(-1)
+        for k in range(parts.count):  # by way of part k (Floyd and Warshall's, with the narrowest joint for the sum)
+            held = torch.maximum(held, torch.minimum(held[:, :, k, None], held[:, k, None, :]))
+        main = Connected.share(batch, batch.components)[1]
+        root = torch.where(main, batch.volumes, -1).argmax(-1, keepdim=True)
+        earned = held.gather(1, root.unsqueeze(-1).expand(-1, 1, parts.count)).squeeze(1).scatter(1, root, own.gather(1, root))
+        earned = torch.where(exists.sum(-1, keepdim=True) == 1, 1, earned) * exists
         usable = exists.any(-1) & ~batch.broken
-        joined = (gaps <= 0).any(-1) | alone | ~exists
         return Scores(
             values=torch.where(usable, earned.sum(-1) / exists.sum(-1).clamp_min(1), 0).clamp(0, 1).cpu(),
             failed=int(batch.broken.sum()),
-            verdict=(usable & joined.all(-1)).cpu(),
+            verdict=(usable & ((earned >= TOUCHING) | ~exists).all(-1)).cpu(),
             per_part=(earned * usable.unsqueeze(-1)).cpu(),
         )

@@ -3,7 +3,7 @@
 An asset is made of superquadric parts, stands on the ground, holds together and does not topple; see ``scenes.parts``.
 """
 
-from rl3d.corpus.categories import CATALOGUE, CATEGORIES
+from rl3d.corpus.categories import CATALOGUE, CATEGORIES, FACED
 from rl3d.corpus.checks import check_colors, check_count, check_relation
 from rl3d.corpus.corruptions import CORRUPTIONS, SUBTLE
 from rl3d.corpus.items import Facts, Item, Spec
@@ -17,6 +17,7 @@ __all__ = [
     "CATEGORIES",
     "COLORS",
     "CORRUPTIONS",
+    "FACED",
     "MIX",
     "SUBTLE",
     "Facts",

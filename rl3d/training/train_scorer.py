@@ -52,17 +52,18 @@ class ScorerTraining:
         at_least(self, steps=1, batch=2, captions=2, seed=0)
 
 
-def render_assets(vectors: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Colours and alphas (b, views, size, size, .) of assets from the scorer's rig, shaken a little."""
-    rig = cameras.orbit(
-        VIEWS, size=SIZE, azimuth_deg=AZIMUTH_DEG + float(random.uniform(-15, 15)), elevation_deg=float(random.uniform(14, 28))
-    )
+def render_assets(vectors: Tensor, random: np.random.Generator, turn_deg: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Colours and alphas (b, views, size, size, .) of assets from the scorer's rig, shaken a little, and moved around them by
+    ``turn_deg``."""
+    azimuth = AZIMUTH_DEG + float(random.uniform(-15, 15)) + turn_deg
+    rig = cameras.orbit(VIEWS, size=SIZE, azimuth_deg=azimuth, elevation_deg=float(random.uniform(14, 28)))
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         views = render(Parts.from_vectors(vectors).gaussians(int(random.integers(1500, 3000))), rig)
     return views.rgb, views.alpha
 
 
-def _padded(rows: list[np.ndarray]) -> Tensor:
+def padded(rows: list[np.ndarray]) -> Tensor:
+    """(b, MAX_PARTS, 19): assets of any number of parts, filled up with absent ones."""
     out = np.zeros((len(rows), MAX_PARTS, VECTOR_SIZE), np.float32)
     out[..., 0] = -1
     out[..., 10] = out[..., 14] = 1
@@ -90,7 +91,7 @@ def scorer_loss(
         rows_jittered[:, 4:10] += random.normal(0, 0.004, (len(rows), 6))
         good.append(rows_jittered)
         broken.append(CORRUPTIONS[kinds[random.integers(len(kinds))]](rows, random))
-    rgb, alpha = render_assets(_padded(good + broken), random)
+    rgb, alpha = render_assets(padded(good + broken), random)
     images = scorer.embed_images(rgb, alpha).float()
     embedded = scorer.embed_text(texts.tokens, texts.mask).float()
     logits = scorer.logits(images, embedded)  # 2 B images x 2 B texts

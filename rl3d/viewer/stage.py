@@ -32,8 +32,8 @@ DRAWN = ("normals", "depth")
 """Ways of looking that are pictures of ours; the others are the browser's."""
 PIXELS = 640
 """Height of those pictures, at most."""
-LEAST_SCALE = 0.003
-"""Of a Gaussian's standard deviation in a page, over the radius of the asset: a pixel of a page of 800."""
+PIXEL = 0.0038
+"""Of a page 640 pixels high as it opens (``start_position``), over the radius of what is shown."""
 _TO_Z_UP = (math.sqrt(0.5), math.sqrt(0.5), 0.0, 0.0)
 """A glTF file is y-up; a quarter turn about x (wxyz) stands it up again."""
 _HEAT = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]) / 255
@@ -54,8 +54,8 @@ def distinct(count: int) -> Float[np.ndarray, "count 3"]:
 class Figure:
     """One subject in a browser's scene. Its bodies (touching parts) have frames of their own, so that they can fall apart."""
 
-    def __init__(self, client: viser.ClientHandle, root: str, subject: Subject) -> None:
-        self.client, self.root, self.subject = client, root, subject
+    def __init__(self, client: viser.ClientHandle, root: str, subject: Subject, pixel: float) -> None:
+        self.client, self.root, self.subject, self.pixel = client, root, subject, pixel
         parts = subject.parts
         labels = parts.components() if parts is not None else torch.zeros(0, dtype=torch.long)
         names = list(dict.fromkeys(x for x in labels.tolist() if x >= 0)) or [0]
@@ -95,7 +95,7 @@ class Figure:
                 if (owners is not None)
                 else [subject.splats]
             )
-            return [add_splats(scene, f"{self.root}/{k}/splats", group) for k, group in enumerate(groups) if group.count]
+            return [add_splats(scene, f"{self.root}/{k}/splats", group, self.pixel) for k, group in enumerate(groups) if group.count]
         if way == "wireframe":
             return [
                 scene.add_mesh_simple(f"{self.root}/{self._body(i)}/wire{i}", v, f.astype(np.uint32), wireframe=True, color=(30, 64, 120))
@@ -158,7 +158,9 @@ class Stage:
         with self.client.atomic():
             for figure in self.figures:
                 figure.remove()
-            self.figures = [Figure(self.client, f"/{side}", subject) for side, subject in zip(("left", "right"), subjects, strict=False)]
+            pixel = PIXEL * radius_of(subjects) if subjects else 0.0
+            sides = zip(("left", "right"), subjects, strict=False)
+            self.figures = [Figure(self.client, f"/{side}", subject, pixel) for side, subject in sides]
             self._arrange()
         if aim and subjects:
             self.aim()
@@ -179,7 +181,8 @@ class Stage:
 
     def aim(self) -> None:
         """The camera to the side of a preview, far enough to see all."""
-        centre, radius = _sphere(self.figures)
+        subjects = [figure.subject for figure in self.figures]
+        centre, radius = sphere_of(subjects[0].bounds)[0], radius_of(subjects)
         position = start_position(centre, radius)
         camera = self.client.camera
         with self.client.atomic():
@@ -293,13 +296,13 @@ def sphere_of(bounds: Float[np.ndarray, "2 3"]) -> tuple[Float[np.ndarray, "3"],
     return bounds.mean(0), max(float(np.linalg.norm(bounds[1] - bounds[0])) / 2, 1e-3)
 
 
-def _sphere(figures: list[Figure]) -> tuple[Float[np.ndarray, "3"], float]:
-    spheres = [sphere_of(figure.subject.bounds) for figure in figures]
-    return spheres[0][0], max(radius for _, radius in spheres) * (1 if len(spheres) == 1 else 1.35)
+def radius_of(subjects: list[Subject]) -> float:
+    """Of a sphere around what is shown, two side by side."""
+    return max(sphere_of(subject.bounds)[1] for subject in subjects) * (1 if len(subjects) == 1 else 1.35)
 
 
-def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians) -> viser.SceneNodeHandle:
-    scales = visible(splats)
+def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians, pixel: float) -> viser.SceneNodeHandle:
+    scales = visible(splats, pixel)
     # viser sends covariances as float16, in which those of an asset's small flat Gaussians are denormal: they travel enlarged.
     enlarge = 100.0 / max(float(scales.max()), 1e-6) if splats.count else 1.0
     return scene.add_gaussian_splats(
@@ -312,15 +315,17 @@ def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians) -> viser.Sce
     )
 
 
-def visible(splats: Gaussians) -> Float[Tensor, "n 3"]:
-    """Scales of which the two larger ones are no less than about a pixel of a page's first view: viser leaves out what is smaller, so
-    that a scan of many fine Gaussians would be an empty page."""
-    if not splats.count:
-        return splats.scales
-    low, high = np.quantile(splats.means.numpy(), (0.01, 0.99), axis=0)
-    least = LEAST_SCALE * float(np.linalg.norm(high - low)) / 2
+def visible(splats: Gaussians, pixel: float) -> Float[Tensor, "n 3"]:
+    """Scales of which the two larger ones are large enough to be seen where a pixel is so many metres wide.
+
+    viser leaves out a splat whose opacity times determinant of its covariance in pixels, with 0.3 added to both axes, is below 1/4: a scan
+    of many fine Gaussians would be an empty page. Of a flat one, turned aside by 60 degrees, the covariance is s and s / 4, and
+    (s + 0.3) (s / 4 + 0.3) opacity = 1/4 says how large s must be.
+    """
+    opacity = splats.opacities.clamp_min(0.05).unsqueeze(-1)
+    least = pixel * ((0.81 + 4 / opacity).sqrt() / 2 - 0.75).clamp_min(0).sqrt()
     second = splats.scales.topk(2).values[:, 1:]
-    return torch.where(splats.scales >= second, splats.scales.clamp_min(least), splats.scales)
+    return torch.where(splats.scales >= second, splats.scales.maximum(least), splats.scales)
 
 
 def covariances(quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:

@@ -70,6 +70,16 @@ def test_nothing_and_nonsense_score_zero(batch, table, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_is_in_absent_slots_does_not_matter(mixed, name):
+    clean = mixed.parts.vectors()
+    garbage = clean.clone()
+    garbage[~mixed.parts.exists] = math.nan
+    garbage[..., 0] = clean[..., 0]
+    scores, expected = (resolve(name)(Batch(mixed.prompts, Parts.from_vectors(v))) for v in (garbage, clean))
+    assert scores.failed == 0 and torch.equal(scores.values, expected.values)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_only_empty_assets(batch, name):
     scores = resolve(name)(Batch([PROMPT], batch([]).parts))
     assert scores.values.tolist() == [0] and scores.failed == 0

@@ -11,5 +11,7 @@ from rl3d.corpus.categories.vehicles import VEHICLES
 
 CATALOGUE: dict[str, Category] = {**FURNITURE, **BUILDINGS, **VEHICLES, **NATURE, **ANIMALS, **THINGS, **SOLIDS}
 CATEGORIES: tuple[str, ...] = tuple(CATALOGUE)
+FACED: tuple[str, ...] = tuple(ANIMALS)
+"""What has one front: animals, toys and robots."""
 
-__all__ = ["CATALOGUE", "CATEGORIES", "SOLIDS", "Category"]
+__all__ = ["CATALOGUE", "CATEGORIES", "FACED", "SOLIDS", "Category"]

@@ -40,9 +40,19 @@ def test_floaters_are_counted_by_piece_and_by_distance(batch, table, part):
 def test_joints_score_by_depth(batch, part):
     base = part((0.2, 0.2, 0.2), (0, 0, 0.2))
     joint = lambda depth: [base, part((0.1, 0.1, 0.1), (0, 0, 0.5 - depth))]  # noqa: E731
-    scores = Contact()(batch(joint(0.02), joint(0.005), joint(-0.005), joint(-0.05), [base]))
-    assert scores.values.tolist() == pytest.approx([1, 0.75, 0.25, 0, 1], abs=0.05)
-    assert scores.verdict.tolist() == [True, True, False, False, True]
+    scores = Contact()(batch(joint(0.02), joint(0.005), joint(0), joint(-0.005), joint(-0.05), [base]))
+    assert scores.values.tolist() == pytest.approx([1, 0.75, 0.5, 0.25, 0, 1], abs=0.05)
+    assert scores.verdict.tolist() == [True, True, True, False, False, True]
+
+
+def test_parts_that_float_together_are_not_held(batch, part):
+    base, top = part((0.2, 0.2, 0.2), (0, 0, 0.2)), [part((0.1, 0.1, 0.1), (0, 0, z)) for z in (0.48, 0.66)]
+    pair = [base, *(v.clone() for v in top)]
+    for v in pair[1:]:
+        v[6] += 0.2
+    scores = Contact()(batch([base, *top], pair))
+    assert scores.values.tolist() == pytest.approx([1, 0], abs=0.01) and scores.verdict.tolist() == [True, False]
+    assert scores.per_part[0, :3].tolist() == pytest.approx([1, 1, 1]) and scores.per_part[1, :3].tolist() == [0, 0, 0]
 
 
 def test_a_symmetric_asset_scores_one_at_any_place(batch, table, part):

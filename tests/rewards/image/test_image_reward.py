@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from rewards import resolve
+from rewards import Differentiable, resolve
 from rewards.image.image_reward import load_blip
 from rewards.image.preprocess import clip_pixels
 
@@ -143,10 +143,13 @@ def test_text_beyond_35_tokens_is_cut_off(files, pictures):
         torch.testing.assert_close(long, plain_score(files, clip_pixels(pictures[0], IMAGE), [2, *[5] * 33, 3]), atol=1e-4, rtol=1e-4)
 
 
-def test_image_reward_has_gradients(files, pictures):
-    rgb = pictures[0].clone().requires_grad_()
-    (slope,) = torch.autograd.grad(resolve("image_reward").published(rgb, "a chair").sum(), rgb)
-    assert slope.isfinite().all() and (slope != 0).any((1, 2, 3)).all()
+def test_image_reward_has_gradients(files, batch_of, pictures):
+    rgb, reward = pictures.clone().requires_grad_(), resolve("image_reward")
+    assert isinstance(reward, Differentiable)
+    values = reward.values(batch_of(rgb, ["a chair"] * 3))
+    torch.testing.assert_close(values.detach(), reward(batch_of(pictures, ["a chair"] * 3)).values)
+    (slope,) = torch.autograd.grad(values[0], rgb)
+    assert slope.isfinite().all() and (slope[0] != 0).any((1, 2, 3)).all() and slope[1:].eq(0).all()
 
 
 def test_other_weights_are_refused(files, weights):

@@ -85,6 +85,16 @@ def test_the_values_of_the_reward_carry_gradient(batch, table, part):
     assert slope[1].eq(0).all() and (plus - minus) / 2 == pytest.approx(float((slope * step).sum()), rel=0.1)
 
 
+def test_the_gradient_is_there_whoever_asks_first(batch, table):
+    broken = [v.clone() for v in table()]
+    broken[1][5] = math.nan
+    vectors = batch(table(), broken).parts.vectors().requires_grad_()
+    assets, margin = Batch(["a table"] * 2, Parts.from_vectors(vectors)), Margin()
+    assert margin(assets).failed == 1
+    (slope,) = torch.autograd.grad(margin.values(assets)[0], vectors)
+    assert slope[0].abs().sum() > 0 and slope[0].isfinite().all()
+
+
 def test_a_step_along_the_gradient_makes_a_box_steadier(batch, part):
     # With a load on one side: of a box alone, two sides are equally weak, and a step helps one at the other's cost.
     loaded = [part((0.05, 0.2, 0.4), (0, 0, 0.4)), part((0.05, 0.05, 0.05), (0.1, 0, 0.6))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,14 @@ def test_a_gate_without_a_verdict(capsys, tmp_path: Path) -> None:
 
 def test_resume_of_nothing(capsys, tmp_path: Path) -> None:
     assert "no checkpoint to resume from" in _refused(["train", "--resume", "--out", str(tmp_path / "run")], capsys)
+
+
+@pytest.mark.parametrize(("policy", "spins"), [(None, "1000"), ("passive", None)])
+def test_threads_spin_for_less_unless_a_policy_is_set(policy, spins, monkeypatch, capsys):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    assert main(["--version"]) == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == spins

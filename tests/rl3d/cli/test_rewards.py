@@ -31,7 +31,8 @@ def test_what_is_named_is_timed(capsys):
         (["--measure", "1", "--rewards", "vlm"], "RL3D_VLM_MODEL is not set"),
     ],
 )
-def test_bad_input_is_one_line(arguments, complaint, capsys):
+def test_bad_input_is_one_line(arguments, complaint, capsys, monkeypatch):
+    monkeypatch.delenv("RL3D_VLM_MODEL", raising=False)
     assert main(["rewards", *arguments]) == 2
     error = capsys.readouterr().err
     assert complaint in error and error.count("\n") == 1

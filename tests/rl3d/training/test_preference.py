@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
-from rewards import resolve
+from rewards import Batch, Differentiable, Shots, resolve
 from rewards.image.preference import KIND, PreferenceHead, load_head
 from rl3d.cli.prefer import PreferConfig
 from rl3d.corpus.corruptions import CORRUPTIONS
@@ -17,7 +18,7 @@ from rl3d.corpus.sampling import sample
 from rl3d.text import MiniLM
 from rl3d.training.checkpoints import save_tensors
 from rl3d.training.preference import Pair, RewardConfig, calibration_error, fit, is_held_out, read_pairs
-from rl3d.training.rollouts import score_assets
+from rl3d.training.rollouts import look, score_assets
 from scenes.files import FileError
 from scenes.parts import Parts
 from tests.rl3d.viewer.browser import CHROMIUM, open_page
@@ -114,6 +115,14 @@ def test_a_reward_is_fitted_that_foretells_choices(tmp_path):
     better = (values[0] > values[1]) == torch.tensor([pair.choice == "left" for pair in held])
     assert better.double().mean() == pytest.approx(found.accuracy, abs=0.02)
     assert 0.1 < torch.cat(values).mean() < 0.9
+    assert isinstance(reward, Differentiable)
+    ((rig, shots),) = look(parts[:2], [reward]).items()
+    rgb = shots.views.rgb.clone().requires_grad_()
+    seen = Batch(prompts[:2], shots={rig: Shots(replace(shots.views, rgb=rgb), shots.cameras)}, text=MiniLM().encode(prompts[:2]))
+    seen_values = reward.values(seen)
+    torch.testing.assert_close(seen_values.detach(), values[1][:2])
+    (slope,) = torch.autograd.grad(seen_values[0], rgb)
+    assert slope[0].abs().sum() > 0 and slope[1].eq(0).all()
 
 
 def test_calibration():

@@ -23,7 +23,7 @@ from rl3d.training.trainer import TrainConfig
 from rl3d.viewer import serve
 from rl3d.viewer.library import find_entries
 from rl3d.viewer.page import CARDS
-from rl3d.viewer.stage import Stage, covariances, draw
+from rl3d.viewer.stage import Stage, covariances, draw, visible
 from rl3d.viewer.subjects import Subject, card
 from scenes.cameras import orbit
 from scenes.files import FileError
@@ -102,6 +102,18 @@ def test_covariances_are_those_of_the_renderer():
     quats = torch.nn.functional.normalize(torch.randn(50, 4), dim=-1)
     scales = torch.rand(50, 3)
     torch.testing.assert_close(covariances(quats, scales), reference(quats, scales))
+
+
+def test_splats_are_as_large_as_viser_wants_them():
+    scene = asset().gaussians(3000)
+    scene = replace(scene, scales=0.01 * scene.scales, opacities=torch.linspace(0.06, 1, scene.count))
+    pixel = 0.003
+    turned = visible(scene, pixel).sort(-1, descending=True).values[:, :2] / pixel
+    turned[:, 0] /= 2  # a flat one seen from 60 degrees aside
+    covariance = turned.square() + 0.3
+    assert (scene.opacities * covariance.prod(-1)).min() >= 0.25 - 1e-5
+    large = replace(scene, scales=100 * scene.scales)
+    assert torch.equal(visible(large, pixel)[-100:], large.scales[-100:]), "what is large enough stays"
 
 
 def test_a_browser_can_fetch_the_page_from_loopback(folder):
@@ -246,7 +258,7 @@ def test_fine_splats_are_seen(tmp_path, tmp_path_factory):
     viewer = serve(tmp_path / "fine.ply", port=0, block=False)
     try:
         with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
-            Colours(page).wait(red=True, green=True)
+            assert page.wait(lambda: min(Colours(page).count()) > 300, 60)
     finally:
         viewer.stop()
 
