@@ -18,6 +18,8 @@ A pair is counted for a reward where the fault can be seen by definition, and wh
   relation    the caption places one coloured solid on, under, beside, before or behind another
   painted     all colours that the caption names are right on the good asset's parts, and one is wrong on the bad asset's
   view        the fault is one of the views, not of the asset
+  outline     the same, and the outline that all views now have is not its own mirror image, for then it is that of a solid of
+              revolution, of which nothing is wrong with the outlines
 Where a reward is not meant to see a fault, all changed pairs are counted. Scores closer than ``TIE`` are a tie, which counts half.
 """
 
@@ -40,7 +42,8 @@ from benchmarks.mesh_faults import MESH_FAULTS
 from rewards import KNOWN, Batch, Reward, Scores, Shots, resolve
 from rewards.geometry.meshes import inspect
 from rewards.physics.simulate import Trial
-from rl3d.corpus import CORRUPTIONS, SUBTLE, Facts, Item, check_colors, sample
+from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, Facts, Item, captions, check_colors, sample, sample_for
+from rl3d.corpus.corruptions import faces_copied
 from rl3d.text import MiniLM
 from rl3d.training.rollouts import look
 from scenes.parts import TOUCH_TOLERANCE, Parts
@@ -54,6 +57,8 @@ FAULTS = (
 )  # fmt: skip
 VIEW_FAULT = "view_dependent"
 """Every view is the first one: a face that looks at whoever looks."""
+FACE_FAULT = "second_face"
+"""``faces_copied``, on as many assets that have a front (``FACED``)."""
 FOR = {
     "stability": {
         "leg_removed": "falls",
@@ -92,9 +97,10 @@ FOR = {
     "printable": {"part_raised": "loose", "part_lifted": "loose", "floater_added": "loose", "part_thinned": "changed"},
     "alignment": {"category_swapped": "changed", "colors_swapped": "painted"},
     "worst_view": {"category_swapped": "changed", "colors_swapped": "painted"},
+    "one_face": {FACE_FAULT: "changed"},
     "mrc": {VIEW_FAULT: "view"},
     "reprojection": {VIEW_FAULT: "view"},
-    "silhouette": {VIEW_FAULT: "view"},
+    "silhouette": {VIEW_FAULT: "outline"},
 }
 """Which faults each reward is for, and the rule by which their pairs are counted. Of the meshes' faults: see ``meshes``."""
 AIM, CHANCE = 0.95, (0.4, 0.6)
@@ -227,6 +233,13 @@ def from_one_side(shots: dict[tuple[int, int], Shots]) -> dict[tuple[int, int], 
     }
 
 
+def lopsided(shots: Shots) -> np.ndarray:
+    """Of which assets the first view's outline differs by a fiftieth of its area and more from its mirror image about the axis around
+    which the cameras stand."""
+    shown = shots.views.alpha[:, 0, ..., 0] > 0.5
+    return ((shown ^ shown.flip(-1)).sum((1, 2)) > 0.02 * shown.sum((1, 2))).numpy()
+
+
 def evaluate(reward: Reward, batch: Batch) -> Scores:
     with torch.no_grad():
         return reward(batch)
@@ -240,6 +253,9 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
     faults: dict[str, Callable] = {**CORRUPTIONS, **SUBTLE}
     bad = {name: [faults[name](item.vectors, rng) for item in items] for name in FAULTS}
     good = batched([item.vectors for item in items])
+    faced = [sample_for(captions.single(rng, "heldout", FACED[i % len(FACED)]), rng) for i in range(count)]
+    names, name_text = [item.caption for item in faced], MiniLM().encode([item.caption for item in faced])
+    one, two = (batched([change(item.vectors, rng) for item in faced]) for change in (lambda v, rng: v, faces_copied))
     whole = [solid_of(good[i]) for i in range(count)]
     rules = {name: counted(items, whole, assets) for name, assets in bad.items()}
     print(f"\ndiscrimination: AUC over pairs of {count} assets and their faulty copies (n pairs counted; rule)")
@@ -248,27 +264,32 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
         base_shots = views_of(good, reward)
         base = evaluate(reward, Batch(prompts, good, base_shots, text)).values
         print(f"\n{name}  (mean on good assets {base.mean():.3f})")
-        for fault in (*FAULTS, *([VIEW_FAULT] if base_shots else [])):
+        for fault in (*FAULTS, FACE_FAULT, *([VIEW_FAULT] if base_shots else [])):
+            rule, keep, whole_ones = FOR.get(name, {}).get(fault, ""), np.ones(count, bool), base
             if fault == VIEW_FAULT:
-                batch, keep = Batch(prompts, good, from_one_side(base_shots), text), np.ones(count, bool)
-                rule = FOR.get(name, {}).get(fault, "")
+                batch = Batch(prompts, good, from_one_side(base_shots), text)
+                if rule == "outline":
+                    keep = lopsided(base_shots[reward.needs.rig])
+            elif fault == FACE_FAULT:
+                whole_ones = evaluate(reward, Batch(names, one, views_of(one, reward), name_text)).values
+                batch = Batch(names, two, views_of(two, reward), name_text)
+                keep = (two.exists.sum(-1) > one.exists.sum(-1)).numpy()
             else:
                 parts = batched(bad[fault])
                 batch = Batch(prompts, parts, views_of(parts, reward), text)
-                rule = FOR.get(name, {}).get(fault, "")
                 keep = rules[fault][rule or "changed"]
             if not keep.any():
                 print(f"  {fault:18}     -   (0 pairs)")
                 continue
             kept = torch.from_numpy(keep)
-            value = ranked(base[kept], evaluate(reward, batch).values[kept])
+            value = ranked(whole_ones[kept], evaluate(reward, batch).values[kept])
             ok = value >= AIM if rule else CHANCE[0] <= value <= CHANCE[1]
             cells[name, fault] = f"**{value:.2f}**" if rule else f"{value:.2f}"
             mark = "" if ok else "  MISSED" if rule else "  sees it, too" if value > CHANCE[1] else "  likes it"
             print(f"  {fault:18} {value:6.3f}  {'for, ' + rule if rule else 'not for':14} n={keep.sum():4d}{mark}")
             if rule and not ok:
                 missed.append((name, fault, value))
-    columns = (*FAULTS, VIEW_FAULT)
+    columns = (*FAULTS, FACE_FAULT, VIEW_FAULT)
     print("\n| reward | " + " | ".join(fault.replace("_", " ") for fault in columns) + " |\n|---|" + "---|" * len(columns))
     for name in rewards:
         print(f"| `{name}` | " + " | ".join(cells.get((name, fault), "") for fault in columns) + " |")

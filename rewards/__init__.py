@@ -25,6 +25,7 @@ KNOWN = {
     "symmetry": "rewards.geometry.symmetry:Symmetry",
     "printable": "rewards.geometry.printable:Printable",
     "alignment": "rewards.image.alignment:AlignmentReward",
+    "one_face": "rewards.image.one_face:OneFace",
     "mrc": "rewards.views.mrc:MRC",
     "reprojection": "rewards.views.reprojection:Reprojection",
     "silhouette": "rewards.views.silhouette:Silhouette",

@@ -9,6 +9,7 @@ import tyro
 
 from rl3d.cli.options import one_line
 from rl3d.training.pretrain import PretrainConfig, pretrain
+from rl3d.training.train_faces import FacesTraining, train_faces
 from rl3d.training.train_scorer import ScorerTraining, train_scorer
 
 JUDGE_SEED = 1000
@@ -19,9 +20,11 @@ def run(arguments: list[str]) -> None:
     models = {
         "generator": PretrainConfig(),
         "alignment": ScorerTraining(out=Path("runs/alignment")),
+        "faces": FacesTraining(),
         "judge": replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED),
     }
     choices = {name: (f"train the {name}", default) for name, default in models.items()}
     config = one_line("pretrain", lambda: tyro.extras.overridable_config_cli(choices, prog="rl3d pretrain", args=arguments or ["--help"]))
-    for metrics in pretrain(config) if isinstance(config, PretrainConfig) else train_scorer(config):
+    training = {PretrainConfig: pretrain, ScorerTraining: train_scorer, FacesTraining: train_faces}[type(config)]
+    for metrics in training(config):
         print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)

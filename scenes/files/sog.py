@@ -147,7 +147,8 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
             raise FileError(f"cannot read {path}: its {name} is not an image that can be read") from error
 
     lower, upper = (image(name, n)[:, :3].astype(np.float64) for name in names["means"])
-    logs = means[0] + (means[1] - means[0]) * (lower + 256 * upper) / 65535
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by name, where all is
+        logs = means[0] + (means[1] - means[0]) * (lower + 256 * upper) / 65535
     packed = image(names["quats"][0], n)
     largest = packed[:, 3].astype(np.int64) - 252
     if n and largest.min() < 0:
@@ -165,7 +166,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
         if n and labels.max() >= max(1, palette):
             raise FileError(f"cannot read {path}: its harmonics name entry {labels.max()} of a palette of {palette}")
         harmonics = books["shN"][entries[labels]]
-    with np.errstate(over="ignore"):  # what becomes infinite is refused by name
+    with np.errstate(over="ignore", invalid="ignore"):
         tensors = [
             np.sign(logs) * np.expm1(np.abs(logs)),
             quats,

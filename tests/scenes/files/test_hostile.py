@@ -195,3 +195,16 @@ def test_a_usd_file_on_which_openusd_breaks_off_or_does_not_end_is_refused(tmp_p
 
     monkeypatch.setattr("subprocess.run", slow)
     refused(read_gaussians, tmp_path / "a.usdc", match="was not done with it after 30 s")
+
+
+@pytest.mark.parametrize("largest", [1e308, 1e5])
+def test_a_sog_whose_places_are_beyond_all_numbers(tmp_path, largest):
+    write_sog(tmp_path / "a.sog", Gaussians(torch.rand(4, 3), torch.ones(4, 4), torch.ones(4, 3), torch.ones(4), torch.ones(4, 3)))
+    with zipfile.ZipFile(tmp_path / "a.sog") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    meta = json.loads(files["meta.json"])
+    meta["means"] |= {"mins": [-largest] * 3, "maxs": [largest] * 3}
+    with zipfile.ZipFile(tmp_path / "b.sog", "w") as archive:
+        for name, content in (files | {"meta.json": json.dumps(meta).encode()}).items():
+            archive.writestr(name, content)
+    refused(read_gaussians, tmp_path / "b.sog", match="means")
