@@ -149,7 +149,7 @@ def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world
         colors=0.5 + SH_C0 * column(f"{EXTENSION}:SH_DEGREE_0_COEF_0", 3),
         sh_rest=torch.stack(rest, 1) if rest else None,
     )
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no rotation
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what overflows or vanishes is no rotation
         size = np.cbrt(abs(np.linalg.det(world[:3, :3])))
         rotation = world[:3, :3] / max(size, 1e-12)
         turns = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) and np.linalg.det(rotation) > 0

@@ -208,3 +208,12 @@ def test_a_sog_whose_places_are_beyond_all_numbers(tmp_path, largest):
         for name, content in (files | {"meta.json": json.dumps(meta).encode()}).items():
             archive.writestr(name, content)
     refused(read_gaussians, tmp_path / "b.sog", match="means")
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e300])
+def test_splats_of_no_size_at_all(tmp_path, scale):
+    write_gaussians(tmp_path / "a.splat.glb", Gaussians(*(torch.ones(2, *k) for k in ((3,), (4,), (3,), (), (3,)))))
+    tree, binary = chunks((tmp_path / "a.splat.glb").read_bytes())
+    tree["nodes"][0] |= {"scale": [scale] * 3, "rotation": [0.5] * 4}
+    (tmp_path / "b.splat.glb").write_bytes(glb(tree, binary))
+    refused(read_gaussians, tmp_path / "b.splat.glb", match="shears, mirrors or stretches|not finite")
