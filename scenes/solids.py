@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import trimesh
 
 
+SLIVER = 1e-6
+"""Metres: edges of a union that are shorter shrink to a point."""
+
+
 def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, crease_deg: float = 30.0) -> Mesh:
     """Closed meshes (at least one, ``colors`` (n, 3) one each) as one mesh with normals and vertex colours, z up if they are.
 
@@ -70,8 +74,31 @@ def _union(shapes: list[trimesh.Trimesh]) -> list[tuple[int, trimesh.Trimesh]]:
     bounds = np.asarray(whole.run_index, np.int64) // 3
     for run, original in enumerate(whole.run_original_id):
         owner[bounds[run] : bounds[run + 1]] = number[original]
+    corners, kept = _without_slivers(places, corners)
+    owner = owner[kept]
     pieces = []
     for i in sorted(set(owner.tolist())):
         kept, index = np.unique(corners[owner == i], return_inverse=True)
         pieces.append((i, trimesh.Trimesh(places[kept], index.reshape(-1, 3), process=False)))
     return pieces
+
+
+def _without_slivers(places: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Faces (f, 3) whose edges are none of them shorter than ``SLIVER``, and which of the faces they are.
+
+    Where parts are nearly flush their union has edges of a nanometre, the ends of which fall together in float32; the faces between them
+    would then lie on each other.
+    """
+    import trimesh
+
+    edges = corners[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    short = edges[np.linalg.norm(places[edges[:, 0]] - places[edges[:, 1]], axis=-1) < SLIVER]
+    if not len(short):
+        return corners, np.arange(len(corners))
+    _, first, labels = np.unique(trimesh.graph.connected_component_labels(short, len(places)), return_index=True, return_inverse=True)
+    corners = first[labels.reshape(-1)][corners]
+    kept = np.flatnonzero((corners != corners[:, [1, 2, 0]]).all(1))
+    # What had a short edge between its ends may now be two faces back to back, which hold nothing.
+    _, pair, count = np.unique(np.sort(corners[kept], 1), axis=0, return_inverse=True, return_counts=True)
+    kept = kept[count[pair.reshape(-1)] == 1]
+    return corners[kept], kept

@@ -36,16 +36,26 @@ PART = "rl3d_part"
 
 
 def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
-    """One asset's existing parts as a z-up scene: a node ``part_07`` for slot 7, each a watertight mesh with its colour as PBR material."""
+    """One asset's existing parts as a z-up scene: a node ``part_07`` for slot 7, each a watertight mesh with its colour as PBR material.
+
+    Each holds as much as the part itself: flat faces between points of a round surface hold less, so all points are moved outwards from
+    the part's own z axis, by half a percent for a ball.
+    """
     import trimesh  # here, so that reading splats does not wait for it
 
     if parts.existence.dim() != 1:
         raise ValueError("parts_to_trimesh works on a single asset; index the batch first")
-    vertices, faces = parts.detach().meshes(per_octant)
+    parts = parts.detach()
+    (vertices, faces), volumes = parts.meshes(per_octant), parts.masses()[0]
     scene = trimesh.Scene()
     for slot in parts.exists.nonzero().flatten().tolist():
         name = f"part_{slot:02d}"
         mesh = trimesh.Trimesh(vertices[slot].double().cpu().numpy(), faces.cpu().numpy(), process=False)
+        centre, axis = (t[slot].double().cpu().numpy() for t in (parts.centres, parts.rotations[..., 2]))
+        offset = mesh.vertices - centre
+        along = (offset @ axis)[:, None] * axis
+        if mesh.volume > 0:
+            mesh.vertices = centre + along + math.sqrt(float(volumes[slot]) / mesh.volume) * (offset - along)
         color = parts.colors[slot].detach().double().cpu().numpy()
         # trimesh keeps factors as bytes, too coarse for dark linear colours: the exact ones are set in write_glb.
         material = trimesh.visual.material.PBRMaterial(name=name, baseColorFactor=_factor(color), **PLASTIC)

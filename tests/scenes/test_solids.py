@@ -1,0 +1,35 @@
+"""Unions of part meshes: closed also in float32, and as large as the parts."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from rl3d.corpus import captions, sample_for
+from scenes.files.glb import parts_to_trimesh
+from scenes.parts import Parts
+from scenes.solids import joined
+
+
+@pytest.mark.parametrize(("category", "seed"), [("sofa", 0), ("sofa", 1), ("round table", 0), ("round table", 1), ("desk", 0)])
+def test_parts_that_are_nearly_flush_make_a_closed_solid(category, seed):
+    random = np.random.default_rng(seed)
+    item = sample_for(captions.single(random, "heldout", category), random)
+    shapes = list(parts_to_trimesh(Parts.from_vectors(torch.from_numpy(item.vectors))).geometry.values())
+    solid = joined(shapes, np.zeros((len(shapes), 3)), united=True)
+    whole = trimesh.Trimesh(solid.vertices.numpy(), solid.faces.numpy(), process=False)
+    whole.merge_vertices(merge_norm=True, merge_tex=True)
+    assert whole.is_volume
+    assert max(shape.volume for shape in shapes) < whole.volume < sum(shape.volume for shape in shapes)
+
+
+def test_a_part_and_its_mesh_hold_the_same():
+    vectors = torch.zeros(4, 19)
+    vectors[:, 0] = vectors[:, 10] = vectors[:, 14] = 1
+    vectors[:, 1:3] = torch.tensor([[1.0, 1.0], [0.1, 1.0], [0.1, 0.1], [0.6, 0.3]])
+    vectors[:, 3] = torch.tensor([0.0, 0.5, 0.0, -0.4])
+    vectors[:, 7:10] = torch.tensor([[0.3, 0.2, 0.1], [0.2, 0.2, 0.4], [0.3, 0.3, 0.3], [0.1, 0.4, 0.2]]).log()
+    parts = Parts.from_vectors(vectors)
+    meshes = list(parts_to_trimesh(parts).geometry.values())
+    assert [mesh.volume for mesh in meshes] == pytest.approx(parts.masses()[0].tolist(), rel=1e-4)
+    assert [mesh.bounds[1, 2] for mesh in meshes] == pytest.approx(parts.half_sizes[:, 2].tolist(), rel=1e-5), "as high as it was"
