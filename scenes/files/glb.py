@@ -222,7 +222,7 @@ def read_parts(path: str | Path, data: bytes) -> Parts | None:
         raise FileError(f"cannot read {path}: it names {len(found)} parts, an asset has at most {MAX_PARTS}")
     try:
         vectors = torch.tensor(found, dtype=torch.float32)
-    except (ValueError, TypeError, RuntimeError):
+    except (ValueError, TypeError, RuntimeError, OverflowError):
         vectors = torch.full((1,), torch.nan)
     if vectors.shape != (len(found), VECTOR_SIZE) or not vectors.isfinite().all():
         raise FileError(f"cannot read {path}: its parts are not {VECTOR_SIZE} finite numbers each")

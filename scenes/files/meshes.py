@@ -96,6 +96,10 @@ def load_glb(path: Path, data: bytes) -> trimesh.Scene:
                 numbers = [shape.vertices, shape.vertex_normals, getattr(shape.visual, "uv", None)]
                 if not all((np.abs(values) <= _FARTHEST).all() for values in numbers if values is not None):
                     raise ValueError(f"it has numbers that are not finite, or vertices more than {_FARTHEST / 1000:g} km away")
+                material = getattr(shape.visual, "material", None)
+                for factor in ("metallicFactor", "roughnessFactor"):
+                    if (value := getattr(material, factor, None)) is not None and not 0 <= value <= 1:
+                        raise ValueError(f"one of its materials has a {factor} that is not in [0, 1]")
                 scene.add_geometry(shape, geom_name=str(name))
     except Exception as error:  # trimesh reports a damaged file by whatever its parser stumbled over
         raise FileError(f"cannot read {path}: it is not a valid .glb file ({error or type(error).__name__})") from error

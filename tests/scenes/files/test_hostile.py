@@ -12,7 +12,7 @@ import torch
 import trimesh
 
 from scenes.files import FileError
-from scenes.files.glb import base_colors, chunks
+from scenes.files.glb import base_colors, chunks, read_parts
 from scenes.files.meshes import convert_mesh, load_glb
 from scenes.files.sog import write_sog
 from scenes.files.splats import read_gaussians, write_gaussians
@@ -217,3 +217,15 @@ def test_splats_of_no_size_at_all(tmp_path, scale):
     tree["nodes"][0] |= {"scale": [scale] * 3, "rotation": [0.5] * 4}
     (tmp_path / "b.splat.glb").write_bytes(glb(tree, binary))
     refused(read_gaussians, tmp_path / "b.splat.glb", match="shears, mirrors or stretches|not finite")
+
+
+def test_numbers_of_parts_that_no_float_can_hold(tmp_path):
+    tree = {"asset": {"version": "2.0"}, "nodes": [{"extras": {"rl3d_part": [10**400] * 19}}]}
+    refused(read_parts, tmp_path / "a.glb", glb(tree), match="its parts are not 19 finite numbers each")
+
+
+def test_factors_of_a_material_are_in_range(ball):
+    tree, read = ball
+    tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 1e30}}]
+    tree["meshes"][0]["primitives"][0]["material"] = 0
+    refused(read, match="metallicFactor that is not in")
