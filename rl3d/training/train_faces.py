@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,13 @@ from rewards.image.scorer import Scorer
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, Item, captions, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.text import MiniLM, TextFeatures
-from rl3d.training.checkpoints import as_paths, at_least, has_bfloat16
 from rl3d.training.supervised import Recipe, fit
-from rl3d.training.train_scorer import padded, render_assets
+from rl3d.training.train_scorer import ScorerTraining, padded, render_assets
 from scenes.files import make_folder
 
 
 @dataclass(frozen=True)
-class FacesTraining:
+class FacesTraining(ScorerTraining):
     """Settings of ``rl3d pretrain faces``."""
 
     out: Path = Path("runs/faces")
@@ -41,14 +40,6 @@ class FacesTraining:
     """Captions drawn from the corpus, half of them of things with a front."""
     lr: float = 1e-3
     """Peak learning rate of Muon, and a third of it for AdamW."""
-    bfloat16: bool = field(default_factory=has_bfloat16)
-    """Matrix products in bfloat16; left out, where the CPU has instructions for them."""
-    seed: int = 0
-    """Seed of corpus, cameras and faults."""
-
-    def __post_init__(self) -> None:
-        as_paths(self, "out")
-        at_least(self, steps=1, batch=1, captions=2, seed=0)
 
 
 def faces_loss(
