@@ -39,7 +39,6 @@ class Page:
         self.shown: list[Subject] = []
         self.page = 0
         self.sheets = 0
-        client.gui.main_panel.dock_right()  # floating, it would lie over what is shown
         with client.atomic():
             tabs = client.gui.add_tab_group()
             build = {"run": self._build_run} if studio.run else {}

@@ -99,7 +99,6 @@ class Asking:
     def __init__(self, client: viser.ClientHandle, session: Session) -> None:
         self.client, self.session, self.stage, self.given = client, session, Stage(client), 0
         gui = client.gui
-        gui.main_panel.dock_right()
         self.prompt = gui.add_markdown("")
         buttons = {label: gui.add_button(label, disabled=True) for label in ANSWERS}
         self.skip = gui.add_button("skip", disabled=True, color="gray")

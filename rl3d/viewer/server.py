@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import socket
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rl3d.viewer.first_sight import markup, shown_first
 from rl3d.viewer.library import find_entries
 from rl3d.viewer.page import Page
 from rl3d.viewer.stage import FOV_DEG, sphere_of, start_position
@@ -30,6 +32,8 @@ class Viewer:
 
     server: viser.ViserServer
     url: str
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    """Of the served page, if it is not viser's own."""
     pages: dict[int, Page] = field(default_factory=dict)
     """The browsers that are connected, by viser's number."""
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -37,6 +41,8 @@ class Viewer:
     def stop(self) -> None:
         self.stopped.set()
         self.server.stop()
+        if self.folder is not None:
+            self.folder.cleanup()
 
 
 def serve(path: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 8080, block: bool = True) -> Viewer:
@@ -50,13 +56,15 @@ def serve(path: str | Path | None = None, *, host: str = "127.0.0.1", port: int 
     # Read before anything listens: a damaged first asset is reported at once, and the first browser need not wait for it.
     first = Subject.read(found[0]) if found else None
     studio = Studio(Path(path) if path is not None else None)
-    server, url = open_server(host, port)
+    folder = tempfile.TemporaryDirectory(prefix="rl3d-")
+    with shown_first(Path(folder.name), markup(first.splats, first.bounds) if first is not None and first.splats is not None else ""):
+        server, url = open_server(host, port)
     if first is not None:
         centre, radius = sphere_of(first.bounds)
         server.initial_camera.fov = math.radians(FOV_DEG)
         server.initial_camera.look_at = centre
         server.initial_camera.position = start_position(centre, radius)
-    viewer = Viewer(server, url)
+    viewer = Viewer(server, url, folder)
 
     @server.on_client_connect
     def _(client: viser.ClientHandle) -> None:
@@ -80,6 +88,7 @@ def open_server(host: str, port: int) -> tuple[viser.ViserServer, str]:
     import viser  # here: the import takes a moment that a wrong path should not cost
 
     server = viser.ViserServer(host=host, port=port, label="rl3d", verbose=False)
+    server.gui.main_panel.dock_right()  # floating, it would lie over what is shown
     server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
     server.scene.set_up_direction("+z")
     server.scene.configure_environment_map(hdri=None)  # the others are fetched from the internet

@@ -279,9 +279,14 @@ def camera_of(camera: viser.CameraHandle) -> Cameras:
     view = torch.eye(4)
     view[:3, :3] = torch.from_numpy(rotation)
     view[:3, 3] = torch.from_numpy(-rotation @ np.asarray(camera.position, float))
-    focal = height / 2 / math.tan(camera.fov / 2)
+    return pinhole(view[None], camera.fov, width, height)
+
+
+def pinhole(views: Float[Tensor, "c 4 4"], fov: float, width: int, height: int) -> Cameras:
+    """Cameras whose images are so many pixels large and ``fov`` radians high."""
+    focal = height / 2 / math.tan(fov / 2)
     K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    return Cameras(view[None], K[None], width, height)
+    return Cameras(views, K.expand(len(views), 3, 3), width, height)
 
 
 def start_position(centre: Float[np.ndarray, "3"], radius: float) -> Float[np.ndarray, "3"]:
