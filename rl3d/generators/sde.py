@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+MOST_STEPS = 1000
+"""A rectified flow is integrated in tens; a run's damaged configuration must not ask for a list of billions."""
 Schedule = Literal["flow", "dance", "cps"]
 
 
@@ -23,7 +25,7 @@ class Sampling:
     """How trajectories are drawn."""
 
     steps: int = 10
-    """Number of integration steps T."""
+    """Number of integration steps T, 1 to 1000."""
     guidance: float = 1.0
     """Scale of classifier-free guidance; 1 means none, and half the cost."""
     noise: float = 0.0
@@ -32,8 +34,8 @@ class Sampling:
     """Shape of the noise over the steps: flow = a sqrt(s / (1 - s)), dance = constant, cps = coefficient-preserving."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.guidance < 0 or self.noise < 0:
-            raise ValueError(f"sampling needs steps >= 1, guidance >= 0 and noise >= 0, got {self}")
+        if not 1 <= self.steps <= MOST_STEPS or self.guidance < 0 or self.noise < 0:
+            raise ValueError(f"sampling needs 1 to {MOST_STEPS} steps, guidance >= 0 and noise >= 0, got {self}")
         if self.schedule == "cps" and self.noise > 1:
             raise ValueError(f"sampling.noise must be at most 1 with the schedule cps, got {self.noise}")
         if self.schedule not in ("flow", "dance", "cps"):

@@ -49,7 +49,7 @@ def test_log_prob_is_the_normal_density() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="steps >= 1"):
+    with pytest.raises(ValueError, match="1 to 1000 steps"):
         Sampling(steps=0)
     with pytest.raises((ValueError, TypeError), match="wild"):
         Sampling(schedule="wild")  # type: ignore[arg-type]

@@ -93,7 +93,16 @@ def test_a_header_that_is_no_table_is_refused(tmp_path: Path, header: str) -> No
 
 
 @pytest.mark.parametrize(
-    "change", [{"iterations": "many"}, {"lr": float("inf")}, {"sampling": {"steps": 0}}, {"sampling": 3}, {"objective": "ppo"}, {"x": 1}]
+    "change",
+    [
+        {"iterations": "many"},
+        {"lr": float("inf")},
+        {"sampling": {"steps": 0}},
+        {"sampling": {"steps": 2**31}},
+        {"sampling": 3},
+        {"objective": "ppo"},
+        {"x": 1},
+    ],
 )
 def test_settings_that_no_run_has_are_refused(tmp_path: Path, change: dict) -> None:
     settings = json.loads(json.dumps(asdict(TrainConfig()), default=str))
