@@ -113,11 +113,11 @@ def picture(path: Path) -> None:
     viewer = serve(port=0, block=False)
     try:
         with tempfile.TemporaryDirectory() as profile, open_page(viewer.url, Path(profile), WINDOW) as page:
-            assert page.wait(lambda: page.click("make"))
+            assert page.turn_to("make")
             page.type("a white snowman with a black hat")
             assert page.choose("generator", "both, side by side")
-            assert page.click("generate") and page.click("gallery")
-            assert page.wait(lambda: page.reads("1 to 2 of 2"), 120) and page.click("look")
+            assert page.click("generate") and page.turn_to("gallery")
+            assert page.wait(lambda: page.reads("1 to 2 of 2"), 120) and page.turn_to("look")
             page.evaluate("document.querySelectorAll('.mantine-Notification-closeButton').forEach(e => e.click())")
             time.sleep(4)  # the last frames are drawn
             image = Image.fromarray(page.picture())

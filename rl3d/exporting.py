@@ -11,7 +11,7 @@ from scenes.files import FileError
 from scenes.files.aside import reason
 from scenes.files.meshes import MESHES, convert_mesh, load_glb, write_mesh
 from scenes.files.robots import ROBOTS, write_robot
-from scenes.files.splats import WRITERS, read_gaussians, splat_format, write_gaussians
+from scenes.files.splats import SILENT, WRITERS, Axes, read_gaussians, splat_format, write_gaussians
 
 if TYPE_CHECKING:
     import trimesh
@@ -24,7 +24,7 @@ NERFSTUDIO = ".nerfstudio"
 TARGETS = (*WRITERS, *MESHES, *ROBOTS, *PICTURES, NERFSTUDIO)
 
 
-def export(path: str | Path, to: str | Path, *, united: bool = False, texture: int = 0, max_faces: int = 0) -> Path:
+def export(path: str | Path, to: str | Path, *, united: bool = False, texture: int = 0, max_faces: int = 0, axes: Axes = "z-up") -> Path:
     """Write ``path`` (an asset folder, or a file of Gaussians or a .glb mesh) to ``to``, whose suffix names the format; returns ``to``.
 
     Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, and .stl and .3mf for printing. Both at once: .usda, .usdc. Bodies
@@ -34,17 +34,21 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
 
     Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the colours, shaded as the splats are, and the
     normals of a finer surface that the mesh stands for into textures of so many texels a side; ``max_faces`` is the most triangles that a
-    mesh made from splats may have.
+    mesh made from splats may have. ``axes`` says which way is up in a file of splats whose format does not.
     """
     path, to = Path(path), Path(to)
     kind = next((suffix for suffix in TARGETS if to.name.lower().endswith(suffix)), None)
     if kind is None:
         raise FileError(f"cannot export to {to}: the suffix must be one of {', '.join(TARGETS)}")
+    if to.name.lower() == kind:
+        raise FileError(f"cannot export to {to}: that is a suffix alone; give the file a name before it")
     if (united or texture or max_faces) and kind not in MESHES:
         raise FileError(f"cannot export to {to}: united, texture and max_faces are for meshes ({', '.join(MESHES)})")
     if texture and not 16 <= texture <= 8192:
         raise FileError(f"cannot export to {to}: a texture has 16 to 8192 texels a side, not {texture}")
     splats, mesh = _sources(path)
+    if axes != "z-up" and (path.is_dir() or splats is None):
+        raise FileError(f"cannot export {path} as {axes}: axes is for files of splats ({', '.join(SILENT)})")
     if united and mesh is None:
         raise FileError(f"cannot export {path}: united joins the parts of an asset, and splats have none")
     if max_faces and mesh is not None:
@@ -52,7 +56,7 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
     if kind in (".usda", ".usdc") and (splats or mesh):
         from scenes.files.usd import write_usd
 
-        write_usd(to, read_gaussians(splats) if splats else None, load_glb(mesh, _bytes(mesh)) if mesh else None)
+        write_usd(to, read_gaussians(splats, axes) if splats else None, load_glb(mesh, _bytes(mesh)) if mesh else None)
     elif kind in (*WRITERS, NERFSTUDIO):
         if splats is None:
             why = "the folder has no scene.ply" if path.is_dir() else "it is a mesh; give an asset folder that has a scene.ply"
@@ -60,13 +64,13 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
         if kind == NERFSTUDIO:
             from rl3d.viewer.nerfstudio_run import write_run
 
-            write_run(to, read_gaussians(splats))
+            write_run(to, read_gaussians(splats, axes))
         else:
-            write_gaussians(to, read_gaussians(splats))
+            write_gaussians(to, read_gaussians(splats, axes))
     elif kind in PICTURES:
         if splats is None:
             raise FileError(f"cannot draw {path}: it has no splats; give an asset folder that has a scene.ply, or a file of splats")
-        _draw(path, read_gaussians(splats), to)
+        _draw(path, read_gaussians(splats, axes), to)
     elif kind in ROBOTS:
         if mesh is None:
             raise FileError(f"cannot export {path} to {kind}: it has no parts; give an asset folder that has a mesh.glb")
@@ -80,7 +84,7 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
     elif mesh is not None:
         write_mesh(to, _solid(mesh, united, texture))
     elif splats is not None:
-        write_mesh(to, _surface(splats, read_gaussians(splats), kind, texture, max_faces))
+        write_mesh(to, _surface(splats, read_gaussians(splats, axes), kind, texture, max_faces))
     else:
         raise FileError(f"cannot export {path}: the folder has no mesh.glb and no scene.ply")
     return to

@@ -9,6 +9,7 @@ import tyro
 
 from rl3d.cli.options import parse as parse_options
 from rl3d.training.checkpoints import at_least
+from scenes.files.splats import Axes
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class ExportConfig:
     """Bake the colours, shaded as the splats are, into a texture of so many texels a side, and for a .glb the normals."""
     max_faces: int = 0
     """The most triangles that a mesh made from splats may have; 0 is no limit."""
+    axes: Axes = "z-up"
+    """Which way is up in a .ply, .splat, .spz or .sog file, which do not say it; captures of photographs are mostly y-down."""
 
     def __post_init__(self) -> None:
         at_least(self, texture=0, max_faces=0)
@@ -35,4 +38,4 @@ def run(arguments: list[str]) -> None:
     config = parse_options(ExportConfig, "export", __doc__, arguments)
     from rl3d.exporting import export
 
-    print(export(config.path, config.to, united=config.united, texture=config.texture, max_faces=config.max_faces))
+    print(export(config.path, config.to, united=config.united, texture=config.texture, max_faces=config.max_faces, axes=config.axes))

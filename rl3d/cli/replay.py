@@ -68,8 +68,8 @@ def recipe(path: str | Path) -> Recipe:
         known, files = {"weights": card["generator"]["sha256"], **card["software"]}, card["files"]
         if not (isinstance(prompt, str) and all(type(n) is int for n in (seed, first, count))):
             raise ValueError("prompt and seeds")
-        if not 0 <= first <= seed < first + count <= min(first + 10_000, 2**63) or sampling.steps > 1000:
-            raise ValueError("seeds, steps")
+        if not 0 <= first <= seed < first + count <= min(first + 10_000, 2**63):
+            raise ValueError("seeds")
         if not (isinstance(files, dict) and set(files) == set(HASHED) and isinstance(card.get("device", "cpu"), str)):
             raise ValueError("files, device")
         if not isinstance(rewards, dict):
@@ -82,6 +82,8 @@ def recipe(path: str | Path) -> Recipe:
 def replay(path: str | Path, checkpoint: Path = TUNED, out: Path | None = None) -> Replay:
     """Make the asset of a card again, with the weights, seeds and batch that the card names."""
     made = recipe(path)
+    if out is not None and out.resolve() == (Path(path) if Path(path).is_dir() else Path(path).parent).resolve():
+        raise FileError(f"cannot write to {out}: it holds the asset to compare with; name another folder, or leave --out away")
     generator = load_generator(checkpoint, made.device)
     seeds = list(range(made.first, made.first + made.count))
     parts = generator.generate([made.prompt] * made.count, seeds=seeds, sampling=made.sampling).to("cpu")

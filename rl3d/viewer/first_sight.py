@@ -8,7 +8,10 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -20,14 +23,19 @@ from rl3d.viewer.subjects import data_url
 from scenes.cameras import look_at
 from scenes.gaussians import Gaussians
 
-SIZE = 1024
-"""Of the picture, in pixels; the page shows it as high as its window."""
+HEIGHT = 1024
+"""Of the picture, in pixels; the page shows it as high as its window, twice as wide, and cut at the sides."""
 PANEL = 388
-"""Width of viser's panel, in CSS pixels, when it is docked and its controls are "large": the scene has the rest."""
+"""Width of viser's panel, in CSS pixels, when it is docked and its controls are "large": the scene has the rest. In windows less than 36 em
+wide it lies at the bottom."""
 
 _MARKUP = """
-<div id="first-sight" style="position:fixed;z-index:1;top:0;left:0;bottom:0;right:%dpx;overflow:hidden;background:#fff;pointer-events:none">
-<img src="%s" alt="" style="position:absolute;left:50%%;height:100%%;transform:translateX(-50%%)"></div>
+<style>
+#first-sight {position:fixed; z-index:1; inset:0 %dpx 0 0; overflow:hidden; background:#fff; pointer-events:none}
+@media (max-width: 36em) {#first-sight {right:0}}
+#first-sight img {position:absolute; left:50%%; height:100%%; transform:translateX(-50%%)}
+</style>
+<div id="first-sight"><img src="%s" alt=""></div>
 <script>
 // Goes when the browser has drawn splats for half a second (its first frames are unsorted), when a hand wants to turn them, or in the end.
 (() => {
@@ -52,28 +60,37 @@ _MARKUP = """
 
 
 def markup(splats: Gaussians, bounds: Float[np.ndarray, "2 3"]) -> str:
-    """HTML of the picture, seen from ``start_position``, and of what takes it away again."""
+    """HTML of the picture, seen from ``start_position``, and of what takes it away again; an empty text if there is nothing to see.
+
+    Harmonics are left out, as viser leaves them out.
+    """
     centre, radius = sphere_of(bounds)
     view = look_at(torch.from_numpy(start_position(centre, radius)).float()[None], torch.from_numpy(centre).float())
-    camera = pinhole(view, math.radians(FOV_DEG), SIZE, SIZE)
-    ((image,),) = photographs(splats, camera)
+    camera = pinhole(view, math.radians(FOV_DEG), 2 * HEIGHT, HEIGHT)
+    ((image,),) = photographs(replace(splats, sh_rest=None), camera)
+    if image.convert("L").getextrema() == (255, 255):
+        return ""
     return _MARKUP % (PANEL, data_url(image, "webp"))
 
 
 @contextlib.contextmanager
-def shown_first(folder: Path, extra: str) -> Iterator[None]:
-    """A viser server that starts within this serves its page from ``folder``, with ``extra`` at the start of the body.
+def shown_first(extra: str) -> Iterator[TemporaryDirectory[str] | None]:
+    """A viser server that starts within this serves its page with ``extra`` at the start of the body, from the folder that is yielded.
 
-    ``viser.infra.WebsockServer`` takes the folder to serve; ``ViserServer`` does not pass the parameter on.
+    ``viser.infra.WebsockServer`` takes the folder to serve; ``ViserServer`` does not pass the parameter on. Where viser is not built like
+    the versions known, one page in one file, its own page is served: None.
     """
     import viser
 
-    own = Path(viser.__file__).parent / "client/build/index.html"
-    if not extra or not own.is_file():
-        yield
+    build = Path(viser.__file__).parent / "client/build"
+    page = (build / "index.html").read_text(encoding="utf-8") if [f.name for f in build.glob("*")] == ["index.html"] else ""
+    original = getattr(viser.infra, "WebsockServer", None)
+    if not extra or "<body>" not in page or original is None or "http_server_root" not in signature(original.__init__).parameters:
+        yield None
         return
-    (folder / "index.html").write_text(own.read_text(encoding="utf-8").replace("<body>", f"<body>{extra}", 1), encoding="utf-8")
-    original = viser.infra.WebsockServer
+    served = TemporaryDirectory(prefix="rl3d-")
+    folder = Path(served.name)
+    (folder / "index.html").write_text(page.replace("<body>", f"<body>{extra}", 1), encoding="utf-8")
 
     class FromFolder(original):
         def __init__(self, *args, **settings) -> None:
@@ -81,6 +98,6 @@ def shown_first(folder: Path, extra: str) -> Iterator[None]:
 
     viser.infra.WebsockServer = FromFolder
     try:
-        yield
+        yield served
     finally:
         viser.infra.WebsockServer = original

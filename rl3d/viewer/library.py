@@ -8,7 +8,7 @@ from typing import Any
 
 from rl3d.assets import read_card
 from scenes.files import FileError
-from scenes.files.splats import READERS, splat_format
+from scenes.files.splats import READERS, SILENT, Axes, splat_format
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Entry:
     mesh: Path | None = None
     card: Path | None = None
     picture: Path | None = None
+    axes: Axes = "z-up"
+    """Which way is up in its splats."""
 
     def prompt(self) -> str:
         """The prompt that made the asset, or an empty text."""
@@ -50,13 +52,18 @@ def is_run(path: Path) -> bool:
     return (path / "config.yaml").is_file() and (path / "metrics.jsonl").is_file()
 
 
-def find_entries(path: str | Path) -> list[Entry]:
-    """Everything that can be shown at ``path``, by name; a FileError if that is nothing."""
+def find_entries(path: str | Path, axes: Axes = "z-up") -> list[Entry]:
+    """Everything that can be shown at ``path``, by name; a FileError if that is nothing.
+
+    ``axes`` says which way is up in single files of splats whose format does not.
+    """
     path = Path(path)
     if not path.exists():
         raise FileError(f"cannot view {path}: there is no such file or folder")
-    found = _entry(path)
+    found = _entry(path, axes)
     if found:
+        if found.axes != axes:
+            raise FileError(f"cannot view {path} as {axes}: axes is for files of splats ({', '.join(SILENT)})")
         return [found]
     if not path.is_dir():
         raise FileError(f"cannot view {path}: the viewer shows {', '.join(READERS)} and .glb files, folders of them, and training runs")
@@ -64,7 +71,9 @@ def find_entries(path: str | Path) -> list[Entry]:
         children = sorted(child for child in path.iterdir() if not child.name.startswith("."))  # a dot starts what is still being written
     except OSError as error:
         raise FileError(f"cannot view {path}: {error.strerror}") from error
-    entries = [entry for child in children if (entry := _entry(child))]
+    entries = [entry for child in children if (entry := _entry(child, axes))]
+    if axes != "z-up" and not any(entry.axes == axes for entry in entries):
+        raise FileError(f"cannot view {path} as {axes}: there are no files of splats ({', '.join(SILENT)}) in it")
     if not entries and not is_run(path):
         raise FileError(
             f"cannot view {path}: it holds no scene.ply or mesh.glb, no folder with one, no {', '.join(READERS)} or .glb file, and no run"
@@ -72,11 +81,11 @@ def find_entries(path: str | Path) -> list[Entry]:
     return entries
 
 
-def _entry(path: Path) -> Entry | None:
+def _entry(path: Path, axes: Axes) -> Entry | None:
     if path.is_dir():
         names = ("scene.ply", "mesh.glb", "card.json", "preview.png")
         splats, mesh, card, picture = (file if (file := path / name).is_file() else None for name in names)
         return Entry(path.resolve().name, path, splats, mesh, card, picture) if splats or mesh else None
-    if splat_format(path):
-        return Entry(path.name, path, splats=path)
+    if kind := splat_format(path):
+        return Entry(path.name, path, splats=path, axes=axes if kind in SILENT else "z-up")
     return Entry(path.name, path, mesh=path) if path.suffix.lower() == ".glb" else None

@@ -12,12 +12,8 @@ import importlib
 import importlib.util
 import json
 import math
-import os
-import secrets
-import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +24,8 @@ from torch import Tensor
 
 from scenes.cameras import Cameras
 from scenes.files import FileError
-from scenes.files.aside import reason
+from scenes.files.aside import reason, write_folder_aside
+from scenes.files.splats import Axes
 from scenes.gaussians import Gaussians
 
 VIEWS, SIZE = 24, 512
@@ -55,7 +52,7 @@ def write_run(path: str | Path, scene: Gaussians) -> Path:
         raise FileError(f"cannot write {path}: the scene has no Gaussians")
     scene = scene.detach().to("cpu")
     cameras = rig(scene, VIEWS, SIZE, bounds=extent(scene))
-    with _folder_aside(path) as folder:
+    with write_folder_aside(path, _is_ours, "a run that rl3d wrote") as folder:
         (folder / "config.yml").write_text(config_text(path), encoding="utf-8")
         (folder / "images").mkdir()
         for i, image in enumerate(photographs(scene, cameras)[0]):
@@ -65,6 +62,11 @@ def write_run(path: str | Path, scene: Gaussians) -> Path:
         # Tensors and ints alone: torch.load refuses more.
         torch.save({"step": 0, "pipeline": state(scene)}, folder / "nerfstudio_models" / "step-000000000.ckpt")
     return path
+
+
+def _is_ours(folder: Path) -> bool:
+    config = folder / "config.yml"
+    return config.is_file() and config.read_bytes().startswith(_HEADER.encode())
 
 
 def config_text(path: Path) -> str:
@@ -111,20 +113,22 @@ def start(low: Float[Tensor, "3"], high: Float[Tensor, "3"]) -> Float[Tensor, "3
     return (low + high) / 2 + direction * 1.1 * radius / math.sin(math.radians(START_FOV_DEG / 2))
 
 
-def view(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080) -> None:
+def view(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080, axes: Axes = "z-up") -> None:
     """Show an asset, or the splats of a file, in nerfstudio's viewer until the user presses Ctrl-C, by way of a run that is removed then.
 
     A run of ``write_run`` is shown as it is, and what the user adds to it (camera paths) stays there.
     """
     path = Path(path)
     if path.name.endswith(".nerfstudio"):
+        if axes != "z-up":
+            raise FileError(f"cannot view {path} as {axes}: axes is for files of splats; export it again with the --axes of its source")
         serve_run(path, host=host, port=port)
         return
     load_plugin()  # what is missing is said before the work
     from rl3d.exporting import export
 
     with tempfile.TemporaryDirectory(prefix="rl3d-") as folder:
-        serve_run(export(path, Path(folder) / f"{path.resolve().stem}.nerfstudio"), host=host, port=port)
+        serve_run(export(path, Path(folder) / f"{path.resolve().stem}.nerfstudio", axes=axes), host=host, port=port)
 
 
 def serve_run(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080) -> None:
@@ -193,29 +197,3 @@ def free_port(host: str, port: int) -> int:
     except OSError as error:
         raise FileError(f"cannot serve on {host}: {reason(error)}; 127.0.0.1 is this machine alone, 0.0.0.0 the whole network") from error
     raise FileError(f"cannot serve on {host}: the ports from {port} on are taken; choose another --port")
-
-
-@contextlib.contextmanager
-def _folder_aside(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``path``; on success it takes that name, in the place of an older run, else it is removed."""
-    target = path.resolve()
-    config = target / "config.yml"
-    try:
-        ours = config.is_file() and config.read_bytes().startswith(_HEADER.encode())
-        if os.path.lexists(target) and not ours and not (target.is_dir() and not any(target.iterdir())):
-            raise FileError(f"cannot write {path}: it exists and is not a run that rl3d wrote; name another folder")
-        aside, old = (target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}") for _ in range(2))
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside.mkdir()
-            yield aside
-            if target.exists():
-                os.replace(target, old)
-            os.replace(aside, target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-            if old.exists() and not target.exists():
-                os.replace(old, target)
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {reason(error)}; choose another place or free this one") from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rewards.physics.simulate import drop
-from rl3d.exporting import export
 from rl3d.viewer.library import Entry
 from rl3d.viewer.stage import Stage, heat
 from rl3d.viewer.studio import MOST, Studio, credit, sheets_of
@@ -25,7 +25,7 @@ KEPT = 24
 """Generated assets that a page remembers; older ones go."""
 NOTHING = "nothing"
 BOTH = "both, side by side"
-ASSET_FORMATS = (".glb", ".ply", ".spz", ".sog", ".splat", ".splat.glb", ".usdc", ".stl", ".3mf", ".zip")
+ASSET_FORMATS = (".glb", ".ply", ".spz", ".sog", ".splat", ".splat.glb", ".usdc", ".stl", ".3mf", ".mp4", ".png", ".zip")
 CREDIT = "credit: "
 
 
@@ -74,6 +74,7 @@ class Page:
             self.back = gui.add_button("put back", visible=False)
             self.verdict = gui.add_markdown("", visible=False)
         with gui.add_folder("download", visible=False) as self.downloads:
+            self.taken = gui.add_dropdown("of", (NOTHING,), visible=False)
             self.format = gui.add_dropdown("format", ASSET_FORMATS, hint=".zip: the whole folder of the asset")
             self.download = gui.add_button("download")
         self.choice.on_update(self._guarded(self._choose))
@@ -81,6 +82,7 @@ class Page:
         self.way.on_update(self._guarded(self._look))
         self.fall.on_click(self._guarded(self._drop))
         self.back.on_click(self._guarded(self._put_back))
+        self.taken.on_update(self._guarded(self._offer))
         self.download.on_click(self._guarded(self._download))
 
     def _names(self) -> tuple[str, ...]:
@@ -120,7 +122,8 @@ class Page:
             self.simulator.visible = all(s.parts is not None for s in subjects)
             self.verdict.visible = self.back.visible = False
             self.downloads.visible = True
-            self.format.options = _formats(subjects[0])
+            self.taken.options, self.taken.visible = tuple(dict.fromkeys(s.name for s in subjects)), len(subjects) > 1
+            self._offer()
 
     def _look(self) -> None:
         way, tints = self.way.value, None
@@ -148,17 +151,18 @@ class Page:
         self.stage.put_back()
         self.back.visible = self.verdict.visible = False
 
-    def _download(self) -> None:
-        import tempfile
-        from pathlib import Path
+    def _taken(self) -> Subject:
+        """Of two that are shown, the one to download."""
+        return next((s for s in self.shown if s.name == self.taken.value), self.shown[0])
 
-        subject, kind = self.shown[0], self.format.value
+    def _offer(self) -> None:
+        """The formats that it can be downloaded in."""
+        self.format.options = _formats(self._taken())
+
+    def _download(self) -> None:
+        subject, kind = self._taken(), self.format.value
         stem = "".join(c if c.isalnum() else "-" for c in Path(subject.name).stem) or "asset"
-        if kind == ".zip":
-            data = subject.packed()
-        else:
-            with subject.on_disk() as path, tempfile.TemporaryDirectory() as folder:
-                data = export(path, Path(folder) / f"asset{kind}").read_bytes()
+        data = subject.packed() if kind == ".zip" else subject.exported(kind)
         self.client.send_file_download(f"{stem}{kind}", data, save_immediately=True)
 
     # making
@@ -310,8 +314,8 @@ def _formats(subject: Subject) -> tuple[str, ...]:
     if subject.splats is not None and (subject.glb is not None or subject.parts is not None):
         return ASSET_FORMATS
     if subject.splats is not None:
-        return (".ply", ".spz", ".sog", ".splat", ".splat.glb", ".usdc", ".glb", ".stl", ".zip")
-    return (".glb", ".stl", ".3mf", ".zip")
+        return (".ply", *(name for name in ASSET_FORMATS if name != ".ply"))
+    return (".glb", ".usdc", ".stl", ".3mf", ".zip")
 
 
 _SCALE = (

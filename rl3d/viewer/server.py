@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import socket
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from rl3d.viewer.studio import Studio, written
 from rl3d.viewer.subjects import Subject
 from scenes.files import FileError
 from scenes.files.aside import reason
+from scenes.files.splats import Axes
 
 if TYPE_CHECKING:
     import viser
@@ -45,19 +47,18 @@ class Viewer:
             self.folder.cleanup()
 
 
-def serve(path: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 8080, block: bool = True) -> Viewer:
+def serve(path: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 8080, block: bool = True, axes: Axes = "z-up") -> Viewer:
     """Show the asset, the assets or the training run at ``path``, or nothing but the prompt box; with ``block`` until Ctrl-C.
 
     If the port is taken the next free one is used, and 0 takes any: ``Viewer.url`` says which.
     """
-    found = find_entries(path) if path is not None else []
+    found = find_entries(path, axes) if path is not None else []
     names = [entry.name for entry in found]
     entries = {name if names.count(name) == 1 else f"{name} ({i})": entry for i, (name, entry) in enumerate(zip(names, found, strict=True))}
     # Read before anything listens: a damaged first asset is reported at once, and the first browser need not wait for it.
     first = Subject.read(found[0]) if found else None
     studio = Studio(Path(path) if path is not None else None)
-    folder = tempfile.TemporaryDirectory(prefix="rl3d-")
-    with shown_first(Path(folder.name), markup(first.splats, first.bounds) if first is not None and first.splats is not None else ""):
+    with shown_first(markup(first.splats, first.bounds) if first is not None and first.splats is not None else "") as folder:
         server, url = open_server(host, port)
     if first is not None:
         centre, radius = sphere_of(first.bounds)
@@ -98,9 +99,11 @@ def open_server(host: str, port: int) -> tuple[viser.ViserServer, str]:
 
 
 def run_until_stopped(viewer: Viewer, what: str) -> None:
-    """Say where the page is and serve it until Ctrl-C."""
-    print(f"{what} at {viewer.url} (Ctrl-C ends)", flush=True)
+    """Say where the page is and serve it until Ctrl-C, or a service manager's SIGTERM."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        print(f"{what} at {viewer.url} (Ctrl-C ends)", flush=True)
         viewer.server.sleep_forever()
     except KeyboardInterrupt:
         viewer.stop()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rl3d.assets import FINAL_GAUSSIANS, INSET, Asset
+from rl3d.exporting import export
 from rl3d.viewer.library import Entry
 from scenes.files import FileError
 from scenes.files.aside import reason
@@ -49,7 +49,7 @@ class Subject:
     @staticmethod
     def read(entry: Entry) -> Subject:
         """Everything of an entry, before any of it is shown; a FileError if a part of it is damaged."""
-        splats = read_gaussians(entry.splats) if entry.splats else None
+        splats = read_gaussians(entry.splats, entry.axes) if entry.splats else None
         glb, parts, bounds = None, None, np.array([[0.0, 0, 0], [1, 1, 1]])
         if entry.mesh:
             glb = _bytes(entry.mesh)
@@ -72,17 +72,18 @@ class Subject:
         parts = asset.parts.present().detach()
         return Subject(name, asset.prompt, rewards, splats, parts_to_glb(asset.parts), parts, bounds, asset)
 
-    @contextmanager
-    def on_disk(self) -> Iterator[Path]:
-        """A path that ``rl3d.exporting.export`` takes."""
-        if isinstance(self.source, Entry):
-            yield self.source.path
-            return
-        with tempfile.TemporaryDirectory() as folder:
+    def exported(self, suffix: str) -> bytes:
+        """Its file in the format that a suffix names."""
+        with tempfile.TemporaryDirectory() as temporary:
+            to = Path(temporary) / f"asset{suffix}"
+            if isinstance(self.source, Entry):
+                return export(self.source.path, to, axes=self.source.axes).read_bytes()
             assert self.splats is not None
-            write_ply(Path(folder) / "scene.ply", self.splats)
-            write_glb(Path(folder) / "mesh.glb", self.source.parts)
-            yield Path(folder)
+            write_ply(Path(temporary) / "scene.ply", self.splats)
+            write_glb(Path(temporary) / "mesh.glb", self.source.parts)
+            rewards = {name: {"value": value} for name, value in self.rewards.items()}
+            (Path(temporary) / "card.json").write_text(json.dumps({"prompt": self.prompt, "rewards": rewards}))
+            return export(temporary, to).read_bytes()
 
     def packed(self) -> bytes:
         """A .zip of the asset's folder, or of the one file."""
@@ -149,7 +150,7 @@ def thumbnail(entry: Entry | Subject) -> Image.Image | None:
                 return image.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise FileError(f"cannot read {entry.picture}: it is not an image that can be read") from error
-    splats = entry.splats if isinstance(entry, Subject) else read_gaussians(entry.splats) if entry.splats else None
+    splats = entry.splats if isinstance(entry, Subject) else read_gaussians(entry.splats, entry.axes) if entry.splats else None
     return preview(splats, THUMBNAIL) if splats is not None else None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,6 +64,33 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, target, target.parent, *target.parents):
             raise  # the caller's own trouble with some other file
+        raise FileError(f"cannot write {path}: {reason(error)}; choose another place or free this one") from error
+
+
+@contextmanager
+def write_folder_aside(path: str | Path, is_ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
+    """Yield a new folder beside ``path``; on success it takes that name, else it is removed.
+
+    A folder that is there already is replaced if it is empty or ``is_ours``, and else left alone: FileError says that it is not ``what``.
+    """
+    target = Path(path).resolve()
+    try:
+        if os.path.lexists(target) and not (target.is_dir() and (is_ours(target) or not any(target.iterdir()))):
+            raise FileError(f"cannot write {path}: it exists and is not {what}; name another place")
+        aside, old = (target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}") for _ in range(2))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside.mkdir()
+            yield aside
+            if target.exists():
+                os.replace(target, old)
+            os.replace(aside, target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            if old.exists() and not target.exists():
+                os.replace(old, target)
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
         raise FileError(f"cannot write {path}: {reason(error)}; choose another place or free this one") from error
 
 

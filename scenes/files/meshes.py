@@ -56,8 +56,9 @@ def convert_mesh(source: Path, path: str | Path) -> None:
         from trimesh.exchange.obj import export_obj
 
         text, beside = export_obj(scene, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl")
-        # The texture is named after its material: as it is, two exports into one folder would share it.
-        renamed = {name: f"{path.stem}{Path(name).suffix}" for name in beside}
+        # The texture is named after its material: as it is, two exports into one folder would share it. A .png of the .obj's name alone
+        # would be the asset's poster.
+        renamed = {name: f"{path.stem}{'' if Path(name).suffix == '.mtl' else '_texture'}{Path(name).suffix}" for name in beside}
         for name, content in list(beside.items()):
             for was, now in renamed.items():
                 if Path(name).suffix == ".mtl" and isinstance(content, bytes):

@@ -6,6 +6,7 @@ counted twice. Formats: https://mujoco.readthedocs.io/en/stable/XMLreference.htm
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as XML
@@ -13,7 +14,7 @@ from xml.etree import ElementTree as XML
 import numpy as np
 from jaxtyping import Float
 
-from scenes.files.aside import FileError, write_aside
+from scenes.files.aside import FileError, write_aside, write_folder_aside
 
 if TYPE_CHECKING:
     import trimesh
@@ -36,17 +37,21 @@ def write_robot(path: str | Path, shapes: list[trimesh.Trimesh], colors: Float[n
     if not mass > 0:
         raise FileError(f"cannot write {path}: the asset is flat, and has no mass")
     inertia = density * np.asarray(solid.moment_inertia)
-    folder = f"{path.stem}_parts"
+    folder = f"{path.stem}_{path.suffix[1:].lower()}_parts"
     names = [f"part_{i:02d}" for i in range(len(shapes))]
-    for name, shape in zip(names, shapes, strict=True):
-        with write_aside(path.parent / folder / f"{name}.stl") as temporary:
+    with write_folder_aside(path.parent / folder, _is_ours, "the meshes of a body that rl3d wrote") as aside:
+        for name, shape in zip(names, shapes, strict=True):
             data = shape.export(file_type="stl")
             assert isinstance(data, bytes)
-            temporary.write_bytes(data)
+            (aside / f"{name}.stl").write_bytes(data)
     tree = (_mjcf if path.suffix.lower() == ".xml" else _urdf)(path.stem, folder, names, colors, mass, centre, inertia)
     XML.indent(tree)
     with write_aside(path) as temporary:
         temporary.write_bytes(XML.tostring(tree, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def _is_ours(folder: Path) -> bool:
+    return all(re.fullmatch(r"part_\d+\.stl", file.name) for file in folder.iterdir())
 
 
 def _whole(mesh) -> trimesh.Trimesh:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from scenes.files.aside import FileError
 from scenes.files.ply import read_ply, write_ply
@@ -11,12 +14,18 @@ from scenes.files.splat import read_splat, write_splat
 from scenes.files.splat_glb import holds_splats, read_splat_glb, write_splat_glb
 from scenes.files.spz import read_spz, write_spz
 from scenes.files.usd import read_usd, write_usd
-from scenes.gaussians import Gaussians
+from scenes.gaussians import Gaussians, transformed
 
 READERS = {".ply": read_ply, ".splat": read_splat, ".spz": read_spz, ".sog": read_sog, ".splat.glb": read_splat_glb}
 READERS |= dict.fromkeys((".usda", ".usdc"), read_usd)
 WRITERS = {".ply": write_ply, ".splat": write_splat, ".spz": write_spz, ".sog": write_sog, ".splat.glb": write_splat_glb}
 WRITERS |= dict.fromkeys((".usda", ".usdc"), write_usd)
+
+Axes = Literal["z-up", "y-up", "y-down"]
+"""Which way is up in a file that does not say it. rl3d writes z-up; captures by photogrammetry are mostly y-down."""
+SILENT = (".ply", ".splat", ".spz", ".sog")
+"""The formats that do not say it."""
+_TO_Z_UP = {"y-up": [[1, 0, 0], [0, 0, -1], [0, 1, 0]], "y-down": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]}
 
 
 def splat_format(path: str | Path) -> str:
@@ -27,11 +36,19 @@ def splat_format(path: str | Path) -> str:
     return path.suffix.lower() if path.suffix.lower() in READERS else ""
 
 
-def read_gaussians(path: str | Path) -> Gaussians:
-    """Read one scene from a .ply, .splat, .spz, .sog, .glb, .usda or .usdc file (a mesh's .glb is none of Gaussians)."""
+def read_gaussians(path: str | Path, axes: Axes = "z-up") -> Gaussians:
+    """Read one scene, z up, from a .ply, .splat, .spz, .sog, .glb, .usda or .usdc file (a mesh's .glb is none of Gaussians).
+
+    ``axes`` says which way is up in a file of the first four formats (of a .spz, in the .ply that it stands for).
+    """
     if not (kind := splat_format(path)):
         raise FileError(f"cannot read {path}: Gaussians come from {', '.join(READERS)} files")
-    return READERS[kind](path)
+    scene = READERS[kind](path)
+    if axes == "z-up":
+        return scene
+    if kind not in SILENT:
+        raise FileError(f"cannot read {path} as {axes}: a {kind} file says itself which way is up")
+    return transformed(scene, torch.tensor(_TO_Z_UP[axes], dtype=torch.float32))
 
 
 def write_gaussians(path: str | Path, scene: Gaussians) -> None:

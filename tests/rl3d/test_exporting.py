@@ -22,6 +22,7 @@ from scenes.files.glb import chunks, write_glb
 from scenes.files.ply import read_ply, write_ply
 from scenes.files.splat import read_splat, write_splat
 from scenes.files.splats import read_gaussians
+from scenes.gaussians import transformed
 from scenes.parts import Parts
 
 
@@ -215,7 +216,7 @@ def test_a_simulator_takes_the_body_and_lets_it_stand(armchair, tmp_path):
     solid.merge_vertices(merge_norm=True, merge_tex=True)
     for suffix in (".xml", ".urdf"):
         export(folder, tmp_path / f"chair{suffix}")
-        assert len(list((tmp_path / "chair_parts").glob("*.stl"))) == int(parts.exists.sum())
+        assert len(list((tmp_path / f"chair_{suffix[1:]}_parts").glob("*.stl"))) == int(parts.exists.sum())
         if suffix == ".urdf":  # a URDF's first link is the ground: the chair gets one to be free of
             free = '<joint name="free" type="floating"><parent link="ground"/><child link="chair"/></joint>'
             text = (tmp_path / "chair.urdf").read_text()
@@ -233,6 +234,28 @@ def test_a_simulator_takes_the_body_and_lets_it_stand(armchair, tmp_path):
         assert abs(data.qpos[3]) > 0.999 and abs(data.qpos[2]) < 0.03, "it stands where it was put"
 
 
+def test_the_meshes_of_another_body_do_not_stay(asset, armchair, tmp_path):
+    for folder, count in ((armchair[0], int(armchair[1].exists.sum())), (asset, 1)):
+        export(folder, tmp_path / "body.urdf")
+        assert len(list((tmp_path / "body_urdf_parts").iterdir())) == count
+    (tmp_path / "body_urdf_parts" / "mine.txt").write_text("kept")
+    before = (tmp_path / "body.urdf").read_bytes()
+    with pytest.raises(FileError, match="is not the meshes of a body that rl3d wrote"):
+        export(armchair[0], tmp_path / "body.urdf")
+    assert (tmp_path / "body_urdf_parts" / "mine.txt").exists() and (tmp_path / "body.urdf").read_bytes() == before
+
+
+def test_a_capture_is_stood_up(asset, tmp_path):
+    upright = read_ply(asset / "scene.ply")
+    lying = transformed(upright, torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]))  # its z is -y now
+    write_ply(tmp_path / "capture.ply", lying)
+    export(tmp_path / "capture.ply", tmp_path / "stands.ply", axes="y-down")
+    torch.testing.assert_close(read_ply(tmp_path / "stands.ply").means, upright.means)
+    for source in (asset, asset / "mesh.glb"):
+        with pytest.raises(FileError, match="axes is for files of splats"):
+            export(source, tmp_path / "b.glb", axes="y-down")
+
+
 def test_options_that_do_not_apply_are_refused(asset, tmp_path):
     for source, target, options, message in (
         ("scene.ply", "a.glb", {"united": True}, "splats have none"),
@@ -247,7 +270,7 @@ def test_options_that_do_not_apply_are_refused(asset, tmp_path):
 
 def test_an_obj_names_its_texture_after_itself(asset, tmp_path):
     export(asset, tmp_path / "my ball.obj", texture=64)
-    assert {p.name for p in tmp_path.glob("my ball.*")} == {"my ball.obj", "my ball.mtl", "my ball.png"}
+    assert {p.name for p in tmp_path.glob("my ball*")} == {"my ball.obj", "my ball.mtl", "my ball_texture.png"}
     assert trimesh.load_mesh(tmp_path / "my ball.obj").visual.material.image.size == (64, 64)
 
 
@@ -294,6 +317,7 @@ def test_single_files(asset, tmp_path):
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
+        ("ball", ".glb", "that is a suffix alone; give the file a name"),
         ("ball", "a.fbx", r"the suffix must be one of \.ply, \.splat, .*\.3mf"),
         ("missing", "a.ply", "there is no such file or folder"),
         ("empty", "a.ply", "the folder has no scene.ply"),

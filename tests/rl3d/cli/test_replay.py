@@ -27,6 +27,14 @@ def test_one_of_several_candidates_comes_back_to_the_bit(assets, tmp_path, capsy
             assert (tmp_path / folder.name / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_the_asset_is_not_overwritten_by_its_replay(assets, capsys):
+    before = {f.name: f.read_bytes() for f in (assets / "00").iterdir()}
+    for path in (assets / "00", assets / "00" / "card.json"):
+        assert main(["replay", str(path), "--out", str(assets / "01" / ".." / "00")]) == 2
+        assert "it holds the asset to compare with" in capsys.readouterr().err
+    assert {f.name: f.read_bytes() for f in (assets / "00").iterdir()} == before
+
+
 def changed(assets: Path, tmp_path: Path, **fields: object) -> Path:
     folder = tmp_path / "changed"
     shutil.copytree(assets / "00", folder)

@@ -89,6 +89,11 @@ class Page:
             return False
         return bool(self.wait(lambda: self.click(option, "[role=option]"), 5))
 
+    def turn_to(self, tab: str) -> bool:
+        """Open a tab of the panel, once it stands still enough to be hit."""
+        chosen = f"[...document.querySelectorAll('[role=tab][aria-selected=true]')].some(e => e.innerText.trim() == {json.dumps(tab)})"
+        return bool(self.wait(lambda: self.evaluate(chosen) or (self.click(tab, "[role=tab]") and None)))
+
     def type(self, text: str) -> None:
         """Replace what the first visible, writable text area holds."""
         areas = "[...document.querySelectorAll('textarea')].filter(e => !e.disabled && e.getClientRects().length)"

@@ -133,7 +133,7 @@ def test_a_run_takes_the_place_of_a_run_and_of_nothing_else(tmp_path, folder):
     (tmp_path / "file.nerfstudio").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
     for source, target, message in (
-        (folder, "mine.nerfstudio", "it exists and is not a run that rl3d wrote; name another folder"),
+        (folder, "mine.nerfstudio", "it exists and is not a run that rl3d wrote; name another place"),
         (folder, "file.nerfstudio", "it exists and is not a run"),
         (folder, "file.nerfstudio/a.nerfstudio", "File exists"),
         (folder / "mesh.glb", "b.nerfstudio", "it is a mesh; give an asset folder that has a scene.ply"),

@@ -5,7 +5,10 @@ import io
 import json
 import math
 import os
+import signal
 import struct
+import subprocess
+import sys
 import urllib.request
 import zipfile
 from dataclasses import asdict, replace
@@ -21,8 +24,9 @@ from PIL import Image
 
 from rl3d.training.trainer import TrainConfig
 from rl3d.viewer import serve
+from rl3d.viewer.first_sight import markup, shown_first
 from rl3d.viewer.library import find_entries
-from rl3d.viewer.page import CARDS
+from rl3d.viewer.page import CARDS, _formats
 from rl3d.viewer.stage import Stage, covariances, draw, visible
 from rl3d.viewer.subjects import Subject, card
 from scenes.cameras import orbit
@@ -128,6 +132,50 @@ def test_a_browser_can_fetch_the_page_from_loopback(folder):
         urllib.request.urlopen(viewer.url, timeout=2)
 
 
+def test_what_is_not_seen_has_no_first_sight(folder, monkeypatch):
+    splats = Parts.gaussians(asset(), 256)
+    bounds = np.array([[-0.3, -0.3, 0], [0.3, 0.3, 1]])
+    shown = markup(splats, bounds)
+    assert "data:image/webp" in shown
+    assert markup(splats.select(torch.zeros(0, dtype=torch.long)), bounds) == ""
+    assert markup(replace(splats, means=splats.means + 1e20), bounds) == ""
+    # viser draws no harmonics: nor does the picture.
+    assert markup(replace(splats, sh_rest=torch.ones(splats.count, 3, 3)), bounds) == shown
+    with shown_first(shown) as served:
+        assert served is not None and shown in (Path(served.name) / "index.html").read_text(encoding="utf-8")
+    for change in ({"page": "<div>"}, {"file": "app.js"}):  # of a viser that is built otherwise, its own page is served
+        build = folder / "viser" / "client/build"
+        build.mkdir(parents=True, exist_ok=True)
+        (build / "index.html").write_text(change.get("page", "<body>"))
+        (build / change.get("file", "index.html")).touch()
+        monkeypatch.setattr("viser.__file__", str(folder / "viser/__init__.py"))
+        with shown_first(shown) as served:
+            assert served is None
+
+
+def test_an_end_by_a_service_manager_leaves_nothing(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("tmp")
+    command = [sys.executable, "-m", "rl3d", "view", str(folder / "box"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(place)}) as process:
+        assert process.stdout is not None
+        while "Ctrl-C ends" not in process.stdout.readline():
+            assert process.poll() is None
+        assert list(place.glob("rl3d-*"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert not list(place.glob("rl3d-*"))
+
+
+def test_captures_are_stood_up(folder):
+    (entry,) = find_entries(folder / "other.splat", "y-down")
+    low, high = Subject.read(entry).bounds
+    assert low[1] > 0.4 and abs(high[2]) < 0.4, "the ball 0.8 m above the ground lies 0.8 m before it"
+    assert [e.axes for e in find_entries(folder, "y-up")] == ["z-up", "y-up", "z-up"]
+    for path in ("box", "third.glb"):
+        with pytest.raises(FileError, match="axes is for files of splats"):
+            find_entries(folder / path, "y-up")
+
+
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
@@ -228,26 +276,29 @@ def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, t
         with open_page(viewer.url, profile) as first:
             Colours(first).wait(red=True, green=True)
             with open_page(viewer.url, tmp_path_factory.mktemp("second")) as second:
-                assert second.wait(lambda: second.click("make"))
+                assert second.turn_to("make")
                 second.type("a blue lighthouse")
                 assert second.wait(lambda: second.click("generate"))
                 assert second.wait(lambda: second.evaluate("document.querySelectorAll('[role=progressbar]').length")), "no progress bar"
             assert first.wait(lambda: len(viewer.pages) == 1, 30), "the browser that left is still counted"
-            assert first.click("make")
+            assert first.turn_to("make")
             first.type("a green ball")
             assert first.choose("generator", "both, side by side")
             assert first.click("generate")
             Colours(first).wait(red=False, green=True)
-            assert first.click("gallery")
+            assert first.turn_to("gallery")
             assert first.wait(lambda: first.reads("a green ball · untuned · seed 0") and first.reads("1 to 5 of 5"))
-            assert first.click("look")
+            assert first.turn_to("look")
             assert first.wait(lambda: first.click("drop"))
             assert first.wait(lambda: first.reads("tilted by")), "the simulation does not end"
             assert first.click("download", "button")
             made = "downloads/a-green-ball---untuned---seed-0.glb"
             assert first.wait(lambda: (profile / made).is_file(), 20), "what was made does not arrive"
             assert first.wait(lambda: trimesh.load_scene(profile / made).geometry)
-            assert first.click("make")
+            assert first.choose("of", "a green ball · tuned · seed 0")
+            assert first.click("download", "button")
+            assert first.wait(lambda: (profile / made.replace("untuned", "tuned")).is_file(), 20), "the other one does not arrive"
+            assert first.turn_to("make")
             first.type(" ")
             assert first.wait(lambda: first.click("generate"))
             assert first.wait(lambda: first.reads("the prompt is empty")), "an empty prompt is not refused"
@@ -312,7 +363,7 @@ def test_many_assets_are_browsed_without_growing(tmp_path, tmp_path_factory):
             before = resident()
             browse(40, 120)
             assert resident() - before < 20, "80 assets of 0.5 MB are not let go"
-            assert page.wait(lambda: page.click("gallery"))
+            assert page.turn_to("gallery")
             assert page.wait(lambda: page.reads("115 to 120 of 120"), 30)
     finally:
         viewer.stop()
@@ -364,6 +415,14 @@ def test_downloads_hold_what_the_folder_holds(folder):
     with zipfile.ZipFile(io.BytesIO(subject.packed())) as archive:
         assert sorted(archive.namelist()) == ["card.json", "mesh.glb", "scene.ply"]
         assert archive.read("scene.ply") == (folder / "box/scene.ply").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["box", "other.splat", "third.glb"])
+def test_everything_can_be_downloaded_as_what_is_offered(folder, name):
+    subject = Subject.read(find_entries(folder / name)[0])
+    for suffix in _formats(subject):
+        if suffix not in (".zip", ".mp4"):
+            assert subject.exported(suffix)
 
 
 def test_what_a_card_says_is_shown_as_text():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scenes.cameras import orbit
 from scenes.files import FileError
 from scenes.files.sog import write_sog
-from scenes.files.splats import READERS, read_gaussians, write_gaussians
+from scenes.files.splats import READERS, SILENT, read_gaussians, write_gaussians
 from scenes.files.spz import write_spz
 from scenes.gaussians import Gaussians, transformed
 
@@ -59,6 +59,21 @@ def test_round_trip(tmp_path, make_scene, suffix, n, k):
             assert (again.sh_rest - scene.sh_rest).square().mean() < 0.9 * scene.sh_rest.var()
         else:
             assert (again.sh_rest - scene.sh_rest).abs().max() <= rest
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_scenes_are_stood_up(tmp_path, make_scene, suffix):
+    """What is up in a capture, -y, is z here, and its front, which a camera that looks along z sees, looks along -y."""
+    scene = gentle(make_scene(100, 15))
+    write_gaussians(tmp_path / f"a{suffix}", scene)
+    if suffix not in SILENT:
+        with pytest.raises(FileError, match="says itself which way is up"):
+            read_gaussians(tmp_path / f"a{suffix}", "y-down")
+        return
+    x, y, z = read_gaussians(tmp_path / f"a{suffix}").means.unbind(-1)
+    for axes, turned in (("y-down", [x, z, -y]), ("y-up", [x, -z, y])):
+        means = read_gaussians(tmp_path / f"a{suffix}", axes).means
+        torch.testing.assert_close(means, torch.stack(turned, -1), atol=1e-5, rtol=1e-5)
 
 
 def test_an_spz_is_what_its_layout_says(tmp_path):
