@@ -17,7 +17,7 @@ from rl3d.cli.evaluate import EvaluateConfig, mean_and_error, measure, per_promp
 from rl3d.corpus import prompts
 from rl3d.training.trainer import TrainConfig, Trainer
 
-REWARDS = "stability,connected,alignment,structure,margin,push,contact,printable,symmetry,penetration"
+REWARDS = "stability,connected,alignment,structure,margin,push,contact,printable,symmetry,penetration,one_face"
 ABSOLUTE = ("stable_and_connected", "judge", "category", "colors")
 SHARES = ("diversity", "number of parts", "thickness", "volume", "height", "saturation")
 """Figures that are shown as shares of their mean at the start."""
@@ -43,7 +43,8 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--out", type=Path, default=Path("runs/single"))
     options = arguments.parse_args()
-    measured = ",".join(dict.fromkeys(["stability", "connected", "alignment", *REWARDS.split(",")]))
+    trained_on = [name.split("=")[0] for name in options.rewards.replace("+", ",").split(",")]
+    measured = ",".join(dict.fromkeys(["stability", "connected", "alignment", *REWARDS.split(","), *trained_on]))
     config = EvaluateConfig(num_prompts=options.prompts, samples=2, rewards=measured, seed=54321)
     items = [item.spec for item in prompts(config.num_prompts, config.seed)]
     before = {k: per_prompt(v, config.samples) for k, v in measure(load_generator(config.checkpoint), items, config).values.items()}

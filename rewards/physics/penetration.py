@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rewards.base import Batch, Needs, Scores
+from rewards.geometry.connected import Connected
 from rewards.geometry.skin import Skin
 
 SHELLS = (0.3, 0.55, 0.75, 0.9)
@@ -16,20 +17,22 @@ SHELLS = (0.3, 0.55, 0.75, 0.9)
 
 
 class Penetration:
-    """1 less the share of the parts' volume that lies inside other parts, in [0, 1].
+    """Share of the parts' volume that lies inside no other part, of parts that hang together, in [0, 1].
 
-    ``per_part``: 1 less each part's own share. Two equal boxes that overlap by half score 1/2. An asset without parts scores 0;
+    A part that has come loose counts as nothing (as far as ``connected`` finds it loose): taking things apart would be the cheapest way to
+    have no overlap. ``per_part``: each part's own share. Two equal boxes that overlap by half score 1/2. An asset without parts scores 0;
     one with numbers that are not finite scores 0 and has failed.
     """
 
     name = "penetration"
-    version = "1"
+    version = "2"
     needs = Needs(parts=True)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
         skin = Skin.of(batch.sound_parts)
-        free = 1 - swallowed(skin)
+        held = Connected()(batch).per_part.to(skin.areas)
+        free = (1 - swallowed(skin)) * held[skin.asset, skin.slot]
         usable = ~batch.broken
         return Scores(
             values=torch.where(usable.to(free.device), skin.mean(free, skin.parts.masses()[0]), 0).clamp(0, 1).float().cpu(),

@@ -44,8 +44,8 @@ def test_a_long_arm_breaks_a_thin_joint(batch, part, monkeypatch):
 
 def test_overlap_is_the_share_of_volume(batch, part):
     box = lambda x: part((0.2, 0.2, 0.2), (x, 0, 0.2))  # noqa: E731
-    scores = Penetration()(batch([box(0), box(0.6)], [box(0), box(0.2)], [box(0), box(0)], [box(0)]))
-    assert scores.values.tolist() == pytest.approx([1, 0.5, 0, 1], abs=0.03)
+    scores = Penetration()(batch([box(0), box(0.395)], [box(0), box(0.2)], [box(0), box(0)], [box(0)], [box(0), box(0.6)]))
+    assert scores.values.tolist() == pytest.approx([1, 0.5, 0, 1, 0.5], abs=0.03), "a box that stands apart counts as nothing"
     small = [part((0.2, 0.2, 0.2), (0, 0, 0.2)), part((0.02, 0.02, 0.02), (0, 0, 0.2))]
     assert Penetration()(batch(small)).per_part[0, :2].tolist() == pytest.approx([1, 0], abs=0.03)
 
