@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import signal
 import socket
@@ -88,7 +90,8 @@ def open_server(host: str, port: int) -> tuple[viser.ViserServer, str]:
     _check_bindable(host)
     import viser  # here: the import takes a moment that a wrong path should not cost
 
-    server = viser.ViserServer(host=host, port=port, label="rl3d", verbose=False)
+    with contextlib.redirect_stdout(io.StringIO()):  # its address, which our own line names too
+        server = viser.ViserServer(host=host, port=port, label="rl3d", verbose=False)
     server.gui.main_panel.dock_right()  # floating, it would lie over what is shown
     server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
     server.scene.set_up_direction("+z")
