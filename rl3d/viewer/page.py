@@ -139,8 +139,7 @@ class Page:
             self.way.value = self.way.options[0]
             self._look()
         self.back.visible, self.verdict.visible = True, False
-        self.stage.play(recordings)
-        if self.gone:
+        if not self.stage.play(recordings):
             return
         self.verdict.content = "; ".join(
             f"it {'stood' if r.tilt_deg < 10 else 'fell over'}: tilted by {r.tilt_deg:.1f}° at most" for r in recordings

@@ -150,12 +150,14 @@ class Stage:
         self.ended = threading.Event()
         self._drawing, self._moved = threading.Lock(), False
         self._playing = 0
+        self._changing = threading.RLock()
+        """Held by whoever changes or moves the figures: a fall that is played, a moved camera and a new choice are different threads."""
         client.camera.on_update(lambda _: self._camera_moved())
 
     def set(self, subjects: list[Subject], *, aim: bool = True) -> None:
         """Show these instead of what was there: one, or two whose cameras are linked."""
-        self._playing += 1
-        with self.client.atomic():
+        with self._changing, self.client.atomic():
+            self._playing += 1
             for figure in self.figures:
                 figure.remove()
             pixel = PIXEL * radius_of(subjects) if subjects else 0.0
@@ -172,7 +174,7 @@ class Stage:
 
     def look(self, way: str, tints: list[Float[np.ndarray, "p 3"]] | None = None) -> None:
         self.way = way
-        with self.client.atomic():
+        with self._changing, self.client.atomic():
             for i, figure in enumerate(self.figures):
                 figure.show(way, tints[i] if tints else None)
             if way not in DRAWN:
@@ -190,29 +192,35 @@ class Stage:
             camera.up_direction = (0.0, 0.0, 1.0)
             camera.position = position
             camera.look_at = centre
-        self._arrange(position)
+        with self._changing:
+            self._arrange(position)
 
-    def play(self, recordings: list[Recording]) -> None:
-        """Every figure's fall, in its own time; ends early when something else is shown or the browser is gone."""
-        self._playing += 1
-        turn = self._playing
+    def play(self, recordings: list[Recording]) -> bool:
+        """Every figure's fall, in its own time; false if it ends early, since something else is shown or the browser is gone."""
+        with self._changing:
+            self._playing += 1
+            turn = self._playing
         frames, fps = max(len(r.positions) for r in recordings), recordings[0].fps
         for t in range(frames):
-            if self._playing != turn or self.ended.wait(1 / fps):
-                return
-            with self.client.atomic():
+            if self.ended.wait(1 / fps):
+                return False
+            with self._changing, self.client.atomic():
+                if self._playing != turn:
+                    return False
                 for figure, recording in zip(self.figures, recordings, strict=True):
                     figure.pose(recording, min(t, len(recording.positions) - 1))
+        return True
 
     def put_back(self) -> None:
         """Every body where it was made."""
-        self._playing += 1
-        with self.client.atomic():
+        with self._changing, self.client.atomic():
+            self._playing += 1
             for figure in self.figures:
                 figure.pose(None)
 
     def _camera_moved(self) -> None:
-        self._arrange()
+        with self._changing:
+            self._arrange()
         self._draw()
 
     def _arrange(self, position: Float[np.ndarray, "3"] | None = None) -> None:

@@ -51,19 +51,26 @@ class Page:
             pass
 
     def evaluate(self, expression: str):
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)["result"].get("value")
 
     def click(self, text: str, kind: str = "button, label, [role=tab], [role=option], input") -> bool:
-        """Click the first visible element that reads ``text``, as a hand would; false if there is none."""
+        """Click the first visible element that reads ``text``, as a hand would; false if there is none, or if it does not hold still."""
         place = self.evaluate(
-            f"""(() => {{
+            f"""new Promise(done => {{
             const fits = e => (e.innerText || e.value || '').trim() == {json.dumps(text)} && e.getClientRects().length && !e.disabled;
             const found = [...document.querySelectorAll({json.dumps(kind)})].find(fits);
-            if (!found) return null;
+            if (!found) return done(null);
             found.scrollIntoView({{block: 'nearest'}});
-            const box = found.getBoundingClientRect();
-            return [box.x + box.width / 2, box.y + box.height / 2];
-            }})()"""
+            const middle = () => (box => [box.x + box.width / 2, box.y + box.height / 2])(found.getBoundingClientRect());
+            const end = performance.now() + 5000;
+            const look = before => requestAnimationFrame(() => requestAnimationFrame(() => {{
+                const now = middle();
+                if (String(now) == String(before)) done(now);
+                else if (performance.now() > end) done(null);
+                else look(now);
+            }}));
+            look(middle());
+            }})"""
         )
         if place:
             self.mouse("mouseMoved", *place)
