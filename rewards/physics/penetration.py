@@ -31,8 +31,9 @@ class Penetration:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
         skin = Skin.of(batch.sound_parts)
-        held = Connected()(batch).per_part.to(skin.areas)
-        free = (1 - swallowed(skin)) * held[skin.asset, skin.slot]
+        held = Connected()(batch).per_part
+        assert held is not None
+        free = (1 - swallowed(skin)) * held.to(skin.areas)[skin.asset, skin.slot]
         usable = ~batch.broken
         return Scores(
             values=torch.where(usable.to(free.device), skin.mean(free, skin.parts.masses()[0]), 0).clamp(0, 1).float().cpu(),
