@@ -65,17 +65,10 @@ def first_splats(path: Path) -> tuple[float, float, float]:
             while not pictured and time.time() < start + 60:
                 event = json.loads(page.socket.recv(timeout=60))
                 if event.get("method") == "Page.screencastFrame":
-                    now = time.time() - start
-                    page.socket.send(
-                        json.dumps(
-                            {
-                                "id": next(page.ids),
-                                "method": "Page.screencastFrameAck",
-                                "params": {"sessionId": event["params"]["sessionId"]},
-                            }
-                        )
-                    )
-                    if red(Image.open(io.BytesIO(base64.b64decode(event["params"]["data"])))) > 3000:
+                    now, frame = time.time() - start, event["params"]
+                    answer = {"id": next(page.ids), "method": "Page.screencastFrameAck", "params": {"sessionId": frame["sessionId"]}}
+                    page.socket.send(json.dumps(answer))
+                    if red(Image.open(io.BytesIO(base64.b64decode(frame["data"])))) > 3000:
                         pictured = now
             page.call("Page.stopScreencast")  # encoding frames takes what the browser needs to draw them
             drawn = page.wait(lambda: page.evaluate("window.drawn"), 60)

@@ -65,9 +65,11 @@ def look_at(
     return viewmats
 
 
-def _intrinsics(count: int, size: int, fov_deg: float) -> Tensor:
-    focal = 0.5 * size / math.tan(math.radians(fov_deg) / 2)
-    return torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]]).expand(count, 3, 3).clone()
+def pinhole(viewmats: Float[Tensor, "*batch c 4 4"], fov_deg: float, width: int, height: int) -> Cameras:
+    """Cameras whose images, so many pixels large, see ``fov_deg`` from top to bottom, with square pixels and the axis in the middle."""
+    focal = 0.5 * height / math.tan(math.radians(fov_deg) / 2)
+    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return Cameras(viewmats, K.expand(*viewmats.shape[:-2], 3, 3).clone(), width, height)
 
 
 def orbit(
@@ -107,4 +109,4 @@ def sphere(
 def _around(azimuth: Tensor, elevation: Tensor, size: int, radius: float, fov_deg: float, target: tuple[float, float, float]) -> Cameras:
     centre = torch.tensor(target)
     direction = torch.stack([elevation.cos() * azimuth.sin(), -elevation.cos() * azimuth.cos(), elevation.sin()], -1)
-    return Cameras(look_at(centre + radius * direction, centre), _intrinsics(len(azimuth), size, fov_deg), size, size)
+    return pinhole(look_at(centre + radius * direction, centre), fov_deg, size, size)

@@ -6,7 +6,6 @@ viser's program takes a browser a second or more to start, and where there is no
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from inspect import signature
@@ -18,9 +17,9 @@ import torch
 from jaxtyping import Float
 
 from rl3d.pictures import photographs
-from rl3d.viewer.stage import FOV_DEG, pinhole, sphere_of, start_position
+from rl3d.viewer.stage import FOV_DEG, sphere_of, start_position
 from rl3d.viewer.subjects import data_url
-from scenes.cameras import look_at
+from scenes.cameras import look_at, pinhole
 from scenes.gaussians import Gaussians
 
 HEIGHT = 1024
@@ -66,7 +65,7 @@ def markup(splats: Gaussians, bounds: Float[np.ndarray, "2 3"]) -> str:
     """
     centre, radius = sphere_of(bounds)
     view = look_at(torch.from_numpy(start_position(centre, radius)).float()[None], torch.from_numpy(centre).float())
-    camera = pinhole(view, math.radians(FOV_DEG), 2 * HEIGHT, HEIGHT)
+    camera = pinhole(view, FOV_DEG, 2 * HEIGHT, HEIGHT)
     ((image,),) = photographs(replace(splats, sh_rest=None), camera)
     if image.convert("L").getextrema() == (255, 255):
         return ""

@@ -20,7 +20,7 @@ from torch import Tensor
 import renderers
 from rewards.physics.simulate import Recording
 from rl3d.viewer.subjects import Subject
-from scenes.cameras import Cameras
+from scenes.cameras import Cameras, pinhole
 from scenes.files.glb import parts_to_glb
 from scenes.gaussians import Gaussians, matrix_to_quaternion, rotations, transformed
 
@@ -287,14 +287,7 @@ def camera_of(camera: viser.CameraHandle) -> Cameras:
     view = torch.eye(4)
     view[:3, :3] = torch.from_numpy(rotation)
     view[:3, 3] = torch.from_numpy(-rotation @ np.asarray(camera.position, float))
-    return pinhole(view[None], camera.fov, width, height)
-
-
-def pinhole(views: Float[Tensor, "c 4 4"], fov: float, width: int, height: int) -> Cameras:
-    """Cameras whose images are so many pixels large and ``fov`` radians high."""
-    focal = height / 2 / math.tan(fov / 2)
-    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    return Cameras(views, K.expand(len(views), 3, 3), width, height)
+    return pinhole(view[None], math.degrees(camera.fov), width, height)
 
 
 def start_position(centre: Float[np.ndarray, "3"], radius: float) -> Float[np.ndarray, "3"]:
