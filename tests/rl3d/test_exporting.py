@@ -127,6 +127,12 @@ def test_splats_become_a_mesh_with_a_budget_and_a_texture(armchair, tmp_path):
     off = there.distance(surface.expand(there.count, -1, 3)).amin(0).abs()
     extent = float((surface.amax(0) - surface.amin(0)).max())
     assert off.mean() < 0.01 * extent, "the extracted surface lies on the parts'"
+    export(folder, tmp_path / "solid.glb", united=True)
+    points, near = (
+        trimesh.sample.sample_surface(mesh, count, seed=0)[0]
+        for mesh, count in ((trimesh.load_scene(tmp_path / "solid.glb").to_mesh(), 3000), (scan, 100_000))
+    )
+    assert cKDTree(near).query(points)[0].mean() < 0.01 * extent, "and the parts' on the extracted one"
 
 
 def decoded(path, count: int):
