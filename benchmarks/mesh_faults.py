@@ -1,4 +1,5 @@
-"""Faults of printed meshes, made on purpose: for what ``rewards.geometry.meshes.inspect`` has to find."""
+"""Faults of printed meshes, made on purpose: for what ``rewards.geometry.meshes.inspect`` has to
+find."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import trimesh
 
 
 def hole_cut(mesh: trimesh.Trimesh, rng: np.random.Generator) -> trimesh.Trimesh:
-    """The triangles within a fiftieth of the extent of a random one's middle are missing, that one at least."""
+    """The triangles within a fiftieth of the extent of a random one's middle are missing, that one
+    at least."""
     middles = mesh.triangles_center
     chosen = rng.integers(len(middles))
     away = np.linalg.norm(middles - middles[chosen], axis=1) > mesh.extents.max() / 50
@@ -16,9 +18,12 @@ def hole_cut(mesh: trimesh.Trimesh, rng: np.random.Generator) -> trimesh.Trimesh
 
 
 def shell_doubled(mesh: trimesh.Trimesh, rng: np.random.Generator) -> trimesh.Trimesh:
-    """The surface once more, 0.4 % of the extent further in, as hollow meshes of generators have it."""
+    """The surface once more, 0.4 % of the extent further in, as hollow meshes of generators have
+    it."""
     welded = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True, merge_norm=True, merge_tex=True)
-    inner = trimesh.Trimesh(welded.vertices - 0.004 * mesh.extents.max() * welded.vertex_normals, welded.faces, process=False)
+    inner = trimesh.Trimesh(
+        welded.vertices - 0.004 * mesh.extents.max() * welded.vertex_normals, welded.faces, process=False
+    )
     if rng.random() < 0.5:  # some turn it inside out, some do not
         inner.invert()
     return trimesh.util.concatenate([welded, inner])

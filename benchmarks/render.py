@@ -1,10 +1,10 @@
-"""How fast and how exact the CPU renderer for splats is: ``python benchmarks/render.py [peers|errors|growth|large ...]``.
+"""How fast and how exact the CPU renderer for splats is: ``python benchmarks/render.py
+[peers|errors|growth|large ...]``.
 
-peers   the kernels beside everything for splats on a CPU that the package index offers, in turns, so that a busy machine slows all alike
-errors  images and gradients against float64
-growth  time against Gaussians, pixels, views and scenes, each doubled five times, and memory
-large   a million Gaussians at 1920x1080, forward and backward, and memory
-"""
+peers   the kernels beside everything for splats on a CPU that the package index offers, in turns,
+so that a busy machine slows all alike errors  images and gradients against float64 growth  time
+against Gaussians, pixels, views and scenes, each doubled five times, and memory large   a million
+Gaussians at 1920x1080, forward and backward, and memory"""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from scenes.cameras import Cameras, orbit
 from scenes.gaussians import Gaussians
 
 FIELDS = ("means", "quats", "scales", "opacities", "colors")
-# name: scenes, Gaussians, cameras, size, whether the slow peers (a minute and more on the RL batches) run too
+# name: scenes, Gaussians, cameras, size, whether the slow peers (a minute and more on the RL
+# batches) run too
 CASES = {
     "small: 4,000 Gaussians, 4 views at 128": (1, 4000, 4, 128, True),
     "RL batch: 32 scenes of 4,000, 4 views at 64": (32, 4000, 4, 64, False),
@@ -35,16 +36,17 @@ CASES = {
 
 
 def sphere_scene(scenes: int, n: int, *, reach: float = 1.0) -> Gaussians:
-    """Gaussians on a sphere, as on an asset's surface; the more, the smaller, so that they cover it as often."""
-    random = torch.Generator().manual_seed(0)
+    """Gaussians on a sphere, as on an asset's surface; the more, the smaller, so that they cover it
+    as often."""
+    rng = torch.Generator().manual_seed(0)
 
     def rand(*shape: int) -> Tensor:
-        return torch.rand(scenes, n, *shape, generator=random)
+        return torch.rand(scenes, n, *shape, generator=rng)
 
-    directions = torch.nn.functional.normalize(torch.randn(scenes, n, 3, generator=random), dim=-1)
+    directions = torch.nn.functional.normalize(torch.randn(scenes, n, 3, generator=rng), dim=-1)
     means = 0.4 * directions * (0.9 + 0.1 * rand(1)) + torch.tensor([0.0, 0.0, 0.45])
     scales = reach * torch.exp(rand(3) - 4.6) * (4000 / n) ** 0.5
-    return Gaussians(means, torch.randn(scenes, n, 4, generator=random), scales, 0.1 + 0.9 * rand(), rand(3))
+    return Gaussians(means, torch.randn(scenes, n, 4, generator=rng), scales, 0.1 + 0.9 * rand(), rand(3))
 
 
 def timed(draw: Callable[[], tuple[Tensor, ...]], leaves: list[Tensor]) -> tuple[float, float]:
@@ -67,7 +69,8 @@ def drawing(scene: Gaussians, cameras: Cameras, backend: str) -> tuple[Callable[
 
 
 def interleaved(draws: dict[str, tuple[Callable, list[Tensor]]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Medians of ``rounds`` turns, each of which runs every peer once; the first turn is thrown away."""
+    """Medians of ``rounds`` turns, each of which runs every peer once; the first turn is thrown
+    away."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in draws}
     for turn in range(rounds + 1):
         for name, (draw, leaves) in draws.items():
@@ -98,7 +101,11 @@ def dense(scene: Gaussians, cameras: Cameras) -> tuple[Callable, list[Tensor]]:
             order = depths.argsort()
             conic = torch.linalg.inv(covs2d)[order]
             d = pixels - means2d[order]
-            power = conic[:, 0, 0] * d[..., 0] ** 2 + 2 * conic[:, 0, 1] * d[..., 0] * d[..., 1] + conic[:, 1, 1] * d[..., 1] ** 2
+            power = (
+                conic[:, 0, 0] * d[..., 0] ** 2
+                + 2 * conic[:, 0, 1] * d[..., 0] * d[..., 1]
+                + conic[:, 1, 1] * d[..., 1] ** 2
+            )
             alpha = (opacities[order] * torch.exp(-0.5 * power)).clamp_max(MAX_ALPHA)
             alpha = torch.where(alpha >= MIN_ALPHA, alpha, 0)
             through = (1 - alpha).cumprod(-1)
@@ -112,9 +119,8 @@ def dense(scene: Gaussians, cameras: Cameras) -> tuple[Callable, list[Tensor]]:
 def gsplat_torch(scene: Gaussians, cameras: Cameras, *, maths_alone: bool) -> tuple[Callable, list[Tensor]]:
     """gsplat's own PyTorch code for projection and compositing.
 
-    Two steps of it run on CUDA only and are replaced: the list of pixel-Gaussian pairs (not timed with ``maths_alone``), and nerfacc's
-    product along rays.
-    """
+    Two steps of it run on CUDA only and are replaced: the list of pixel-Gaussian pairs (not timed
+    with ``maths_alone``), and nerfacc's product along rays."""
     nerfacc = types.ModuleType("nerfacc")
 
     def render_weight_from_alpha(alphas: Tensor, ray_indices: Tensor, n_rays: int) -> tuple[Tensor, Tensor]:
@@ -129,7 +135,9 @@ def gsplat_torch(scene: Gaussians, cameras: Cameras, *, maths_alone: bool) -> tu
         product = weights.unsqueeze(-1) if values is None else weights.unsqueeze(-1) * values
         return torch.zeros(n_rays, product.shape[-1]).index_add(0, ray_indices, product)
 
-    nerfacc.__dict__.update(render_weight_from_alpha=render_weight_from_alpha, accumulate_along_rays=accumulate_along_rays)
+    nerfacc.__dict__.update(
+        render_weight_from_alpha=render_weight_from_alpha, accumulate_along_rays=accumulate_along_rays
+    )
     sys.modules.setdefault("nerfacc", nerfacc)
     impl = importlib.import_module("gsplat.cuda._torch_impl")
     leaves = [getattr(scene, field)[0].clone().requires_grad_() for field in FIELDS]
@@ -142,8 +150,9 @@ def gsplat_torch(scene: Gaussians, cameras: Cameras, *, maths_alone: bool) -> tu
 
     @torch.no_grad()
     def pairs(radii: Tensor, means2d: Tensor, depths: Tensor, conics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gaussian, pixel and image of every pair with an alpha of at least 1/255, front to back within each pixel: all pixels in the
-        Gaussians' boxes, those in depth order, then one stable sort by pixel."""
+        """Gaussian, pixel and image of every pair with an alpha of at least 1/255, front to back
+        within each pixel: all pixels in the Gaussians' boxes, those in depth order, then one stable
+        sort by pixel."""
         count, n = depths.shape
         order = (depths.argsort(1) + torch.arange(count).unsqueeze(1) * n).flatten()
         mean, conic, radius = means2d.view(-1, 2)[order], conics.view(-1, 3)[order], radii.view(-1, 2)[order]
@@ -177,10 +186,16 @@ def gsplat_torch(scene: Gaussians, cameras: Cameras, *, maths_alone: bool) -> tu
 
 
 def peers() -> None:
-    # On tensors of a tile's size PyTorch's threads cost more than they save, the more so on shared cores.
+    # On tensors of a tile's size PyTorch's threads cost more than they save, the more so on shared
+    # cores.
     torch.set_num_threads(1)
     print(
-        f"cpp: {kernels.instruction_set()}, {kernels.thread_count()} threads; PyTorch {torch.__version__} on one; milliseconds, medians\n"
+        f"cpp: {kernels.instruction_set()}, "
+        f"{kernels.thread_count()} "
+        "threads; "
+        "PyTorch "
+        f"{torch.__version__} "
+        "on one; milliseconds, medians\n"
     )
     print(f"{'':48}{'forward':>10}{'backward':>10}{'ratios to cpp':>20}")
     for name, (scenes, n, count, size, slow) in CASES.items():
@@ -205,39 +220,45 @@ def peers() -> None:
 
 
 def error_scenes() -> dict[str, tuple[Gaussians, Cameras]]:
-    random = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
 
     def scene(n: int, scales: Tensor, opacities: Tensor | None = None, extent: float = 1.0) -> Gaussians:
-        means = extent * (torch.rand(n, 3, generator=random) - torch.tensor([0.5, 0.5, 0.05]))
-        shown = torch.rand(n, generator=random) if opacities is None else opacities
-        return Gaussians(means, torch.randn(n, 4, generator=random), scales, shown, torch.rand(n, 3, generator=random))
+        means = extent * (torch.rand(n, 3, generator=rng) - torch.tensor([0.5, 0.5, 0.05]))
+        shown = torch.rand(n, generator=rng) if opacities is None else opacities
+        return Gaussians(means, torch.randn(n, 4, generator=rng), scales, shown, torch.rand(n, 3, generator=rng))
 
     n = 1500
     box = sphere_scene(1, n)[0]
     return {
-        "random: specks and blobs in a cube": (scene(n, torch.exp(3 * torch.rand(n, 3, generator=random) - 5.5)), orbit(2, size=192)),
+        "random: specks and blobs in a cube": (
+            scene(n, torch.exp(3 * torch.rand(n, 3, generator=rng) - 5.5)),
+            orbit(2, size=192),
+        ),
         "box: on a surface, as an asset": (box, orbit(2, size=192)),
         "untrained: large, faint, everywhere": (
-            scene(n, 0.1 * (0.8 + 0.4 * torch.rand(n, 3, generator=random)), torch.full((n,), 0.1)),
+            scene(n, 0.1 * (0.8 + 0.4 * torch.rand(n, 3, generator=rng)), torch.full((n,), 0.1)),
             orbit(2, size=192),
         ),
         "stress: camera inside, needles, discs": (
-            scene(n, torch.exp(8 * torch.rand(n, 3, generator=random) - 8), extent=1.5),
+            scene(n, torch.exp(8 * torch.rand(n, 3, generator=rng) - 8), extent=1.5),
             orbit(2, size=192, radius=0.4, fov_deg=70.0),
         ),
     }
 
 
 def errors() -> None:
-    print(f"cpp ({kernels.instruction_set()}) against float64: share of pixels off by more than 2e-5, then the largest of the others\n")
+    print(
+        f"cpp ({kernels.instruction_set()}) against float64: share of pixels off by more than 2e-5, then "
+        "the largest of the others\n"
+    )
     print(f"{'':40}{'rgb':>20}{'alpha':>20}{'depth':>20}{'gradients (relative L2)':>26}")
     for name, (scene, cameras) in error_scenes().items():
         found = []
         for dtype, backend in ((torch.float32, "cpp"), (torch.float64, "torch")):
             draw, leaves = drawing(scene.to(dtype), cameras.to(dtype), backend)
             images = draw()
-            random = torch.Generator().manual_seed(2)
-            weights = [torch.randn(image.shape, generator=random).to(image) for image in images]
+            rng = torch.Generator().manual_seed(2)
+            weights = [torch.randn(image.shape, generator=rng).to(image) for image in images]
             found.append((images, torch.autograd.grad(images, leaves, weights)))
         (images, gradients), (exact_images, exact_gradients) = found
         line = f"{name:40}"
@@ -259,12 +280,28 @@ def peak_mib() -> float:
 
 
 def growth() -> None:
-    print("milliseconds forward + backward, each size twice the one before; the last column is the exponent that fits (1 is linear)\n")
-    start = {"Gaussians": (1, 4000, 1, 256), "pixels": (1, 4000, 1, 128), "views": (1, 4000, 2, 128), "scenes": (2, 4000, 2, 64)}
+    print(
+        "milliseconds forward + backward, each size twice "
+        "the one "
+        "before; "
+        "the last "
+        "column is the "
+        "exponent "
+        "that fits (1 is linear)\n"
+    )
+    start = {
+        "Gaussians": (1, 4000, 1, 256),
+        "pixels": (1, 4000, 1, 128),
+        "views": (1, 4000, 2, 128),
+        "scenes": (2, 4000, 2, 64),
+    }
     for what, (scenes, n, count, size) in start.items():
         sizes, times = [], []
         for k in range(6):
-            grown = {"Gaussians": (scenes, n << k, count, size), "pixels": (scenes, n, count, round(size * 2 ** (k / 2)))}
+            grown = {
+                "Gaussians": (scenes, n << k, count, size),
+                "pixels": (scenes, n, count, round(size * 2 ** (k / 2))),
+            }
             grown |= {"views": (scenes, n, count << k, size), "scenes": (scenes << k, n, count, size)}
             s, g, c, pixels = grown[what]
             # Gaussians keep their size where their number grows, so that the work grows with it.
@@ -273,7 +310,9 @@ def growth() -> None:
             sizes.append({"Gaussians": g, "pixels": pixels**2, "views": c, "scenes": s}[what])
             times.append(sum(interleaved({"cpp": draw}, 7)["cpp"]))
         logs = torch.tensor(sizes).double().log2(), torch.tensor(times).double().log2()
-        slope = ((logs[0] - logs[0].mean()) * (logs[1] - logs[1].mean())).sum() / ((logs[0] - logs[0].mean()) ** 2).sum()
+        slope = ((logs[0] - logs[0].mean()) * (logs[1] - logs[1].mean())).sum() / (
+            (logs[0] - logs[0].mean()) ** 2
+        ).sum()
         cells = "".join(f"{size:>9,}:{t:8.1f}" for size, t in zip(sizes, times, strict=True))
         print(f"{what:10}{cells}{slope:8.2f}", flush=True)
 
@@ -284,7 +323,13 @@ def large() -> None:
     before = peak_mib()
     draw, leaves = drawing(sphere_scene(1, n), cameras, "cpp")
     forward, backward = interleaved({"cpp": (draw, leaves)}, 3)["cpp"]
-    print(f"1,000,000 Gaussians at 1920x1080: forward {forward:.0f} ms, backward {backward:.0f} ms, {peak_mib() - before:,.0f} MiB")
+    print(
+        "1,000,000 Gaussians at 1920x1080: forward "
+        f"{forward:.0f} ms, "
+        "backward "
+        f"{backward:.0f} ms, "
+        f"{peak_mib() - before:,.0f} MiB"
+    )
 
 
 def main() -> None:

@@ -1,26 +1,35 @@
-"""What each reward can tell apart, and what it costs: ``python -m benchmarks.rewards [--assets N] [--truth N]``.
+"""What each reward can tell apart, and what it costs: ``python -m benchmarks.rewards [--assets N]
+[--truth N]``.
 
-discrimination   good assets of the corpus beside copies with a known fault: how often does each reward rank the pair right?
-cost             milliseconds an asset
-physics truth    does the simulation agree with the analytic margin?
+discrimination   good assets of the corpus beside copies with a known fault: how often does each
+reward rank the pair right? cost             milliseconds an asset physics truth    does the
+simulation agree with the analytic margin?
 
-A pair is counted for a reward where the fault can be seen by definition, and what that is does not ask the reward:
+A pair is counted for a reward where the fault can be seen by definition, and what that is does not
+ask the reward:
   changed     the fault changed the asset at all (an asset of one part has no part to lose)
-  loose       the exact union of the part meshes (manifold3d) has a piece farther than the centimetre of ``TOUCH_TOLERANCE`` from all
+  loose       the exact union of the part meshes (manifold3d) has a piece farther than the
+  centimetre of ``TOUCH_TOLERANCE`` from all
               others, and the good asset's has none
   floats      loose, and such a piece ends more than 2 cm above the ground
-  falls       floats; or, in one piece, the centre of mass leaves the convex hull (scipy) of all that lies within 2 cm of the ground
+  falls       floats; or, in one piece, the centre of mass leaves the convex hull (scipy) of all
+  that lies within 2 cm of the ground
               when the ground leans by 5 degrees, as in the simulation
   topples     the same without a lean
-  overlaps    the exact volume of the parts that is in two places has grown by a hundredth of their volume
-  mirrored    every part of the good asset has a mirror image among its parts, in place, size and colour to 2 cm and 0.1, and the bad
+  overlaps    the exact volume of the parts that is in two places has grown by a hundredth of their
+  volume
+  mirrored    every part of the good asset has a mirror image among its parts, in place, size and
+  colour to 2 cm and 0.1, and the bad
               asset's parts have not
   relation    the caption places one coloured solid on, under, beside, before or behind another
-  painted     all colours that the caption names are right on the good asset's parts, and one is wrong on the bad asset's
+  painted     all colours that the caption names are right on the good asset's parts, and one is
+  wrong on the bad asset's
   view        the fault is one of the views, not of the asset
-  outline     the same, and the outline that all views now have is not its own mirror image, for then it is that of a solid of
+  outline     the same, and the outline that all views now have is not its own mirror image, for
+  then it is that of a solid of
               revolution, of which nothing is wrong with the outlines
-Where a reward is not meant to see a fault, all changed pairs are counted. Scores closer than ``TIE`` are a tie, which counts half.
+Where a reward is not meant to see a fault, all changed pairs are counted. Scores closer than
+``TIE`` are a tie, which counts half.
 """
 
 from __future__ import annotations
@@ -45,7 +54,7 @@ from rewards.physics.simulate import Trial
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, Facts, Item, captions, check_colors, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.text import MiniLM
-from rl3d.training.rollouts import look
+from rl3d.training.rollouts import render_views
 from scenes.parts import TOUCH_TOLERANCE, Parts
 from scenes.solids import joined
 
@@ -93,7 +102,12 @@ FOR = {
     "connected": {"part_raised": "loose", "part_lifted": "loose", "floater_added": "loose"},
     "floaters": {"part_raised": "loose", "part_lifted": "loose", "floater_added": "loose"},
     "contact": {"part_raised": "loose", "part_lifted": "loose", "floater_added": "loose"},
-    "symmetry": {"leg_removed": "mirrored", "floater_added": "mirrored", "part_rotated": "mirrored", "part_shifted": "mirrored"},
+    "symmetry": {
+        "leg_removed": "mirrored",
+        "floater_added": "mirrored",
+        "part_rotated": "mirrored",
+        "part_shifted": "mirrored",
+    },
     "printable": {"part_raised": "loose", "part_lifted": "loose", "floater_added": "loose", "part_thinned": "changed"},
     "alignment": {"category_swapped": "changed", "colors_swapped": "painted"},
     "worst_view": {"category_swapped": "changed", "colors_swapped": "painted"},
@@ -102,7 +116,8 @@ FOR = {
     "reprojection": {VIEW_FAULT: "view"},
     "silhouette": {VIEW_FAULT: "outline"},
 }
-"""Which faults each reward is for, and the rule by which their pairs are counted. Of the meshes' faults: see ``meshes``."""
+"""Which faults each reward is for, and the rule by which their pairs are counted. Of the meshes'
+faults: see ``meshes``."""
 AIM, CHANCE = 0.95, (0.4, 0.6)
 
 
@@ -120,7 +135,8 @@ class Solid:
     """Exact figures of one asset's part meshes."""
 
     loose: int
-    """Pieces of their union that are farther than ``TOUCH_TOLERANCE`` from all others; 0 if there is one piece."""
+    """Pieces of their union that are farther than ``TOUCH_TOLERANCE`` from all others; 0 if there
+    is one piece."""
     floats: bool
     """Such a piece ends more than 2 cm above the ground."""
     overlap: float
@@ -129,19 +145,26 @@ class Solid:
 
 def solid_of(parts: Parts) -> Solid:
     # As fine as they are exported.
-    shapes = [manifold3d.Manifold(manifold3d.Mesh64(m.vertices, m.faces.astype(np.uint64))) for m in part_meshes(parts, 5)]
+    shapes = [
+        manifold3d.Manifold(manifold3d.Mesh64(m.vertices, m.faces.astype(np.uint64))) for m in part_meshes(parts, 5)
+    ]
     union = manifold3d.Manifold.batch_boolean(shapes, manifold3d.OpType.Add)
     pieces, volume = union.decompose(), sum(shape.volume() for shape in shapes)
     # Cavities decompose as pieces turned inside out.
     pieces = [piece for piece in pieces if piece.volume() > 0]
     gap = 2 * TOUCH_TOLERANCE
-    loose = [p for p in pieces if all(p.min_gap(q, gap) > TOUCH_TOLERANCE for q in pieces if q is not p)] if len(pieces) > 1 else []
+    loose = (
+        [p for p in pieces if all(p.min_gap(q, gap) > TOUCH_TOLERANCE for q in pieces if q is not p)]
+        if len(pieces) > 1
+        else []
+    )
     ground = union.bounding_box()[2]
     return Solid(len(loose), any(p.bounding_box()[2] > ground + 0.02 for p in loose), 1 - union.volume() / volume)
 
 
 def topples_at_deg(parts: Parts) -> float:
-    """The least lean that carries one asset's centre of mass out of the hull of what lies within 2 cm of the ground; -90 without one."""
+    """The least lean that carries one asset's centre of mass out of the hull of what lies within 2
+    cm of the ground; -90 without one."""
     shown = parts.present()
     volumes, centroids = (t.double().numpy() for t in shown.masses())
     centre = np.average(centroids, axis=0, weights=volumes)
@@ -155,7 +178,8 @@ def topples_at_deg(parts: Parts) -> float:
 
 
 def mirrors_itself(vectors: np.ndarray) -> bool:
-    """Whether every part has a mirror image among the parts, left and right or front and back, about the middle of all."""
+    """Whether every part has a mirror image among the parts, left and right or front and back,
+    about the middle of all."""
     parts = Parts.from_vectors(torch.from_numpy(vectors))
     boxes = parts.surface_grid(2).flatten(-3, -2).numpy()
     low, high = boxes.min(1), boxes.max(1)
@@ -180,7 +204,12 @@ def counted(items: list[Item], whole: list[Solid], bad: list[np.ndarray]) -> dic
     """By each rule, which of the pairs count; ``whole`` are the good assets' figures."""
     broken = batched(bad)
     pairs = [(solid, solid_of(broken[i])) for i, solid in enumerate(whole)]
-    changed = np.array([a.shape != b.vectors.shape or not np.allclose(a, b.vectors, atol=1e-3) for a, b in zip(bad, items, strict=True)])
+    changed = np.array(
+        [
+            a.shape != b.vectors.shape or not np.allclose(a, b.vectors, atol=1e-3)
+            for a, b in zip(bad, items, strict=True)
+        ]
+    )
     loose = np.array([b.loose > 0 and a.loose == 0 for a, b in pairs])
     floats = loose & np.array([b.floats for _, b in pairs])
     lean = np.array([topples_at_deg(broken[i]) if not pairs[i][1].loose else 90.0 for i in range(len(items))])
@@ -191,17 +220,23 @@ def counted(items: list[Item], whole: list[Solid], bad: list[np.ndarray]) -> dic
         "falls": floats | (lean < Trial().lean_deg),
         "topples": floats | (lean < 0),
         "overlaps": np.array([b.overlap > a.overlap + 0.01 for a, b in pairs]),
-        "mirrored": np.array([mirrors_itself(b.vectors) and not mirrors_itself(a) for a, b in zip(bad, items, strict=True)]),
+        "mirrored": np.array(
+            [mirrors_itself(b.vectors) and not mirrors_itself(a) for a, b in zip(bad, items, strict=True)]
+        ),
         "relation": np.array([item.facts.relation not in (None, "next") for item in items]),
         "painted": np.array(
-            [named_right(a.facts, a.vectors) == 1 and named_right(a.facts, b) < 1 for a, b in zip(items, bad, strict=True)]
+            [
+                named_right(a.facts, a.vectors) == 1 and named_right(a.facts, b) < 1
+                for a, b in zip(items, bad, strict=True)
+            ]
         ),
     }
     return {rule: changed & which for rule, which in rules.items()}
 
 
 def ranked(good: torch.Tensor, bad: torch.Tensor) -> float:
-    """AUC over pairs: the share in which the good asset scores more than its faulty copy, ties counting half."""
+    """AUC over pairs: the share in which the good asset scores more than its faulty copy, ties
+    counting half."""
     more = (good - bad).double()
     return float(((more > TIE).double() + 0.5 * (more.abs() <= TIE).double()).mean())
 
@@ -218,7 +253,7 @@ def known() -> dict[str, Reward]:
 
 
 def views_of(parts: Parts, reward: Reward) -> dict[tuple[int, int], Shots]:
-    return look(parts, [reward]) if reward.needs.cameras else {}
+    return render_views(parts, [reward]) if reward.needs.cameras else {}
 
 
 def from_one_side(shots: dict[tuple[int, int], Shots]) -> dict[tuple[int, int], Shots]:
@@ -228,14 +263,19 @@ def from_one_side(shots: dict[tuple[int, int], Shots]) -> dict[tuple[int, int], 
         return None if t is None else t[:, :1].expand_as(t)
 
     return {
-        rig: Shots(replace(s.views, **{name: repeat(value) for name, value in vars(s.views).items() if torch.is_tensor(value)}), s.cameras)
+        rig: Shots(
+            replace(
+                s.views, **{name: repeat(value) for name, value in vars(s.views).items() if torch.is_tensor(value)}
+            ),
+            s.cameras,
+        )
         for rig, s in shots.items()
     }
 
 
 def lopsided(shots: Shots) -> np.ndarray:
-    """Of which assets the first view's outline differs by a fiftieth of its area and more from its mirror image about the axis around
-    which the cameras stand."""
+    """Of which assets the first view's outline differs by a fiftieth of its area and more from its
+    mirror image about the axis around which the cameras stand."""
     shown = shots.views.alpha[:, 0, ..., 0] > 0.5
     return ((shown ^ shown.flip(-1)).sum((1, 2)) > 0.02 * shown.sum((1, 2))).numpy()
 
@@ -290,10 +330,15 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
             if rule and not ok:
                 missed.append((name, fault, value))
     columns = (*FAULTS, FACE_FAULT, VIEW_FAULT)
-    print("\n| reward | " + " | ".join(fault.replace("_", " ") for fault in columns) + " |\n|---|" + "---|" * len(columns))
+    print(
+        "\n| reward | " + " | ".join(fault.replace("_", " ") for fault in columns) + " |\n|---|" + "---|" * len(columns)
+    )
     for name in rewards:
         print(f"| `{name}` | " + " | ".join(cells.get((name, fault), "") for fault in columns) + " |")
-    print("\nmeant to see it and below the aim of 0.95: " + (", ".join(f"{n} on {f} ({v:.3f})" for n, f, v in missed) or "none"))
+    print(
+        "\nmeant to see it and below the aim of 0.95: "
+        + (", ".join(f"{n} on {f} ({v:.3f})" for n, f, v in missed) or "none")
+    )
 
 
 def meshes(count: int) -> None:
@@ -311,11 +356,23 @@ def meshes(count: int) -> None:
         triangles += len(mesh.faces)
         for name, fault in MESH_FAULTS.items():
             bad[name].append(inspect(fault(mesh, rng)))
-    print(f"\nmeshes: {count} united assets, score of inspect (good: {np.mean([r.printable for r in good]):.3f} without any fault)")
+    print(
+        f"\nmeshes: {count} united assets, score of "
+        "inspect (good: "
+        f"{np.mean([r.printable for r in good]):.3f} "
+        "without any fault)"
+    )
     base = torch.tensor([report.score for report in good])
     for name, reports in bad.items():
-        found = np.mean([not r.watertight if name == "hole_cut" else r.inner_shells > 0 or r.crossings > 0 for r in reports])
-        print(f"  {name:18} {ranked(base, torch.tensor([r.score for r in reports])):6.3f}  the fault itself is named in {found:.3f}")
+        found = np.mean(
+            [not r.watertight if name == "hole_cut" else r.inner_shells > 0 or r.crossings > 0 for r in reports]
+        )
+        print(
+            f"  {name:18} {ranked(base, torch.tensor([r.score for r in reports])):6.3f}  "
+            "the fault "
+            "itself is "
+            f"named in {found:.3f}"
+        )
     print(f"  inspect: {1e3 * seconds / count:.0f} ms a mesh of {triangles / count:.0f} triangles in the mean")
 
 
@@ -324,7 +381,15 @@ def cost(rewards: dict[str, Reward], count: int = 96) -> None:
     items = [sample(rng) for _ in range(count)]
     parts, prompts = batched([item.vectors for item in items]), [item.caption for item in items]
     text = MiniLM().encode(prompts)
-    print(f"\ncost: {count} assets, torch on {torch.get_num_threads()} threads; best of 3 (views are not counted, shared work is)")
+    print(
+        f"\ncost: {count} assets, torch on "
+        f"{torch.get_num_threads()} "
+        "threads; "
+        "best of "
+        "3 (views "
+        "are not "
+        "counted, shared work is)"
+    )
     for name, reward in rewards.items():
         shots, best = views_of(parts, reward), math.inf
         for _ in range(3):
@@ -333,7 +398,9 @@ def cost(rewards: dict[str, Reward], count: int = 96) -> None:
             evaluate(reward, batch)
             best = min(best, time.perf_counter() - wall)
             cpu = time.process_time() - cpu
-        print(f"  {name:12} {1e3 * best / count:7.2f} ms an asset, {best:6.2f} s in all ({cpu:.2f} s of processor time)")
+        print(
+            f"  {name:12} {1e3 * best / count:7.2f} ms an asset, {best:6.2f} s in all ({cpu:.2f} s of processor time)"
+        )
 
 
 def truth(count: int) -> None:
@@ -343,19 +410,31 @@ def truth(count: int) -> None:
     kinds = ("leg_removed", "leg_shortened", "leaning", "bulged", "jitter")
     spoilt = [CORRUPTIONS[kinds[i % len(kinds)]](vectors, rng) for i, vectors in enumerate(good)]
     stability, margin = resolve("stability"), resolve("margin")
-    print("\nphysics truth: the simulation's verdict (stands in gravity that leans by 5 degrees) and the analytic margin's")
+    print(
+        "\nphysics truth: the simulation's verdict "
+        "(stands in "
+        "gravity that "
+        "leans by 5 "
+        "degrees) "
+        "and the "
+        "analytic margin's"
+    )
     for title, assets in (("corpus", good), ("with a fault", spoilt)):
         batch = Batch([""] * count, batched(assets))
         simulated, analytic = evaluate(stability, batch).verdict, evaluate(margin, batch).verdict
         assert simulated is not None and analytic is not None
         agree, stand = (simulated == analytic).double().mean(), simulated.double().mean()
         only = int((analytic & ~simulated).sum()), int((~analytic & simulated).sum())
-        print(f"  {title:13} {count} assets: agree in {agree:.4f}; {stand:.3f} stand; for one only: margin {only[0]}, simulation {only[1]}")
+        print(
+            f"  {title:13} {count} assets: agree in {agree:.4f}; {stand:.3f} stand; for one only: margin {only[0]}, simulation {only[1]}"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=int, default=200, help="good assets of the discrimination table (default %(default)s)")
+    parser.add_argument(
+        "--assets", type=int, default=200, help="good assets of the discrimination table (default %(default)s)"
+    )
     parser.add_argument("--truth", type=int, default=2000, help="assets of the physics truth (default %(default)s)")
     parser.add_argument("--rewards", default="", help="names with commas (default: all built-in ones)")
     options = parser.parse_args()

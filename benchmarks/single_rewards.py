@@ -1,10 +1,11 @@
-"""What training on one reward alone does to everything else: ``python -m benchmarks.single_rewards [--rewards stability,margin]``.
+"""What training on one reward alone does to everything else: ``python -m benchmarks.single_rewards
+[--rewards stability,margin]``.
 
-Every reward, or mix of them (``stability+connected``), trains the shipped generator for the same rounds from the same seed. Then held-out
-prompts are sampled with the same seeds before and after: a row shows the paired differences with their standard errors over prompts, and
-shapes as shares of what they were. A reward that is gamed rises while the judge, diversity or shapes give way. Resumable: a run that is
-there is only measured.
-"""
+Every reward, or mix of them (``stability+connected``), trains the shipped generator for the same
+rounds from the same seed. Then held-out prompts are sampled with the same seeds before and after: a
+row shows the paired differences with their standard errors over prompts, and shapes as shares of
+what they were. A reward that is gamed rises while the judge, diversity or shapes give way.
+Resumable: a run that is there is only measured."""
 
 from __future__ import annotations
 
@@ -47,20 +48,39 @@ def main() -> None:
     measured = ",".join(dict.fromkeys(["stability", "connected", "alignment", *REWARDS.split(","), *trained_on]))
     config = EvaluateConfig(num_prompts=options.prompts, samples=2, rewards=measured, seed=54321)
     items = [item.spec for item in prompts(config.num_prompts, config.seed)]
-    before = {k: per_prompt(v, config.samples) for k, v in measure(load_generator(config.checkpoint), items, config).values.items()}
+    before = {
+        k: per_prompt(v, config.samples)
+        for k, v in measure(load_generator(config.checkpoint), items, config).values.items()
+    }
     names = [reward.name for reward, _ in parse(measured)]
-    print(f"{options.rounds} rounds each, seed {options.seed}; {options.prompts} held-out prompts, {config.samples} samples each")
-    print("at the start: " + ", ".join(f"{k} {mean_and_error(before[k])[0]:.3f}" for k in (*names, *ABSOLUTE, *SHARES)), flush=True)
+    print(
+        f"{options.rounds} rounds each, seed "
+        f"{options.seed}; "
+        f"{options.prompts} "
+        "held-out "
+        "prompts, "
+        f"{config.samples} samples each"
+    )
+    print(
+        "at the start: " + ", ".join(f"{k} {mean_and_error(before[k])[0]:.3f}" for k in (*names, *ABSOLUTE, *SHARES)),
+        flush=True,
+    )
     for mix in options.rewards.split(","):
         folder = trained(mix, options.out, options.rounds, options.seed)
-        after = {k: per_prompt(v, config.samples) for k, v in measure(load_generator(folder), items, config).values.items()}
+        after = {
+            k: per_prompt(v, config.samples) for k, v in measure(load_generator(folder), items, config).values.items()
+        }
         print(f"\ntrained on {mix}")
         for figures, shares in (((*names, *ABSOLUTE), False), (SHARES, True)):
             cells = []
             for figure in figures:
                 mean, error, _ = mean_and_error(after[figure] - before[figure])
                 start = mean_and_error(before[figure])[0]
-                text = f"{100 * mean / start:+.1f} ± {100 * error / start:.1f} %" if shares else f"{mean:+.4f} ± {error:.4f}"
+                text = (
+                    f"{100 * mean / start:+.1f} ± {100 * error / start:.1f} %"
+                    if shares
+                    else f"{mean:+.4f} ± {error:.4f}"
+                )
                 cells.append(f"{figure} {text}{' *' if abs(mean) > 3 * error else ''}")
             print("  " + ", ".join(cells), flush=True)
 

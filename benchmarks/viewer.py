@@ -1,4 +1,5 @@
-"""How fast the viewer shows what: ``python -m benchmarks.viewer`` (needs Chromium; it renders in software where there is no GPU).
+"""How fast the viewer shows what: ``python -m benchmarks.viewer`` (needs Chromium; it renders in
+software where there is no GPU).
 
 ``--picture FILE`` saves docs/images/viewer.png's screenshot instead.
 """
@@ -36,9 +37,11 @@ def red(image: Image.Image) -> int:
 
 def ball(count: int) -> Gaussians:
     """Red splats on a sphere."""
-    random = torch.Generator().manual_seed(0)
-    means = torch.nn.functional.normalize(torch.randn(count, 3, generator=random), dim=-1) * 0.4 + torch.tensor([0, 0, 0.5])
-    quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=random), dim=-1)
+    rng = torch.Generator().manual_seed(0)
+    means = torch.nn.functional.normalize(torch.randn(count, 3, generator=rng), dim=-1) * 0.4 + torch.tensor(
+        [0, 0, 0.5]
+    )
+    quats = torch.nn.functional.normalize(torch.randn(count, 4, generator=rng), dim=-1)
     color = torch.tensor([0.9, 0.05, 0.05]).expand(count, 3).clone()
     return Gaussians(means, quats, torch.full((count, 3), 0.3 / count**0.5), torch.full((count,), 0.9), color)
 
@@ -51,8 +54,8 @@ GONE = """new MutationObserver(() => {
 
 
 def first_splats(path: Path) -> tuple[float, float, float]:
-    """Seconds from the navigation until a frame shows the picture of the splats, until the page's program has connected, and until the
-    browser has drawn the splats themselves."""
+    """Seconds from the navigation until a frame shows the picture of the splats, until the page's
+    program has connected, and until the browser has drawn the splats themselves."""
     viewer = serve(path, port=0, block=False)
     connected: list[float] = []
     viewer.server.on_client_connect(lambda _: connected.append(time.time()))
@@ -66,7 +69,11 @@ def first_splats(path: Path) -> tuple[float, float, float]:
                 event = json.loads(page.socket.recv(timeout=60))
                 if event.get("method") == "Page.screencastFrame":
                     now, frame = time.time() - start, event["params"]
-                    answer = {"id": next(page.ids), "method": "Page.screencastFrameAck", "params": {"sessionId": frame["sessionId"]}}
+                    answer = {
+                        "id": next(page.ids),
+                        "method": "Page.screencastFrameAck",
+                        "params": {"sessionId": frame["sessionId"]},
+                    }
                     page.socket.send(json.dumps(answer))
                     if red(Image.open(io.BytesIO(base64.b64decode(frame["data"])))) > 3000:
                         pictured = now
@@ -80,7 +87,8 @@ def first_splats(path: Path) -> tuple[float, float, float]:
 
 
 def browse(folder: Path, count: int) -> list[tuple[int, float, float]]:
-    """Megabytes of the server and of the page's heap after so many assets of a folder have been shown."""
+    """Megabytes of the server and of the page's heap after so many assets of a folder have been
+    shown."""
     viewer = serve(folder, port=0, block=False)
     rows = []
     try:
@@ -114,7 +122,9 @@ def picture(path: Path) -> None:
             page.evaluate("document.querySelectorAll('.mantine-Notification-closeButton').forEach(e => e.click())")
             time.sleep(4)  # the last frames are drawn
             image = Image.fromarray(page.picture())
-            image.crop((80, 0, *image.size)).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(path, optimize=True)
+            image.crop((80, 0, *image.size)).convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(
+                path, optimize=True
+            )
     finally:
         viewer.stop()
 
@@ -132,7 +142,10 @@ def main() -> None:
         generate("a red armchair with white legs", GenerateConfig(out=folder / "armchair"))
         write_ply(folder / "ball.ply", ball(200_000))
         print("seconds from the navigation until       picture  connected  splats drawn")
-        for name, path in (("an asset, 16,384 splats", folder / "armchair"), ("a file of 200,000 splats", folder / "ball.ply")):
+        for name, path in (
+            ("an asset, 16,384 splats", folder / "armchair"),
+            ("a file of 200,000 splats", folder / "ball.ply"),
+        ):
             for _ in range(3):
                 print(f"{name:40} {'  '.join(f'{t:8.2f}' for t in first_splats(path))}", flush=True)
         many = folder / "many"

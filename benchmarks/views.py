@@ -1,8 +1,9 @@
-"""What the multi-view rewards tell apart: ``python -m benchmarks.views [--assets 100] [--rewards silhouette,reprojection]``.
+"""What the multi-view rewards tell apart: ``python -m benchmarks.views [--assets 100] [--rewards
+silhouette,reprojection]``.
 
-Held-out assets of the corpus are rendered, their views are spoiled in known ways, and each reward has to rank whole above spoiled. The
-figure is the AUC over all pairs of a whole and a spoiled asset, not only the two versions of one.
-"""
+Held-out assets of the corpus are rendered, their views are spoiled in known ways, and each reward
+has to rank whole above spoiled. The figure is the AUC over all pairs of a whole and a spoiled
+asset, not only the two versions of one."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from rewards.base import Batch, Shots
 from rl3d.corpus import CATEGORIES, FACED, Item, captions, sample_for
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.text import MiniLM
-from rl3d.training.rollouts import look
+from rl3d.training.rollouts import render_views
 from scenes.parts import Parts
 
 REWARDS = ("silhouette", "reprojection", "normals", "mrc", "worst_view")
@@ -72,9 +73,12 @@ def flipped(views: Views, which: Tensor) -> Views:
     return _spoiled(views, which, lambda name, image: -image if name == "normal" else image)
 
 
-FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (other_asset, painted, shifted, deeper_one, deeper_all, flipped)}
+FAULTS: dict[str, Fault] = {
+    fault.__name__: fault for fault in (other_asset, painted, shifted, deeper_one, deeper_all, flipped)
+}
 SECOND_FACE = "second_face"
-"""A fault of the asset, not of its views: ``faces_copied`` on what has a front. The reward for it is ``one_face``, of three views."""
+"""A fault of the asset, not of its views: ``faces_copied`` on what has a front. The reward for it
+is ``one_face``, of three views."""
 FOR = {
     "silhouette": {"other_asset", "shifted"},
     "reprojection": {"other_asset", "painted", "shifted", "deeper_one", "deeper_all"},
@@ -96,24 +100,28 @@ class Row:
     spoiled: float
     """Mean values."""
     found: float | None
-    """Share of the assets in which the spoiled view has the lowest credit; None where no single view is spoiled."""
+    """Share of the assets in which the spoiled view has the lowest credit; None where no single
+    view is spoiled."""
     milliseconds: float
     """CPU time for an asset's whole views, rendering not counted."""
 
 
 def table(assets: int, names: Sequence[str] = REWARDS) -> list[Row]:
     """Every reward on every fault."""
-    random = np.random.default_rng([2024, 7])
+    rng = np.random.default_rng([2024, 7])
     encoder = MiniLM()
-    which = torch.from_numpy(random.integers(0, 9, assets))
-    mixed, animals = (_singles(assets, categories, random) for categories in (CATEGORIES, FACED))
-    two_faced = [replace(item, vectors=faces_copied(item.vectors, random)) for item in animals]
+    which = torch.from_numpy(rng.integers(0, 9, assets))
+    mixed, animals = (_singles(assets, categories, rng) for categories in (CATEGORIES, FACED))
+    two_faced = [replace(item, vectors=faces_copied(item.vectors, rng)) for item in animals]
     rows = []
     for name in names:
         reward = rewards.resolve(name)
 
         def score(items: list[Item], fault: Fault | None = None, reward=reward) -> tuple[Tensor, Tensor | None, float]:
-            shots = look(Parts.stack([Parts.from_vectors(torch.from_numpy(item.vectors)) for item in items]), [_AllImages(reward)])
+            shots = render_views(
+                Parts.stack([Parts.from_vectors(torch.from_numpy(item.vectors)) for item in items]),
+                [_AllImages(reward)],
+            )
             ((rig, seen),) = shots.items()
             if fault:
                 seen = Shots(fault(seen.views, which), seen.cameras)
@@ -153,9 +161,9 @@ class _AllImages:
         raise NotImplementedError
 
 
-def _singles(count: int, categories: Sequence[str], random: np.random.Generator) -> list[Item]:
-    order = random.permutation(len(categories))
-    return [sample_for(captions.single(random, "heldout", categories[order[i % len(order)]]), random) for i in range(count)]
+def _singles(count: int, categories: Sequence[str], rng: np.random.Generator) -> list[Item]:
+    order = rng.permutation(len(categories))
+    return [sample_for(captions.single(rng, "heldout", categories[order[i % len(order)]]), rng) for i in range(count)]
 
 
 def _spoiled(views: Views, which: Tensor, change: Callable[[str, Tensor], Tensor]) -> Views:
@@ -182,7 +190,15 @@ def main() -> None:
     arguments.add_argument("--assets", type=int, default=100)
     arguments.add_argument("--rewards", default=",".join(REWARDS))
     options = arguments.parse_args()
-    print(f"{options.assets} assets; AUC >= 0.95 is wanted where a reward is meant for the fault (*), 0.4 to 0.6 elsewhere")
+    print(
+        f"{options.assets} assets; AUC >= 0.95 is wanted "
+        "where a "
+        "reward is "
+        "meant for "
+        "the fault "
+        "(*), 0.4 to "
+        "0.6 elsewhere"
+    )
     print("reward        fault           AUC    whole  spoiled  view found  CPU ms an asset")
     for name in options.rewards.split(","):
         for row in table(options.assets, [name]):

@@ -1,8 +1,8 @@
 """Makes docs/gallery.md and its pictures from the shipped generator: ``python docs/gallery.py``.
 
-The prompts are drawn from the corpus's held-out split, which no weights were trained on, and a few are written by hand; every asset is
-the first that came out (seed 0): none was picked, and none left out.
-"""
+The prompts are drawn from the corpus's held-out split, which no weights were trained on, and a few
+are written by hand; every asset is the first that came out (seed 0): none was picked, and none left
+out."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from PIL import Image
 from rewards.mix import parse
 from rl3d.assets import FINAL_GAUSSIANS, INSET, load_generator
 from rl3d.corpus.sampling import sample_spec
-from rl3d.generators.part_flow import GENERATION
+from rl3d.generators.part_flow import DEFAULT_SAMPLING
 from rl3d.pictures import Picture, photographs, previews, render_sheet
 from rl3d.training.rollouts import score_assets
 from scenes.cameras import orbit
-from scenes.files import write_aside
+from scenes.files import atomic_write
 
 HERE = Path(__file__).parent
 OWN = (
@@ -37,9 +37,9 @@ TURNING = ("a red armchair with white legs", "a snowman with a carrot nose", "a 
 
 def held_out(count: int, seed: int) -> list[str]:
     """Captions of the held-out split, no category twice."""
-    random, found = np.random.default_rng(seed), {}
+    rng, found = np.random.default_rng(seed), {}
     while len(found) < count:
-        spec = sample_spec(random, "heldout")
+        spec = sample_spec(rng, "heldout")
         found.setdefault(spec.category, spec.caption)
     return list(found.values())
 
@@ -50,7 +50,7 @@ def main() -> None:
     count = arguments.parse_args().prompts
     generator, rewards = load_generator(), [reward for reward, _ in parse("stability=1,connected=1,alignment=1")]
     prompts = [*OWN, *held_out(count, seed=0)]
-    parts = generator.generate(prompts, seeds=[0] * len(prompts), sampling=GENERATION)
+    parts = generator.generate(prompts, seeds=[0] * len(prompts), sampling=DEFAULT_SAMPLING)
     scores = score_assets(rewards, prompts, generator.condition(prompts).text, parts)
     with torch.no_grad():
         scenes = parts.gaussians(FINAL_GAUSSIANS, inset=INSET)
@@ -62,31 +62,46 @@ def main() -> None:
     ]
     sheet = render_sheet([cells[i : i + 6] for i in range(0, len(cells), 6)], size=224)
     save(HERE / "images/gallery.webp", sheet)
-    frames = [[images[0] for images in zip(*[photographs(scenes[[prompts.index(p)]], orbit(36, size=320))[0]])] for p in TURNING]
+    frames = [
+        [images[0] for images in zip(*[photographs(scenes[[prompts.index(p)]], orbit(36, size=320))[0]])]
+        for p in TURNING
+    ]
     turning = [Image.fromarray(np.concatenate([np.asarray(f) for f in row], 1)) for row in zip(*frames)]
-    with write_aside(HERE / "images/turning.webp") as aside:
-        turning[0].save(aside, save_all=True, append_images=turning[1:], duration=60, loop=0, quality=70, method=6)
+    with atomic_write(HERE / "images/turning.webp") as temporary:
+        turning[0].save(temporary, save_all=True, append_images=turning[1:], duration=60, loop=0, quality=70, method=6)
     stand = float(((scores["stability"].verdict) & (scores["connected"].verdict)).float().mean())  # type: ignore[operator]
     lines = [
         "# Gallery",
         "",
-        f"What the shipped generator makes of {len(OWN)} prompts written by hand and of {count} held-out ones, one of each category drawn.",
+        f"What the shipped generator makes of {len(OWN)} "
+        "prompts "
+        "written by "
+        "hand and of "
+        f"{count} "
+        "held-out "
+        "ones, one of each category drawn.",
         "Every asset is the first that came out, seed 0: none was picked, none left out.",
-        f"Of these {len(prompts)}, {100 * stand:.0f} % stand and hold together. `python docs/gallery.py` makes this page.",
+        f"Of these {len(prompts)}, {100 * stand:.0f} "
+        "% stand "
+        "and hold "
+        "together. "
+        "`python "
+        "docs/gallery.py` "
+        "makes this page.",
         "",
         f"![{', '.join(TURNING)}, turning](images/turning.webp)",
         "",
         "![All prompts](images/gallery.webp)",
         "",
     ]
-    with write_aside(HERE / "gallery.md") as aside:
-        aside.write_text("\n".join(lines), encoding="utf-8")
+    with atomic_write(HERE / "gallery.md") as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
     print(HERE / "gallery.md")
 
 
 def save(path: Path, image: Image.Image) -> None:
-    with write_aside(path) as aside:
-        image.save(aside, quality=80, method=6)
+    with atomic_write(path) as temporary:
+        image.save(temporary, quality=80, method=6)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Differentiable renderers: a scene and cameras become images, with gradients back to the scene and the cameras.
+"""Differentiable renderers: a scene and cameras become images, with gradients back to the scene and
+the cameras.
 
-``render`` draws Gaussian splats, radiance fields and triangle meshes. A kind of scene may have several backends, which draw the same
-image; ``backends()`` lists them. A new backend for splats is a module with ``unavailable`` and ``rasterize`` and a line in ``_SPLATS``;
-one for meshes a function and a line in ``mesh.RASTERIZERS``.
-"""
+``render`` draws Gaussian splats, radiance fields and triangle meshes. A kind of scene may have
+several backends, which draw the same image; ``backends()`` lists them. A new backend for splats is
+a module with ``unavailable`` and ``rasterize`` and a line in ``_SPLATS``; one for meshes a function
+and a line in ``mesh.RASTERIZERS``."""
 
 from __future__ import annotations
 
@@ -43,9 +44,12 @@ class Backend:
 
 
 def backends() -> dict[str, Backend]:
-    """Every backend by name; of those for one kind of scene, the one that ``render`` prefers on its device comes first."""
+    """Every backend by name; of those for one kind of scene, the one that ``render`` prefers on its
+    device comes first."""
     devices = {"gsplat": "cuda", "cpp": "cpu", "torch": "any"}
-    found = {name: Backend("splats", devices[name], module.unavailable() or "available") for name, module in _SPLATS.items()}
+    found = {
+        name: Backend("splats", devices[name], module.unavailable() or "available") for name, module in _SPLATS.items()
+    }
     found["volume"] = Backend("fields", "any", "available")
     for name, (_, unavailable, device) in mesh.RASTERIZERS.items():
         found[name] = Backend("meshes", device, unavailable() or "available")
@@ -62,23 +66,26 @@ def render(
     antialiased: bool | None = None,
     screen: ScreenGradients | None = None,
     quadrature: Quadrature | None = None,
-    random: torch.Generator | None = None,
+    rng: torch.Generator | None = None,
     backend: str | None = None,
 ) -> Views:
     """Draws one scene or a batch of scenes.
 
-    A scene without batch dimensions gives images (C, H, W, 3); a batch gives (*batch, C, H, W, 3), seen by the same cameras
-    (viewmats (C, 4, 4)) or by its own ((*batch, C, 4, 4)). ``background`` is one colour, or a tensor that broadcasts to (*batch, C, 3).
-    ``outputs`` may name "normal" too; rgb, alpha and depth are always drawn. Gradients reach every tensor of the scene, the cameras and
-    the background.
+    A scene without batch dimensions gives images (C, H, W, 3); a batch gives (*batch, C, H, W, 3),
+    seen by the same cameras (viewmats (C, 4, 4)) or by its own ((*batch, C, 4, 4)). ``background``
+    is one colour, or a tensor that broadcasts to (*batch, C, 3). ``outputs`` may name "normal" too;
+    rgb, alpha and depth are always drawn. Gradients reach every tensor of the scene, the cameras
+    and the background.
 
-    For splats, ``features`` are numbers of each Gaussian, as many as you like, to be drawn like colours; ``screen`` collects what
-    densification asks of the backward pass; ``antialiased`` shrinks the opacity of Gaussians smaller than a pixel (off by default).
-    For meshes ``antialiased`` blends pixels along silhouettes, which is what gives these a gradient (on by default). For fields
-    ``quadrature`` says how finely rays are sampled, and ``random`` jitters the samples.
+    For splats, ``features`` are numbers of each Gaussian, as many as you like, to be drawn like
+    colours; ``screen`` collects what densification asks of the backward pass; ``antialiased``
+    shrinks the opacity of Gaussians smaller than a pixel (off by default). For meshes
+    ``antialiased`` blends pixels along silhouettes, which is what gives these a gradient (on by
+    default). For fields ``quadrature`` says how finely rays are sampled, and ``rng`` jitters the
+    samples.
 
-    Without ``backend``, splats on CUDA are drawn by "gsplat" and those in main memory by "cpp"; meshes by "mesh-torch" and "mesh-cpp".
-    """
+    Without ``backend``, splats on CUDA are drawn by "gsplat" and those in main memory by "cpp";
+    meshes by "mesh-torch" and "mesh-cpp"."""
     for name in outputs:
         if name not in OUTPUTS:
             raise ValueError(f"unknown output {name!r}: choose among {', '.join(OUTPUTS)}")
@@ -89,22 +96,42 @@ def render(
     batch, c = scene.batch_shape, cameras.count
     rigs = cameras.viewmats.shape[:-3]
     if rigs not in (torch.Size(), batch):
-        raise ValueError(f"cameras have batch shape {tuple(rigs)}, the scene has {tuple(batch)}: give every scene its rig, or one for all")
-    like = scene.means if isinstance(scene, Gaussians) else scene.vertices if isinstance(scene, Mesh) else scene.bounds[0]
+        raise ValueError(
+            f"cameras have batch shape {tuple(rigs)}, the "
+            "scene has "
+            f"{tuple(batch)}: give "
+            "every scene "
+            "its rig, "
+            "or one for all"
+        )
+    like = (
+        scene.means if isinstance(scene, Gaussians) else scene.vertices if isinstance(scene, Mesh) else scene.bounds[0]
+    )
     if not isinstance(background, Tensor):
         background = _constant(tuple(background), like.dtype)
     viewmats, Ks, backgrounds = cameras.viewmats.to(like), cameras.Ks.to(like), background.to(like).expand(*batch, c, 3)
     seen = Cameras(viewmats.expand(*batch, c, 4, 4), Ks.expand(*batch, c, 3, 3), cameras.width, cameras.height)
-    given = {"Cameras.viewmats": cameras.viewmats, "Cameras.Ks": cameras.Ks, "background": background, "features": features}
+    given = {
+        "Cameras.viewmats": cameras.viewmats,
+        "Cameras.Ks": cameras.Ks,
+        "background": background,
+        "features": features,
+    }
     if kind != "fields":
-        given |= {f"{type(scene).__name__}.{k}": v for k, v in vars(scene).items() if isinstance(v, Tensor) and v.is_floating_point()}
+        given |= {
+            f"{type(scene).__name__}.{k}": v
+            for k, v in vars(scene).items()
+            if isinstance(v, Tensor) and v.is_floating_point()
+        }
     _refuse_non_finite(given)
     normals = "normal" in outputs
     if isinstance(scene, Gaussians):
         return _render_splats(scene, seen, backgrounds, normals, features, bool(antialiased), screen, backend)
     if isinstance(scene, Mesh):
         return _render_mesh(scene, seen, backgrounds, normals, antialiased is not False, backend)
-    rgb, alpha, depth, normal = volume.draw(scene, seen, backgrounds, normals=normals, quadrature=quadrature or Quadrature(), random=random)
+    rgb, alpha, depth, normal = volume.draw(
+        scene, seen, backgrounds, normals=normals, quadrature=quadrature or Quadrature(), rng=rng
+    )
     return Views(rgb, alpha, depth, normal if normals else None)
 
 
@@ -130,7 +157,9 @@ def _render_splats(
     k = sum(widths)
     per_view = any(t.ndim > scene.means.ndim for t in channels)
     if per_view:
-        channels = [t if t.ndim > scene.means.ndim else t.unsqueeze(-3).expand(*batch, c, n, t.shape[-1]) for t in channels]
+        channels = [
+            t if t.ndim > scene.means.ndim else t.unsqueeze(-3).expand(*batch, c, n, t.shape[-1]) for t in channels
+        ]
     colors = channels[0] if len(channels) == 1 else torch.cat(channels, -1)
     if screen is not None:
         screen.expect((*batch, c, n), scene.means)
@@ -158,7 +187,9 @@ def _render_splats(
     return Views(rgb, alpha, depth, others.pop(0) if normals else None, others.pop(0) if others else None)
 
 
-def _render_mesh(scene: Mesh, cameras: Cameras, backgrounds: Tensor, normals: bool, antialiased: bool, backend: str) -> Views:
+def _render_mesh(
+    scene: Mesh, cameras: Cameras, backgrounds: Tensor, normals: bool, antialiased: bool, backend: str
+) -> Views:
     batch, c, s = scene.batch_shape, cameras.count, scene.batch_shape.numel()
     flat = scene._map(lambda t: t.reshape(s, *t.shape[len(batch) :]))
     rigs = replace(cameras, viewmats=cameras.viewmats.reshape(s, c, 4, 4), Ks=cameras.Ks.reshape(s, c, 3, 3))
@@ -202,9 +233,12 @@ def _warn_once(message: str) -> None:
 
 
 def _all_finite(tensors: list[Tensor]) -> bool:
-    if not kernels.unavailable() and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors):
+    if not kernels.unavailable() and all(
+        t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors
+    ):
         return kernels.all_finite([(t.data_ptr(), t.numel()) for t in tensors])
-    # A sum is not finite if a term is not: one pass, and one wait for the device. Only a suspicious sum is looked into.
+    # A sum is not finite if a term is not: one pass, and one wait for the device. Only a suspicious
+    # sum is looked into.
     sums = [t.sum().float() for t in tensors]
     return bool(torch.stack([s.to(sums[0].device) for s in sums]).isfinite().all())
 

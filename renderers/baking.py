@@ -1,8 +1,8 @@
-"""Textures: a mesh is unwrapped by xatlas, and colour and normal of every texel are asked of what the mesh was made from.
+"""Textures: a mesh is unwrapped by xatlas, and colour and normal of every texel are asked of what
+the mesh was made from.
 
-Normals are kept in tangent space, the tangents are those of MikkTSpace (Mikkelsen, Simulation of Wrinkled Surfaces Revisited, 2008):
-glTF 2.0 asks for both.
-"""
+Normals are kept in tangent space, the tangents are those of MikkTSpace (Mikkelsen, Simulation of
+Wrinkled Surfaces Revisited, 2008): glTF 2.0 asks for both."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ from scenes.radiance_field import RadianceField
 Painter = Callable[[Float[Tensor, "k 3"], Float[Tensor, "k 3"], Float[Tensor, "k 3"]], Float[Tensor, "k 3"]]
 """Position, unit normal and vertex colour at k texels to their sRGB colour."""
 Exact = Callable[[Float[Tensor, "k 3"], Float[Tensor, "k 3"]], Float[Tensor, "k 3"]]
-"""Position and unit normal of a mesh at k texels to the unit normal of the surface that the mesh stands for."""
+"""Position and unit normal of a mesh at k texels to the unit normal of the surface that the mesh
+stands for."""
 TEXELS_AT_ONCE = 1 << 16
 MOST_BENT_DEG = 80.0
-"""A normal map bends normals by less than 90 degrees. What seems to be bent by more than this is another sheet of the surface."""
+"""A normal map bends normals by less than 90 degrees. What seems to be bent by more than this is
+another sheet of the surface."""
 
 
 @torch.no_grad()
 def bake(mesh: Mesh, paint: Painter, size: int = 1024, exact: Exact | None = None) -> Mesh:
-    """The mesh with texture coordinates and a texture of ``size`` x ``size`` texels, in place of its vertex colours; where the ``exact``
-    normals are known, also with tangents and a normal map of the same size.
+    """The mesh with texture coordinates and a texture of ``size`` x ``size`` texels, in place of
+    its vertex colours; where the ``exact`` normals are known, also with tangents and a normal map
+    of the same size.
 
-    Vertices are doubled along the seams of the atlas; merged by position, a closed mesh is closed still.
-    """
+    Vertices are doubled along the seams of the atlas; merged by position, a closed mesh is closed
+    still."""
     import xatlas
 
     if mesh.batch_shape:
@@ -69,19 +72,24 @@ def bake(mesh: Mesh, paint: Painter, size: int = 1024, exact: Exact | None = Non
         return views.rgb[0].reshape(-1, 3), views.alpha[0].flatten() > 0
 
     assert unwrapped.colors is not None and unwrapped.normals is not None
-    (position, hit), (normal, _), (color, _) = (picture(t) for t in (unwrapped.vertices, unwrapped.normals, unwrapped.colors))
+    (position, hit), (normal, _), (color, _) = (
+        picture(t) for t in (unwrapped.vertices, unwrapped.normals, unwrapped.colors)
+    )
     position, color, normal = position[hit], color[hit], torch.nn.functional.normalize(normal[hit], dim=-1, eps=1e-12)
     spread = _spread(hit.view(size, size))
     if exact is None:
         texture = spread(paint(position, normal, color).clamp(0, 1))
         return Mesh(unwrapped.vertices, unwrapped.faces, None, unwrapped.normals, uv, texture)
-    bent = torch.cat([exact(*some) for some in zip(position.split(TEXELS_AT_ONCE), normal.split(TEXELS_AT_ONCE), strict=True)])
+    bent = torch.cat(
+        [exact(*some) for some in zip(position.split(TEXELS_AT_ONCE), normal.split(TEXELS_AT_ONCE), strict=True)]
+    )
     bent = torch.where((bent * normal).sum(-1, keepdim=True) > math.cos(math.radians(MOST_BENT_DEG)), bent, normal)
     texture = spread(paint(position, bent, color).clamp(0, 1))
     tangents = vertex_tangents(unwrapped.vertices, unwrapped.faces, unwrapped.normals, uv)
     (along, _), (side, _) = (picture(t) for t in (tangents[:, :3], tangents[:, 3:].expand(-1, 3)))
     frame = tangent_frame(normal, torch.cat([along, side[:, :1]], -1)[hit])
-    # Viewers do not make the frame's columns perpendicular: solved for, what they compute is the normal meant.
+    # Viewers do not make the frame's columns perpendicular: solved for, what they compute is the
+    # normal meant.
     local = torch.nn.functional.normalize(torch.linalg.solve_ex(frame, bent.unsqueeze(-1)).result.squeeze(-1), dim=-1)
     straight = local.new_tensor([0.0, 0.0, 1.0])
     local = torch.where((local[:, 2:] > 0) & local.isfinite().all(-1, keepdim=True), local, straight)
@@ -89,8 +97,8 @@ def bake(mesh: Mesh, paint: Painter, size: int = 1024, exact: Exact | None = Non
 
 
 def _spread(hit: Bool[Tensor, "h w"]) -> Callable[[Float[Tensor, "k 3"]], Float[Tensor, "h w 3"]]:
-    """Makes a picture of values at the k texels that are hit. The others, between charts, take the value of the nearest: bilinear
-    lookups and mipmaps reach over the seams."""
+    """Makes a picture of values at the k texels that are hit. The others, between charts, take the
+    value of the nearest: bilinear lookups and mipmaps reach over the seams."""
     if not hit.any():
         return lambda values: values.new_zeros(*hit.shape, 3)
     from scipy.ndimage import distance_transform_edt
@@ -103,7 +111,8 @@ def _spread(hit: Bool[Tensor, "h w"]) -> Callable[[Float[Tensor, "k 3"]], Float[
 
 @torch.no_grad()
 def exact_of_parts(parts: Parts) -> Exact:
-    """The normals of one asset's superquadrics. Where several are near, that one counts whose normal is most like the mesh's."""
+    """The normals of one asset's superquadrics. Where several are near, that one counts whose
+    normal is most like the mesh's."""
     parts = parts.detach().present()
     sizes = parts.half_sizes.amax(-1, keepdim=True)
 
@@ -121,14 +130,16 @@ def exact_of_parts(parts: Parts) -> Exact:
 
 @torch.no_grad()
 def exact_of_mesh(dense: Mesh) -> Exact:
-    """The normals of a denser mesh, without the ripples of a surface extracted from splats: a bilateral filter smooths them (Zheng et
-    al., Bilateral Normal Filtering for Mesh Denoising, 2011), which leaves edges as they are."""
+    """The normals of a denser mesh, without the ripples of a surface extracted from splats: a
+    bilateral filter smooths them (Zheng et al., Bilateral Normal Filtering for Mesh Denoising,
+    2011), which leaves edges as they are."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(dense.vertices.cpu().numpy())
 
     def blend(values: Tensor, positions: Tensor, normals: Tensor, around: int, strictness: int) -> Tensor:
-        """Of the vertices around, the nearer count more, and more those whose values are like ``normals``."""
+        """Of the vertices around, the nearer count more, and more those whose values are like
+        ``normals``."""
         distance, index = tree.query(positions.cpu().numpy(), k=min(around, len(values)))
         near = values[torch.from_numpy(index).to(values.device)]
         distance = torch.from_numpy(distance).to(positions).unsqueeze(-1)
@@ -136,7 +147,9 @@ def exact_of_mesh(dense: Mesh) -> Exact:
         weight = 1 - distance / distance[:, -1:].clamp_min(1e-12)
         alike = (near * normals.unsqueeze(1)).sum(-1, keepdim=True).clamp_min(0) ** strictness
         total = (weight * alike * near).sum(1)
-        return torch.where(total.norm(dim=-1, keepdim=True) > 1e-9, torch.nn.functional.normalize(total, dim=-1, eps=1e-12), normals)
+        return torch.where(
+            total.norm(dim=-1, keepdim=True) > 1e-9, torch.nn.functional.normalize(total, dim=-1, eps=1e-12), normals
+        )
 
     rippled = vertex_normals(dense)
     smooth = blend(rippled, dense.vertices, rippled, 128, 16)
@@ -145,7 +158,8 @@ def exact_of_mesh(dense: Mesh) -> Exact:
 
 @torch.no_grad()
 def paint_from_views(scene: Gaussians | RadianceField, cameras: Cameras) -> Painter:
-    """Colours as the scene's images show them: of the cameras that see a texel, those that look at it most squarely count most."""
+    """Colours as the scene's images show them: of the cameras that see a texel, those that look at
+    it most squarely count most."""
     views = render(scene, cameras, background=(0, 0, 0))
     extent = float((cameras.positions.amax(0) - cameras.positions.amin(0)).max())
 
@@ -169,7 +183,8 @@ def paint_from_views(scene: Gaussians | RadianceField, cameras: Cameras) -> Pain
             towards = torch.nn.functional.normalize(cameras.positions[c] - positions, dim=-1)
             facing = (towards * normals).sum(-1, keepdim=True).clamp_min(0)
             seen = (alpha > 0.5) * facing**4
-            # What lies well behind what the camera sees is hidden from it; a texel that all miss takes what the least bad of them show.
+            # What lies well behind what the camera sees is hidden from it; a texel that all miss
+            # takes what the least bad of them show.
             visible = seen * ((local[:, 2:] - depth).abs() < 0.01 * extent)
             total += (visible + 1e-4 * seen) * color
             weight += visible + 1e-4 * seen
@@ -192,8 +207,9 @@ def vertex_normals(mesh: Mesh) -> Float[Tensor, "v 3"]:
 def vertex_tangents(
     vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], normals: Float[Tensor, "v 3"], uvs: Float[Tensor, "v 2"]
 ) -> Float[Tensor, "v 4"]:
-    """Tangents as MikkTSpace makes them: directions in which the first texture coordinate grows on the faces around, in the vertex's
-    tangent plane, weighted by the faces' angles; and 1, or -1 where the texture is mirrored.
+    """Tangents as MikkTSpace makes them: directions in which the first texture coordinate grows on
+    the faces around, in the vertex's tangent plane, weighted by the faces' angles; and 1, or -1
+    where the texture is mirrored.
 
     (MikkTSpace also splits vertices whose faces are mirrored and not; an atlas has none.)
     """
@@ -202,11 +218,14 @@ def vertex_tangents(
     mirrored = u1 * v2 - u2 * v1 < 0
     along = v2.unsqueeze(-1) * (corners[:, 1] - corners[:, 0]) - v1.unsqueeze(-1) * (corners[:, 2] - corners[:, 0])
     along = torch.where(mirrored.unsqueeze(-1), -along, along)
-    # A vertex of faces without area alone has no normal either: any will do, the one that is written to files.
+    # A vertex of faces without area alone has no normal either: any will do, the one that is
+    # written to files.
     up = torch.where(normals.any(-1, keepdim=True), normals, normals.new_tensor([0.0, 0.0, 1.0])).double()
 
     def flattened(vectors: Tensor, normal: Tensor) -> Tensor:
-        return torch.nn.functional.normalize(vectors - (vectors * normal).sum(-1, keepdim=True) * normal, dim=-1, eps=1e-30)
+        return torch.nn.functional.normalize(
+            vectors - (vectors * normal).sum(-1, keepdim=True) * normal, dim=-1, eps=1e-30
+        )
 
     total, side = torch.zeros_like(up), torch.zeros_like(up[:, 0])
     for k in range(3):
@@ -218,4 +237,6 @@ def vertex_tangents(
     # Where faces without area leave none, any direction in the plane will do.
     other = torch.nn.functional.one_hot(up.abs().argmin(-1), 3).to(up)
     total = torch.where(total.norm(dim=-1, keepdim=True) > 1e-9, total, torch.linalg.cross(up, other))
-    return torch.cat([torch.nn.functional.normalize(total, dim=-1), torch.where(side < 0, -1.0, 1.0).unsqueeze(-1)], -1).to(vertices)
+    return torch.cat(
+        [torch.nn.functional.normalize(total, dim=-1), torch.where(side < 0, -1.0, 1.0).unsqueeze(-1)], -1
+    ).to(vertices)

@@ -1,4 +1,5 @@
-"""What every renderer agrees on: the images it returns, and what the backends for splats are given."""
+"""What every renderer agrees on: the images it returns, and what the backends for splats are
+given."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from torch import Tensor
 # gsplat's thresholds, which decide the pixels that a Gaussian touches.
 NEAR_PLANE = 0.01
 BLUR = 0.3
-"""Added to the diagonal of the 2D covariance, in square pixels: no Gaussian is thinner than a pixel."""
+"""Added to the diagonal of the 2D covariance, in square pixels: no Gaussian is thinner than a
+pixel."""
 MIN_ALPHA = 1 / 255
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
@@ -22,10 +24,10 @@ MIN_TRANSMITTANCE = 1e-4
 class Views:
     """Images of C cameras, with the scene's leading batch dimensions.
 
-    ``rgb`` lies over the background; ``depth`` is the expected depth along the camera's axis in metres, the mean of z weighted as
-    the colours are, and 0 where ``alpha`` is 0. The last two are None unless asked for: ``normal`` is the sum of unit normals in the
-    world that face the camera, ``features`` that of the Gaussians' features, weighted as the colours are, over nothing.
-    """
+    ``rgb`` lies over the background; ``depth`` is the expected depth along the camera's axis in
+    metres, the mean of z weighted as the colours are, and 0 where ``alpha`` is 0. The last two are
+    None unless asked for: ``normal`` is the sum of unit normals in the world that face the camera,
+    ``features`` that of the Gaussians' features, weighted as the colours are, over nothing."""
 
     rgb: Float[Tensor, "*batch c h w 3"]
     alpha: Float[Tensor, "*batch c h w 1"]
@@ -35,12 +37,12 @@ class Views:
 
 
 class ScreenGradients:
-    """What densification asks of a backward pass: how strongly the loss pulls at each projected mean, in each view.
+    """What densification asks of a backward pass: how strongly the loss pulls at each projected
+    mean, in each view.
 
-    Given to ``render``, it is filled when the loss is back-propagated. ``mean`` is dL/d(x, y) of the projected means in pixels (3DGS),
-    ``absolute`` the sum over pixels of the absolute values of what each contributes to it (Ye et al., AbsGS, 2024); 0 where a Gaussian
-    is not seen.
-    """
+    Given to ``render``, it is filled when the loss is back-propagated. ``mean`` is dL/d(x, y) of
+    the projected means in pixels (3DGS), ``absolute`` the sum over pixels of the absolute values of
+    what each contributes to it (Ye et al., AbsGS, 2024); 0 where a Gaussian is not seen."""
 
     mean: Float[Tensor, "*batch c n 2"] | None = None
     absolute: Float[Tensor, "*batch c n 2"] | None = None
@@ -50,9 +52,11 @@ class ScreenGradients:
         self.mean = torch.zeros(*shape, 2, dtype=like.dtype, device=like.device)
         self.absolute = torch.zeros_like(self.mean)
 
-    def add(self, scene: slice, camera: slice, mean: Float[Tensor, "s c n 2"], absolute: Float[Tensor, "s c n 2"]) -> None:
-        """Called by a backend in its backward pass. Passes that draw other channels of one image add up; the absolute values, which
-        are then taken pass by pass, are an upper bound."""
+    def add(
+        self, scene: slice, camera: slice, mean: Float[Tensor, "s c n 2"], absolute: Float[Tensor, "s c n 2"]
+    ) -> None:
+        """Called by a backend in its backward pass. Passes that draw other channels of one image
+        add up; the absolute values, which are then taken pass by pass, are an upper bound."""
         assert self.mean is not None and self.absolute is not None
         for total, part in ((self.mean, mean), (self.absolute, absolute)):
             total.view(-1, *total.shape[-3:])[scene, camera] += part
@@ -78,7 +82,16 @@ class Splats:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return (self.means, self.quats, self.scales, self.opacities, self.colors, self.viewmats, self.Ks, self.backgrounds)
+        return (
+            self.means,
+            self.quats,
+            self.scales,
+            self.opacities,
+            self.colors,
+            self.viewmats,
+            self.Ks,
+            self.backgrounds,
+        )
 
 
 Images = tuple[Float[Tensor, "s c h w k"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 1"]]

@@ -1,8 +1,7 @@
 """Radiance fields to Gaussians and back, by way of the surface and then by matching images.
 
-A field's surface gets flat Gaussians, which are then fitted to the field's own images. Gaussians are poured into a voxel grid, which is
-then fitted to theirs.
-"""
+A field's surface gets flat Gaussians, which are then fitted to the field's own images. Gaussians
+are poured into a voxel grid, which is then fitted to theirs."""
 
 from __future__ import annotations
 
@@ -19,13 +18,13 @@ from scenes.mesh import Mesh
 from scenes.radiance_field import RadianceField, VoxelField
 
 
-def gaussians_of_mesh(mesh: Mesh, count: int, random: torch.Generator) -> Gaussians:
+def gaussians_of_mesh(mesh: Mesh, count: int, rng: torch.Generator) -> Gaussians:
     """``count`` flat opaque Gaussians spread evenly over a mesh's surface, in its colours."""
     a, b, c = mesh.vertices[mesh.faces.long()].unbind(-2)
     cross = torch.linalg.cross(b - a, c - a)
     area = cross.norm(dim=-1) / 2
-    face = torch.multinomial(area.cpu().double(), count, replacement=True, generator=random).to(area.device)
-    u, v = torch.rand(2, count, 1, generator=random, dtype=torch.float64).to(area)
+    face = torch.multinomial(area.cpu().double(), count, replacement=True, generator=rng).to(area.device)
+    u, v = torch.rand(2, count, 1, generator=rng, dtype=torch.float64).to(area)
     u, v = torch.where(u + v > 1, 1 - u, u), torch.where(u + v > 1, 1 - v, v)
     means = a[face] + u * (b - a)[face] + v * (c - a)[face]
     colors = torch.ones_like(means)
@@ -37,7 +36,9 @@ def gaussians_of_mesh(mesh: Mesh, count: int, random: torch.Generator) -> Gaussi
     half = normal + normal.new_tensor([0.0, 0.0, 1.0])
     quats = torch.stack([half[:, 2], -half[:, 1], half[:, 0], torch.zeros_like(half[:, 0])], -1)
     below = half[:, 2] < 1e-6
-    quats = torch.where(below.unsqueeze(-1), quats.new_tensor([0.0, 1.0, 0.0, 0.0]), torch.nn.functional.normalize(quats, dim=-1))
+    quats = torch.where(
+        below.unsqueeze(-1), quats.new_tensor([0.0, 1.0, 0.0, 0.0]), torch.nn.functional.normalize(quats, dim=-1)
+    )
     reach = (area.sum() / count).sqrt()
     scales = torch.stack([reach, reach, 0.1 * reach]).expand(count, 3).clone()
     return Gaussians(means, quats, scales, torch.full_like(means[:, 0], 0.95), colors)
@@ -46,12 +47,13 @@ def gaussians_of_mesh(mesh: Mesh, count: int, random: torch.Generator) -> Gaussi
 def field_to_gaussians(
     field: RadianceField, count: int = 8192, *, steps: int = 100, size: int = 96, resolution: int = 96, seed: int = 0
 ) -> Gaussians:
-    """A scene of ``count`` Gaussians that looks like a field, refined by ``steps`` of 4 views each; of none if the field is empty."""
-    random = torch.Generator().manual_seed(seed)
+    """A scene of ``count`` Gaussians that looks like a field, refined by ``steps`` of 4 views each;
+    of none if the field is empty."""
+    rng = torch.Generator().manual_seed(seed)
     surface = extract(field, resolution=resolution, views=24)
     if not len(surface.faces):
         return _none(surface.vertices)
-    start = gaussians_of_mesh(surface, count, random)
+    start = gaussians_of_mesh(surface, count, rng)
     rig = _rig(field, 24, size, seed)
     with torch.no_grad():
         seen = render(field, rig, background=(0, 0, 0))
@@ -65,9 +67,11 @@ def field_to_gaussians(
     leaves = {name: value.detach().requires_grad_() for name, value in leaves.items()}
     reach = float(start.scales.max())
     rates = {"means": 0.1 * reach, "quats": 1e-2, "scales": 1e-2, "opacities": 3e-2, "colors": 1e-2}
-    optimizer = torch.optim.Adam([{"params": [leaf], "lr": rates[name]} for name, leaf in leaves.items()], betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(
+        [{"params": [leaf], "lr": rates[name]} for name, leaf in leaves.items()], betas=(0.9, 0.99)
+    )
     for _ in range(steps):
-        views = torch.randint(rig.count, (4,), generator=random).tolist()
+        views = torch.randint(rig.count, (4,), generator=rng).tolist()
         drawn = render(_activated(leaves), rig[views], background=(0, 0, 0))
         loss = (drawn.rgb - seen.rgb[views]).abs().mean() + (drawn.alpha - seen.alpha[views]).abs().mean()
         optimizer.zero_grad()
@@ -76,9 +80,12 @@ def field_to_gaussians(
     return _activated(leaves).detach()
 
 
-def gaussians_to_field(scene: Gaussians, *, resolution: int = 64, steps: int = 60, size: int = 64, seed: int = 0) -> VoxelField:
-    """A voxel field with ``resolution`` cells along the longest side that looks like one scene of Gaussians."""
-    random = torch.Generator().manual_seed(seed)
+def gaussians_to_field(
+    scene: Gaussians, *, resolution: int = 64, steps: int = 60, size: int = 64, seed: int = 0
+) -> VoxelField:
+    """A voxel field with ``resolution`` cells along the longest side that looks like one scene of
+    Gaussians."""
+    rng = torch.Generator().manual_seed(seed)
     low, high = bounding_box(scene)
     longest = float((high - low).max())
     if not longest > 0:
@@ -109,8 +116,8 @@ def gaussians_to_field(scene: Gaussians, *, resolution: int = 64, steps: int = 6
         return VoxelField(peak * torch.sigmoid(density) ** 2, torch.sigmoid(hue), low, high)
 
     for _ in range(steps):
-        views = torch.randint(rig.count, (2,), generator=random).tolist()
-        drawn = render(field(), rig[views], background=(0, 0, 0), quadrature=quadrature, random=random)
+        views = torch.randint(rig.count, (2,), generator=rng).tolist()
+        drawn = render(field(), rig[views], background=(0, 0, 0), quadrature=quadrature, rng=rng)
         loss = (drawn.rgb - seen.rgb[views]).square().mean() + (drawn.alpha - seen.alpha[views]).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -121,7 +128,11 @@ def gaussians_to_field(scene: Gaussians, *, resolution: int = 64, steps: int = 6
 
 def _activated(leaves: dict[str, Tensor]) -> Gaussians:
     return Gaussians(
-        leaves["means"], leaves["quats"], leaves["scales"].exp(), torch.sigmoid(leaves["opacities"]), leaves["colors"].clamp(0, 1)
+        leaves["means"],
+        leaves["quats"],
+        leaves["scales"].exp(),
+        torch.sigmoid(leaves["opacities"]),
+        leaves["colors"].clamp(0, 1),
     )
 
 
@@ -134,5 +145,7 @@ def _rig(scene: Gaussians | Mesh | RadianceField, count: int, size: int, seed: i
     low, high = bounding_box(scene)
     radius = max(1e-3, float((high - low).norm()) / 2)
     x, y, z = ((low + high) / 2).tolist()
-    rig = sphere(count, seed=seed, size=size, elevation_deg=(-50.0, 75.0), radius=2.8 * radius, fov_deg=45.0, target=(x, y, z))
+    rig = sphere(
+        count, seed=seed, size=size, elevation_deg=(-50.0, 75.0), radius=2.8 * radius, fov_deg=45.0, target=(x, y, z)
+    )
     return Cameras(rig.viewmats.to(low), rig.Ks.to(low), size, size)

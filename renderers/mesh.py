@@ -1,9 +1,10 @@
-"""Triangle meshes to images: which triangle a pixel sees comes from a rasteriser; everything else is differentiable PyTorch.
+"""Triangle meshes to images: which triangle a pixel sees comes from a rasteriser; everything else
+is differentiable PyTorch.
 
-Inside a triangle, gradients flow through the barycentric coordinates. Across silhouettes they flow through antialiasing: a pixel beside
-a silhouette is blended with its neighbour by how far the edge reaches into it (Laine et al., Modular Primitives for High-Performance
-Differentiable Rendering, 2020, section 3.6).
-"""
+Inside a triangle, gradients flow through the barycentric coordinates. Across silhouettes they flow
+through antialiasing: a pixel beside a silhouette is blended with its neighbour by how far the edge
+reaches into it (Laine et al., Modular Primitives for High-Performance Differentiable Rendering,
+2020, section 3.6)."""
 
 from __future__ import annotations
 
@@ -26,13 +27,17 @@ Faces = Int[Tensor, "s f 3"]
 Intrinsics = Float[Tensor, "s c 4"]
 """fx, fy, cx, cy of every image."""
 Rasterizer = Callable[[Points, Faces, Intrinsics, int, int], Int[Tensor, "s c h w"]]
-"""Camera-space vertices, faces, intrinsics, width and height to the nearest face of every pixel, -1 where there is none."""
+"""Camera-space vertices, faces, intrinsics, width and height to the nearest face of every pixel, -1
+where there is none."""
 
 
 def draw(
     mesh: Mesh, cameras: Cameras, background: Float[Tensor, "s c 3"], rasterize: Rasterizer, *, antialias: bool = True
-) -> tuple[Float[Tensor, "s c h w 3"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 3"]]:
-    """Colour (unlit), alpha, depth and normal (in the world, towards the camera; times alpha) of S meshes seen by C cameras each."""
+) -> tuple[
+    Float[Tensor, "s c h w 3"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 3"]
+]:
+    """Colour (unlit), alpha, depth and normal (in the world, towards the camera; times alpha) of S
+    meshes seen by C cameras each."""
     (s, c), h, w = cameras.viewmats.shape[:2], cameras.height, cameras.width
     rotation, translation = cameras.viewmats[..., :3, :3], cameras.viewmats[..., :3, 3]
     points = mesh.vertices.unsqueeze(1) @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)
@@ -42,7 +47,9 @@ def draw(
     image = torch.zeros(s * c * h * w, 8, dtype=points.dtype, device=points.device)
     hit = (seen >= 0).nonzero()
     if len(hit):
-        image = image.index_copy(0, (seen >= 0).flatten().nonzero().squeeze(-1), _shade(mesh, points, K, rotation, hit, seen))
+        image = image.index_copy(
+            0, (seen >= 0).flatten().nonzero().squeeze(-1), _shade(mesh, points, K, rotation, hit, seen)
+        )
     image = image.view(s, c, h, w, 8)
     if antialias and len(hit):
         image = _antialias(image, points, mesh.faces, K, seen)
@@ -50,15 +57,18 @@ def draw(
     return color + (1 - alpha) * background[..., None, None, :], alpha, depth / alpha.clamp_min(1e-10), normal
 
 
-def _shade(mesh: Mesh, points: Points, K: Intrinsics, rotation: Tensor, hit: Int[Tensor, "k 4"], seen: Tensor) -> Float[Tensor, "k 8"]:
+def _shade(
+    mesh: Mesh, points: Points, K: Intrinsics, rotation: Tensor, hit: Int[Tensor, "k 4"], seen: Tensor
+) -> Float[Tensor, "k 8"]:
     """Colour, 1, depth and normal of the pixels that see a triangle."""
     s, c, y, x = hit.unbind(-1)
     corners = mesh.faces[s, seen[s, c, y, x]]  # (k, 3) vertices
     a, b, d = points[s.unsqueeze(-1), c.unsqueeze(-1), corners].unbind(-2)
     fx, fy, cx, cy = K[s, c].unbind(-1)
     ray = torch.stack([(x + 0.5 - cx) / fx, (y + 0.5 - cy) / fy, torch.ones_like(fx)], -1)
-    # Volumes that the ray cuts off: barycentric coordinates of where it meets the triangle, perspective and all.
-    # (In double precision: a triangle seen nearly edge-on would lose all digits, and a huge one overflow.)
+    # Volumes that the ray cuts off: barycentric coordinates of where it meets the triangle,
+    # perspective and all. (In double precision: a triangle seen nearly edge-on would lose all
+    # digits, and a huge one overflow.)
     volumes = torch.stack([(_cross(u.double(), v.double()) * ray).sum(-1) for u, v in ((b, d), (d, a), (a, b))], -1)
     total = volumes.sum(-1, keepdim=True)
     barycentric = (volumes / torch.where(total == 0, torch.ones_like(total), total)).to(points)
@@ -84,7 +94,9 @@ def _shade(mesh: Mesh, points: Points, K: Intrinsics, rotation: Tensor, hit: Int
     return torch.cat([color, torch.ones_like(depth), depth, normal], -1)
 
 
-def _texels(texture: Float[Tensor, "s th tw 3"], s: Int[Tensor, " k"], uv: Float[Tensor, "k 2"]) -> Float[Tensor, "k 3"]:
+def _texels(
+    texture: Float[Tensor, "s th tw 3"], s: Int[Tensor, " k"], uv: Float[Tensor, "k 2"]
+) -> Float[Tensor, "k 3"]:
     """Bilinear lookup, repeating beyond [0, 1]."""
     th, tw = texture.shape[1:3]
     x, y = uv[:, 0] * tw - 0.5, (1 - uv[:, 1]) * th - 0.5
@@ -100,9 +112,8 @@ def _texels(texture: Float[Tensor, "s th tw 3"], s: Int[Tensor, " k"], uv: Float
 def _antialias(image: Float[Tensor, "s c h w 8"], points: Points, faces: Faces, K: Intrinsics, seen: Tensor) -> Tensor:
     """Blends the two pixels of every pair of neighbours between which the nearer surface ends.
 
-    Every silhouette edge says between which pixel centres it runs. (The paper asks only the edges of the triangle that a pixel sees,
-    which misses most silhouettes of finely divided meshes.)
-    """
+    Every silhouette edge says between which pixel centres it runs. (The paper asks only the edges
+    of the triangle that a pixel sees, which misses most silhouettes of finely divided meshes.)"""
     s, c, h, w = seen.shape
     far = torch.where(seen >= 0, image[..., 4].detach(), torch.inf).view(s * c, h, w)
     owner, u, v = _silhouettes(points.detach(), faces)
@@ -115,7 +126,10 @@ def _antialias(image: Float[Tensor, "s c h w 8"], points: Points, faces: Faces, 
         run, rise = ((q_pixel - p_pixel)[:, i] for i in (axis, 1 - axis))
         # Edges within 45 degrees of a pair's direction are the other axis's business.
         steep = (rise.abs() >= run.abs()) if axis == 0 else (rise.abs() > run.abs())
-        low, high = torch.minimum(p_pixel[:, 1 - axis], q_pixel[:, 1 - axis]), torch.maximum(p_pixel[:, 1 - axis], q_pixel[:, 1 - axis])
+        low, high = (
+            torch.minimum(p_pixel[:, 1 - axis], q_pixel[:, 1 - axis]),
+            torch.maximum(p_pixel[:, 1 - axis], q_pixel[:, 1 - axis]),
+        )
         first = (low.detach() - 0.5).ceil().clamp(0, rows)
         crossed = torch.where(steep, (high.detach() - 0.5).ceil().clamp(0, rows) - first, 0).long()
         edge = torch.arange(len(u), device=u.device).repeat_interleave(crossed)
@@ -145,16 +159,22 @@ def _antialias(image: Float[Tensor, "s c h w 8"], points: Points, faces: Faces, 
         winner = torch.full_like(seen.flatten(), len(pixel)).scatter_reduce(0, pixel[ends], order[ends], "amin")
         won = winner[pixel] == order
         pixel, fraction, nearer_left = pixel[won], fraction[won], nearer_left[won]
-        near_pixel, far_pixel = torch.where(nearer_left, pixel, pixel + step), torch.where(nearer_left, pixel + step, pixel)
+        near_pixel, far_pixel = (
+            torch.where(nearer_left, pixel, pixel + step),
+            torch.where(nearer_left, pixel + step, pixel),
+        )
         over = (fraction - 0.5).unsqueeze(-1)
         difference = flat[near_pixel] - flat[far_pixel]
         changes += [(far_pixel, over.clamp_min(0) * difference), (near_pixel, over.clamp_max(0) * difference)]
-    return flat.index_add(0, torch.cat([i for i, _ in changes]), torch.cat([change for _, change in changes])).view(image.shape)
+    return flat.index_add(0, torch.cat([i for i, _ in changes]), torch.cat([change for _, change in changes])).view(
+        image.shape
+    )
 
 
 @torch.no_grad()
 def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"], Int[Tensor, " k"]]:
-    """Image and two vertices of every edge in front of the camera that has one triangle, or two, one of which is seen from behind."""
+    """Image and two vertices of every edge in front of the camera that has one triangle, or two,
+    one of which is seen from behind."""
     s, c, vertices, _ = points.shape
     corners = faces.long()
     u, v = corners[..., [1, 2, 0]].flatten(), corners[..., [2, 0, 1]].flatten()
@@ -169,7 +189,9 @@ def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[T
     index = begins.nonzero().squeeze(-1)
     count = torch.cat([index[1:], index.new_tensor([len(key)])]) - index if len(index) else index
     other = (index + 1).clamp_max(max(0, len(key) - 1))
-    a, b, d = (points[torch.arange(s, device=points.device)[:, None], :, corners[..., k]].double() for k in range(3))  # (s, f, c, 3)
+    a, b, d = (
+        points[torch.arange(s, device=points.device)[:, None], :, corners[..., k]].double() for k in range(3)
+    )  # (s, f, c, 3)
     front = (a * _cross(b, d)).sum(-1) > 0
     facing = front[scene[index], face[index]]  # (edges, c)
     # Two triangles that run along their edge the same way are turned against each other.
@@ -182,7 +204,8 @@ def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[T
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
-    """The cross product, exactly the negative when its arguments change places, so that neighbours share their edge without a gap."""
+    """The cross product, exactly the negative when its arguments change places, so that neighbours
+    share their edge without a gap."""
     (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
     return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
 
@@ -202,7 +225,11 @@ class _Problem(ctypes.Structure):
 def rasterize_cpp(points: Points, faces: Faces, K: Intrinsics, width: int, height: int) -> Int[Tensor, "s c h w"]:
     """By the kernel on the CPU."""
     s, c, v, _ = points.shape
-    points, triangles, K = points.detach().float().contiguous(), faces.int().contiguous(), K.detach().float().contiguous()
+    points, triangles, K = (
+        points.detach().float().contiguous(),
+        faces.int().contiguous(),
+        K.detach().float().contiguous(),
+    )
     face = torch.empty(s, c, height, width, dtype=torch.int32)
     pointers = (t.data_ptr() for t in (points, triangles, K, face))
     problem = _Problem(s * c, v, faces.shape[1], c, width, height, *pointers)
@@ -211,7 +238,9 @@ def rasterize_cpp(points: Points, faces: Faces, K: Intrinsics, width: int, heigh
     return face.long()
 
 
-def rasterize_torch(points: Points, faces: Faces, K: Intrinsics, width: int, height: int, *, budget: int = 2**24) -> Int[Tensor, "s c h w"]:
+def rasterize_torch(
+    points: Points, faces: Faces, K: Intrinsics, width: int, height: int, *, budget: int = 2**24
+) -> Int[Tensor, "s c h w"]:
     """On any device: every pixel against every triangle, some triangles at a time."""
     s, c = points.shape[:2]
     x, y = (torch.arange(n, device=points.device, dtype=points.dtype) + 0.5 for n in (width, height))
@@ -229,7 +258,9 @@ def rasterize_torch(points: Points, faces: Faces, K: Intrinsics, width: int, hei
                 edges = torch.stack([_cross(b, d), _cross(d, a), _cross(a, b)]).unsqueeze(-2)
                 values = edges[..., 0] * rays[:, 0] + (edges[..., 1] * rays[:, 1] + edges[..., 2])
                 inside = (values * determinant.sign().unsqueeze(-1) >= 0).all(0) & (determinant != 0).unsqueeze(-1)
-                inverse = values.sum(0) / torch.where(determinant == 0, torch.ones_like(determinant), determinant).unsqueeze(-1)
+                inverse = values.sum(0) / torch.where(
+                    determinant == 0, torch.ones_like(determinant), determinant
+                ).unsqueeze(-1)
                 inverse = torch.where(inside & (inverse <= 1 / NEAR_PLANE), inverse, 0)
                 best, which = inverse.max(0)
                 winner = torch.where(best > nearest, which + first, winner)
@@ -239,7 +270,8 @@ def rasterize_torch(points: Points, faces: Faces, K: Intrinsics, width: int, hei
 
 
 def rasterize_pytorch3d(points: Points, faces: Faces, K: Intrinsics, width: int, height: int) -> Int[Tensor, "s c h w"]:
-    """By PyTorch3D, whose normalised coordinates point left and up, and span the shorter side from -1 to 1."""
+    """By PyTorch3D, whose normalised coordinates point left and up, and span the shorter side from
+    -1 to 1."""
     from pytorch3d.renderer.mesh import rasterize_meshes
     from pytorch3d.structures import Meshes
 
@@ -247,9 +279,16 @@ def rasterize_pytorch3d(points: Points, faces: Faces, K: Intrinsics, width: int,
     corners = _normalized(points, K, width, height).view(s * c, v, 3)
     meshes = Meshes(verts=corners, faces=faces.unsqueeze(1).expand(s, c, -1, 3).reshape(s * c, -1, 3))
     found = rasterize_meshes(
-        meshes, image_size=(height, width), blur_radius=0.0, faces_per_pixel=1, z_clip_value=NEAR_PLANE, cull_backfaces=False
+        meshes,
+        image_size=(height, width),
+        blur_radius=0.0,
+        faces_per_pixel=1,
+        z_clip_value=NEAR_PLANE,
+        cull_backfaces=False,
     )[0].squeeze(-1)
-    first = torch.arange(s * c, device=found.device).view(-1, 1, 1) * faces.shape[1]  # its faces are numbered through the batch
+    first = (
+        torch.arange(s * c, device=found.device).view(-1, 1, 1) * faces.shape[1]
+    )  # its faces are numbered through the batch
     return torch.where(found >= 0, found - first, -1).view(s, c, height, width)
 
 
@@ -264,7 +303,14 @@ def rasterize_kaolin(points: Points, faces: Faces, K: Intrinsics, width: int, he
     index = faces.long().unsqueeze(1).expand(s, c, -1, 3).reshape(s * c, -1, 3)
     picked = corners.view(s * c, v, 3)[torch.arange(s * c, device=index.device).view(-1, 1, 1), index]
     valid = (picked[..., 2] < -NEAR_PLANE).all(-1)
-    _, found = rasterize(height, width, picked[..., 2], picked[..., :2].contiguous(), torch.zeros_like(picked[..., :1]), valid_faces=valid)
+    _, found = rasterize(
+        height,
+        width,
+        picked[..., 2],
+        picked[..., :2].contiguous(),
+        torch.zeros_like(picked[..., :1]),
+        valid_faces=valid,
+    )
     return found.view(s, c, height, width).long()
 
 
@@ -272,7 +318,9 @@ def _normalized(points: Points, K: Intrinsics, width: int, height: int) -> Point
     """x to the left and y up, the shorter side of the image from -1 to 1, and depth."""
     z = points[..., 2:]
     # Behind the camera there is no projection; what is there is clipped by its z.
-    pixels = points[..., :2] / torch.where(z.abs() < 1e-6, torch.full_like(z, 1e-6), z) * K[..., None, :2] + K[..., None, 2:]
+    pixels = (
+        points[..., :2] / torch.where(z.abs() < 1e-6, torch.full_like(z, 1e-6), z) * K[..., None, :2] + K[..., None, 2:]
+    )
     centred = (pixels - pixels.new_tensor([width, height]) / 2) * (2 / min(width, height))
     return torch.cat([-centred, z], -1)
 

@@ -1,7 +1,8 @@
-"""Gaussian splatting on CPUs by our own kernels: C++17 behind a C interface (kernels/), called through ctypes.
+"""Gaussian splatting on CPUs by our own kernels: C++17 behind a C interface (kernels/), called
+through ctypes.
 
-Computes in float32, whatever it is given. Results are bitwise the same for any number of threads and any batch.
-"""
+Computes in float32, whatever it is given. Results are bitwise the same for any number of threads
+and any batch."""
 
 from __future__ import annotations
 
@@ -20,8 +21,14 @@ class _Problem(ctypes.Structure):
     """struct Problem of kernels/pipeline.h."""
 
     _fields_ = [
-        *((n, ctypes.c_int64) for n in ("scenes", "cameras", "gaussians", "width", "height", "channels", "colors_per_view", "antialiased")),
-        *((n, ctypes.c_void_p) for n in ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")),
+        *(
+            (n, ctypes.c_int64)
+            for n in ("scenes", "cameras", "gaussians", "width", "height", "channels", "colors_per_view", "antialiased")
+        ),
+        *(
+            (n, ctypes.c_void_p)
+            for n in ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")
+        ),
     ]
 
 
@@ -73,7 +80,8 @@ def _too_large(problem: _Problem) -> str:
 
 
 class _Handle:
-    """Owns the kernels' memory of one forward pass, until the autograd graph that holds it is gone."""
+    """Owns the kernels' memory of one forward pass, until the autograd graph that holds it is
+    gone."""
 
     def __init__(self, pointer: int) -> None:
         self.pointer, self.release = pointer, kernels.library().rl3d_splat_release
@@ -123,7 +131,12 @@ def rasterize(splats: Splats) -> Images:
     passes = []
     for k in range(0, max(1, splats.colors.shape[-1]), MAX_CHANNELS):
         channels = slice(k, k + MAX_CHANNELS)
-        tensors = (*splats.tensors[:4], splats.colors[..., channels], *splats.tensors[5:7], splats.backgrounds[..., channels])
+        tensors = (
+            *splats.tensors[:4],
+            splats.colors[..., channels],
+            *splats.tensors[5:7],
+            splats.backgrounds[..., channels],
+        )
         inputs = tuple(t.float().contiguous() for t in tensors)
         image = _Image(splats.width, splats.height, splats.antialiased, splats.screen)
         if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):

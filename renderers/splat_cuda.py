@@ -1,4 +1,5 @@
-"""Gaussian splatting on CUDA by gsplat (Ye et al. 2024), imported when first used: it compiles its kernels then."""
+"""Gaussian splatting on CUDA by gsplat (Ye et al. 2024), imported when first used: it compiles its
+kernels then."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from renderers.base import BLUR, NEAR_PLANE, Images, Splats
 MEMORY = 4 * 2**30
 """Bytes that one call may take for what it keeps until backward."""
 BYTES_PER_GAUSSIAN = 160
-"""Per view: projected mean, conic, depth, radius, opacity, their gradients, and a few tile intersections with their sort buffers."""
+"""Per view: projected mean, conic, depth, radius, opacity, their gradients, and a few tile
+intersections with their sort buffers."""
 
 
 def unavailable() -> str | None:
@@ -33,7 +35,8 @@ def rasterize(splats: Splats) -> Images:
         alpha = splats.means.new_zeros(s, c, splats.height, splats.width, 1)
         background = splats.backgrounds[:, :, None, None].expand(s, c, splats.height, splats.width, k)
         return background.clone(), alpha, alpha.clone()
-    # Kept for backward: projections and their gradients of every Gaussian in every view, and the images.
+    # Kept for backward: projections and their gradients of every Gaussian in every view, and the
+    # images.
     scene_bytes = c * (n * (BYTES_PER_GAUSSIAN + 4 * k) + splats.height * splats.width * 8 * (k + 4))
     step = max(1, MEMORY // scene_bytes)
     pieces = [_rasterize(splats, slice(i, min(i + step, s))) for i in range(0, s, step)]
@@ -43,8 +46,11 @@ def rasterize(splats: Splats) -> Images:
 def _rasterize(splats: Splats, scenes: slice) -> Images:
     from gsplat import rasterization
 
-    means, quats, scales, opacities, colors, viewmats, Ks, backgrounds = (t[scenes].float().contiguous() for t in splats.tensors)
-    # gsplat's kernel divides by the quaternion's length; the other backends take zero as no rotation.
+    means, quats, scales, opacities, colors, viewmats, Ks, backgrounds = (
+        t[scenes].float().contiguous() for t in splats.tensors
+    )
+    # gsplat's kernel divides by the quaternion's length; the other backends take zero as no
+    # rotation.
     quats = torch.where((quats == 0).all(-1, keepdim=True), quats.new_tensor([1.0, 0.0, 0.0, 0.0]), quats)
     image, alpha, info = rasterization(
         means,
@@ -66,6 +72,7 @@ def _rasterize(splats: Splats, scenes: slice) -> Images:
     )
     screen, means2d = splats.screen, info["means2d"]
     if screen is not None and means2d.requires_grad:
-        # The kernel's backward leaves the absolute sums on the tensor before its gradient gets here.
+        # The kernel's backward leaves the absolute sums on the tensor before its gradient gets
+        # here.
         means2d.register_hook(lambda gradient: screen.add(scenes, slice(None), gradient, means2d.absgrad))
     return image[..., :-1], alpha, image[..., -1:]

@@ -1,8 +1,8 @@
-"""Gaussian splatting in plain PyTorch: the reference that the fast backends are compared with, in float64 if need be.
+"""Gaussian splatting in plain PyTorch: the reference that the fast backends are compared with, in
+float64 if need be.
 
-Follows Kerbl et al. 2023 (EWA projection, front-to-back compositing) with gsplat's thresholds. Gradients are autograd's, to the
-cameras and the background too.
-"""
+Follows Kerbl et al. 2023 (EWA projection, front-to-back compositing) with gsplat's thresholds.
+Gradients are autograd's, to the cameras and the background too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from renderers.base import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR_P
 from scenes.gaussians import rotations
 
 TILE = 16
-"""Pixels are drawn in tiles of this size, each with only the Gaussians that reach it, to bound memory."""
+"""Pixels are drawn in tiles of this size, each with only the Gaussians that reach it, to bound
+memory."""
 
 
 def unavailable() -> str | None:
@@ -57,24 +58,36 @@ def project(
     x, y, z = (means @ W.T + viewmat[:3, 3]).unbind(-1)
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     u, v = x / z, y / z
-    # The Jacobian is taken no further than 15 % of the image beyond its edge, where the linear approximation would explode.
+    # The Jacobian is taken no further than 15 % of the image beyond its edge, where the linear
+    # approximation would explode.
     u_clamped = u.clamp(-(cx + 0.15 * width) / fx, (width - cx + 0.15 * width) / fx)
     v_clamped = v.clamp(-(cy + 0.15 * height) / fy, (height - cy + 0.15 * height) / fy)
     zero = torch.zeros_like(z)
-    J = torch.stack([torch.stack([fx / z, zero, -fx * u_clamped / z], -1), torch.stack([zero, fy / z, -fy * v_clamped / z], -1)], -2)
+    J = torch.stack(
+        [torch.stack([fx / z, zero, -fx * u_clamped / z], -1), torch.stack([zero, fy / z, -fy * v_clamped / z], -1)], -2
+    )
     JW = J @ W
-    covs2d = JW @ covariances(quats, scales) @ JW.transpose(-1, -2) + BLUR * torch.eye(2, dtype=means.dtype, device=means.device)
+    covs2d = JW @ covariances(quats, scales) @ JW.transpose(-1, -2) + BLUR * torch.eye(
+        2, dtype=means.dtype, device=means.device
+    )
     return torch.stack([fx * u + cx, fy * v + cy], -1), covs2d, z
 
 
 def _draw(splats: Splats, s: int, c: int, gaussians: tuple[Tensor, ...]) -> Float[Tensor, "h w k2"]:
     """One image: the channels, alpha and depth."""
-    viewmat, K, background, width, height = splats.viewmats[s, c], splats.Ks[s, c], splats.backgrounds[s, c], splats.width, splats.height
+    viewmat, K, background, width, height = (
+        splats.viewmats[s, c],
+        splats.Ks[s, c],
+        splats.backgrounds[s, c],
+        splats.width,
+        splats.height,
+    )
 
     def projected(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor) -> tuple[Tensor, ...]:
         means2d, covs2d, depths = project(means, quats, scales, viewmat, K, width, height)
         if splats.antialiased:
-            # Opacities shrink as the blur widens their Gaussian (Yu et al., Mip-Splatting, 2024, as in gsplat).
+            # Opacities shrink as the blur widens their Gaussian (Yu et al., Mip-Splatting, 2024, as
+            # in gsplat).
             sharp = torch.linalg.det(covs2d - BLUR * torch.eye(2, dtype=means.dtype, device=means.device))
             opacities = opacities * (sharp / torch.linalg.det(covs2d)).clamp_min(1e-12).sqrt()
         return means2d, covs2d, depths, opacities
@@ -87,14 +100,16 @@ def _draw(splats: Splats, s: int, c: int, gaussians: tuple[Tensor, ...]) -> Floa
         visible &= ((means2d + reach > 0) & (means2d - reach < size)).all(-1)
         index = visible.nonzero().squeeze(-1)
         index = index[depths[index].argsort(stable=True)]
-    # Only what is visible is projected with a graph: a Gaussian in the camera's plane has an infinite projection, and no gradient.
+    # Only what is visible is projected with a graph: a Gaussian in the camera's plane has an
+    # infinite projection, and no gradient.
     means, quats, scales, opacities, colors = (t[index] for t in gaussians)
     means2d, covs2d, depths, opacities = projected(means, quats, scales, opacities)
     reach = reach[index]
     conics = torch.linalg.inv(covs2d)
 
     def pulls(gaussian: Tensor) -> Callable[[Tensor], None]:
-        """What the gradient of the offsets between a tile's pixels and the Gaussians adds to ``splats.screen``."""
+        """What the gradient of the offsets between a tile's pixels and the Gaussians adds to
+        ``splats.screen``."""
 
         def hook(gradient: Tensor) -> None:
             assert splats.screen is not None
@@ -115,8 +130,11 @@ def _draw(splats: Splats, s: int, c: int, gaussians: tuple[Tensor, ...]) -> Floa
             fields = [t[near] for t in (means2d, conics, opacities, colors, depths)]
             pixels = _pixel_centres(low, high)
             hook = pulls(index[near]) if splats.screen is not None else None
-            # Recomputed in backward, so that memory holds one tile's [pixels, Gaussians] and not the whole image's.
-            row.append(checkpoint(_composite, pixels, *fields, background, hook, use_reentrant=False, preserve_rng_state=False))
+            # Recomputed in backward, so that memory holds one tile's [pixels, Gaussians] and not
+            # the whole image's.
+            row.append(
+                checkpoint(_composite, pixels, *fields, background, hook, use_reentrant=False, preserve_rng_state=False)
+            )
         rows.append(torch.cat(row, 1))
     return torch.cat(rows)
 
@@ -128,7 +146,9 @@ def _reach(covs2d: Float[Tensor, "n 2 2"], opacities: Float[Tensor, " n"]) -> Fl
 
 
 def _pixel_centres(low: Float[Tensor, " 2"], high: Float[Tensor, " 2"]) -> Float[Tensor, "h w 2"]:
-    x, y = (torch.arange(int(a), int(b), dtype=low.dtype, device=low.device) + 0.5 for a, b in zip(low, high, strict=True))
+    x, y = (
+        torch.arange(int(a), int(b), dtype=low.dtype, device=low.device) + 0.5 for a, b in zip(low, high, strict=True)
+    )
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
@@ -145,7 +165,11 @@ def _composite(
     d = pixels.unsqueeze(-2) - means2d
     if hook and d.requires_grad:
         d.register_hook(hook)
-    power = conics[:, 0, 0] * d[..., 0] ** 2 + 2 * conics[:, 0, 1] * d[..., 0] * d[..., 1] + conics[:, 1, 1] * d[..., 1] ** 2
+    power = (
+        conics[:, 0, 0] * d[..., 0] ** 2
+        + 2 * conics[:, 0, 1] * d[..., 0] * d[..., 1]
+        + conics[:, 1, 1] * d[..., 1] ** 2
+    )
     alphas = (opacities * (-0.5 * power).exp()).clamp_max(MAX_ALPHA)
     drawn = alphas >= MIN_ALPHA
     drawn = drawn & ((1 - alphas * drawn).cumprod(-1) > MIN_TRANSMITTANCE)

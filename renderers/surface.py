@@ -1,8 +1,8 @@
-"""A triangle mesh of any scene: rendered depth is fused into a truncated signed distance field, whose zero is taken by marching cubes.
+"""A triangle mesh of any scene: rendered depth is fused into a truncated signed distance field,
+whose zero is taken by marching cubes.
 
-Curless and Levoy, A Volumetric Method for Building Complex Models from Range Images, 1996; Lorensen and Cline, Marching Cubes, 1987 (by
-scikit-image, the variant of Lewiner et al., 2003).
-"""
+Curless and Levoy, A Volumetric Method for Building Complex Models from Range Images, 1996; Lorensen
+and Cline, Marching Cubes, 1987 (by scikit-image, the variant of Lewiner et al., 2003)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def fuse(
     *,
     truncation: float | None = None,
 ) -> tuple[Float[Tensor, "x y z"], Float[Tensor, "x y z 3"], float]:
-    """Signed distance (metres, positive outside, at most ``truncation`` which is 4 voxels unless given), colour, and size of a voxel.
+    """Signed distance (metres, positive outside, at most ``truncation`` which is 4 voxels unless
+    given), colour, and size of a voxel.
 
-    The box from ``low`` to ``high`` has ``resolution`` voxels along its longest side. What no camera sees counts as inside.
-    """
+    The box from ``low`` to ``high`` has ``resolution`` voxels along its longest side. What no
+    camera sees counts as inside."""
     low, high = low.to(cameras.viewmats), high.to(cameras.viewmats)
     voxel = float((high - low).max()) / resolution
     reach = truncation or 4 * voxel
@@ -51,7 +52,8 @@ def fuse(
         pixel = y[index].long() * camera.width + x[index].long()
         # Where nothing is, the ray is free to its end.
         gap = torch.where(alpha[pixel, 0] > 0.5, depth[pixel, 0], torch.inf) - z[index]
-        # Far behind a surface nothing is known. Before it and just behind it, the distance along the ray stands for the distance.
+        # Far behind a surface nothing is known. Before it and just behind it, the distance along
+        # the ray stands for the distance.
         index, pixel, gap = (t[gap > -reach] for t in (index, pixel, gap))
         distance[index] += gap.clamp_max(reach)
         looks[index] += 1
@@ -71,11 +73,12 @@ def extract(
     bounds: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
     smoothing: float = 1.0,
 ) -> Mesh:
-    """A coloured mesh of one scene, faces counter-clockwise seen from outside; without any face if the scene is empty.
+    """A coloured mesh of one scene, faces counter-clockwise seen from outside; without any face if
+    the scene is empty.
 
-    ``views`` cameras all around, above and below take images of ``size`` pixels (two a voxel unless given). The depth of overlapping
-    Gaussians ripples: the distances are blurred by ``smoothing`` voxels (standard deviation) first. Crumbs of less than a thousandth of
-    the surface are dropped.
+    ``views`` cameras all around, above and below take images of ``size`` pixels (two a voxel unless
+    given). The depth of overlapping Gaussians ripples: the distances are blurred by ``smoothing``
+    voxels (standard deviation) first. Crumbs of less than a thousandth of the surface are dropped.
     """
     if scene.batch_shape:
         raise ValueError("extract works on a single scene; index the batch first")
@@ -104,8 +107,9 @@ def extract(
 
 
 def simplified(mesh: Mesh, max_faces: int) -> Mesh:
-    """A coloured mesh with at most ``max_faces`` triangles: edges are collapsed where it shows least (Garland and Heckbert, 1997; by
-    fast-simplification, whose thresholds are for edges about 1 long)."""
+    """A coloured mesh with at most ``max_faces`` triangles: edges are collapsed where it shows
+    least (Garland and Heckbert, 1997; by fast-simplification, whose thresholds are for edges about
+    1 long)."""
     if len(mesh.faces) <= max_faces:
         return mesh
     import fast_simplification
@@ -137,7 +141,11 @@ def _without_crumbs(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray
 
 
 def rig(
-    scene: Gaussians | Mesh | RadianceField, views: int, size: int, *, bounds: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None
+    scene: Gaussians | Mesh | RadianceField,
+    views: int,
+    size: int,
+    *,
+    bounds: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
 ) -> Cameras:
     """``views`` cameras all around, above and below a scene, that see all of it."""
     low, high = bounds or bounding_box(scene)
@@ -152,7 +160,8 @@ def _mesh(vertices: Tensor, faces: Tensor, colors: Tensor, like: Tensor) -> Mesh
 
 
 def bounding_box(scene: Gaussians | Mesh | RadianceField) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-    """Lowest and highest corner of what can be seen of a scene: two standard deviations of its Gaussians that are not nearly clear."""
+    """Lowest and highest corner of what can be seen of a scene: two standard deviations of its
+    Gaussians that are not nearly clear."""
     if isinstance(scene, Gaussians):
         seen = scene.detach().select(scene.opacities > 0.05)
         reach = 2 * seen.scales.amax(-1, keepdim=True)
@@ -171,5 +180,7 @@ def _trilinear(grid: Float[Tensor, "x y z 3"], places: Float[Tensor, "v 3"]) -> 
     """Colours at places in units of voxels."""
     size = grid.new_tensor(grid.shape[:3]) - 1
     unit = (places / size * 2 - 1).flip(-1).view(1, -1, 1, 1, 3)
-    values = torch.nn.functional.grid_sample(grid.permute(3, 0, 1, 2).unsqueeze(0), unit, align_corners=True, padding_mode="border")
+    values = torch.nn.functional.grid_sample(
+        grid.permute(3, 0, 1, 2).unsqueeze(0), unit, align_corners=True, padding_mode="border"
+    )
     return values.view(3, -1).T.contiguous()

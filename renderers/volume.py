@@ -1,8 +1,9 @@
-"""Radiance fields to images: emission and absorption along rays (Mildenhall et al., NeRF, 2020), with empty space skipped.
+"""Radiance fields to images: emission and absorption along rays (Mildenhall et al., NeRF, 2020),
+with empty space skipped.
 
-A ray is first sampled evenly where the field's occupancy grid is not empty, then again where the light was absorbed; the sum over
-both sets is the image. Plain PyTorch on any device, differentiable in whatever the field is made of and in the cameras.
-"""
+A ray is first sampled evenly where the field's occupancy grid is not empty, then again where the
+light was absorbed; the sum over both sets is the image. Plain PyTorch on any device, differentiable
+in whatever the field is made of and in the cameras."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Quadrature:
     points: int = 2**18
     """Points asked at once, which bounds the memory: gradients are recomputed piece by piece."""
     float16: bool = True
-    """On CUDA, ask the field under autocast to float16: its matrix products, if it has any. Sums along rays stay in float32."""
+    """On CUDA, ask the field under autocast to float16: its matrix products, if it has any. Sums
+    along rays stay in float32."""
 
     def __post_init__(self) -> None:
         if self.coarse < 1 or min(self.fine, self.grid) < 0 or self.points < 1 or self.empty < 0:
@@ -47,20 +49,22 @@ def draw(
     *,
     normals: bool,
     quadrature: Quadrature,
-    random: torch.Generator | None,
+    rng: torch.Generator | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Colour (*b, c, h, w, 3), alpha (..., 1), expected depth (..., 1) and normal (..., 3) in the world, towards lower density.
+    """Colour (*b, c, h, w, 3), alpha (..., 1), expected depth (..., 1) and normal (..., 3) in the
+    world, towards lower density.
 
-    ``cameras`` have the field's batch dimensions. With ``random`` the coarse samples are jittered within their strata, as training
-    wants; without, they are its middles. Normals cost a second pass through the field; left out they are zeros.
-    """
+    ``cameras`` have the field's batch dimensions. With ``rng`` the coarse samples are jittered
+    within their strata, as training wants; without, they are its middles. Normals cost a second
+    pass through the field; left out they are zeros."""
     batch, (c, h, w) = field.batch_shape, (cameras.count, cameras.height, cameras.width)
     low, high = (t.unsqueeze(-2) for t in field.bounds)
     occupied = occupancy(field, quadrature) if quadrature.grid else None
     origins, directions = rays(cameras)
     # Along a ray t is the depth along the camera's axis, for directions have unit z in the camera.
     with torch.no_grad():
-        # A ray along a side of the box meets its planes at infinity; one in such a plane must not divide zero by zero.
+        # A ray along a side of the box meets its planes at infinity; one in such a plane must not
+        # divide zero by zero.
         slope = torch.where(directions.abs() < 1e-12, 1e-12, directions)
         to_low, to_high = (low - origins) / slope, (high - origins) / slope
         near = torch.minimum(to_low, to_high).amax(-1).clamp_min(NEAR_PLANE)
@@ -69,18 +73,23 @@ def draw(
     pieces = []
     for some in torch.arange(c * h * w, device=origins.device).split(step):
         middle = torch.full((*batch, len(some), quadrature.coarse), 0.5, dtype=origins.dtype, device=origins.device)
-        jitter = middle if random is None else torch.rand(middle.shape, generator=random, dtype=origins.dtype).to(middle)
+        jitter = middle if rng is None else torch.rand(middle.shape, generator=rng, dtype=origins.dtype).to(middle)
         start, way = origins[..., some, :], directions[..., some, :]
         arguments = field, occupied, start, way, near[..., some], far[..., some], jitter, quadrature, normals
         # Without this the graph would hold every intermediate of every sample of the image.
-        pieces.append(checkpoint(_integrate, *arguments, use_reentrant=False) if torch.is_grad_enabled() else _integrate(*arguments))
+        pieces.append(
+            checkpoint(_integrate, *arguments, use_reentrant=False)
+            if torch.is_grad_enabled()
+            else _integrate(*arguments)
+        )
     image = torch.cat(pieces, -2).view(*batch, c, h, w, 8)
     rgb, alpha, depth, normal = image.split((3, 1, 1, 3), -1)
     return rgb + (1 - alpha) * background[..., None, None, :], alpha, depth / alpha.clamp_min(1e-10), normal
 
 
 def rays(cameras: Cameras) -> tuple[Float[Tensor, "*b r 3"], Float[Tensor, "*b r 3"]]:
-    """Origins and directions (of unit z in the camera) through the centres of all pixels, camera by camera, row by row."""
+    """Origins and directions (of unit z in the camera) through the centres of all pixels, camera by
+    camera, row by row."""
     like = cameras.viewmats
     v, u = torch.meshgrid(
         torch.arange(cameras.height, dtype=like.dtype, device=like.device) + 0.5,
@@ -96,7 +105,8 @@ def rays(cameras: Cameras) -> tuple[Float[Tensor, "*b r 3"], Float[Tensor, "*b r
 
 @torch.no_grad()
 def occupancy(field: RadianceField, quadrature: Quadrature) -> Bool[Tensor, "*b g g g"]:
-    """Cells of the field's bounds that may hold something: those with a corner that is not empty, and their neighbours."""
+    """Cells of the field's bounds that may hold something: those with a corner that is not empty,
+    and their neighbours."""
     low, high = field.bounds
     g = quadrature.grid
     steps = torch.linspace(0, 1, g + 1, dtype=low.dtype, device=low.device)
@@ -151,7 +161,8 @@ def _ask(
     quadrature: Quadrature,
     normals: bool,
 ) -> Float[Tensor, "*b r s 7"]:
-    """Density, colour and normal at the samples; zeros where the grid is empty, and on rays that do not hit the field's bounds."""
+    """Density, colour and normal at the samples; zeros where the grid is empty, and on rays that do
+    not hit the field's bounds."""
     points = (origins.unsqueeze(-2) + t.unsqueeze(-1) * directions.unsqueeze(-2)).flatten(-3, -2)
     wanted = hit.unsqueeze(-1).expand(t.shape).flatten(-2)
     if occupied is not None:
@@ -159,7 +170,8 @@ def _ask(
         g = occupied.shape[-1]
         x, y, z = ((points.detach() - low) / (high - low).clamp_min(1e-12) * g).long().clamp(0, g - 1).unbind(-1)
         wanted = wanted & occupied.flatten(-3).gather(-1, (x * g + y) * g + z)
-    # Scenes of a batch want different numbers of points: each one's come first, and the batch takes as many as its hungriest.
+    # Scenes of a batch want different numbers of points: each one's come first, and the batch takes
+    # as many as its hungriest.
     most = int(wanted.sum(-1).max()) if wanted.numel() else 0
     values = torch.zeros(*points.shape[:-1], 7, dtype=t.dtype, device=t.device)
     if most:
@@ -170,7 +182,9 @@ def _ask(
     return values.unflatten(-2, t.shape[-2:])
 
 
-def _query(field: RadianceField, points: Float[Tensor, "*b k 3"], quadrature: Quadrature, normals: bool) -> Float[Tensor, "*b k 7"]:
+def _query(
+    field: RadianceField, points: Float[Tensor, "*b k 3"], quadrature: Quadrature, normals: bool
+) -> Float[Tensor, "*b k 7"]:
     wanted = torch.is_grad_enabled()
     with torch.autocast(points.device.type, torch.float16, enabled=quadrature.float16 and points.is_cuda):
         if not normals:
@@ -185,14 +199,18 @@ def _query(field: RadianceField, points: Float[Tensor, "*b k 3"], quadrature: Qu
     return values if wanted else values.detach()
 
 
-def _widths(t: Float[Tensor, "*b r s"], near: Float[Tensor, "*b r"], far: Float[Tensor, "*b r"]) -> Float[Tensor, "*b r s"]:
-    """Stretch of the ray that each sample stands for: up to the middles between it and its neighbours."""
+def _widths(
+    t: Float[Tensor, "*b r s"], near: Float[Tensor, "*b r"], far: Float[Tensor, "*b r"]
+) -> Float[Tensor, "*b r s"]:
+    """Stretch of the ray that each sample stands for: up to the middles between it and its
+    neighbours."""
     edges = torch.cat([near.unsqueeze(-1), (t[..., 1:] + t[..., :-1]) / 2, far.unsqueeze(-1)], -1)
     return edges.diff(dim=-1)
 
 
 def _weights(density: Float[Tensor, "*b r s"], widths: Float[Tensor, "*b r s"]) -> Float[Tensor, "*b r s"]:
-    """Light that each sample takes out of its ray: T (1 - exp(-density width)), equation 3 of the NeRF paper."""
+    """Light that each sample takes out of its ray: T (1 - exp(-density width)), equation 3 of the
+    NeRF paper."""
     depth = density * widths
     before = depth.cumsum(-1) - depth
     return torch.exp(-before) * -torch.expm1(-depth)
@@ -201,10 +219,15 @@ def _weights(density: Float[Tensor, "*b r s"], widths: Float[Tensor, "*b r s"]) 
 def _draw_where(
     weights: Float[Tensor, "*b r s"], near: Float[Tensor, "*b r"], span: Float[Tensor, "*b r 1"], count: int
 ) -> Float[Tensor, "*b r f"]:
-    """Positions of ``count`` samples spread over each ray as its weights are, by inverting their sum (section 5.2 of the paper)."""
+    """Positions of ``count`` samples spread over each ray as its weights are, by inverting their
+    sum (section 5.2 of the paper)."""
     cdf = torch.nn.functional.pad((weights + 1e-5).cumsum(-1), (1, 0))
     cdf = cdf / cdf[..., -1:]
-    u = ((torch.arange(count, dtype=cdf.dtype, device=cdf.device) + 0.5) / count).expand(*cdf.shape[:-1], count).contiguous()
+    u = (
+        ((torch.arange(count, dtype=cdf.dtype, device=cdf.device) + 0.5) / count)
+        .expand(*cdf.shape[:-1], count)
+        .contiguous()
+    )
     upper = torch.searchsorted(cdf, u, right=True).clamp(1, weights.shape[-1])
     below, above = cdf.gather(-1, upper - 1), cdf.gather(-1, upper)
     inside = (u - below) / (above - below).clamp_min(1e-12)

@@ -1,4 +1,5 @@
-"""Rewards: what an asset is scored by. ``resolve`` finds one by name, or by the dotted path of a user's own.
+"""Rewards: what an asset is scored by. ``resolve`` finds one by name, or by the dotted path of a
+user's own.
 
 Floor 3 of 4: imports from scenes and renderers only.
 """
@@ -38,16 +39,17 @@ KNOWN = {
     "image_reward": "rewards.image.image_reward:ImageReward",
     "vlm": "rewards.image.judge:VLMJudge",
 }
-"""Where each built-in reward lives. Imported only when asked for: a run without physics does not need a simulator."""
+"""Where each built-in reward lives. Imported only when asked for: a run without physics does not
+need a simulator."""
 
 
 def resolve(name: str) -> Reward:
-    """The reward called ``name``, the one that ``rl3d train-reward`` wrote to the .safetensors file ``name``, or the one at
-    ``package.module:attribute``.
+    """The reward called ``name``, the one that ``rl3d train-reward`` wrote to the .safetensors file
+    ``name``, or the one at ``package.module:attribute``.
 
-    That may be an instance, a class that takes no arguments, or a plain function of a ``Batch`` that returns one number in [0, 1] an
-    asset, or ``Scores``: it is given the parts, four views of 64 pixels and the text, or what its attribute ``needs`` says.
-    """
+    That may be an instance, a class that takes no arguments, or a plain function of a ``Batch``
+    that returns one number in [0, 1] an asset, or ``Scores``: it is given the parts, four views of
+    64 pixels and the text, or what its attribute ``needs`` says."""
     if name.endswith(".safetensors"):
         from rewards.image.preference import Preference
 
@@ -70,7 +72,9 @@ def resolve(name: str) -> Reward:
     found = getattr(module, attribute)
     reward = Function(found) if inspect.isfunction(found) else found() if inspect.isclass(found) else found
     if not isinstance(reward, Reward):
-        raise ValueError(f"reward {name!r} is no reward: it must be callable on a Batch and have name, version and needs")
+        raise ValueError(
+            f"reward {name!r} is no reward: it must be callable on a Batch and have name, version and needs"
+        )
     return reward
 
 

@@ -1,7 +1,8 @@
-"""What a reward is: a callable that scores a batch of assets, and says beforehand what it wants to look at.
+"""What a reward is: a callable that scores a batch of assets, and says beforehand what it wants to
+look at.
 
-Rewards never render. They state their ``Needs``; the caller renders the union once and hands every reward the same ``Batch``.
-"""
+Rewards never render. They state their ``Needs``; the caller renders the union once and hands every
+reward the same ``Batch``."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
 
 @dataclass(frozen=True)
 class Needs:
-    """What a reward looks at. ``cameras`` = 0 means no images; otherwise so many views of so many pixels (``size``) a side, evenly around
-    the asset, with normals if ``normals``."""
+    """What a reward looks at. ``cameras`` = 0 means no images; otherwise so many views of so many
+    pixels (``size``) a side, evenly around the asset, with normals if ``normals``."""
 
     parts: bool = False
     cameras: int = 0
@@ -34,7 +35,9 @@ class Needs:
 
     def __post_init__(self) -> None:
         if min(self.cameras, self.size) < 0 or (self.cameras > 0) != (self.size > 0):
-            raise ValueError(f"a reward needs both cameras and a size, or neither; got cameras={self.cameras}, size={self.size}")
+            raise ValueError(
+                f"a reward needs both cameras and a size, or neither; got cameras={self.cameras}, size={self.size}"
+            )
         if self.normals and not self.cameras:
             raise ValueError("normals are seen in views: a reward that needs them needs cameras and a size")
 
@@ -45,8 +48,8 @@ class Needs:
 
     @staticmethod
     def rigs(rewards: Iterable[Reward]) -> dict[tuple[int, int], bool]:
-        """The distinct sets of views that ``rewards`` want, and whether with normals: each is rendered once, and what a reward sees does
-        not depend on which others there are."""
+        """The distinct sets of views that ``rewards`` want, and whether with normals: each is
+        rendered once, and what a reward sees does not depend on which others there are."""
         found: dict[tuple[int, int], bool] = {}
         for needs in (reward.needs for reward in rewards):
             if needs.cameras:
@@ -56,7 +59,8 @@ class Needs:
 
 @dataclass(frozen=True)
 class Shots:
-    """Rendered views (B, C, H, W, 3) of a batch on white, and the C cameras, the same for every asset."""
+    """Rendered views (B, C, H, W, 3) of a batch on white, and the C cameras, the same for every
+    asset."""
 
     views: Views
     cameras: Cameras
@@ -64,7 +68,8 @@ class Shots:
 
 @runtime_checkable
 class Text(Protocol):
-    """Embeddings of the prompts, made once by the caller's text encoder: contextual tokens with their mask, and sentence means."""
+    """Embeddings of the prompts, made once by the caller's text encoder: contextual tokens with
+    their mask, and sentence means."""
 
     @property
     def tokens(self) -> Float[Tensor, "b l d"]: ...
@@ -84,7 +89,8 @@ MOST_PARTS = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """B assets as the rewards see them: prompts; parts (B, P), rendered views by their rig, and text where a reward needs them."""
+    """B assets as the rewards see them: prompts; parts (B, P), rendered views by their rig, and
+    text where a reward needs them."""
 
     prompts: list[str]
     parts: Parts | None = None
@@ -92,7 +98,9 @@ class Batch:
     text: Text | None = None
 
     def __post_init__(self) -> None:
-        if self.parts is not None and (self.parts.existence.dim() != 2 or len(self.parts.existence) != len(self.prompts)):
+        if self.parts is not None and (
+            self.parts.existence.dim() != 2 or len(self.parts.existence) != len(self.prompts)
+        ):
             raise ValueError(f"parts must be ({len(self.prompts)} assets, P), got {tuple(self.parts.existence.shape)}")
         if self.parts is not None and self.parts.count > MOST_PARTS:
             raise ValueError(f"an asset of {self.parts.count:,} parts: rewards look at {MOST_PARTS} at most")
@@ -103,13 +111,17 @@ class Batch:
     def need_parts(self) -> Parts:
         """The parts, or one clear error when the caller did not supply what ``Needs`` asked for."""
         if self.parts is None:
-            raise ValueError("this reward looks at parts, and the batch has none (a generator without parts cannot be scored by it)")
+            raise ValueError(
+                "this reward looks at parts, and the batch has none (a generator without parts cannot be scored by it)"
+            )
         return self.parts
 
     def need_shots(self, needs: Needs) -> Shots:
         """The views that a reward asked for, with their cameras, or one clear error."""
         if needs.rig not in self.shots:
-            raise ValueError(f"this reward looks at {needs.cameras} views of {needs.size} pixels a side, and the batch has none")
+            raise ValueError(
+                f"this reward looks at {needs.cameras} views of {needs.size} pixels a side, and the batch has none"
+            )
         return self.shots[needs.rig]
 
     def need_views(self, needs: Needs) -> Views:
@@ -124,12 +136,14 @@ class Batch:
 
     @cached_property
     def broken(self) -> Bool[Tensor, "b"]:
-        """Assets with a part that is not made of finite numbers: rewards on geometry score them 0 and count them as failed."""
+        """Assets with a part that is not made of finite numbers: rewards on geometry score them 0
+        and count them as failed."""
         return _broken_parts(self.need_parts()).any(-1)
 
     @cached_property
     def sound_parts(self) -> Parts:
-        """The parts, detached, without those that are not finite: geometry on the rest of the batch stays defined."""
+        """The parts, detached, without those that are not finite: geometry on the rest of the batch
+        stays defined."""
         return self.sound_parts_with_gradient.detach()
 
     @cached_property
@@ -144,7 +158,8 @@ class Batch:
 
     @cached_property
     def gaps(self) -> Float[Tensor, "b p p"]:
-        """``Parts.gaps`` of the sound parts up to ``REACH``, found once for all rewards that ask."""
+        """``Parts.gaps`` of the sound parts up to ``REACH``, found once for all rewards that
+        ask."""
         return self.sound_parts.gaps(REACH)
 
     @cached_property
@@ -171,12 +186,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Scores:
-    """One reward's result for B assets, in main memory. ``values`` are finite and in [0, 1]: an asset that could not be scored gets 0
-    and counts in ``failed``.
+    """One reward's result for B assets, in main memory. ``values`` are finite and in [0, 1]: an
+    asset that could not be scored gets 0 and counts in ``failed``.
 
-    Where a reward can, it says more: ``verdict``, its plain yes or no; ``per_part`` and ``per_view``, which parts or views earned the
-    value (1 good, 0 bad), for credit finer than the whole asset.
-    """
+    Where a reward can, it says more: ``verdict``, its plain yes or no; ``per_part`` and
+    ``per_view``, which parts or views earned the value (1 good, 0 bad), for credit finer than the
+    whole asset."""
 
     values: Float[Tensor, "b"]
     failed: int = 0
@@ -187,7 +202,8 @@ class Scores:
 
 @runtime_checkable
 class Reward(Protocol):
-    """``version`` changes whenever the same asset would score differently: it is written on every asset's card."""
+    """``version`` changes whenever the same asset would score differently: it is written on every
+    asset's card."""
 
     name: str
     version: str
@@ -198,16 +214,19 @@ class Reward(Protocol):
 
 @runtime_checkable
 class Differentiable(Reward, Protocol):
-    """A reward that a generator can also be tuned on directly, through the renderer (as DRaFT, Clark et al., 2024, for images)."""
+    """A reward that a generator can also be tuned on directly, through the renderer (as DRaFT,
+    Clark et al., 2024, for images)."""
 
     def values(self, batch: Batch) -> Float[Tensor, "b"]:
-        """``Scores.values`` on the batch's device, with gradients to its parts (if ``needs.parts``) or to the colours and alphas of its
-        views. Not checked for what cannot be scored: there they may be NaN."""
+        """``Scores.values`` on the batch's device, with gradients to its parts (if ``needs.parts``)
+        or to the colours and alphas of its views. Not checked for what cannot be scored: there they
+        may be NaN."""
         ...
 
 
 class Function:
-    """A user's plain function as a reward, called by its own name. Its version is a hash of its source."""
+    """A user's plain function as a reward, called by its own name. Its version is a hash of its
+    source."""
 
     def __init__(self, function: Callable[[Batch], Scores | Tensor]) -> None:
         self.function = function
@@ -217,7 +236,11 @@ class Function:
 
     def __call__(self, batch: Batch) -> Scores:
         result = self.function(batch)
-        return result if isinstance(result, Scores) else Scores(torch.as_tensor(result, dtype=torch.float32).detach().cpu())
+        return (
+            result
+            if isinstance(result, Scores)
+            else Scores(torch.as_tensor(result, dtype=torch.float32).detach().cpu())
+        )
 
 
 _ABSENT = {
@@ -232,7 +255,8 @@ _ABSENT = {
 
 
 def _broken_parts(parts: Parts) -> Bool[Tensor, "b p"]:
-    """Existing parts with a NaN or an infinity; a part whose existence is NaN counts. Absent parts may hold anything."""
+    """Existing parts with a NaN or an infinity; a part whose existence is NaN counts. Absent parts
+    may hold anything."""
     finite = parts.existence.isfinite()
     for name in _ABSENT:
         finite &= getattr(parts, name).reshape(*finite.shape, -1).isfinite().all(-1)

@@ -1,8 +1,8 @@
-"""Several rewards at once: reading ``stability=1,alignment=0.5``, scoring a batch by all of them, gates and constraints between them.
+"""Several rewards at once: reading ``stability=1,alignment=0.5``, scoring a batch by all of them,
+gates and constraints between them.
 
-Only the scores are made here; how they become advantages (normalised per reward within the group, then weighted, as in GDPO) is the
-training loop's business.
-"""
+Only the scores are made here; how they become advantages (normalised per reward within the group,
+then weighted, as in GDPO) is the training loop's business."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from rewards.base import Batch, Reward, Scores
 
 
 def parse(text: str) -> list[tuple[Reward, float]]:
-    """Read ``name=weight,name=weight``; a name alone weighs 1. Weight 0 means measured, not optimised."""
+    """Read ``name=weight,name=weight``; a name alone weighs 1. Weight 0 means measured, not
+    optimised."""
     entries = [entry.strip() for entry in text.split(",")]
     if not text.strip():
         raise ValueError("no rewards given; write for example stability=1,alignment=1")
@@ -58,7 +59,8 @@ def score(rewards: Iterable[Reward], batch: Batch) -> dict[str, Scores]:
 
 
 def parse_gates(text: str, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Read ``alignment=stability+connected``: alignment counts only where the verdicts of stability and connected are good."""
+    """Read ``alignment=stability+connected``: alignment counts only where the verdicts of stability
+    and connected are good."""
     gates: dict[str, tuple[str, ...]] = {}
     for name, value in _pairs(text, "gates", "alignment=stability+connected"):
         gates[name] = tuple(gate.strip() for gate in value.split("+"))
@@ -71,7 +73,8 @@ def parse_gates(text: str, names: Collection[str]) -> dict[str, tuple[str, ...]]
 
 
 def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[str, Float[Tensor, "b"]]:
-    """The values of every reward, 0 where one of its gates is shut: lexicographic preference with the gates first."""
+    """The values of every reward, 0 where one of its gates is shut: lexicographic preference with
+    the gates first."""
     values = {name: score.values for name, score in scores.items()}
     for name, needed in gates.items():
         for gate in needed:
@@ -83,8 +86,9 @@ def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[
 
 
 class Constraints:
-    """Rewards that are to reach a mean, ``alignment=0.55``, rather than to grow: their weights are Lagrange multipliers, raised by dual
-    ascent while the batch's mean falls short and lowered, down to 0, while it exceeds what was asked (as in MVC-ZigAL)."""
+    """Rewards that are to reach a mean, ``alignment=0.55``, rather than to grow: their weights are
+    Lagrange multipliers, raised by dual ascent while the batch's mean falls short and lowered, down
+    to 0, while it exceeds what was asked (as in MVC-ZigAL)."""
 
     RATE = 0.5
     """Change of a weight in a round in which the mean is off by 1."""

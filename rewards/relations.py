@@ -1,4 +1,5 @@
-"""Prompts that place one thing by another: reading "a red ball on top of a blue cube", and whether two boxes stand like that."""
+"""Prompts that place one thing by another: reading "a red ball on top of a blue cube", and whether
+two boxes stand like that."""
 
 from __future__ import annotations
 
@@ -24,13 +25,15 @@ RELATION_WORDS = {
 
 
 def any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """A pattern of whole words, the longest first: "sky blue" is one colour, "to the left of" one relation."""
+    """A pattern of whole words, the longest first: "sky blue" is one colour, "to the left of" one
+    relation."""
     return re.compile(r"\b(" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + r")\b")
 
 
 @dataclass(frozen=True)
 class Relation:
-    """The thing in the ``first`` base colour is ``kind`` (a key of ``RELATION_WORDS``) the thing in the ``second``."""
+    """The thing in the ``first`` base colour is ``kind`` (a key of ``RELATION_WORDS``) the thing in
+    the ``second``."""
 
     kind: str
     first: str
@@ -38,9 +41,11 @@ class Relation:
 
 
 def parse(prompt: str) -> Relation | None:
-    """The relation that a prompt states between two things of different colours, or None: things without a colour are not told apart."""
+    """The relation that a prompt states between two things of different colours, or None: things
+    without a colour are not told apart."""
     text = prompt.lower()
-    # The relation stands before an article, which "in a row" and "on wheels" do not have after both.
+    # The relation stands before an article, which "in a row" and "on wheels" do not have after
+    # both.
     for match in _RELATION.finditer(text):
         before, after = list(_COLOR.finditer(text[: match.start()])), _COLOR.search(text[match.end() :])
         if before and after:
@@ -66,7 +71,12 @@ def related(kind: str, a: Box, b: Box) -> bool:
     if kind == "inside":
         # Its middle is within b, and it reaches out at the top at most.
         middle = (a[0] + a[1]) / 2
-        return bool((middle > b[0]).all() and (middle < b[1]).all() and (a[0] > b[0] - 0.01).all() and (a[1] < b[1] + 0.01)[:2].all())
+        return bool(
+            (middle > b[0]).all()
+            and (middle < b[1]).all()
+            and (a[0] > b[0] - 0.01).all()
+            and (a[1] < b[1] + 0.01)[:2].all()
+        )
     level = abs(a[0][2] - b[0][2]) < 0.35 * max(reach[2], 1e-6)
     if not level or beside.max() < 0.5:
         return False

@@ -1,4 +1,5 @@
-"""rl3d: text-to-3D generators made better with reinforcement learning through differentiable rendering.
+"""rl3d: text-to-3D generators made better with reinforcement learning through differentiable
+rendering.
 
 The command line's verbs are functions here, each with a typed dataclass of settings:
 

@@ -1,4 +1,5 @@
-"""Assets on disk: the folder that ``generate`` leaves behind, and the card that says how it was made."""
+"""Assets on disk: the folder that ``generate`` leaves behind, and the card that says how it was
+made."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from rl3d.generators.sde import Sampling
 from rl3d.pictures import preview, save_image, turntable
 from rl3d.training.checkpoints import TUNED
 from rl3d.training.pretrain import load_part_flow
-from scenes.files import FileError, write_aside
+from scenes.files import FileError, atomic_write
 from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
 from scenes.files.trees import parse_json
@@ -28,10 +29,11 @@ FINAL_GAUSSIANS = 16384
 HASHED = ("scene.ply", "mesh.glb")
 """Files of an asset that come out the same to the bit when it is made again."""
 INSET = 0.45
-"""How far they are moved inwards, so that the silhouettes are those of the mesh (``Parts.gaussians``)."""
+"""How far they are moved inwards, so that the silhouettes are those of the mesh
+(``Parts.gaussians``)."""
 
 
-def circumstances() -> dict[str, str | int]:
+def environment() -> dict[str, str | int]:
     """What the last bit of an asset may hang on, besides weights and seeds."""
     try:
         own = importlib.metadata.version("rl3d")
@@ -39,7 +41,13 @@ def circumstances() -> dict[str, str | int]:
         own = "source"
     packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "mujoco", "trimesh")}
     machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return {"rl3d": own, "python": platform.python_version(), **packages, "machine": machine, "threads": torch.get_num_threads()}
+    return {
+        "rl3d": own,
+        "python": platform.python_version(),
+        **packages,
+        "machine": machine,
+        "threads": torch.get_num_threads(),
+    }
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,14 @@ class Asset:
     source: dict[str, str]
     rewards: dict[str, dict[str, Any]]
     first_seed: int
-    """Of the candidates that were made at once with it: sums are rounded otherwise in batches of another size."""
+    """Of the candidates that were made at once with it: sums are rounded otherwise in batches of
+    another size."""
     candidates: int
     device: str = "cpu"
 
     def card(self, files: dict[str, str]) -> dict[str, Any]:
-        """What card.json says: enough to make the asset again to the bit, and the hashes (SHA-256) to tell whether it is."""
+        """What card.json says: enough to make the asset again to the bit, and the hashes (SHA-256)
+        to tell whether it is."""
         return {
             "prompt": self.prompt,
             "seed": self.seed,
@@ -70,13 +80,17 @@ class Asset:
             "gaussians": FINAL_GAUSSIANS,
             "inset": INSET,
             "rewards": self.rewards,
-            "cameras": {"preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0}, "turntable": {"frames": 48, "elevation_deg": 20.0}},
-            "software": circumstances(),
+            "cameras": {
+                "preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0},
+                "turntable": {"frames": 48, "elevation_deg": 20.0},
+            },
+            "software": environment(),
             "files": files,
         }
 
     def save(self, folder: Path) -> Path:
-        """Write scene.ply, mesh.glb, preview.png, turntable.mp4 and, last, card.json into ``folder``."""
+        """Write scene.ply, mesh.glb, preview.png, turntable.mp4 and, last, card.json into
+        ``folder``."""
         if not self.parts.exists.any():
             raise ValueError(f"{self.prompt!r} with seed {self.seed} came out without any part: try another seed")
         # A folder with a card is complete: the old card goes first and the new one comes last.
@@ -86,9 +100,9 @@ class Asset:
         write_glb(folder / "mesh.glb", self.parts)
         save_image(folder / "preview.png", preview(scene))
         turntable(folder / "turntable.mp4", scene)
-        with write_aside(folder / "card.json") as aside:
+        with atomic_write(folder / "card.json") as temporary:
             files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in HASHED}
-            aside.write_text(json.dumps(self.card(files), indent=2) + "\n")
+            temporary.write_text(json.dumps(self.card(files), indent=2) + "\n")
         return folder
 
 

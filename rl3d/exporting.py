@@ -1,4 +1,5 @@
-"""Export: an asset, or a file of Gaussians or triangles, to the format that the target's suffix names."""
+"""Export: an asset, or a file of Gaussians or triangles, to the format that the target's suffix
+names."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scenes.files import FileError
-from scenes.files.aside import reason
+from scenes.files.atomic import reason
 from scenes.files.meshes import MESHES, convert_mesh, load_glb, write_mesh
 from scenes.files.robots import ROBOTS, write_robot
 from scenes.files.splats import SILENT, WRITERS, Axes, read_gaussians, splat_format, write_gaussians
@@ -24,17 +25,22 @@ NERFSTUDIO = ".nerfstudio"
 TARGETS = (*WRITERS, *MESHES, *ROBOTS, *PICTURES, NERFSTUDIO)
 
 
-def export(path: str | Path, to: str | Path, *, united: bool = False, texture: int = 0, max_faces: int = 0, axes: Axes = "z-up") -> Path:
-    """Write ``path`` (an asset folder, or a file of Gaussians or a .glb mesh) to ``to``, whose suffix names the format; returns ``to``.
+def export(
+    path: str | Path, to: str | Path, *, united: bool = False, texture: int = 0, max_faces: int = 0, axes: Axes = "z-up"
+) -> Path:
+    """Write ``path`` (an asset folder, or a file of Gaussians or a .glb mesh) to ``to``, whose
+    suffix names the format; returns ``to``.
 
-    Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, and .stl and .3mf for printing. Both at once: .usda, .usdc. Bodies
-    for simulators: .xml (MJCF), .urdf, with their meshes in a folder beside them. Pictures: a turntable as .mp4 or .webp, a poster as
-    .png. A folder for nerfstudio's viewer: .nerfstudio (``rl3d.viewer.nerfstudio_run``). Splats without a mesh become one by way of their
-    rendered depth (``renderers.surface``).
+    Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, and .stl and .3mf for
+    printing. Both at once: .usda, .usdc. Bodies for simulators: .xml (MJCF), .urdf, with their
+    meshes in a folder beside them. Pictures: a turntable as .mp4 or .webp, a poster as .png. A
+    folder for nerfstudio's viewer: .nerfstudio (``rl3d.viewer.nerfstudio_run``). Splats without a
+    mesh become one by way of their rendered depth (``renderers.surface``).
 
-    Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the colours, shaded as the splats are, and the
-    normals of a finer surface that the mesh stands for into textures of so many texels a side; ``max_faces`` is the most triangles that a
-    mesh made from splats may have. ``axes`` says which way is up in a file of splats whose format does not.
+    Of meshes, ``united`` makes one solid without inner walls of the parts; ``texture`` bakes the
+    colours, shaded as the splats are, and the normals of a finer surface that the mesh stands for
+    into textures of so many texels a side; ``max_faces`` is the most triangles that a mesh made
+    from splats may have. ``axes`` says which way is up in a file of splats whose format does not.
     """
     path, to = Path(path), Path(to)
     kind = next((suffix for suffix in TARGETS if to.name.lower().endswith(suffix)), None)
@@ -52,14 +58,26 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
     if united and mesh is None:
         raise FileError(f"cannot export {path}: united joins the parts of an asset, and splats have none")
     if max_faces and mesh is not None:
-        raise FileError(f"cannot export {path}: max_faces is for meshes made from splats, and here is a mesh already; give its scene.ply")
+        raise FileError(
+            f"cannot export {path}: max_faces is for meshes "
+            "made from "
+            "splats, "
+            "and here "
+            "is a mesh "
+            "already; give "
+            "its scene.ply"
+        )
     if kind in (".usda", ".usdc") and (splats or mesh):
         from scenes.files.usd import write_usd
 
         write_usd(to, read_gaussians(splats, axes) if splats else None, load_glb(mesh, _bytes(mesh)) if mesh else None)
     elif kind in (*WRITERS, NERFSTUDIO):
         if splats is None:
-            why = "the folder has no scene.ply" if path.is_dir() else "it is a mesh; give an asset folder that has a scene.ply"
+            why = (
+                "the folder has no scene.ply"
+                if path.is_dir()
+                else "it is a mesh; give an asset folder that has a scene.ply"
+            )
             raise FileError(f"cannot export {path} to splats: {why}")
         if kind == NERFSTUDIO:
             from rl3d.viewer.nerfstudio_run import write_run
@@ -69,11 +87,15 @@ def export(path: str | Path, to: str | Path, *, united: bool = False, texture: i
             write_gaussians(to, read_gaussians(splats, axes))
     elif kind in PICTURES:
         if splats is None:
-            raise FileError(f"cannot draw {path}: it has no splats; give an asset folder that has a scene.ply, or a file of splats")
+            raise FileError(
+                f"cannot draw {path}: it has no splats; give an asset folder that has a scene.ply, or a file of splats"
+            )
         _draw(path, read_gaussians(splats, axes), to)
     elif kind in ROBOTS:
         if mesh is None:
-            raise FileError(f"cannot export {path} to {kind}: it has no parts; give an asset folder that has a mesh.glb")
+            raise FileError(
+                f"cannot export {path} to {kind}: it has no parts; give an asset folder that has a mesh.glb"
+            )
         shapes = _shapes(mesh)
         try:
             write_robot(to, *shapes)
@@ -101,7 +123,8 @@ def _draw(path: Path, scene: Gaussians, to: Path) -> None:
 
 
 def label(path: Path) -> tuple[str, list[tuple[str, str]]]:
-    """The prompt and the rewards that the card of an asset's folder names, as far as a poster holds them; of anything else the name."""
+    """The prompt and the rewards that the card of an asset's folder names, as far as a poster holds
+    them; of anything else the name."""
     title, facts = path.resolve().name, []
     if (path / "card.json").is_file():
         from rl3d.assets import read_card
@@ -116,7 +139,8 @@ def label(path: Path) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:
-    """The meshes of a .glb file, z up and with their vertices merged, and their sRGB colours (n, 3)."""
+    """The meshes of a .glb file, z up and with their vertices merged, and their sRGB colours (n,
+    3)."""
     from scenes.files.glb import Y_UP, base_colors
 
     data = _bytes(path)

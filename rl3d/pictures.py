@@ -1,7 +1,7 @@
 """Pictures of assets for people: previews, turntables and contact sheets.
 
-A preview is drawn at twice its size and averaged down, which is what makes the edges of splats crisp.
-"""
+A preview is drawn at twice its size and averaged down, which is what makes the edges of splats
+crisp."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 import renderers
 from scenes.cameras import Cameras, orbit
-from scenes.files import FileError, write_aside
+from scenes.files import FileError, atomic_write
 from scenes.gaussians import Gaussians
 
 WHITE = (1.0, 1.0, 1.0)
@@ -26,7 +26,8 @@ _INK, _FAINT, _LINE = (28, 28, 30), (110, 110, 116), (226, 226, 230)
 
 @dataclass(frozen=True)
 class Picture:
-    """One cell of a contact sheet; ``score`` stands under the caption, as a number or as any short text."""
+    """One cell of a contact sheet; ``score`` stands under the caption, as a number or as any short
+    text."""
 
     image: Image.Image
     caption: str = ""
@@ -46,13 +47,17 @@ def photographs(scene: Gaussians, cameras: Cameras) -> list[list[Image.Image]]:
     return [[to_image(image) for image in views] for views in rgb]
 
 
-def previews(scenes: Gaussians, size: int = 512, *, azimuth_deg: float = 35.0, elevation_deg: float = 20.0) -> list[Image.Image]:
+def previews(
+    scenes: Gaussians, size: int = 512, *, azimuth_deg: float = 35.0, elevation_deg: float = 20.0
+) -> list[Image.Image]:
     """One picture a scene of a batch, from the side and slightly above."""
     cameras = orbit(1, size=2 * size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg)
     return [views[0].reduce(2) for views in photographs(scenes, cameras)]
 
 
-def preview(scene: Gaussians, size: int = 512, *, azimuth_deg: float = 35.0, elevation_deg: float = 20.0) -> Image.Image:
+def preview(
+    scene: Gaussians, size: int = 512, *, azimuth_deg: float = 35.0, elevation_deg: float = 20.0
+) -> Image.Image:
     """A picture of one scene, from the side and slightly above."""
     if scene.batch_shape:
         raise ValueError("preview takes a single scene; previews takes a batch")
@@ -63,12 +68,13 @@ def save_image(path: str | Path, image: Image.Image) -> None:
     """Write an image in the format that the suffix names, whole or not at all."""
     if Path(path).suffix.lower() not in Image.registered_extensions():
         raise FileError(f"cannot write {path}: images go to .png, .jpg or .webp files")
-    with write_aside(path) as temporary:
+    with atomic_write(path) as temporary:
         image.save(temporary)
 
 
 def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 256, fps: int = 24) -> None:
-    """Write one turn around a scene as an H.264 .mp4 or an animated .webp that loops without a jump."""
+    """Write one turn around a scene as an H.264 .mp4 or an animated .webp that loops without a
+    jump."""
     kind = Path(path).suffix.lower()
     if kind not in (".mp4", ".webp"):
         raise FileError(f"cannot write {path}: a turntable goes to an .mp4 or a .webp file")
@@ -80,13 +86,18 @@ def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 
 
     images = photographs(scene, orbit(frames, size=size))[0]
     if kind == ".webp":
-        with write_aside(path) as temporary:
-            images[0].save(temporary, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, quality=85)
+        with atomic_write(path) as temporary:
+            images[0].save(
+                temporary, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, quality=85
+            )
         return
-    # macro_block_size 2 keeps the size asked for; the default would scale it to a multiple of 16. Quality 8 of 10 keeps splats sharp.
+    # macro_block_size 2 keeps the size asked for; the default would scale it to a multiple of 16.
+    # Quality 8 of 10 keeps splats sharp.
     options = {"fps": fps, "codec": "libx264", "pix_fmt_out": "yuv420p", "quality": 8, "macro_block_size": 2}
-    with write_aside(path) as temporary:
-        writer = imageio_ffmpeg.write_frames(str(temporary), (size, size), output_params=["-movflags", "+faststart"], **options)
+    with atomic_write(path) as temporary:
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary), (size, size), output_params=["-movflags", "+faststart"], **options
+        )
         writer.send(None)
         for image in images:
             writer.send(np.asarray(image).tobytes())
@@ -101,7 +112,9 @@ def poster(scene: Gaussians, title: str, facts: Sequence[tuple[str, str]], size:
     heading, text = _font(size / 24), _font(size / 40)
     margin, line = size // 24, round(size / 24 * 1.35)
     titles = _wrap(title, heading, size - 2 * margin)
-    picture = Image.new("RGB", (size, size + side + margin + len(titles) * line + (line if facts else 0) + margin), "white")
+    picture = Image.new(
+        "RGB", (size, size + side + margin + len(titles) * line + (line if facts else 0) + margin), "white"
+    )
     picture.paste(large, (0, 0))
     for i, image in enumerate(small):
         picture.paste(image, (i * side, size))
@@ -123,14 +136,16 @@ def render_sheet(
 ) -> Image.Image:
     """A contact sheet: rows of pictures on white, each with its caption and score below.
 
-    ``header`` names the columns, ``labels`` the rows, ``title`` the sheet. Pictures are fitted into ``size`` pixels; texts are wrapped.
-    """
+    ``header`` names the columns, ``labels`` the rows, ``title`` the sheet. Pictures are fitted into
+    ``size`` pixels; texts are wrapped."""
     cells = [[cell if isinstance(cell, Picture) else Picture(cell) for cell in row] for row in rows]
     columns = max((len(row) for row in cells), default=0)
     if not columns:
         raise ValueError("a contact sheet needs at least one picture")
     if (labels and len(labels) != len(cells)) or len(header) > columns:
-        raise ValueError(f"{len(labels)} labels and {len(header)} headings do not fit {len(cells)} rows of {columns} pictures")
+        raise ValueError(
+            f"{len(labels)} labels and {len(header)} headings do not fit {len(cells)} rows of {columns} pictures"
+        )
     font, small, large = _font(max(12, size / 16)), _font(max(11, size / 18)), _font(max(16, size / 11))
     gap = max(8, size // 20)
     line = lambda f: round(f.size * 1.3)  # noqa: E731
@@ -195,7 +210,9 @@ def _fit(image: Image.Image, size: int) -> Image.Image:
     scale = size / max(image.size)
     if scale == 1:
         return image
-    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
+    return image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
+    )
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:

@@ -1,4 +1,5 @@
-"""One page about a training run: curves, sheets, tables and settings in a single HTML file that fetches nothing."""
+"""One page about a training run: curves, sheets, tables and settings in a single HTML file that
+fetches nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from scenes.files import FileError, write_aside
+from scenes.files import FileError, atomic_write
 from scenes.files.trees import parse_json, parse_yaml
 
 SHEETS = 4
@@ -33,11 +34,16 @@ td:first-child, th:first-child { text-align: left; } th { border-bottom: 1px sol
 
 
 def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
-    """Write report.html into a run's folder, with the table and sheet of an evaluation's folder where one is given; returns its path."""
+    """Write report.html into a run's folder, with the table and sheet of an evaluation's folder
+    where one is given; returns its path."""
     run = Path(run)
     settings, metrics = read_run(run)
     sheets = sorted(path for path in (run / "samples").glob("*.png") if path.stem.isdecimal())
-    shown = [sheets[round(i * (len(sheets) - 1) / max(1, SHEETS - 1))] for i in range(SHEETS)] if len(sheets) > SHEETS else sheets
+    shown = (
+        [sheets[round(i * (len(sheets) - 1) / max(1, SHEETS - 1))] for i in range(SHEETS)]
+        if len(sheets) > SHEETS
+        else sheets
+    )
     rounds = f"{len(metrics)} of {settings.get('iterations', '?')} rounds"
     minutes = sum(m.get("seconds", 0) for m in metrics) / 60
     pieces = [f"<h1>{html.escape(run.resolve().name)}</h1><p>{html.escape(rounds)}, {minutes:.1f} minutes.</p>"]
@@ -59,7 +65,7 @@ def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
     pieces += ["<h2>Settings</h2>", _table(("setting", "value"), rows)]
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(run.resolve().name)}</title>'
     page += f"<style>{_STYLE}</style><body>{''.join(pieces)}</body></html>\n"
-    with write_aside(run / "report.html") as temporary:
+    with atomic_write(run / "report.html") as temporary:
         temporary.write_bytes(page.encode("utf-8", "replace"))
     return run / "report.html"
 
@@ -70,7 +76,9 @@ def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
         settings = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"))
         lines = (run / "metrics.jsonl").read_bytes().splitlines() if (run / "metrics.jsonl").exists() else []
     except OSError as error:
-        raise FileError(f"cannot report on {run}: {error.strerror} (config.yaml); give the folder of a training run") from error
+        raise FileError(
+            f"cannot report on {run}: {error.strerror} (config.yaml); give the folder of a training run"
+        ) from error
     except ValueError as error:
         raise FileError(f"cannot report on {run}: its config.yaml is not YAML") from error
     metrics = []
@@ -83,14 +91,17 @@ def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
         except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
             if number == len(lines):
                 break  # a run that was killed, or goes on as we read, may end in half a line
-            raise FileError(f"cannot report on {run}: line {number} of its metrics.jsonl is not one round's numbers") from error
+            raise FileError(
+                f"cannot report on {run}: line {number} of its metrics.jsonl is not one round's numbers"
+            ) from error
     if not isinstance(settings, dict):
         raise FileError(f"cannot report on {run}: its config.yaml holds no settings")
     return settings, metrics
 
 
 def charts(metrics: list[dict[str, float]], width: int = 620) -> str:
-    """The curves of a run's rounds, as HTML figures; ``width`` in pixels is what their texts are sized for."""
+    """The curves of a run's rounds, as HTML figures; ``width`` in pixels is what their texts are
+    sized for."""
     return "".join(_figure(*group, metrics, width) for group in _groups(metrics))
 
 
@@ -99,7 +110,19 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
     names = list(dict.fromkeys(name for m in metrics for name in m))
     shares = [n for n in names if n.endswith("_share")]
     rewards = [n.removesuffix("_share") for n in shares]
-    other = {*shares, *rewards, "iteration", "seconds", "rollout_s", "reward_s", "update_s", "parts", "kl", "ratio_error", "clipped"}
+    other = {
+        *shares,
+        *rewards,
+        "iteration",
+        "seconds",
+        "rollout_s",
+        "reward_s",
+        "update_s",
+        "parts",
+        "kl",
+        "ratio_error",
+        "clipped",
+    }
     weights = [n for n in names if n.endswith("_weight")]
     rewards += [n for n in names if n not in other and n not in weights and not n.endswith("_failed")]
     groups = [
@@ -116,7 +139,9 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
 
 def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], width: int) -> str:
     """A chart: every round's value faint, their moving average bold."""
-    curves = {name: [(m["iteration"], m[name]) for m in metrics if abs(m.get(name, math.nan)) < _LARGEST] for name in names}
+    curves = {
+        name: [(m["iteration"], m[name]) for m in metrics if abs(m.get(name, math.nan)) < _LARGEST] for name in names
+    }
     smooth = {name: _smoothed(points) for name, points in curves.items()}
     values = sorted(y for points in curves.values() for _, y in points)
     if not values:
@@ -129,7 +154,9 @@ def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], w
 
     def place(points: list[tuple[float, float]]) -> str:
         across, up = (width - _LEFT - _RIGHT) / max(last, 1), (_HEIGHT - _TOP - _BOTTOM) / (high - low)
-        return " ".join(f"{_LEFT + x * across:.1f},{_HEIGHT - _BOTTOM - (min(max(y, low), high) - low) * up:.1f}" for x, y in points)
+        return " ".join(
+            f"{_LEFT + x * across:.1f},{_HEIGHT - _BOTTOM - (min(max(y, low), high) - low) * up:.1f}" for x, y in points
+        )
 
     parts = []
     for tick in ticks:
@@ -144,7 +171,8 @@ def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], w
         parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" stroke-width="2"/>')
     mark = "display:inline-block;width:.8rem;height:.2rem;margin-right:.35rem;vertical-align:middle;background:"
     legend = "".join(
-        f'<span style="margin-right:1rem"><i style="{mark}{c}"></i>{html.escape(n)}</span>' for n, c in zip(curves, _COLORS, strict=False)
+        f'<span style="margin-right:1rem"><i style="{mark}{c}"></i>{html.escape(n)}</span>'
+        for n, c in zip(curves, _COLORS, strict=False)
     )
     svg = f'<svg viewBox="0 0 {width} {_HEIGHT}" font-size="12" fill="#6e6e74" role="img">{"".join(parts)}</svg>'
     return f'<figure style="margin:0 0 12px"><strong>{html.escape(title)}</strong>{svg}<figcaption>{legend}</figcaption></figure>'
@@ -208,11 +236,16 @@ def _evaluation(folder: Path) -> list[str]:
         table = parse_json((folder / "table.json").read_text(encoding="utf-8"))["table"]
         rows = []
         for name, (_, _, prompts) in table["before"].items():
-            cells = [f"{t[name][0]:{'+' if column == 'difference' else ''}.3f} ± {t[name][1]:.3f}" for column, t in table.items()]
+            cells = [
+                f"{t[name][0]:{'+' if column == 'difference' else ''}.3f} ± {t[name][1]:.3f}"
+                for column, t in table.items()
+            ]
             rows.append((name, *cells, str(prompts)))
         found = [_table(("figure", *table, "prompts"), rows)]
     except OSError as error:
-        raise FileError(f"cannot report on {folder}: {error.strerror} (table.json); give the folder that rl3d evaluate wrote") from error
+        raise FileError(
+            f"cannot report on {folder}: {error.strerror} (table.json); give the folder that rl3d evaluate wrote"
+        ) from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise FileError(f"cannot report on {folder}: its table.json is not that of rl3d evaluate") from error
     return found + ([picture(folder / "sheet.png", "before and after")] if (folder / "sheet.png").is_file() else [])

@@ -1,4 +1,5 @@
-"""Pinhole cameras in the OpenCV convention (x right, y down, z forward), as gsplat takes them, and rigs around an asset."""
+"""Pinhole cameras in the OpenCV convention (x right, y down, z forward), as gsplat takes them, and
+rigs around an asset."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from torch import Tensor
 class Cameras:
     """C cameras, with optional leading batch dimensions (one rig a scene).
 
-    ``viewmats`` map world to camera; ``Ks`` are intrinsics in pixels of an image of ``width`` x ``height``.
-    """
+    ``viewmats`` map world to camera; ``Ks`` are intrinsics in pixels of an image of ``width`` x
+    ``height``."""
 
     viewmats: Float[Tensor, "*batch c 4 4"]
     Ks: Float[Tensor, "*batch c 3 3"]
@@ -55,7 +56,9 @@ def look_at(
     up_vector = torch.tensor(up, dtype=positions.dtype, device=positions.device).expand_as(forward)
     right = torch.linalg.cross(forward, up_vector)
     vertical = right.norm(dim=-1, keepdim=True) < 1e-6
-    right = torch.where(vertical, torch.tensor([1.0, 0, 0], dtype=positions.dtype, device=positions.device).expand_as(right), right)
+    right = torch.where(
+        vertical, torch.tensor([1.0, 0, 0], dtype=positions.dtype, device=positions.device).expand_as(right), right
+    )
     right = torch.nn.functional.normalize(right, dim=-1)
     down = torch.linalg.cross(forward, right)
     rotation = torch.stack([right, down, forward], -2)
@@ -66,7 +69,8 @@ def look_at(
 
 
 def pinhole(viewmats: Float[Tensor, "*batch c 4 4"], fov_deg: float, width: int, height: int) -> Cameras:
-    """Cameras whose images, so many pixels large, see ``fov_deg`` from top to bottom, with square pixels and the axis in the middle."""
+    """Cameras whose images, so many pixels large, see ``fov_deg`` from top to bottom, with square
+    pixels and the axis in the middle."""
     focal = 0.5 * height / math.tan(math.radians(fov_deg) / 2)
     K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     return Cameras(viewmats, K.expand(*viewmats.shape[:-2], 3, 3).clone(), width, height)
@@ -82,7 +86,8 @@ def orbit(
     fov_deg: float = 38.0,
     target: tuple[float, float, float] = (0.0, 0.0, 0.45),
 ) -> Cameras:
-    """``count`` cameras evenly spaced on a circle around ``target``; azimuth 0 sees the asset's front (from -y), 90 its left (+x)."""
+    """``count`` cameras evenly spaced on a circle around ``target``; azimuth 0 sees the asset's
+    front (from -y), 90 its left (+x)."""
     azimuth = torch.deg2rad(azimuth_deg + torch.arange(count) * (360.0 / count))
     elevation = torch.deg2rad(torch.full((count,), elevation_deg))
     return _around(azimuth, elevation, size, radius, fov_deg, target)
@@ -98,15 +103,18 @@ def sphere(
     fov_deg: float = 38.0,
     target: tuple[float, float, float] = (0.0, 0.0, 0.45),
 ) -> Cameras:
-    """``count`` cameras at random azimuths (stratified) and random elevations in the given range, from a seed."""
-    random = torch.Generator().manual_seed(seed)
-    azimuth = (torch.arange(count) + torch.rand(count, generator=random)) * (2 * math.pi / count)
+    """``count`` cameras at random azimuths (stratified) and random elevations in the given range,
+    from a seed."""
+    rng = torch.Generator().manual_seed(seed)
+    azimuth = (torch.arange(count) + torch.rand(count, generator=rng)) * (2 * math.pi / count)
     low, high = elevation_deg
-    elevation = torch.deg2rad(low + (high - low) * torch.rand(count, generator=random))
+    elevation = torch.deg2rad(low + (high - low) * torch.rand(count, generator=rng))
     return _around(azimuth, elevation, size, radius, fov_deg, target)
 
 
-def _around(azimuth: Tensor, elevation: Tensor, size: int, radius: float, fov_deg: float, target: tuple[float, float, float]) -> Cameras:
+def _around(
+    azimuth: Tensor, elevation: Tensor, size: int, radius: float, fov_deg: float, target: tuple[float, float, float]
+) -> Cameras:
     centre = torch.tensor(target)
     direction = torch.stack([elevation.cos() * azimuth.sin(), -elevation.cos() * azimuth.cos(), elevation.sin()], -1)
     return pinhole(look_at(centre + radius * direction, centre), fov_deg, size, size)

@@ -1,4 +1,5 @@
-"""Named colours, the base colour each stands for, and the nearest name of a measured colour (in Oklab).
+"""Named colours, the base colour each stands for, and the nearest name of a measured colour (in
+Oklab).
 
 Reference: Ottosson, A perceptual color space for image processing, 2020.
 """
@@ -18,7 +19,12 @@ _NAMES: dict[str, dict[str, tuple[float, float, float]]] = {
         "maroon": (0.45, 0.03, 0.08),
     },
     "orange": {"orange": (0.96, 0.50, 0.06), "tangerine": (0.98, 0.44, 0.12), "amber": (0.97, 0.60, 0.10)},
-    "yellow": {"yellow": (0.97, 0.84, 0.12), "lemon": (0.98, 0.93, 0.32), "golden": (0.86, 0.69, 0.14), "mustard": (0.80, 0.68, 0.12)},
+    "yellow": {
+        "yellow": (0.97, 0.84, 0.12),
+        "lemon": (0.98, 0.93, 0.32),
+        "golden": (0.86, 0.69, 0.14),
+        "mustard": (0.80, 0.68, 0.12),
+    },
     "green": {
         "green": (0.15, 0.60, 0.20),
         "olive": (0.43, 0.47, 0.12),
@@ -34,14 +40,34 @@ _NAMES: dict[str, dict[str, tuple[float, float, float]]] = {
         "sky blue": (0.48, 0.72, 0.96),
         "royal blue": (0.16, 0.24, 0.68),
     },
-    "purple": {"purple": (0.48, 0.16, 0.64), "violet": (0.54, 0.30, 0.84), "lavender": (0.72, 0.60, 0.92), "plum": (0.38, 0.12, 0.42)},
-    "pink": {"pink": (0.96, 0.56, 0.72), "magenta": (0.84, 0.10, 0.60), "fuchsia": (0.92, 0.22, 0.68), "hot pink": (0.98, 0.36, 0.60)},
+    "purple": {
+        "purple": (0.48, 0.16, 0.64),
+        "violet": (0.54, 0.30, 0.84),
+        "lavender": (0.72, 0.60, 0.92),
+        "plum": (0.38, 0.12, 0.42),
+    },
+    "pink": {
+        "pink": (0.96, 0.56, 0.72),
+        "magenta": (0.84, 0.10, 0.60),
+        "fuchsia": (0.92, 0.22, 0.68),
+        "hot pink": (0.98, 0.36, 0.60),
+    },
     "brown": {"brown": (0.45, 0.27, 0.13), "chocolate": (0.30, 0.17, 0.09), "chestnut": (0.50, 0.25, 0.17)},
     "beige": {"beige": (0.86, 0.76, 0.58), "cream": (0.95, 0.89, 0.74), "tan": (0.78, 0.63, 0.43)},
     "white": {"white": (0.96, 0.96, 0.96), "snow white": (0.98, 0.98, 0.99)},
-    "gray": {"gray": (0.50, 0.51, 0.53), "grey": (0.50, 0.51, 0.53), "silver": (0.73, 0.75, 0.78), "charcoal": (0.26, 0.27, 0.29)},
+    "gray": {
+        "gray": (0.50, 0.51, 0.53),
+        "grey": (0.50, 0.51, 0.53),
+        "silver": (0.73, 0.75, 0.78),
+        "charcoal": (0.26, 0.27, 0.29),
+    },
     "black": {"black": (0.05, 0.05, 0.06), "jet black": (0.03, 0.03, 0.04)},
-    "cyan": {"cyan": (0.10, 0.79, 0.84), "turquoise": (0.18, 0.80, 0.72), "teal": (0.04, 0.50, 0.51), "aqua": (0.35, 0.88, 0.88)},
+    "cyan": {
+        "cyan": (0.10, 0.79, 0.84),
+        "turquoise": (0.18, 0.80, 0.72),
+        "teal": (0.04, 0.50, 0.51),
+        "aqua": (0.35, 0.88, 0.88),
+    },
 }
 
 BASE_COLORS: tuple[str, ...] = tuple(_NAMES)
@@ -60,7 +86,8 @@ def oklab(rgb: np.ndarray) -> np.ndarray:
 
 
 def nearest_base(rgb: np.ndarray) -> list[str]:
-    """Base colour of each of (n, 3) sRGB colours: that of the nearest name, synonyms included, so that navy counts as blue."""
+    """Base colour of each of (n, 3) sRGB colours: that of the nearest name, synonyms included, so
+    that navy counts as blue."""
     names, table = _oklab_table()
     apart = ((oklab(np.asarray(rgb))[:, None] - table) ** 2).sum(-1)
     return [BASE_OF[names[i]] for i in apart.argmin(1)]
@@ -72,8 +99,16 @@ def _oklab_table() -> tuple[list[str], np.ndarray]:
 
 
 _RGB_TO_LMS = np.array(
-    [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]]
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
 ).T
 _LMS_TO_LAB = np.array(
-    [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099], [0.0259040371, 0.7827717662, -0.8086757660]]
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
 ).T

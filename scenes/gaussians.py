@@ -1,8 +1,8 @@
 """Scenes of 3D Gaussians, batched: what every renderer draws and every file format stores.
 
-Values are activated, as in gsplat: scales are standard deviations in metres, opacities lie in [0, 1], quaternions are wxyz.
-Reference: Kerbl et al., 3D Gaussian Splatting for Real-Time Radiance Field Rendering, 2023.
-"""
+Values are activated, as in gsplat: scales are standard deviations in metres, opacities lie in [0,
+1], quaternions are wxyz. Reference: Kerbl et al., 3D Gaussian Splatting for Real-Time Radiance
+Field Rendering, 2023."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SH_C0 = 0.28209479177387814
 class Gaussians:
     """A scene, or a batch of scenes, of N Gaussians.
 
-    Fields share the leading batch dimensions. ``colors`` is sRGB, nominally in [0, 1] (it is the degree-0 harmonic already
-    turned into a colour); ``sh_rest`` holds the coefficients of degrees 1 to 3 and is None for view-independent colours.
-    """
+    Fields share the leading batch dimensions. ``colors`` is sRGB, nominally in [0, 1] (it is the
+    degree-0 harmonic already turned into a colour); ``sh_rest`` holds the coefficients of degrees 1
+    to 3 and is None for view-independent colours."""
 
     means: Float[Tensor, "*batch n 3"]
     quats: Float[Tensor, "*batch n 4"]
@@ -45,7 +45,9 @@ class Gaussians:
         if self.sh_rest is not None:
             k = self.sh_rest.shape[-2]
             if k not in (3, 8, 15) or self.sh_rest.shape != (*batch, n, k, 3):
-                raise ValueError(f"Gaussians.sh_rest must have shape (..., {n}, 3|8|15, 3), got {tuple(self.sh_rest.shape)}")
+                raise ValueError(
+                    f"Gaussians.sh_rest must have shape (..., {n}, 3|8|15, 3), got {tuple(self.sh_rest.shape)}"
+                )
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -88,7 +90,8 @@ class Gaussians:
 
     @staticmethod
     def stack(scenes: list[Gaussians]) -> Gaussians:
-        """Batch single scenes of equal SH degree; smaller ones are padded with Gaussians of opacity 0."""
+        """Batch single scenes of equal SH degree; smaller ones are padded with Gaussians of opacity
+        0."""
         n = max(s.count for s in scenes)
         names = [f.name for f in dataclasses.fields(Gaussians) if getattr(scenes[0], f.name) is not None]
 
@@ -113,12 +116,15 @@ class Gaussians:
         for padded, s in zip(rest, scenes, strict=True):
             if s.sh_rest is not None:
                 padded[:, : s.sh_rest.shape[1]] = s.sh_rest
-        fields = {n: torch.cat([getattr(s, n) for s in scenes]) for n in ("means", "quats", "scales", "opacities", "colors")}
+        fields = {
+            n: torch.cat([getattr(s, n) for s in scenes]) for n in ("means", "quats", "scales", "opacities", "colors")
+        }
         return Gaussians(**fields, sh_rest=torch.cat(rest) if k else None)
 
 
 def sh_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch k"]:
-    """Real spherical harmonics of degrees 1..degree at unit directions, in the order and signs of 3DGS files."""
+    """Real spherical harmonics of degrees 1..degree at unit directions, in the order and signs of
+    3DGS files."""
     x, y, z = directions.unbind(-1)
     out = []
     if degree >= 1:
@@ -137,7 +143,8 @@ def sh_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor
 
 
 def view_colors(scene: Gaussians, camera_positions: Float[Tensor, "*batch c 3"]) -> Float[Tensor, "*batch c n 3"]:
-    """Colours as seen from each camera position: the base colour plus the view-dependent harmonics, clamped at 0."""
+    """Colours as seen from each camera position: the base colour plus the view-dependent harmonics,
+    clamped at 0."""
     base = scene.colors.unsqueeze(-3)
     if scene.sh_rest is None:
         return base.expand(*scene.batch_shape, camera_positions.shape[-2], scene.count, 3)
@@ -168,7 +175,11 @@ def rotations(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def transformed(
-    scene: Gaussians, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"] | None = None, *, scale: float = 1.0
+    scene: Gaussians,
+    rotation: Float[Tensor, "3 3"],
+    translation: Float[Tensor, "3"] | None = None,
+    *,
+    scale: float = 1.0,
 ) -> Gaussians:
     """The scene turned, then scaled about the origin, then moved; harmonics turn with it."""
     rotation = rotation.to(scene.means)
@@ -178,11 +189,14 @@ def transformed(
     axes = rotation @ rotations(scene.quats)
     rest = scene.sh_rest
     if rest is not None:
-        # A harmonic seen from d is now the one seen from R^T d. Each degree stays within itself: its matrix is found from directions
-        # enough, with which the harmonics of a degree are a basis.
-        random = torch.Generator().manual_seed(0)
-        directions = torch.nn.functional.normalize(torch.randn(64, 3, generator=random, dtype=torch.float64), dim=-1)
-        before, after = (sh_basis(d, scene.sh_degree) for d in (directions @ rotation.detach().double().cpu(), directions))
+        # A harmonic seen from d is now the one seen from R^T d. Each degree stays within itself:
+        # its matrix is found from directions enough, with which the harmonics of a degree are a
+        # basis.
+        rng = torch.Generator().manual_seed(0)
+        directions = torch.nn.functional.normalize(torch.randn(64, 3, generator=rng, dtype=torch.float64), dim=-1)
+        before, after = (
+            sh_basis(d, scene.sh_degree) for d in (directions @ rotation.detach().double().cpu(), directions)
+        )
         bands = [slice(0, 3), slice(3, 8), slice(8, 15)][: scene.sh_degree]
         turned = torch.block_diag(*(torch.linalg.lstsq(after[:, band], before[:, band]).solution for band in bands))
         rest = turned.to(rest) @ rest
@@ -190,7 +204,8 @@ def transformed(
 
 
 def matrix_to_quaternion(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 4"]:
-    """Unit quaternions (wxyz) of rotation matrices, from the largest of the four candidates (stable everywhere)."""
+    """Unit quaternions (wxyz) of rotation matrices, from the largest of the four candidates (stable
+    everywhere)."""
     m = matrix
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     squares = torch.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)

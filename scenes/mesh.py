@@ -17,9 +17,9 @@ _PICTURES = ("texture", "normal_map")
 class Mesh:
     """A mesh, or a batch of meshes, of V vertices and F triangles.
 
-    Fields share the leading batch dimensions. A mesh smaller than others of its batch repeats the face (0, 0, 0), which draws nothing.
-    A texture, where there is one, is multiplied with the vertices' colours.
-    """
+    Fields share the leading batch dimensions. A mesh smaller than others of its batch repeats the
+    face (0, 0, 0), which draws nothing. A texture, where there is one, is multiplied with the
+    vertices' colours."""
 
     vertices: Float[Tensor, "*batch v 3"]
     faces: Int[Tensor, "*batch f 3"]
@@ -29,24 +29,32 @@ class Mesh:
     normals: Float[Tensor, "*batch v 3"] | None = None
     """Unit normals of a smooth surface; None shades each triangle flat."""
     uvs: Float[Tensor, "*batch v 2"] | None = None
-    """Texture coordinates: (0, 0) is the lower left corner of the texture, (1, 1) its upper right."""
+    """Texture coordinates: (0, 0) is the lower left corner of the texture, (1, 1) its upper
+    right."""
     texture: Float[Tensor, "*batch th tw 3"] | None = None
     """sRGB in [0, 1], the top row first."""
     tangents: Float[Tensor, "*batch v 4"] | None = None
-    """Unit directions in which the first texture coordinate grows, and 1 or -1: ``tangent_frame`` says for which bitangent."""
+    """Unit directions in which the first texture coordinate grows, and 1 or -1: ``tangent_frame``
+    says for which bitangent."""
     normal_map: Float[Tensor, "*batch nh nw 3"] | None = None
-    """A finer surface's unit normals, in the frame of tangent, bitangent and normal at their place; the top row first."""
+    """A finer surface's unit normals, in the frame of tangent, bitangent and normal at their place;
+    the top row first."""
 
     def __post_init__(self) -> None:
         *batch, v, three = self.vertices.shape
         if three != 3 or self.faces.shape[:-2] != tuple(batch) or self.faces.shape[-1] != 3:
             raise ValueError(
-                f"Mesh.vertices (..., v, 3) and faces (..., f, 3) disagree: {tuple(self.vertices.shape)} and {tuple(self.faces.shape)}"
+                "Mesh.vertices (..., v, 3) and faces (..., f, 3) "
+                "disagree: "
+                f"{tuple(self.vertices.shape)} and "
+                f"{tuple(self.faces.shape)}"
             )
         for name, width in (("colors", 3), ("normals", 3), ("uvs", 2), ("tangents", 4)):
             value = getattr(self, name)
             if value is not None and value.shape != (*batch, v, width):
-                raise ValueError(f"Mesh.{name} must have shape {(*batch, v, width)} to match vertices, got {tuple(value.shape)}")
+                raise ValueError(
+                    f"Mesh.{name} must have shape {(*batch, v, width)} to match vertices, got {tuple(value.shape)}"
+                )
         if (self.uvs is None) != (self.texture is None):
             raise ValueError("a textured mesh needs both uvs and texture")
         if self.normal_map is not None and (self.uvs is None or self.normals is None or self.tangents is None):
@@ -54,9 +62,13 @@ class Mesh:
         for name in _PICTURES:
             value = getattr(self, name)
             if value is not None and (value.ndim != len(batch) + 3 or value.shape[:-3] != tuple(batch)):
-                raise ValueError(f"Mesh.{name} must have shape (..., h, w, 3) with batch {tuple(batch)}, got {tuple(value.shape)}")
+                raise ValueError(
+                    f"Mesh.{name} must have shape (..., h, w, 3) with batch {tuple(batch)}, got {tuple(value.shape)}"
+                )
         if self.faces.numel() and not (self.faces.min() >= 0 and self.faces.max() < max(1, v)):
-            raise ValueError(f"Mesh.faces must hold indices of {v} vertices, got {int(self.faces.min())} to {int(self.faces.max())}")
+            raise ValueError(
+                f"Mesh.faces must hold indices of {v} vertices, got {int(self.faces.min())} to {int(self.faces.max())}"
+            )
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -85,7 +97,8 @@ class Mesh:
 
     @staticmethod
     def stack(meshes: list[Mesh]) -> Mesh:
-        """Batch single meshes with the same fields (and pictures of the same size); smaller ones are padded."""
+        """Batch single meshes with the same fields (and pictures of the same size); smaller ones
+        are padded."""
 
         def padded(name: str) -> Tensor | None:
             values = [getattr(m, name) for m in meshes]
@@ -100,11 +113,12 @@ class Mesh:
 
 
 def tangent_frame(normals: Float[Tensor, "*k 3"], tangents: Float[Tensor, "*k 4"]) -> Float[Tensor, "*k 3 3"]:
-    """Tangent, bitangent and normal as the columns of a matrix, from normals and tangents interpolated between vertices.
+    """Tangent, bitangent and normal as the columns of a matrix, from normals and tangents
+    interpolated between vertices.
 
-    The bitangent, along which the second texture coordinate grows (upwards), is the tangents' fourth number times normal x tangent:
-    the convention of glTF 2.0 and of MikkTSpace. Like their shaders, it makes the columns unit vectors, but not perpendicular.
-    """
+    The bitangent, along which the second texture coordinate grows (upwards), is the tangents'
+    fourth number times normal x tangent: the convention of glTF 2.0 and of MikkTSpace. Like their
+    shaders, it makes the columns unit vectors, but not perpendicular."""
     normal, tangent = (torch.nn.functional.normalize(t, dim=-1, eps=1e-20) for t in (normals, tangents[..., :3]))
     bitangent = torch.linalg.cross(normal, tangent) * tangents[..., 3:]
     return torch.stack([tangent, torch.nn.functional.normalize(bitangent, dim=-1, eps=1e-20), normal], -1)

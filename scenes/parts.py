@@ -1,9 +1,9 @@
-"""Part assets: a set of tapered superquadrics, decoded differentiably to Gaussians, meshes, a density field and rigid bodies.
+"""Part assets: a set of tapered superquadrics, decoded differentiably to Gaussians, meshes, a
+density field and rigid bodies.
 
-A part is 19 numbers: existence, two exponents (box ... sphere), taper, centre, log half-size, 6D rotation, colour.
-References: Barr, Superquadrics and Angle-Preserving Transformations, 1981; Zhou et al., On the Continuity of Rotation
-Representations, 2019 (6D rotations).
-"""
+A part is 19 numbers: existence, two exponents (box ... sphere), taper, centre, log half-size, 6D
+rotation, colour. References: Barr, Superquadrics and Angle-Preserving Transformations, 1981; Zhou
+et al., On the Continuity of Rotation Representations, 2019 (6D rotations)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ LIGHT = (-0.35, -0.75, 0.56)
 class Parts:
     """P parts of an asset, or of a batch of assets; lengths in metres, colours sRGB in [0, 1].
 
-    ``existence`` is above 0 for a part that is there. ``exponents`` are (north-south, east-west): 0.1 is box-like, 1 is
-    round. ``taper`` t > 0 shrinks the top to (1 - t), t < 0 the bottom to (1 + t). ``rotations`` turn part to world.
-    """
+    ``existence`` is above 0 for a part that is there. ``exponents`` are (north-south, east-west):
+    0.1 is box-like, 1 is round. ``taper`` t > 0 shrinks the top to (1 - t), t < 0 the bottom to (1
+    + t). ``rotations`` turn part to world."""
 
     existence: Float[Tensor, "*batch p"]
     exponents: Float[Tensor, "*batch p 2"]
@@ -45,10 +45,13 @@ class Parts:
 
     @staticmethod
     def from_vectors(vectors: Float[Tensor, "*batch p 19"]) -> Parts:
-        """Decode the 19 numbers a part (see the module's docstring for their order); out-of-range values are clamped."""
+        """Decode the 19 numbers a part (see the module's docstring for their order); out-of-range
+        values are clamped."""
         if vectors.shape[-1] != VECTOR_SIZE:
             raise ValueError(f"a part is {VECTOR_SIZE} numbers, got {vectors.shape[-1]}")
-        existence, exponents, taper, centres, log_half_sizes, rotation, colors = vectors.split((1, 2, 1, 3, 3, 6, 3), -1)
+        existence, exponents, taper, centres, log_half_sizes, rotation, colors = vectors.split(
+            (1, 2, 1, 3, 3, 6, 3), -1
+        )
         x = torch.nn.functional.normalize(rotation[..., :3], dim=-1, eps=1e-6)
         y = rotation[..., 3:] - (x * rotation[..., 3:]).sum(-1, keepdim=True) * x
         y = torch.nn.functional.normalize(y, dim=-1, eps=1e-6)
@@ -118,7 +121,8 @@ class Parts:
         return local @ self.rotations.transpose(-1, -2) + self.centres.unsqueeze(-2)
 
     def surface_grid(self, per_octant: int = 3) -> Float[Tensor, "*batch p rings around 3"]:
-        """World points on every part's surface: 4 * per_octant + 1 rings from the top pole to the bottom, 8 * per_octant around."""
+        """World points on every part's surface: 4 * per_octant + 1 rings from the top pole to the
+        bottom, 8 * per_octant around."""
         meridian = _superellipse_octants(self.exponents[..., 0], per_octant, octants=4)
         equator = _superellipse_octants(self.exponents[..., 1], per_octant, octants=8)[..., :-1, :]
         radius, z = meridian[..., 1], meridian[..., 0]  # the meridian starts at the pole
@@ -130,20 +134,24 @@ class Parts:
         return self.to_world(local.flatten(-3, -2)).view(shape)
 
     def distance(self, points: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k"]:
-        """Approximate signed distance in metres of each part's own k world points to its surface, negative inside.
+        """Approximate signed distance in metres of each part's own k world points to its surface,
+        negative inside.
 
-        To first order: (g - 1) / |grad g| with g the part's gauge, 1 on the surface and growing in proportion along rays from the
-        centre (Taubin, 1991). Exact at flat faces and on the surface; near corners and far from curved parts it errs.
-        """
+        To first order: (g - 1) / |grad g| with g the part's gauge, 1 on the surface and growing in
+        proportion along rays from the centre (Taubin, 1991). Exact at flat faces and on the
+        surface; near corners and far from curved parts it errs."""
         gauge, gradient = self._gauge(points)
         return (gauge - 1) / gradient.square().sum(-1).add(1e-12).sqrt()
 
     def normals(self, points: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k 3"]:
-        """Outward unit normals (world) of each part's surface at k world points on it; near it, of the level of its gauge there."""
+        """Outward unit normals (world) of each part's surface at k world points on it; near it, of
+        the level of its gauge there."""
         _, gradient = self._gauge(points)
         return torch.nn.functional.normalize(gradient, dim=-1, eps=1e-20) @ self.rotations.transpose(-1, -2)
 
-    def _gauge(self, points: Float[Tensor, "*batch p k 3"]) -> tuple[Float[Tensor, "*batch p k"], Float[Tensor, "*batch p k 3"]]:
+    def _gauge(
+        self, points: Float[Tensor, "*batch p k 3"]
+    ) -> tuple[Float[Tensor, "*batch p k"], Float[Tensor, "*batch p k 3"]]:
         """1 on each part's surface, less inside, and its gradient per metre in the part's frame."""
         local = (points - self.centres.unsqueeze(-2)) @ self.rotations
         half, taper = self.half_sizes.unsqueeze(-2), self.taper.unsqueeze(-1)
@@ -175,8 +183,9 @@ class Parts:
         return area * total * self.half_sizes.prod(-1), centroid
 
     def gaps(self, reach: float = TOUCH_TOLERANCE) -> Float[Tensor, "*batch p p"]:
-        """Approximate distance in metres between every two existing parts, at most 0 where they overlap; infinite on the diagonal,
-        for absent parts and where it is clearly more than ``reach``."""
+        """Approximate distance in metres between every two existing parts, at most 0 where they
+        overlap; infinite on the diagonal, for absent parts and where it is clearly more than
+        ``reach``."""
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.detach().reshape(-1, *t.shape[len(batch) :]))
         # Only parts that exist are looked at, all scenes' in one list: most slots are empty.
@@ -185,7 +194,8 @@ class Parts:
         number = torch.zeros_like(slots, dtype=torch.long)
         number[slots] = torch.arange(len(grid), device=number.device)
         low, high = (corner[number] if len(grid) else flat.centres for corner in (grid.amin(1), grid.amax(1)))
-        # Boxes tell parts apart along an axis: no gap is less, whatever the approximate distance says.
+        # Boxes tell parts apart along an axis: no gap is less, whatever the approximate distance
+        # says.
         apart = torch.maximum(low[:, :, None] - high[:, None], low[:, None] - high[:, :, None]).amax(-1)
         near = (apart <= reach) & slots[:, :, None] & slots[:, None]
         near &= ~torch.eye(self.count, dtype=torch.bool, device=near.device)
@@ -196,11 +206,13 @@ class Parts:
         return torch.minimum(gaps, gaps.transpose(1, 2)).view(*batch, self.count, self.count)
 
     def contacts(self, tolerance: float = TOUCH_TOLERANCE) -> Bool[Tensor, "*batch p p"]:
-        """Which pairs of existing parts touch or overlap, up to a gap of ``tolerance`` metres (symmetric, false on the diagonal)."""
+        """Which pairs of existing parts touch or overlap, up to a gap of ``tolerance`` metres
+        (symmetric, false on the diagonal)."""
         return self.gaps(tolerance) <= tolerance
 
     def components(self, tolerance: float = TOUCH_TOLERANCE) -> Int[Tensor, "*batch p"]:
-        """Label of the touching cluster that each part belongs to (the index of its first part), -1 for absent parts."""
+        """Label of the touching cluster that each part belongs to (the index of its first part), -1
+        for absent parts."""
         return clusters(self.contacts(tolerance), self.exists)
 
     def bottoms(self) -> Float[Tensor, "*batch p"]:
@@ -208,17 +220,19 @@ class Parts:
         return self.surface_grid(3)[..., 2].amin((-1, -2))
 
     def gaussians(self, count: int = 3072, *, shade: bool = True, inset: float = 0.0) -> Gaussians:
-        """``count`` flat Gaussians spread over the surfaces of the existing parts, differentiable in every part parameter.
+        """``count`` flat Gaussians spread over the surfaces of the existing parts, differentiable
+        in every part parameter.
 
-        Small parts get more than their share of the area, so that an eye is as sharp as a table top. ``shade`` bakes a fixed
-        diffuse light into the colours, which is what lets shape be read from an image of constant-coloured parts. ``inset`` moves
-        each Gaussian inwards by so many of its standard deviations: at the silhouette half of it stands over the surface, and the
-        asset looks that much fatter.
-        """
+        Small parts get more than their share of the area, so that an eye is as sharp as a table
+        top. ``shade`` bakes a fixed diffuse light into the colours, which is what lets shape be
+        read from an image of constant-coloured parts. ``inset`` moves each Gaussian inwards by so
+        many of its standard deviations: at the silhouette half of it stands over the surface, and
+        the asset looks that much fatter."""
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.reshape(-1, *t.shape[len(batch) :]))
         scenes = len(flat.existence)
-        # Only parts that exist are decoded, all scenes' in one list; an asset without any shows its first slot, with opacity 0.
+        # Only parts that exist are decoded, all scenes' in one list; an asset without any shows its
+        # first slot, with opacity 0.
         shown = flat.exists.clone()
         empty = ~shown.any(-1)
         shown[:, 0] |= empty
@@ -234,15 +248,20 @@ class Parts:
         part_area = area.sum(-1)
         with torch.no_grad():
             weight = (area * part_area.pow(-0.35).unsqueeze(-1)).double().flatten()
-            per_scene = torch.zeros(scenes, dtype=torch.double, device=weight.device).index_add_(0, scene_of, weight.view_as(area).sum(-1))
+            per_scene = torch.zeros(scenes, dtype=torch.double, device=weight.device).index_add_(
+                0, scene_of, weight.view_as(area).sum(-1)
+            )
             cdf = weight.cumsum(0)
             before = cdf[-1:].new_zeros(scenes)
             before[1:] = per_scene.cumsum(0)[:-1]
-            ticks = before.unsqueeze(-1) + (torch.arange(count, device=cdf.device) + 0.5) / count * per_scene.unsqueeze(-1)
+            ticks = before.unsqueeze(-1) + (torch.arange(count, device=cdf.device) + 0.5) / count * per_scene.unsqueeze(
+                -1
+            )
             chosen = torch.searchsorted(cdf, ticks).clamp_max(len(cdf) - 1)
             part = chosen // area.shape[-1]
             per_part = torch.bincount(part.flatten(), minlength=len(part_area)).clamp_min(1)
-            # Within a cell: evenly in one direction by the tick's place in it, by the golden ratio in the other (a rank-1 lattice).
+            # Within a cell: evenly in one direction by the tick's place in it, by the golden ratio
+            # in the other (a rank-1 lattice).
             u = (1 - ((cdf[chosen] - ticks) / weight[chosen].clamp_min(1e-12)).clamp(0, 1)).to(grid).unsqueeze(-1)
             v = ((0.5 + torch.arange(count, device=cdf.device) * 0.6180339887498949) % 1).to(grid).view(1, -1, 1)
         spacing = (part_area / per_part).sqrt()[part]  # side of the patch that one Gaussian stands for
@@ -268,7 +287,8 @@ class Parts:
         return out._map(lambda t: t.view(*batch, *t.shape[1:]))
 
     def meshes(self, per_octant: int = 3) -> tuple[Float[Tensor, "*batch p v 3"], Int[Tensor, "f 3"]]:
-        """One closed triangle mesh a part, absent ones included: vertices, and faces (counter-clockwise) shared by all parts."""
+        """One closed triangle mesh a part, absent ones included: vertices, and faces
+        (counter-clockwise) shared by all parts."""
         grid = self.surface_grid(per_octant)
         rings, around = grid.shape[-3], grid.shape[-2]
         body = grid[..., 1:-1, :, :].flatten(-3, -2)
@@ -286,14 +306,16 @@ def clusters(touching: Bool[Tensor, "*batch p p"], exists: Bool[Tensor, "*batch 
 
 
 def _power_norm(a: Tensor, b: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(a^(2/e) + b^(2/e))^(e/2) of positive a and b, and its derivatives; scaled so that powers up to 20 cannot overflow."""
+    """(a^(2/e) + b^(2/e))^(e/2) of positive a and b, and its derivatives; scaled so that powers up
+    to 20 cannot overflow."""
     largest = torch.maximum(a, b)
     norm = largest * ((a / largest) ** (2 / exponent) + (b / largest) ** (2 / exponent)) ** (exponent / 2)
     return norm, (a / norm) ** (2 / exponent - 1), (b / norm) ** (2 / exponent - 1)
 
 
 def shading(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "3"]) -> Float[Tensor, "*n"]:
-    """Brightness factor in [0.5, 1] of a soft hemisphere light: the wrap keeps faces away from the light readable."""
+    """Brightness factor in [0.5, 1] of a soft hemisphere light: the wrap keeps faces away from the
+    light readable."""
     return 0.5 + 0.5 * ((normals @ light) * 0.6 + 0.4 + 0.15 * normals[..., 2]).clamp(0, 1)
 
 
@@ -303,16 +325,17 @@ def shaded(colors: Float[Tensor, "*n 3"], normals: Float[Tensor, "*n 3"]) -> Flo
 
 
 def taper_factor(taper: Tensor, z: Tensor) -> Tensor:
-    """Scale of the cross-section at height z in [-1, 1]: 1 at the wide end, 1 - abs(taper) at the narrow one."""
+    """Scale of the cross-section at height z in [-1, 1]: 1 at the wide end, 1 - abs(taper) at the
+    narrow one."""
     return 1 - taper.clamp_min(0) * (1 + z) / 2 + taper.clamp_max(0) * (1 - z) / 2
 
 
 def _superellipse_octants(exponent: Float[Tensor, "*b"], per_octant: int, octants: int) -> Float[Tensor, "*b k 2"]:
-    """Points on |x|^(2/e) + |y|^(2/e) = 1 from angle 0 (x = 1), counter-clockwise over ``octants`` eighths of a turn.
+    """Points on |x|^(2/e) + |y|^(2/e) = 1 from angle 0 (x = 1), counter-clockwise over ``octants``
+    eighths of a turn.
 
-    Each octant is sampled evenly in slope, (1, t) / (1 + t^(2/e))^(e/2): even along a box's side as along a circle's arc, with
-    a sample exactly at the corner.
-    """
+    Each octant is sampled evenly in slope, (1, t) / (1 + t^(2/e))^(e/2): even along a box's side as
+    along a circle's arc, with a sample exactly at the corner."""
     t = torch.linspace(0, 1, per_octant + 1, dtype=exponent.dtype, device=exponent.device)
     scale = (1 + t.clamp_min(1e-6) ** (2 / exponent.unsqueeze(-1))) ** (-exponent.unsqueeze(-1) / 2)
     along, across = scale, scale * t

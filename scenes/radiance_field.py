@@ -1,9 +1,10 @@
-"""Radiance fields: density and colour at points of space (density in 1/metre, colour without a view direction).
+"""Radiance fields: density and colour at points of space (density in 1/metre, colour without a view
+direction).
 
-Mildenhall et al., NeRF, 2020. The field of a part asset is soft at the surfaces so that gradients flow; the others are what generators
-make and what can be fitted: voxels, tri-planes (Chan et al., EG3D, 2022), hash grids (Mueller et al., Instant NGP, 2022), and the
-networks whose weights Shap-E generates (Jun and Nichol, 2023).
-"""
+Mildenhall et al., NeRF, 2020. The field of a part asset is soft at the surfaces so that gradients
+flow; the others are what generators make and what can be fitted: voxels, tri-planes (Chan et al.,
+EG3D, 2022), hash grids (Mueller et al., Instant NGP, 2022), and the networks whose weights Shap-E
+generates (Jun and Nichol, 2023)."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class PartField:
     density: float = 200.0
     """Inside a part, in 1/metre: 3 cm of it let under 1 % of the light through."""
     softness: float = 0.005
-    """Metres over which the density falls to 1/e outside a surface; larger is smoother to optimise, smaller is sharper to look at."""
+    """Metres over which the density falls to 1/e outside a surface; larger is smoother to optimise,
+    smaller is sharper to look at."""
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -52,7 +54,8 @@ class PartField:
 
     @property
     def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
-        """The box of the parts that are there, with a margin in which the density falls to a thousandth; a point without any part."""
+        """The box of the parts that are there, with a margin in which the density falls to a
+        thousandth; a point without any part."""
         surface, exists = self.parts.detach().surface_grid(3), self.parts.exists[..., None, None, None]
         margin = 7 * self.softness
         low = torch.where(exists, surface, torch.inf).flatten(-4, -2).amin(-2) - margin
@@ -60,11 +63,13 @@ class PartField:
         return torch.where(low.isfinite(), low, 0.0), torch.where(high.isfinite(), high, 0.0)
 
     def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
-        """Density and sRGB colour at k world points of each asset; where parts overlap, colours mix by density."""
+        """Density and sRGB colour at k world points of each asset; where parts overlap, colours mix
+        by density."""
         parts = self.parts
         distance = parts.distance(points.unsqueeze(-3).expand(*points.shape[:-2], parts.count, *points.shape[-2:]))
         inside = torch.sigmoid(-distance / self.softness)
-        # As in Parts.gaussians: a part fades as its existence falls to 0, and an absent one is not there at all.
+        # As in Parts.gaussians: a part fades as its existence falls to 0, and an absent one is not
+        # there at all.
         weight = inside * (torch.sigmoid(10 * parts.existence) * parts.exists).unsqueeze(-1)
         total = weight.sum(-2)
         colors = (weight.unsqueeze(-1) * parts.colors.unsqueeze(-2)).sum(-3) / total.clamp_min(1e-12).unsqueeze(-1)
@@ -73,7 +78,8 @@ class PartField:
 
 
 Decoder = Callable[[Float[Tensor, "*b k f"]], Float[Tensor, "*b k 4"]]
-"""Features to four raw numbers: the density's, which ``softplus`` makes positive, and three that ``sigmoid`` makes a colour."""
+"""Features to four raw numbers: the density's, which ``softplus`` makes positive, and three that
+``sigmoid`` makes a colour."""
 
 
 def _decoded(raw: Float[Tensor, "*b k 4"], inside: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -99,7 +105,8 @@ class _Boxed:
 
 @dataclass(frozen=True)
 class VoxelField(_Boxed):
-    """Density and colour at the corners of a grid, interpolated between them (leading batch dimensions alike)."""
+    """Density and colour at the corners of a grid, interpolated between them (leading batch
+    dimensions alike)."""
 
     density: Float[Tensor, "*b x y z"]
     """In 1/metre, not negative."""
@@ -115,9 +122,15 @@ class VoxelField(_Boxed):
     def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
         unit, inside = _unit(points, self.low, self.high)
         batch, k = self.batch_shape.numel(), points.shape[-2]
-        grid = torch.cat([self.density.unsqueeze(-1), self.colors], -1).reshape(batch, *self.density.shape[-3:], 4).permute(0, 4, 1, 2, 3)
+        grid = (
+            torch.cat([self.density.unsqueeze(-1), self.colors], -1)
+            .reshape(batch, *self.density.shape[-3:], 4)
+            .permute(0, 4, 1, 2, 3)
+        )
         places = unit.reshape(batch, k, 1, 1, 3).flip(-1).to(grid)
-        values = torch.nn.functional.grid_sample(grid, places, align_corners=True, padding_mode="border").view(batch, 4, k)
+        values = torch.nn.functional.grid_sample(grid, places, align_corners=True, padding_mode="border").view(
+            batch, 4, k
+        )
         values = values.transpose(1, 2).reshape(*points.shape[:-1], 4)
         return values[..., 0] * inside, values[..., 1:]
 
@@ -149,7 +162,8 @@ class TriPlaneField(_Boxed):
 
 @dataclass(frozen=True)
 class HashField(_Boxed):
-    """Features of several grids, from coarse to fine, whose corners share the rows of a table; concatenated and decoded. One scene."""
+    """Features of several grids, from coarse to fine, whose corners share the rows of a table;
+    concatenated and decoded. One scene."""
 
     tables: Float[Tensor, "levels rows f"]
     decoder: Decoder
@@ -184,22 +198,24 @@ class HashField(_Boxed):
 
 @dataclass(frozen=True)
 class ShapEField:
-    """Networks of Shap-E: a latent is projected to the weights of the first layers, the others are the same for all scenes.
+    """Networks of Shap-E: a latent is projected to the weights of the first layers, the others are
+    the same for all scenes.
 
-    Shap-E's box is [-1, 1] in each axis, z up. Its density and colour are those of the fine NeRF, seen without a direction, as its own
-    renderer draws them.
-    """
+    Shap-E's box is [-1, 1] in each axis, z up. Its density and colour are those of the fine NeRF,
+    seen without a direction, as its own renderer draws them."""
 
     weights: tuple[Tensor, ...]
-    """(out, in) of the layers from the first to the last, with the scenes' batch dimensions where they were projected from latents."""
+    """(out, in) of the layers from the first to the last, with the scenes' batch dimensions where
+    they were projected from latents."""
     biases: tuple[Tensor, ...]
     """(out,) each."""
     batch_shape: torch.Size
 
     @staticmethod
     def from_latents(latents: Float[Tensor, "*b v d"], renderer: nn.Module) -> ShapEField:
-        """Fields of latents (1024, 1024 for the published weights), with gradients to them. ``renderer`` is diffusers' ``ShapERenderer``,
-        which is only read: nothing is copied into its network."""
+        """Fields of latents (1024, 1024 for the published weights), with gradients to them.
+        ``renderer`` is diffusers' ``ShapERenderer``, which is only read: nothing is copied into its
+        network."""
         batch = latents.shape[:-2]
         projected = renderer.params_proj(latents.reshape(-1, *latents.shape[-2:]))  # type: ignore[operator]
         layers = list(renderer.mlp.mlp)  # type: ignore[arg-type, union-attr]
@@ -224,5 +240,6 @@ class ShapEField:
         h = torch.cat([points, angles.sin(), (angles + math.pi / 2).sin()], -1)
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             h = (torch.nn.functional.silu(h) if i else h) @ weight.transpose(-1, -2) + bias
-        # Outputs: signed distance, density coarse and fine, then colour of the surface, of the coarse and of the fine field.
+        # Outputs: signed distance, density coarse and fine, then colour of the surface, of the
+        # coarse and of the fine field.
         return torch.relu(h[..., 2]) * (points.abs() <= 1).all(-1), torch.sigmoid(h[..., 9:12])

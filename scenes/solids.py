@@ -1,4 +1,5 @@
-"""Part meshes as one solid: the boolean union of closed meshes, which has no inner walls (manifold3d)."""
+"""Part meshes as one solid: the boolean union of closed meshes, which has no inner walls
+(manifold3d)."""
 
 from __future__ import annotations
 
@@ -19,12 +20,13 @@ SLIVER = 1e-6
 
 
 def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, crease_deg: float = 30.0) -> Mesh:
-    """Closed meshes (at least one, ``colors`` (n, 3) one each) as one mesh with normals and vertex colours, z up if they are.
+    """Closed meshes (at least one, ``colors`` (n, 3) one each) as one mesh with normals and vertex
+    colours, z up if they are.
 
-    With ``united`` they become the surface of their union: what is inside another is gone, and where two meet they share their vertices'
-    places. Vertices are doubled between parts and along edges sharper than ``crease_deg``, for their two colours or normals.
-    ValueError if one of the shapes is not closed.
-    """
+    With ``united`` they become the surface of their union: what is inside another is gone, and
+    where two meet they share their vertices' places. Vertices are doubled between parts and along
+    edges sharper than ``crease_deg``, for their two colours or normals. ValueError if one of the
+    shapes is not closed."""
     import trimesh
 
     shapes = [_outwards(shape) for shape in shapes]
@@ -43,7 +45,8 @@ def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, c
 
 
 def _outwards(shape: trimesh.Trimesh) -> trimesh.Trimesh:
-    """A closed mesh with its faces seen from outside: some programs write them turned inside out."""
+    """A closed mesh with its faces seen from outside: some programs write them turned inside
+    out."""
     with np.errstate(all="ignore"):  # of what is flat
         if not shape.is_watertight or shape.volume >= 0:
             return shape
@@ -84,18 +87,20 @@ def _union(shapes: list[trimesh.Trimesh]) -> list[tuple[int, trimesh.Trimesh]]:
 
 
 def _without_slivers(places: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Faces (f, 3) whose edges are none of them shorter than ``SLIVER``, and which of the faces they are.
+    """Faces (f, 3) whose edges are none of them shorter than ``SLIVER``, and which of the faces
+    they are.
 
-    Where parts are nearly flush their union has edges of a nanometre, the ends of which fall together in float32; the faces between them
-    would then lie on each other.
-    """
+    Where parts are nearly flush their union has edges of a nanometre, the ends of which fall
+    together in float32; the faces between them would then lie on each other."""
     import trimesh
 
     edges = corners[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     short = edges[np.linalg.norm(places[edges[:, 0]] - places[edges[:, 1]], axis=-1) < SLIVER]
     if not len(short):
         return corners, np.arange(len(corners))
-    _, first, labels = np.unique(trimesh.graph.connected_component_labels(short, len(places)), return_index=True, return_inverse=True)
+    _, first, labels = np.unique(
+        trimesh.graph.connected_component_labels(short, len(places)), return_index=True, return_inverse=True
+    )
     corners = first[labels.reshape(-1)][corners]
     kept = np.flatnonzero((corners != corners[:, [1, 2, 0]]).all(1))
     # What had a short edge between its ends may now be two faces back to back, which hold nothing.

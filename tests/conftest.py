@@ -1,4 +1,5 @@
-"""Shapes and types are checked at run time in every test: jaxtyping's annotations on the four packages, by beartype."""
+"""Shapes and types are checked at run time in every test: jaxtyping's annotations on the four
+packages, by beartype."""
 
 import importlib.util
 import os
@@ -12,9 +13,12 @@ PACKAGES = ["scenes", "renderers", "rewards", "rl3d"]
 
 # The checks are for shapes: an int or a numpy scalar will do where a float is asked for.
 _numbers = {float: float | int | numpy.floating | numpy.integer, int: int | numpy.integer}
-beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(hint_overrides=beartype.BeartypeHintOverrides(_numbers)))
+beartype.beartype = beartype.beartype(
+    conf=beartype.BeartypeConf(hint_overrides=beartype.BeartypeHintOverrides(_numbers))
+)
 
-# jaxtyping's hook imports from the checkout alone; an editable install keeps the compiled library in site-packages.
+# jaxtyping's hook imports from the checkout alone; an editable install keeps the compiled library
+# in site-packages.
 _found = importlib.util.find_spec("renderers")
 jaxtyping.install_import_hook(PACKAGES, "beartype.beartype")
 

@@ -1,4 +1,5 @@
-"""The four floors: rl3d over rewards over renderers over scenes, and no import upwards. The contract is in pyproject.toml."""
+"""The four floors: rl3d over rewards over renderers over scenes, and no import upwards. The
+contract is in pyproject.toml."""
 
 import os
 import shutil
@@ -16,7 +17,13 @@ FLOORS = ["scenes", "renderers", "rewards", "rl3d"]
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     # -S leaves an editable install's import hook out, so that the packages are those of the folder.
     path = os.pathsep.join([str(folder), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
-    command = [sys.executable, "-S", "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"]
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        "from importlinter.cli import lint_imports_command; lint_imports_command()",
+        "--no-cache",
+    ]
     env = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=120)
 
@@ -26,7 +33,9 @@ def test_no_floor_imports_from_above():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize(("lower", "upper"), [("scenes", "renderers"), ("renderers", "rewards"), ("rewards", "rl3d"), ("scenes", "rl3d")])
+@pytest.mark.parametrize(
+    ("lower", "upper"), [("scenes", "renderers"), ("renderers", "rewards"), ("rewards", "rl3d"), ("scenes", "rl3d")]
+)
 def test_an_import_from_above_is_found(tmp_path, lower, upper):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for floor in FLOORS:

@@ -1,4 +1,5 @@
-"""The files that say what rl3d needs agree with each other, with what the code imports, and with what a build ships."""
+"""The files that say what rl3d needs agree with each other, with what the code imports, and with
+what a build ships."""
 
 import ast
 import functools
@@ -33,7 +34,11 @@ CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 CONDA_SPECS = [line for line in ENVIRONMENT if isinstance(line, str)]
-CONSTRAINTS = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+CONSTRAINTS = [
+    Requirement(line)
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
 
 
 def run_python(code: str) -> str:
@@ -95,12 +100,14 @@ def test_constraints_pin_everything_that_comes_along():
                     further.marker = None
                     waiting.append(further)
     came_along = {name for name, _ in seen}
-    # A CUDA build of torch brings its libraries; on a machine with one, they follow from torch's own pin.
+    # A CUDA build of torch brings its libraries; on a machine with one, they follow from torch's
+    # own pin.
     assert {name for name in came_along - pinned.keys() if not name.startswith(("nvidia-", "cuda-", "triton"))} == set()
 
 
 def imported_modules() -> dict[str, str]:
-    """Top-level names of the third-party modules the four packages import anywhere, and a file that does."""
+    """Top-level names of the third-party modules the four packages import anywhere, and a file that
+    does."""
     found = {}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
@@ -109,11 +116,18 @@ def imported_modules() -> dict[str, str]:
                 if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                     names = [node.module]
                 found |= {name.partition(".")[0]: str(path.relative_to(ROOT)) for name in names}
-    return {name: path for name, path in found.items() if name not in {*sys.stdlib_module_names, *PACKAGES, *OPTIONAL_BACKENDS}}
+    return {
+        name: path
+        for name, path in found.items()
+        if name not in {*sys.stdlib_module_names, *PACKAGES, *OPTIONAL_BACKENDS}
+    }
 
 
 def test_every_import_is_declared():
-    declared = {canonicalize_name(r.name) for r in [*CORE, *(r for name, extra in EXTRAS.items() if name != "dev" for r in extra)]}
+    declared = {
+        canonicalize_name(r.name)
+        for r in [*CORE, *(r for name, extra in EXTRAS.items() if name != "dev" for r in extra)]
+    }
     distributions = importlib.metadata.packages_distributions()
     for module, path in imported_modules().items():
         providers = {canonicalize_name(name) for name in distributions.get(module, [module])}

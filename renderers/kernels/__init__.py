@@ -1,4 +1,5 @@
-"""The compiled C++17 library of this folder, behind a C interface: finding it, loading it by ctypes, and how many threads it may use."""
+"""The compiled C++17 library of this folder, behind a C interface: finding it, loading it by
+ctypes, and how many threads it may use."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _VERSION = 4  # rl3d_version of the sources next to this file
 def _candidates() -> list[Path]:
     if named := os.environ.get("RL3D_KERNELS"):
         return [Path(named)]
-    # An editable install spreads a package over the checkout and site-packages, where the compiled library is.
+    # An editable install spreads a package over the checkout and site-packages, where the compiled
+    # library is.
     spec = importlib.util.find_spec("renderers.kernels")
     folders = list(spec.submodule_search_locations or ()) if spec else []
     folders += [os.path.join(folder, "kernels") for folder in sys.modules["renderers"].__path__]
@@ -40,7 +42,13 @@ def _load() -> ctypes.CDLL | str:
     if version != _VERSION:
         return f"{path} was compiled from other sources (version {version}, not {_VERSION}): compile it again"
     library.rl3d_splat_forward.restype = ctypes.c_int
-    library.rl3d_splat_forward.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
+    library.rl3d_splat_forward.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_void_p,
+    ]
     library.rl3d_splat_backward.restype = ctypes.c_int
     library.rl3d_splat_backward.argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_int]
     library.rl3d_splat_release.restype = None
@@ -71,7 +79,9 @@ def all_finite(arrays: Sequence[tuple[int, int]]) -> bool:
     """Whether all numbers are finite, of arrays of float32 given by their address and size."""
     addresses, sizes = zip(*arrays, strict=True)
     count = len(arrays)
-    return bool(library().rl3d_all_finite((ctypes.c_void_p * count)(*addresses), (ctypes.c_int64 * count)(*sizes), count))
+    return bool(
+        library().rl3d_all_finite((ctypes.c_void_p * count)(*addresses), (ctypes.c_int64 * count)(*sizes), count)
+    )
 
 
 def instruction_set() -> str:

@@ -1,7 +1,8 @@
-"""Compiles the CPU renderers into this folder, for work in a checkout: ``python -m renderers.kernels.build``.
+"""Compiles the CPU renderers into this folder, for work in a checkout: ``python -m
+renderers.kernels.build``.
 
-An installed package brings the library with it (CMakeLists.txt); this does the same with nothing but a C++ compiler.
-"""
+An installed package brings the library with it (CMakeLists.txt); this does the same with nothing
+but a C++ compiler."""
 
 from __future__ import annotations
 
@@ -14,7 +15,16 @@ from pathlib import Path
 from renderers.kernels import LIBRARY_NAME
 
 SOURCES = Path(__file__).parent
-FLAGS = ["-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-pthread",
+    "-fvisibility=hidden",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+]
 INSTRUCTION_SETS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -22,8 +32,16 @@ INSTRUCTION_SETS = {
 }
 
 
-SANITIZE = ["-O1", "-g1", "-fno-var-tracking", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
-"""Flags for a library that stops at the first wrong access or undefined operation; the process needs the sanitizers' runtime loaded."""
+SANITIZE = [
+    "-O1",
+    "-g1",
+    "-fno-var-tracking",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=undefined",
+    "-fno-omit-frame-pointer",
+]
+"""Flags for a library that stops at the first wrong access or undefined operation; the process
+needs the sanitizers' runtime loaded."""
 
 
 def build(folder: Path = SOURCES, *, sanitize: bool = False, compiler: str | None = None) -> Path:
@@ -36,16 +54,23 @@ def build(folder: Path = SOURCES, *, sanitize: bool = False, compiler: str | Non
     common = [compiler, *FLAGS, *extra, *(["-DRL3D_X86"] if x86 else []), "-c"]
     library = folder / LIBRARY_NAME
     with tempfile.TemporaryDirectory() as scratch:
-        commands = [[*common, str(SOURCES / f"{name}.cpp"), "-o", f"{scratch}/{name}.o"] for name in ("splat", "thread_pool")]
-        # Two triangles must see their common edge alike, to the bit: no contraction to multiply-adds, which round one product only.
+        commands = [
+            [*common, str(SOURCES / f"{name}.cpp"), "-o", f"{scratch}/{name}.o"] for name in ("splat", "thread_pool")
+        ]
+        # Two triangles must see their common edge alike, to the bit: no contraction to
+        # multiply-adds, which round one product only.
         commands.append([*common, "-ffp-contract=off", str(SOURCES / "mesh.cpp"), "-o", f"{scratch}/mesh.o"])
         for name, flags in sets.items():
             defines = [f"-DRL3D_ISA={name}", f'-DRL3D_ISA_NAME="{name}"']
-            commands.append([*common, *flags, *defines, str(SOURCES / "pipeline.cpp"), "-o", f"{scratch}/pipeline_{name}.o"])
+            commands.append(
+                [*common, *flags, *defines, str(SOURCES / "pipeline.cpp"), "-o", f"{scratch}/pipeline_{name}.o"]
+            )
         for command in commands:
             subprocess.run(command, check=True)
         objects = [command[-1] for command in commands]
-        subprocess.run([compiler, "-shared", "-pthread", *extra, *objects, "-o", f"{scratch}/{LIBRARY_NAME}"], check=True)
+        subprocess.run(
+            [compiler, "-shared", "-pthread", *extra, *objects, "-o", f"{scratch}/{LIBRARY_NAME}"], check=True
+        )
         # Written aside and renamed, so that a process that has the old library loaded keeps it.
         aside = library.with_suffix(".new")
         aside.write_bytes(Path(scratch, LIBRARY_NAME).read_bytes())

@@ -13,20 +13,22 @@ from rewards.base import Batch, Needs, Scores
 from scenes.parts import TOUCH_TOLERANCE, clusters
 
 GROUND_TOLERANCE = 0.02
-"""A cluster rests on the ground when its lowest point is within this many metres of the asset's lowest."""
+"""A cluster rests on the ground when its lowest point is within this many metres of the asset's
+lowest."""
 TOLERANCES = (0.0, TOUCH_TOLERANCE / 2, TOUCH_TOLERANCE, 0.02, 0.04)
-"""Gaps in metres that the value looks through: a part that comes closer to its neighbour scores better before it counts as touching, and
-better still once it really touches, so that what is learnt has a margin."""
+"""Gaps in metres that the value looks through: a part that comes closer to its neighbour scores
+better before it counts as touching, and better still once it really touches, so that what is learnt
+has a margin."""
 
 
 class Connected:
     """Share of the asset's mass in the largest touching cluster that rests on the ground.
 
-    ``values`` is the mean of that share over ``TOLERANCES``: with one tolerance alone, a group of samples whose parts all miss by some
-    distance would have nothing to learn from. ``verdict`` is strict: every part belongs to the cluster at ``TOUCH_TOLERANCE``.
-    ``per_part`` is the share of the tolerances at which a part is in it. An asset without parts scores 0; one with numbers that are not
-    finite scores 0 and has failed.
-    """
+    ``values`` is the mean of that share over ``TOLERANCES``: with one tolerance alone, a group of
+    samples whose parts all miss by some distance would have nothing to learn from. ``verdict`` is
+    strict: every part belongs to the cluster at ``TOUCH_TOLERANCE``. ``per_part`` is the share of
+    the tolerances at which a part is in it. An asset without parts scores 0; one with numbers that
+    are not finite scores 0 and has failed."""
 
     name = "connected"
     version = "4"
@@ -35,7 +37,9 @@ class Connected:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
         exists, gaps = batch.sound_parts.exists, batch.gaps
-        shares, attached = zip(*(self.share(batch, clusters(gaps <= tolerance, exists)) for tolerance in TOLERANCES), strict=True)
+        shares, attached = zip(
+            *(self.share(batch, clusters(gaps <= tolerance, exists)) for tolerance in TOLERANCES), strict=True
+        )
         usable = exists.any(-1) & ~batch.broken
         return Scores(
             values=torch.where(usable, torch.stack(shares).mean(0), 0).clamp(0, 1).cpu(),
@@ -46,7 +50,8 @@ class Connected:
 
     @staticmethod
     def share(batch: Batch, labels: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b p"]]:
-        """Share of the mass in the heaviest cluster that rests on the ground, and which parts are in it."""
+        """Share of the mass in the heaviest cluster that rests on the ground, and which parts are
+        in it."""
         mass = batch.volumes
         # member[b, k, p]: part p belongs to the cluster that is labelled by its first part, k.
         slots = torch.arange(labels.shape[-1], device=labels.device)

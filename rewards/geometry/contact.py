@@ -1,4 +1,5 @@
-"""Joints: is every part held, by parts let into each other deeply enough, rather than barely touching or a hair away?"""
+"""Joints: is every part held, by parts let into each other deeply enough, rather than barely
+touching or a hair away?"""
 
 from __future__ import annotations
 
@@ -13,18 +14,20 @@ SHARE = 0.25
 """Of a part's smallest half-size, where that is less: a button needs no deep joint."""
 
 TOUCHING = 0.495
-"""What a joint of two parts that touch is worth, but for rounding: a tenth of a millimetre at ``DEPTH``."""
+"""What a joint of two parts that touch is worth, but for rounding: a tenth of a millimetre at
+``DEPTH``."""
 
 
 class Contact:
     """Mean over parts of how deep the joints are that hold each to the main one, in [0, 1].
 
-    The main part is the heaviest of the heaviest cluster that rests on the ground (as in ``connected``). A joint is worth 1/2 where two
-    parts touch and 1 where they reach ``DEPTH`` (or ``SHARE`` of the thinner one's half-size) into each other, linearly; 0 at a gap of that
-    width. A part earns the shallowest joint on its best way to the main part, which itself earns the best of its own. An asset of a single
-    part needs no joint. ``verdict``: all hang together by parts that touch or overlap. An asset without parts scores 0; one with numbers
-    that are not finite scores 0 and has failed.
-    """
+    The main part is the heaviest of the heaviest cluster that rests on the ground (as in
+    ``connected``). A joint is worth 1/2 where two parts touch and 1 where they reach ``DEPTH`` (or
+    ``SHARE`` of the thinner one's half-size) into each other, linearly; 0 at a gap of that width. A
+    part earns the shallowest joint on its best way to the main part, which itself earns the best of
+    its own. An asset of a single part needs no joint. ``verdict``: all hang together by parts that
+    touch or overlap. An asset without parts scores 0; one with numbers that are not finite scores 0
+    and has failed."""
 
     name = "contact"
     version = "2"
@@ -43,7 +46,11 @@ class Contact:
             held = torch.maximum(held, torch.minimum(held[:, :, k, None], held[:, k, None, :]))
         main = Connected.share(batch, batch.components)[1]
         root = torch.where(main, batch.volumes, -1).argmax(-1, keepdim=True)
-        earned = held.gather(1, root.unsqueeze(-1).expand(-1, 1, parts.count)).squeeze(1).scatter(1, root, own.gather(1, root))
+        earned = (
+            held.gather(1, root.unsqueeze(-1).expand(-1, 1, parts.count))
+            .squeeze(1)
+            .scatter(1, root, own.gather(1, root))
+        )
         earned = torch.where(exists.sum(-1, keepdim=True) == 1, 1, earned) * exists
         usable = exists.any(-1) & ~batch.broken
         return Scores(

@@ -1,4 +1,5 @@
-"""Floaters: pieces that hang loose, counted one by one. ``connected`` goes by mass, in which a stray crumb is nothing."""
+"""Floaters: pieces that hang loose, counted one by one. ``connected`` goes by mass, in which a
+stray crumb is nothing."""
 
 from __future__ import annotations
 
@@ -9,17 +10,19 @@ from rewards.geometry.connected import Connected
 from scenes.parts import clusters
 
 STEPS = 5
-"""Gaps between touching and ``REACH`` at which the pieces are counted: a part that comes nearer scores better before it touches, and one
-that is farther than that is entirely loose."""
+"""Gaps between touching and ``REACH`` at which the pieces are counted: a part that comes nearer
+scores better before it touches, and one that is farther than that is entirely loose."""
 
 
 class Floaters:
-    """1 / (1 + n), n the number of parts outside the main cluster, each by how far it is from it; in (0, 1].
+    """1 / (1 + n), n the number of parts outside the main cluster, each by how far it is from it;
+    in (0, 1].
 
-    The main cluster is the heaviest that rests on the ground (as in ``connected``). A part counts by the share of ``STEPS`` gaps, from
-    ``TOUCH_TOLERANCE`` to ``REACH``, at which it is still not part of it, that is by the widest gap on the way there. ``verdict``: none is
-    loose. ``per_part``: 1 less that share. An asset without parts scores 0; one with numbers that are not finite scores 0 and has failed.
-    """
+    The main cluster is the heaviest that rests on the ground (as in ``connected``). A part counts
+    by the share of ``STEPS`` gaps, from ``TOUCH_TOLERANCE`` to ``REACH``, at which it is still not
+    part of it, that is by the widest gap on the way there. ``verdict``: none is loose.
+    ``per_part``: 1 less that share. An asset without parts scores 0; one with numbers that are not
+    finite scores 0 and has failed."""
 
     name = "floaters"
     version = "1"

@@ -1,8 +1,9 @@
-"""What a slicer or a simulator asks of a triangle mesh: closed, manifold, one body, no shells within, walls thick enough, no crossings.
+"""What a slicer or a simulator asks of a triangle mesh: closed, manifold, one body, no shells
+within, walls thick enough, no crossings.
 
-Shells are told apart along edges; a point is inside a closed shell by its winding number (Jacobson et al., 2013); crossings and walls are
-found by segments against triangles (Möller and Trumbore, 1997) in the cells of a grid.
-"""
+Shells are told apart along edges; a point is inside a closed shell by its winding number (Jacobson
+et al., 2013); crossings and walls are found by segments against triangles (Möller and Trumbore,
+1997) in the cells of a grid."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     import trimesh
 
 WALL = 0.012
-"""Thinnest wall that prints, over the largest extent: 1.2 mm, three lines of a 0.4 mm nozzle, at ten centimetres."""
+"""Thinnest wall that prints, over the largest extent: 1.2 mm, three lines of a 0.4 mm nozzle, at
+ten centimetres."""
 WALL_REACH = 0.1
 """Walls thicker than this share of the largest extent are not measured."""
 RAYS = 3000
 THINNEST_SHARE = 0.01
-"""Share of the surface that may be thinner than the thickness reported: the tips of cones, and cells at sharp edges."""
+"""Share of the surface that may be thinner than the thickness reported: the tips of cones, and
+cells at sharp edges."""
 MAX_TRIANGLES = 2_000_000
 _WELD = 1e-6
 _EDGE = 1e-6
@@ -45,7 +48,8 @@ class MeshReport:
     crossings: int
     """Edges that pass through a triangle of which they are no part."""
     min_wall: float
-    """Thickness of the solid that all but ``THINNEST_SHARE`` of its surface reaches; at most ``WALL_REACH`` of the extent."""
+    """Thickness of the solid that all but ``THINNEST_SHARE`` of its surface reaches; at most
+    ``WALL_REACH`` of the extent."""
     extent: float
     """Largest side of its box."""
 
@@ -60,11 +64,18 @@ class MeshReport:
     @property
     def printable(self) -> bool:
         """No fault at all."""
-        return self.manifold and self.bodies == 1 and not self.inner_shells and not self.crossings and self.min_wall >= WALL * self.extent
+        return (
+            self.manifold
+            and self.bodies == 1
+            and not self.inner_shells
+            and not self.crossings
+            and self.min_wall >= WALL * self.extent
+        )
 
     @property
     def score(self) -> float:
-        """Mean of six marks in [0, 1]: watertight, manifold, one body, no inner shells, no crossings, walls."""
+        """Mean of six marks in [0, 1]: watertight, manifold, one body, no inner shells, no
+        crossings, walls."""
         marks = (
             1 / (1 + self.open_edges),
             1 / (1 + self.open_edges + self.odd_edges),
@@ -77,7 +88,8 @@ class MeshReport:
 
 
 def inspect(mesh: trimesh.Trimesh) -> MeshReport:
-    """Look at one mesh. Vertices in the same place count as one, as files double them along creases.
+    """Look at one mesh. Vertices in the same place count as one, as files double them along
+    creases.
 
     ValueError if it has no triangles, too many, or numbers that are not finite.
     """
@@ -88,7 +100,9 @@ def inspect(mesh: trimesh.Trimesh) -> MeshReport:
         raise ValueError(f"the mesh has {len(faces):,} triangles; at most {MAX_TRIANGLES:,} can be inspected")
     used = vertices[faces]
     if not np.isfinite(used).all():
-        raise ValueError(f"the mesh has {int((~np.isfinite(vertices).all(1)).sum())} vertices that are not finite numbers")
+        raise ValueError(
+            f"the mesh has {int((~np.isfinite(vertices).all(1)).sum())} vertices that are not finite numbers"
+        )
     extent = float((used.max((0, 1)) - used.min((0, 1))).max())
     if extent <= 0:
         raise ValueError("the mesh has no extent: all its vertices lie in one place")
@@ -107,7 +121,9 @@ def inspect(mesh: trimesh.Trimesh) -> MeshReport:
     nested = _nested(vertices, faces, shell, closed, crossed)
     links = np.concatenate([crossed, nested])
     count = len(closed)
-    bodies, _ = connected_components(coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), (count, count)), directed=False)
+    bodies, _ = connected_components(
+        coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), (count, count)), directed=False
+    )
     solid = _united(triangles, shell, closed) if (crossed[:, 0] != crossed[:, 1]).any() else triangles
     return MeshReport(
         triangles=len(mesh.faces),
@@ -141,7 +157,9 @@ def _shells(faces: Int[np.ndarray, "f 3"]) -> tuple[Int[np.ndarray, "f"], int, i
     order = np.argsort(edge, kind="stable")
     same = edge[order][1:] == edge[order][:-1]
     a, b = owner[order][:-1][same], owner[order][1:][same]
-    number, shell = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (len(faces), len(faces))), directed=False)
+    number, shell = connected_components(
+        coo_matrix((np.ones(len(a)), (a, b)), (len(faces), len(faces))), directed=False
+    )
     closed = np.ones(number, bool)
     closed[shell[owner[(count == 1)[edge]]]] = False
     return shell, int((count == 1).sum()), int(odd.sum()), closed
@@ -165,12 +183,15 @@ def _nested(
         candidates = [inner for inner in np.flatnonzero(boxed) if (min(inner, outer), max(inner, outer)) not in met]
         if candidates:
             wall = corners[shell == outer]
-            pairs += [(inner, outer) for inner in candidates if abs(_winding(corners[first[inner]].mean(0), wall)) > 0.5]
+            pairs += [
+                (inner, outer) for inner in candidates if abs(_winding(corners[first[inner]].mean(0), wall)) > 0.5
+            ]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _winding(point: Float[np.ndarray, "3"], triangles: Float[np.ndarray, "t 3 3"]) -> float:
-    """How often the triangles go around the point: 1 inside a closed shell, 0 outside (van Oosterom and Strackee, 1983)."""
+    """How often the triangles go around the point: 1 inside a closed shell, 0 outside (van Oosterom
+    and Strackee, 1983)."""
     a, b, c = (triangles[:, i] - point for i in range(3))
     la, lb, lc = (np.linalg.norm(x, axis=1) for x in (a, b, c))
     volume = (a * np.cross(b, c)).sum(1)
@@ -179,7 +200,8 @@ def _winding(point: Float[np.ndarray, "3"], triangles: Float[np.ndarray, "t 3 3"
 
 
 def _united(triangles: np.ndarray, shell: np.ndarray, closed: np.ndarray) -> np.ndarray:
-    """Triangles of the solid that shells which cross make together; as they are where one of them is not closed."""
+    """Triangles of the solid that shells which cross make together; as they are where one of them
+    is not closed."""
     import manifold3d
 
     if not closed.all():
@@ -198,7 +220,8 @@ def _united(triangles: np.ndarray, shell: np.ndarray, closed: np.ndarray) -> np.
 
 
 def _wall(triangles: Float[np.ndarray, "t 3 3"], extent: float) -> float:
-    """Thickness below the surface, along the normal, that all but the thinnest share of it reaches."""
+    """Thickness below the surface, along the normal, that all but the thinnest share of it
+    reaches."""
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     areas = np.linalg.norm(normals, axis=1)
     total = areas.cumsum()
@@ -219,15 +242,22 @@ def _wall(triangles: Float[np.ndarray, "t 3 3"], extent: float) -> float:
 
 
 def _hits(
-    starts: Float[np.ndarray, "s 3"], ends: Float[np.ndarray, "s 3"], triangles: Float[np.ndarray, "t 3 3"], extent: float
+    starts: Float[np.ndarray, "s 3"],
+    ends: Float[np.ndarray, "s 3"],
+    triangles: Float[np.ndarray, "t 3 3"],
+    extent: float,
 ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Float[np.ndarray, "n"]]:
-    """Segments that pass through the inside of a triangle: segment, triangle, and where on the segment in (0, 1)."""
+    """Segments that pass through the inside of a triangle: segment, triangle, and where on the
+    segment in (0, 1)."""
     origin = triangles.min((0, 1)) - 1e-3 * extent
     cells = int(np.clip(np.sqrt(len(triangles)) / 1.5, 1, 96))
     boxes = (np.minimum(starts, ends), np.maximum(starts, ends)), (triangles.min(1), triangles.max(1))
     while True:
         size = 1.01 * extent / cells
-        grids = [tuple(np.clip(((corner - origin) // size), 0, cells - 1).astype(np.int64) for corner in box) for box in boxes]
+        grids = [
+            tuple(np.clip(((corner - origin) // size), 0, cells - 1).astype(np.int64) for corner in box)
+            for box in boxes
+        ]
         if cells == 1 or sum(int((high - low + 1).prod(1).sum()) for low, high in grids) < 20_000_000:
             break
         cells //= 2
@@ -271,7 +301,9 @@ def _meet(starts: np.ndarray, ends: np.ndarray, triangles: np.ndarray) -> np.nda
     across = np.cross(along, two)
     determinant = (one * across).sum(1)
     # Relative to the lengths: a sliver is a triangle, too.
-    flat = np.abs(determinant) <= 1e-12 * np.linalg.norm(along, axis=1) * np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+    flat = np.abs(determinant) <= 1e-12 * np.linalg.norm(along, axis=1) * np.linalg.norm(one, axis=1) * np.linalg.norm(
+        two, axis=1
+    )
     inverse = 1 / np.where(flat, 1, determinant)
     to = starts - a
     u = (to * across).sum(1) * inverse

@@ -1,4 +1,5 @@
-"""Printability: would the parts, united, come out of a printer in one piece, with walls that hold?"""
+"""Printability: would the parts, united, come out of a printer in one piece, with walls that
+hold?"""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from scenes.parts import clusters
 class Printable:
     """Mean of three marks, in [0, 1]: one body, nothing swallowed, walls.
 
-    1 / n for n bodies that do not overlap; 1 / (1 + n) for n parts that lie wholly within others, which a file of separate parts prints
-    as walls within; the share of the visible surface below which the material is ``WALL`` thick. What a part asset has by construction
-    (each part closed and manifold, their union without crossings) is not scored here: ``rewards.geometry.meshes.inspect`` measures all of
-    it on any mesh. ``verdict``: all three are 1. ``per_part``: each part's share of thick surface, 0 if swallowed. An asset without parts
-    scores 0; one with numbers that are not finite scores 0 and has failed.
-    """
+    1 / n for n bodies that do not overlap; 1 / (1 + n) for n parts that lie wholly within others,
+    which a file of separate parts prints as walls within; the share of the visible surface below
+    which the material is ``WALL`` thick. What a part asset has by construction (each part closed
+    and manifold, their union without crossings) is not scored here:
+    ``rewards.geometry.meshes.inspect`` measures all of it on any mesh. ``verdict``: all three are
+    1. ``per_part``: each part's share of thick surface, 0 if swallowed. An asset without parts
+    scores 0; one with numbers that are not finite scores 0 and has failed."""
 
     name = "printable"
     version = "1"

@@ -1,7 +1,8 @@
-"""The surface of part assets as sampled points, and how deep any point lies in the parts: what the geometry rewards look at.
+"""The surface of part assets as sampled points, and how deep any point lies in the parts: what the
+geometry rewards look at.
 
-Only parts that exist are sampled, the whole batch's in one list, in double precision: an asset's figures do not depend on the others.
-"""
+Only parts that exist are sampled, the whole batch's in one list, in double precision: an asset's
+figures do not depend on the others."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ HIDDEN = 1e-3
 
 @dataclass(frozen=True)
 class Skin:
-    """N parts of a batch of ``assets`` assets with C cells each; metres, in the order of the batch's slots."""
+    """N parts of a batch of ``assets`` assets with C cells each; metres, in the order of the
+    batch's slots."""
 
     parts: Parts
     """(n,) the parts that exist."""
@@ -58,9 +60,12 @@ class Skin:
         out[self.asset, self.slot] = torch.arange(len(self.asset), device=out.device)
         return out
 
-    def depths(self, points: Float[Tensor, "n k 3"], *, others: bool = False) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-        """Signed distance of each part's k points to the nearest part of its asset (negative inside) and that part's number among the N;
-        infinite where there is none. With ``others``, not to the part itself."""
+    def depths(
+        self, points: Float[Tensor, "n k 3"], *, others: bool = False
+    ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+        """Signed distance of each part's k points to the nearest part of its asset (negative
+        inside) and that part's number among the N; infinite where there is none. With ``others``,
+        not to the part itself."""
         nearest = torch.full(points.shape[:2], torch.inf, dtype=points.dtype, device=points.device)
         which = torch.zeros(points.shape[:2], dtype=torch.long, device=points.device)
         for slot in range(self.shape[1]):
@@ -82,7 +87,8 @@ class Skin:
 
     @cached_property
     def covered(self) -> Float[Tensor, "n c"]:
-        """Signed distance of each cell to the nearest other part of its asset; infinite where there is none."""
+        """Signed distance of each cell to the nearest other part of its asset; infinite where there
+        is none."""
         return self.depths(self.points, others=True)[0]
 
     def total(self, values: Float[Tensor, "n"]) -> Float[Tensor, "b"]:

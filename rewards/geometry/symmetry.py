@@ -1,4 +1,5 @@
-"""Mirror symmetry in shape and colour, about an upright plane: left and right (x), or front and back (y), whichever fits better."""
+"""Mirror symmetry in shape and colour, about an upright plane: left and right (x), or front and
+back (y), whichever fits better."""
 
 from __future__ import annotations
 
@@ -16,13 +17,14 @@ SMALL = 0.5
 
 
 class Symmetry:
-    """Mean over the visible surface of exp(-d / ``SOFTNESS``) (1 - c), in [0, 1]: d is how much farther from the asset's surface the
-    point's mirror image lies than the point itself, c the largest difference of sRGB there.
+    """Mean over the visible surface of exp(-d / ``SOFTNESS``) (1 - c), in [0, 1]: d is how much
+    farther from the asset's surface the point's mirror image lies than the point itself, c the
+    largest difference of sRGB there.
 
-    The plane goes through the middle of the visible surface. ``per_part`` is each part's own mean about the asset's better plane. Which
-    subjects are symmetric the prompt decides: the score is meant to be compared within the samples of one prompt. An asset without parts
-    scores 0; one with numbers that are not finite scores 0 and has failed.
-    """
+    The plane goes through the middle of the visible surface. ``per_part`` is each part's own mean
+    about the asset's better plane. Which subjects are symmetric the prompt decides: the score is
+    meant to be compared within the samples of one prompt. An asset without parts scores 0; one with
+    numbers that are not finite scores 0 and has failed."""
 
     name = "symmetry"
     version = "1"
@@ -47,12 +49,14 @@ class Symmetry:
 
     @staticmethod
     def mirrored(skin: Skin, axis: int, areas: Float[Tensor, "n c"]) -> Float[Tensor, "n"]:
-        """How well each part's visible surface falls on the asset's when it is mirrored along an axis; 1 for a hidden part."""
+        """How well each part's visible surface falls on the asset's when it is mirrored along an
+        axis; 1 for a hidden part."""
         middle = skin.mean((skin.points[..., axis] * areas).sum(-1) / areas.sum(-1).clamp_min(1e-12), areas.sum(-1))
         image = skin.points.clone()
         image[..., axis] = 2 * middle[skin.asset].unsqueeze(-1) - image[..., axis]
         depth, where = skin.depths(image)
-        # Distances are approximate, and the middle of a cell lies a little within a curved part: on a symmetric asset both cancel.
+        # Distances are approximate, and the middle of a cell lies a little within a curved part: on
+        # a symmetric asset both cancel.
         own = torch.minimum(skin.covered, skin.parts.distance(skin.points))
         colors = skin.parts.colors
         apart = (colors[where] - colors.unsqueeze(1)).abs().amax(-1).clamp(0, 1)

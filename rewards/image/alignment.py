@@ -1,4 +1,5 @@
-"""``alignment``: how well the rendered views show what the prompt says, by the shipped image-text scorer."""
+"""``alignment``: how well the rendered views show what the prompt says, by the shipped image-text
+scorer."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ SHIPPED = Path(__file__).parent / "weights" / "alignment.safetensors"
 
 
 def load_scorer(path: Path) -> Scorer:
-    """A scorer from its safetensors file (config in the header); FileError with one line for anything else."""
+    """A scorer from its safetensors file (config in the header); FileError with one line for
+    anything else."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -36,20 +38,25 @@ def load_scorer(path: Path) -> Scorer:
 
 
 def embed_prompts(scorer: Scorer, text: Text, device: torch.device) -> Float[Tensor, "b d"]:
-    """Unit embeddings of a batch's prompts. Each by itself and without padding, as ``one_by_one``."""
+    """Unit embeddings of a batch's prompts. Each by itself and without padding, as
+    ``one_by_one``."""
     lengths = text.mask.sum(-1).tolist()
-    pairs = [(text.tokens[k : k + 1, :n].to(device), text.mask[k : k + 1, :n].to(device)) for k, n in enumerate(lengths)]
+    pairs = [
+        (text.tokens[k : k + 1, :n].to(device), text.mask[k : k + 1, :n].to(device)) for k, n in enumerate(lengths)
+    ]
     return torch.cat([scorer.embed_text(*pair) for pair in pairs])
 
 
 def one_by_one(function: Callable[..., Tensor], *batched: Tensor) -> Tensor:
-    """A function of each asset alone: how a matrix product or a vectorised exponential rounds depends on the size of the batch and on the
-    place within it, and a score must depend on neither."""
+    """A function of each asset alone: how a matrix product or a vectorised exponential rounds
+    depends on the size of the batch and on the place within it, and a score must depend on
+    neither."""
     return torch.cat([function(*(t[k : k + 1] for t in batched)) for k in range(len(batched[0]))])
 
 
 class AlignmentReward:
-    """Probability-like match in [0, 1]: the scorer's logit, halved so that good assets still differ, through a sigmoid."""
+    """Probability-like match in [0, 1]: the scorer's logit, halved so that good assets still
+    differ, through a sigmoid."""
 
     name = "alignment"
     version = "1"

@@ -1,7 +1,8 @@
-"""Rewards on CLIP's embeddings (Radford et al., 2021): CLIP score, PickScore, HPSv2 and the LAION aesthetic predictor.
+"""Rewards on CLIP's embeddings (Radford et al., 2021): CLIP score, PickScore, HPSv2 and the LAION
+aesthetic predictor.
 
-All four are transformers' CLIPModel with published weights; HPSv2's are written with open_clip's names and are renamed here.
-"""
+All four are transformers' CLIPModel with published weights; HPSv2's are written with open_clip's
+names and are renamed here."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ from scenes.files import FileError
 
 MAX_TOKENS = 77
 VIT_H = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
-"""The model that PickScore and HPSv2 were tuned from; its configuration and tokenizer are used for both."""
+"""The model that PickScore and HPSv2 were tuned from; its configuration and tokenizer are used for
+both."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Clip:
         return F.normalize(model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output), dim=-1)
 
     def embed_text(self, text: str) -> Float[Tensor, "d"]:
-        """The unit embedding of a text; what goes beyond 77 tokens is cut off, as in the reference."""
+        """The unit embedding of a text; what goes beyond 77 tokens is cut off, as in the
+        reference."""
         model = self.model
         ids = torch.tensor([self.tokenizer.encode(text).ids], device=model.logit_scale.device)
         return F.normalize(model.text_projection(model.text_model(input_ids=ids).pooler_output), dim=-1)[0]
@@ -67,7 +70,8 @@ class Clip:
 
 @functools.cache
 def load_clip(config: Path, tokenizer: Path, weights: Path) -> Clip:
-    """A CLIP model of its three files, once a process. FileError with one line where they do not fit together."""
+    """A CLIP model of its three files, once a process. FileError with one line where they do not
+    fit together."""
     transformers = optional("transformers")
     sizes = read_json(config)
     try:
@@ -112,15 +116,18 @@ _OUTSIDE = {
 
 
 def from_open_clip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """open_clip's names to those of transformers' CLIPModel. Projections are transposed, and the joint query-key-value is three.
+    """open_clip's names to those of transformers' CLIPModel. Projections are transposed, and the
+    joint query-key-value is three.
 
-    A name that open_clip's ViT does not have is kept as it is, and refused by whoever builds the model.
-    """
+    A name that open_clip's ViT does not have is kept as it is, and refused by whoever builds the
+    model."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         prefix = next((p for p in _TOWERS if name.startswith(p)), None)
         if name in ("visual.proj", "text_projection"):
-            renamed["visual_projection.weight" if name == "visual.proj" else "text_projection.weight"] = tensor.T.contiguous()
+            renamed["visual_projection.weight" if name == "visual.proj" else "text_projection.weight"] = (
+                tensor.T.contiguous()
+            )
         elif prefix is None:
             renamed[_OUTSIDE.get(name, name)] = tensor
         else:
@@ -136,10 +143,11 @@ def from_open_clip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class ClipScore(ViewReward):
-    """CLIP score (Hessel et al., 2021): 2.5 max(cos, 0) between a view and "A photo depicts " + prompt, by ViT-B/32.
+    """CLIP score (Hessel et al., 2021): 2.5 max(cos, 0) between a view and "A photo depicts " +
+    prompt, by ViT-B/32.
 
-    The value is the published number itself, cut at 1 (a cosine of 0.4, which hardly a caption reaches). 0.5 is a cosine of 0.2.
-    """
+    The value is the published number itself, cut at 1 (a cosine of 0.4, which hardly a caption
+    reaches). 0.5 is a cosine of 0.2."""
 
     name = "clip"
     prefix = "A photo depicts "
@@ -159,7 +167,8 @@ class ClipScore(ViewReward):
 
 
 class PickScore(ViewReward):
-    """PickScore (Kirstain et al., Pick-a-Pic, 2023): exp(s) cos by a CLIP ViT-H/14 tuned on people's choices, exp(s) its learned scale.
+    """PickScore (Kirstain et al., Pick-a-Pic, 2023): exp(s) cos by a CLIP ViT-H/14 tuned on
+    people's choices, exp(s) its learned scale.
 
     0.5 means a PickScore of 20; one more is worth about 0.12 there.
     """
@@ -177,10 +186,11 @@ class PickScore(ViewReward):
 
 
 class HPSv2(ViewReward):
-    """Human Preference Score v2 (Wu et al., 2023), checkpoint v2.1: the cosine of a CLIP ViT-H/14 tuned on people's rankings.
+    """Human Preference Score v2 (Wu et al., 2023), checkpoint v2.1: the cosine of a CLIP ViT-H/14
+    tuned on people's rankings.
 
-    0.5 means a score of 0.25 (tables often print 100 times as much); 0.01 more is worth about 0.1 there.
-    """
+    0.5 means a score of 0.25 (tables often print 100 times as much); 0.01 more is worth about 0.1
+    there."""
 
     name = "hpsv2"
     centre, spread = 0.25, 0.025
@@ -195,16 +205,19 @@ class HPSv2(ViewReward):
 
 
 class Aesthetic(ViewReward):
-    """LAION's improved aesthetic predictor (Schuhmann, 2022): how people rate a picture from 1 to 10, whatever the prompt.
+    """LAION's improved aesthetic predictor (Schuhmann, 2022): how people rate a picture from 1 to
+    10, whatever the prompt.
 
-    Linear layers 768, 1024, 128, 64, 16, 1 on unit embeddings of CLIP ViT-L/14 ("sac+logos+ava1-l14-linearMSE"). 0.5 means a rating
-    of 5; one more is worth about 0.23 there.
+    Linear layers 768, 1024, 128, 64, 16, 1 on unit embeddings of CLIP ViT-L/14
+    ("sac+logos+ava1-l14-linearMSE"). 0.5 means a rating of 5; one more is worth about 0.23 there.
     """
 
     name = "aesthetic"
     centre, spread = 5.0, 1.0
 
-    def __init__(self, model: str = "openai/clip-vit-large-patch14", head: str = "trl-lib/ddpo-aesthetic-predictor") -> None:
+    def __init__(
+        self, model: str = "openai/clip-vit-large-patch14", head: str = "trl-lib/ddpo-aesthetic-predictor"
+    ) -> None:
         path = find(head, "aesthetic-model.pth", "sac+logos+ava1-l14-linearMSE.pth")
         self.clip = published_clip(model)
         self.head = linear_head(read_weights(path), "layers.", self.clip.width, path)

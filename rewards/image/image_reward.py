@@ -1,8 +1,9 @@
-"""ImageReward (Xu et al., 2023): which of several pictures of one prompt people prefer, by a BLIP that reads both together.
+"""ImageReward (Xu et al., 2023): which of several pictures of one prompt people prefer, by a BLIP
+that reads both together.
 
-The published model is BLIP's (Li et al., 2022) image encoder ViT-L/16 and its text encoder with cross-attention to the image, whose
-first token goes through linear layers to one number. transformers has both halves, under other names.
-"""
+The published model is BLIP's (Li et al., 2022) image encoder ViT-L/16 and its text encoder with
+cross-attention to the image, whose first token goes through linear layers to one number.
+transformers has both halves, under other names."""
 
 from __future__ import annotations
 
@@ -16,14 +17,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rewards.image.preprocess import clip_pixels
-from rewards.image.pretrained import ViewReward, build, digest, find, linear_head, optional, read_tokenizer, read_weights
+from rewards.image.pretrained import (
+    ViewReward,
+    build,
+    digest,
+    find,
+    linear_head,
+    optional,
+    read_tokenizer,
+    read_weights,
+)
 from scenes.files import FileError
 
 MAX_TOKENS = 35
 HEAD_WIDTH = 64
 """Of one attention head, in both encoders."""
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
-"""Of the raw numbers over the authors' annotated pictures: a published score has mean 0 and deviation 1 there."""
+"""Of the raw numbers over the authors' annotated pictures: a published score has mean 0 and
+deviation 1 there."""
 
 _VISION = {
     "cls_token": "embeddings.class_embedding",
@@ -31,7 +42,12 @@ _VISION = {
     "patch_embed.proj": "embeddings.patch_embedding",
     "norm": "post_layernorm",
 }
-_BLOCK = {"norm1": "layer_norm1", "norm2": "layer_norm2", "attn.qkv": "self_attn.qkv", "attn.proj": "self_attn.projection"}
+_BLOCK = {
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "attn.qkv": "self_attn.qkv",
+    "attn.proj": "self_attn.projection",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,8 @@ class Blip:
     version: str
 
     def raw(self, rgb: Float[Tensor, "n h w 3"], text: str) -> Float[Tensor, "n"]:
-        """The head's number for each image with the text, before it is normalised; differentiable."""
+        """The head's number for each image with the text, before it is normalised;
+        differentiable."""
         vision, encoder, head = self.vision.to(rgb.device), self.text.to(rgb.device), self.head.to(rgb.device)
         patches = vision(pixel_values=clip_pixels(rgb, vision.config.image_size)).last_hidden_state
         # One text, so no padding: the reference pads to 35 tokens and masks the padding.
@@ -55,7 +72,8 @@ class Blip:
 
 @functools.cache
 def load_blip(weights: Path, tokenizer: Path) -> Blip:
-    """ImageReward of its files, once a process; sizes are read from the weights. FileError with one line for other files."""
+    """ImageReward of its files, once a process; sizes are read from the weights. FileError with one
+    line for other files."""
     transformers = optional("transformers")
     tensors = read_weights(weights)
     vision, text = _vision(tensors), _under(tensors, "blip.text_encoder.")
@@ -118,7 +136,8 @@ def _vision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class ImageReward(ViewReward):
-    """The published score, of mean 0 and deviation 1 over the authors' pictures. 0.5 means 0; 1 more gives 0.73."""
+    """The published score, of mean 0 and deviation 1 over the authors' pictures. 0.5 means 0; 1
+    more gives 0.73."""
 
     name = "image_reward"
     centre, spread = 0.0, 1.0

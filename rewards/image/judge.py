@@ -1,8 +1,9 @@
-"""``vlm``: a vision-language model looks at an asset's views and says how well they show the prompt (as GPTEval3D, Wu et al., 2024).
+"""``vlm``: a vision-language model looks at an asset's views and says how well they show the prompt
+(as GPTEval3D, Wu et al., 2024).
 
-The model is behind an OpenAI-compatible endpoint, by default on this machine (llama.cpp, vLLM, Ollama, LM Studio serve one). An answer is a
-score or a counted failure, never a guess: it must be the JSON object asked for, within time and size. Answers are kept on disk.
-"""
+The model is behind an OpenAI-compatible endpoint, by default on this machine (llama.cpp, vLLM,
+Ollama, LM Studio serve one). An answer is a score or a counted failure, never a guess: it must be
+the JSON object asked for, within time and size. Answers are kept on disk."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from rewards.base import Batch, Needs, Scores
-from scenes.files import FileError, write_aside
+from scenes.files import FileError, atomic_write
 
 HIGHEST = 10
 INSTRUCTIONS = """\
@@ -60,7 +61,8 @@ class JudgeError(ValueError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the judge is and how long to wait for it. Each field is read from the environment variable ``RL3D_VLM_`` + its name."""
+    """Where the judge is and how long to wait for it. Each field is read from the environment
+    variable ``RL3D_VLM_`` + its name."""
 
     model: str = ""
     """The model's name as its server knows it."""
@@ -77,8 +79,11 @@ class Endpoint:
     parallel: int = 4
     """Requests at a time."""
     failure: str = "zero"
-    """What a failed asset means: "zero" scores it 0, counts it as failed and says so; "stop" ends the run."""
-    cache: Path = field(default_factory=lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rl3d" / "vlm")
+    """What a failed asset means: "zero" scores it 0, counts it as failed and says so; "stop" ends
+    the run."""
+    cache: Path = field(
+        default_factory=lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rl3d" / "vlm"
+    )
     """Folder of the answers, a file each."""
 
     def __post_init__(self) -> None:
@@ -145,7 +150,9 @@ class VLMJudge:
             questions[keys[-1]] = (sheet, prompt) if sheet is not None else None
         with ThreadPoolExecutor(self.endpoint.parallel) as pool:
             try:
-                answers = dict(zip(questions, pool.map(lambda key: self._score(key, questions[key], deadline, stopped), questions)))
+                answers = dict(
+                    zip(questions, pool.map(lambda key: self._score(key, questions[key], deadline, stopped), questions))
+                )
             except BaseException:
                 stopped.set()  # what is under way ends too: an interrupt, a full disk
                 raise
@@ -197,8 +204,10 @@ class VLMJudge:
                 if not error.again:
                     break
                 continue
-            with write_aside(path) as temporary:
-                temporary.write_text(json.dumps({"score": score, "model": self.endpoint.model, "prompt": question[1]}), encoding="utf-8")
+            with atomic_write(path) as temporary:
+                temporary.write_text(
+                    json.dumps({"score": score, "model": self.endpoint.model, "prompt": question[1]}), encoding="utf-8"
+                )
             return score
         if self.endpoint.failure == "stop":
             stopped.set()  # the others need not be asked
@@ -219,7 +228,8 @@ def contact_sheet(rgb: Float[Tensor, "c h w 3"]) -> UInt8[Tensor, "rows columns 
 
 
 def parse_answer(response: bytes) -> float:
-    """The score in a chat completion. JudgeError unless the message is exactly a JSON object with a finite "score" from 0 to 10."""
+    """The score in a chat completion. JudgeError unless the message is exactly a JSON object with a
+    finite "score" from 0 to 10."""
     try:
         choice = json.loads(response)["choices"][0]
         content = choice["message"]["content"]
@@ -266,7 +276,8 @@ def _request(model: str, sheet: UInt8[Tensor, "h w 3"], prompt: str) -> bytes:
 
 
 def _post(endpoint: Endpoint, body: bytes, seconds: float, stopped: threading.Event) -> bytes:
-    """Send a request and return the answer of status 200, all within ``seconds``. Redirects are not followed. Raises JudgeError."""
+    """Send a request and return the answer of status 200, all within ``seconds``. Redirects are not
+    followed. Raises JudgeError."""
     parts = urlsplit(endpoint.url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     assert parts.hostname is not None
@@ -278,7 +289,8 @@ def _post(endpoint: Endpoint, body: bytes, seconds: float, stopped: threading.Ev
     lines: list[socket.socket] = []  # the connection forgets its socket once the answer begins
 
     def watch() -> None:
-        """A socket's own timeout starts again with every byte; this hangs up on a server that trickles, and when the run stops."""
+        """A socket's own timeout starts again with every byte; this hangs up on a server that
+        trickles, and when the run stops."""
         end = time.monotonic() + seconds
         while not done.wait(max(0.0, min(0.1, end - time.monotonic()))):
             if stopped.is_set() or time.monotonic() >= end:
@@ -287,7 +299,9 @@ def _post(endpoint: Endpoint, body: bytes, seconds: float, stopped: threading.Ev
                 return
 
     def given_up() -> JudgeError:
-        return JudgeError("not asked, because the run stops" if stopped.is_set() else f"no answer within {seconds:.3g} s")
+        return JudgeError(
+            "not asked, because the run stops" if stopped.is_set() else f"no answer within {seconds:.3g} s"
+        )
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -299,8 +313,13 @@ def _post(endpoint: Endpoint, body: bytes, seconds: float, stopped: threading.Ev
             raise TimeoutError
         connection.request("POST", parts.path.rstrip("/") + "/chat/completions", body, headers)
         response = connection.getresponse()
-        # One byte more than allowed tells a long answer; a short one raises IncompleteRead where its length was announced.
-        answer = response.read(LARGEST_ANSWER + 1) if response.length is None or response.length > LARGEST_ANSWER else response.read()
+        # One byte more than allowed tells a long answer; a short one raises IncompleteRead where
+        # its length was announced.
+        answer = (
+            response.read(LARGEST_ANSWER + 1)
+            if response.length is None or response.length > LARGEST_ANSWER
+            else response.read()
+        )
     except (OSError, http.client.HTTPException) as error:
         if late.is_set() or isinstance(error, TimeoutError):
             raise given_up() from error
@@ -351,7 +370,12 @@ def _host(url: str) -> str | None:
         port = parts.port
     except ValueError:
         return None
-    plain = url.isascii() and url.isprintable() and " " not in url and not (parts.query or parts.fragment or parts.username or port == 0)
+    plain = (
+        url.isascii()
+        and url.isprintable()
+        and " " not in url
+        and not (parts.query or parts.fragment or parts.username or port == 0)
+    )
     return parts.hostname if plain and parts.scheme in ("http", "https") else None
 
 

@@ -1,8 +1,9 @@
-"""A reward learnt from choices between two assets for one prompt: a small head on the shipped scorer's features of several views.
+"""A reward learnt from choices between two assets for one prompt: a small head on the shipped
+scorer's features of several views.
 
-The probability that a is chosen over b is sigmoid(s_a - s_b) (Bradley and Terry, Rank Analysis of Incomplete Block Designs, 1952).
-``rl3d prefer`` collects the choices and ``rl3d train-reward`` fits the head.
-"""
+The probability that a is chosen over b is sigmoid(s_a - s_b) (Bradley and Terry, Rank Analysis of
+Incomplete Block Designs, 1952). ``rl3d prefer`` collects the choices and ``rl3d train-reward`` fits
+the head."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ KIND = "preference"
 
 
 class PreferenceHead(nn.Module):
-    """Scores s of assets from their features, standardised by those of the pairs it was fitted to."""
+    """Scores s of assets from their features, standardised by those of the pairs it was fitted
+    to."""
 
     def __init__(self, features: int, width: int = 64) -> None:
         super().__init__()
@@ -38,7 +40,8 @@ class PreferenceHead(nn.Module):
 
 
 def features(scorer: Scorer, batch: Batch, needs: Needs) -> Float[Tensor, "b f"]:
-    """Of every asset: how the views look in the mean and how much they differ, its embedding, the prompt's, and both together."""
+    """Of every asset: how the views look in the mean and how much they differ, its embedding, the
+    prompt's, and both together."""
     views, text = batch.need_views(needs), batch.need_text()
     device = views.rgb.device
     seen = one_by_one(scorer.view_features, views.rgb, views.alpha)
@@ -48,7 +51,8 @@ def features(scorer: Scorer, batch: Batch, needs: Needs) -> Float[Tensor, "b f"]
 
 
 class Preference:
-    """sigmoid(s / scale), which is 0.5 for an asset that is chosen as often as not; ``version`` is a hash of the weights."""
+    """sigmoid(s / scale), which is 0.5 for an asset that is chosen as often as not; ``version`` is
+    a hash of the weights."""
 
     name = KIND
     needs = Needs(cameras=VIEWS, size=SIZE, text=True)
@@ -72,7 +76,8 @@ class Preference:
 
 
 def load_head(path: Path) -> tuple[PreferenceHead, str]:
-    """A head from its safetensors file, and a hash of that; FileError with one line for anything else."""
+    """A head from its safetensors file, and a hash of that; FileError with one line for anything
+    else."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

@@ -1,8 +1,9 @@
-"""What the rewards by published models share: where weights are found, how they are read, and scoring an asset view by view.
+"""What the rewards by published models share: where weights are found, how they are read, and
+scoring an asset view by view.
 
-A file of a model repository is looked for in the folder ``$RL3D_WEIGHTS/OWNER/NAME``, then in the Hugging Face cache, then on the hub.
-Weights are read as data only (safetensors, or a pickle restricted to tensors), and must be exactly those of their model.
-"""
+A file of a model repository is looked for in the folder ``$RL3D_WEIGHTS/OWNER/NAME``, then in the
+Hugging Face cache, then on the hub. Weights are read as data only (safetensors, or a pickle
+restricted to tensors), and must be exactly those of their model."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def optional(module: str) -> Any:
-    """A module of the extra ``pretrained``, or one line that says how to install it. Imported late: transformers takes seconds."""
+    """A module of the extra ``pretrained``, or one line that says how to install it. Imported late:
+    transformers takes seconds."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -34,7 +36,8 @@ def optional(module: str) -> Any:
 
 
 def find(repository: str, *names: str) -> Path:
-    """The first of the files ``names`` that the model repository ``OWNER/NAME`` has: local, or fetched from the hub."""
+    """The first of the files ``names`` that the model repository ``OWNER/NAME`` has: local, or
+    fetched from the hub."""
     advice = f"run 'hf download {repository} {names[0]}', or put the file into ${WEIGHTS}/{repository}"
     folder = os.environ.get(WEIGHTS)
     if folder and (place := Path(folder) / repository).is_dir():
@@ -53,10 +56,14 @@ def find(repository: str, *names: str) -> Path:
             # Asked first: without a network, the download itself would try again for half a minute.
             if hub.get_session().head(hub.hf_hub_url(repository, name), timeout=10).status_code != 404:
                 return Path(hub.hf_hub_download(repository, name))
-        except Exception as error:  # offline, refused, full disk: the client's exceptions have no common base, and all end here
+        except (
+            Exception
+        ) as error:  # offline, refused, full disk: the client's exceptions have no common base, and all end here
             why, cause = type(error).__name__, error
             break
-    raise FileError(f"{names[0]} of {repository} is not on this machine and cannot be fetched ({why}): {advice}") from cause
+    raise FileError(
+        f"{names[0]} of {repository} is not on this machine and cannot be fetched ({why}): {advice}"
+    ) from cause
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -71,7 +78,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, in float32: of a .safetensors file, or of a pickled state dict (or a checkpoint that holds one as "state_dict")."""
+    """Tensors by name, in float32: of a .safetensors file, or of a pickled state dict (or a
+    checkpoint that holds one as "state_dict")."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -85,14 +93,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise FileError(f"{path}: not a file of weights, or cut short ({type(error).__name__})") from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+    if not isinstance(found, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()
+    ):
         raise FileError(f"{path}: not a file of weights: it holds other things than tensors by name")
     # Counters 0, 1, 2 ... that older versions saved along.
     return {k: v.float() if v.is_floating_point() else v for k, v in found.items() if not k.endswith("position_ids")}
 
 
 def read_tokenizer(path: Path, longest: int) -> Any:
-    """The tokenizer of a tokenizer.json, which cuts off what goes beyond ``longest`` tokens; it pads nothing."""
+    """The tokenizer of a tokenizer.json, which cuts off what goes beyond ``longest`` tokens; it
+    pads nothing."""
     from tokenizers import Tokenizer
 
     try:
@@ -105,7 +116,8 @@ def read_tokenizer(path: Path, longest: int) -> Any:
 
 
 def build(kind: Any, config: Any, weights: dict[str, Tensor], source: Path, **options) -> Any:
-    """A frozen model of transformers' class ``kind`` with exactly these weights; FileError where a name or a shape differs."""
+    """A frozen model of transformers' class ``kind`` with exactly these weights; FileError where a
+    name or a shape differs."""
     with torch.device("meta"):
         expected = {name: tuple(t.shape) for name, t in kind(config, **options).state_dict().items()}
     found = {name: tuple(t.shape) for name, t in weights.items()}
@@ -125,7 +137,8 @@ def build(kind: Any, config: Any, weights: dict[str, Tensor], source: Path, **op
 
 
 def linear_head(weights: Mapping[str, Tensor], prefix: str, width: int, source: Path) -> nn.Sequential:
-    """The head of the aesthetic predictor and of ImageReward: linear layers ``prefix``N from ``width`` features to one number.
+    """The head of the aesthetic predictor and of ImageReward: linear layers ``prefix``N from
+    ``width`` features to one number.
 
     Both were trained without activations, with dropouts that do nothing afterwards.
     """
@@ -148,7 +161,8 @@ def linear_head(weights: Mapping[str, Tensor], prefix: str, width: int, source: 
 
 
 def digest(*paths: Path) -> str:
-    """Twelve hexadecimal digits of SHA-256 over the files' contents: what a reward's version says of its weights."""
+    """Twelve hexadecimal digits of SHA-256 over the files' contents: what a reward's version says
+    of its weights."""
     whole = hashlib.sha256()
     for path in paths:
         one = hashlib.sha256()
@@ -163,12 +177,13 @@ def digest(*paths: Path) -> str:
 
 
 class ViewReward:
-    """Scores every view by a published model; an asset's value is the mean over its views, and no other asset has a say in it.
+    """Scores every view by a published model; an asset's value is the mean over its views, and no
+    other asset has a say in it.
 
-    ``published`` gives the numbers that the authors report, differentiable with respect to the images. ``scale`` maps them to (0, 1)
-    for the reward: sigmoid((number - centre) / spread), so 0.5 means ``centre``, and ``unscale`` gives the number back. Centre and spread
-    are ours: they lie where rendered assets do, with a slope that lets assets of one prompt differ.
-    """
+    ``published`` gives the numbers that the authors report, differentiable with respect to the
+    images. ``scale`` maps them to (0, 1) for the reward: sigmoid((number - centre) / spread), so
+    0.5 means ``centre``, and ``unscale`` gives the number back. Centre and spread are ours: they
+    lie where rendered assets do, with a slope that lets assets of one prompt differ."""
 
     name: str
     version: str
@@ -192,7 +207,8 @@ class ViewReward:
 
     def _per_view(self, batch: Batch) -> Float[Tensor, "b c"]:
         rgb = batch.need_views(self.needs).rgb
-        # One asset at a time: the last bits of a matrix product depend on what else is in the batch.
+        # One asset at a time: the last bits of a matrix product depend on what else is in the
+        # batch.
         rows = [self.scale(self.published(views, prompt)) for views, prompt in zip(rgb, batch.prompts, strict=True)]
         return torch.stack(rows) if rows else rgb.new_zeros(rgb.shape[:2])
 

@@ -1,9 +1,9 @@
-"""A small image-text scorer of multi-view renders: does this asset show what the text says, and is it well made?
+"""A small image-text scorer of multi-view renders: does this asset show what the text says, and is
+it well made?
 
-Two transformer towers (Dosovitskiy et al., ViT, 2021) trained with the pairwise sigmoid loss (Zhai et al., SigLIP, 2023) against
-wrong captions and against broken assets under their right caption, so that thickening, simplifying or losing a part costs as a
-wrong colour does.
-"""
+Two transformer towers (Dosovitskiy et al., ViT, 2021) trained with the pairwise sigmoid loss (Zhai
+et al., SigLIP, 2023) against wrong captions and against broken assets under their right caption, so
+that thickening, simplifying or losing a part costs as a wrong colour does."""
 
 from __future__ import annotations
 
@@ -68,8 +68,9 @@ class Scorer(nn.Module):
     def view_features(
         self, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], places: Int[Tensor, "v"] | None = None
     ) -> Float[Tensor, "b v f"]:
-        """Features of each view; larger views are averaged down to ``SIZE`` pixels. ``places`` says which of the ``VIEWS`` that the scorer
-        knows each is nearest to; without it, they are the first ``VIEWS`` in their order."""
+        """Features of each view; larger views are averaged down to ``SIZE`` pixels. ``places`` says
+        which of the ``VIEWS`` that the scorer knows each is nearest to; without it, they are the
+        first ``VIEWS`` in their order."""
         if places is None:
             places, rgb, alpha = torch.arange(VIEWS, device=rgb.device), rgb[:, :VIEWS], alpha[:, :VIEWS]
         (batch, count), p = rgb.shape[:2], self.config.patch

@@ -1,8 +1,9 @@
-"""The static margin: how far would the ground have to lean for the asset to tip? Analytic, and differentiable in the parts' numbers.
+"""The static margin: how far would the ground have to lean for the asset to tip? Analytic, and
+differentiable in the parts' numbers.
 
-A body tips over an edge of its support polygon when gravity passes outside of it: at the angle whose tangent is the distance of the
-centre of mass from the edge over its height (McGhee and Frank, On the stability properties of quadruped creeping gaits, 1968).
-"""
+A body tips over an edge of its support polygon when gravity passes outside of it: at the angle
+whose tangent is the distance of the centre of mass from the edge over its height (McGhee and Frank,
+On the stability properties of quadruped creeping gaits, 1968)."""
 
 from __future__ import annotations
 
@@ -18,19 +19,23 @@ from rewards.physics.simulate import BOX, CYLINDER, HULL, HULL_PER_OCTANT, Trial
 from scenes.parts import Parts
 
 DIRECTIONS = 32
-"""Around the vertical. Edges of the support polygon are found between any two of them, so that they need not be many."""
+"""Around the vertical. Edges of the support polygon are found between any two of them, so that they
+need not be many."""
 ROCK_DEG = (0.1, 1.0, 2.0, 4.0, 6.0)
-"""A body may rock this much before it bears on an edge or a rounded side; what it has rocked is taken off its tipping angle."""
+"""A body may rock this much before it bears on an edge or a rounded side; what it has rocked is
+taken off its tipping angle."""
 SCALE_DEG = 10.0
-"""Tipping angle at which the score is 0.73; it is 0.5 on the brink, and 0.95 at three times as much."""
+"""Tipping angle at which the score is 0.73; it is 0.5 on the brink, and 0.95 at three times as
+much."""
 
 
 class Margin:
-    """Logistic function of the tipping angle over ``SCALE_DEG``, the mean over touching clusters, weighted by mass; in [0, 1].
+    """Logistic function of the tipping angle over ``SCALE_DEG``, the mean over touching clusters,
+    weighted by mass; in [0, 1].
 
-    ``verdict``: every cluster stands on the ground and bears the lean of the ``stability`` reward. A cluster in the air has no support and
-    earns 0. An asset without parts scores 0; one with numbers that are not finite scores 0 and has failed.
-    """
+    ``verdict``: every cluster stands on the ground and bears the lean of the ``stability`` reward.
+    A cluster in the air has no support and earns 0. An asset without parts scores 0; one with
+    numbers that are not finite scores 0 and has failed."""
 
     name = "margin"
     version = "1"
@@ -66,28 +71,32 @@ class Margin:
 
 
 def tipping_angle(parts: Parts, member: Bool[Tensor, "b p"] | None = None) -> Float[Tensor, "b"]:
-    """Lean of the ground, in radians, at which each asset, taken as one rigid body, tips in its weakest direction.
+    """Lean of the ground, in radians, at which each asset, taken as one rigid body, tips in its
+    weakest direction.
 
-    Carries gradient to centres, rotations, sizes, taper and exponents. Negative for a body that falls by itself. ``member`` chooses parts
-    (default: those that exist); there must be one.
-    """
+    Carries gradient to centres, rotations, sizes, taper and exponents. Negative for a body that
+    falls by itself. ``member`` chooses parts (default: those that exist); there must be one."""
     return tipping_angles(parts, member).amin(-1)
 
 
 def weakest_direction(parts: Parts) -> Float[Tensor, "b 2"]:
-    """Unit horizontal direction (x, y) in which each asset, taken as one rigid body, tips most easily (one of ``DIRECTIONS``)."""
+    """Unit horizontal direction (x, y) in which each asset, taken as one rigid body, tips most
+    easily (one of ``DIRECTIONS``)."""
     return directions(parts.centres)[tipping_angles(parts).argmin(-1)]
 
 
 def tipping_angles(parts: Parts, member: Bool[Tensor, "b p"] | None = None) -> Float[Tensor, "b k"]:
-    """``tipping_angle`` in each of the directions, or, if that is less, over an edge between it and the next."""
+    """``tipping_angle`` in each of the directions, or, if that is less, over an edge between it and
+    the next."""
     member = parts.exists if member is None else member
     volumes, centroids = parts.masses()
     mass = torch.where(member, volumes, 0).unsqueeze(-1)
     centre = (mass * torch.where(mass > 0, centroids, 0)).sum(1) / mass.sum(1)
     around = directions(parts.centres)
     rock = torch.tensor(ROCK_DEG, dtype=around.dtype, device=around.device).deg2rad()[:, None]
-    tilted = torch.cat([rock.sin()[..., None] * around, (-rock.cos()).expand(-1, DIRECTIONS)[..., None]], -1)  # (rock, k, 3)
+    tilted = torch.cat(
+        [rock.sin()[..., None] * around, (-rock.cos()).expand(-1, DIRECTIONS)[..., None]], -1
+    )  # (rock, k, 3)
     # Only of parts that are there: most slots are empty.
     points = parts.centres.new_zeros(*member.shape, tilted[..., 0].numel(), 3)
     points[member] = supports(parts[member], tilted.flatten(0, 1))
@@ -100,8 +109,13 @@ def tipping_angles(parts: Parts, member: Bool[Tensor, "b p"] | None = None) -> F
     edge = corners.roll(-1, -2)[..., :2] - corners[..., :2]
     length = edge.square().sum(-1).add(1e-18).sqrt()
     normal = torch.stack([edge[..., 1], -edge[..., 0]], -1) / length.unsqueeze(-1)
-    # Of a polygon, an edge's normal lies between the two directions; other pairs of points are no edge (they lie at other heights).
-    between = ((normal * around).sum(-1) > _NEIGHBOURS) & ((normal * around.roll(-1, 0)).sum(-1) > _NEIGHBOURS) & (length > 1e-5)
+    # Of a polygon, an edge's normal lies between the two directions; other pairs of points are no
+    # edge (they lie at other heights).
+    between = (
+        ((normal * around).sum(-1) > _NEIGHBOURS)
+        & ((normal * around.roll(-1, 0)).sum(-1) > _NEIGHBOURS)
+        & (length > 1e-5)
+    )
     inside = torch.where(between, torch.minimum(inside, (from_centre[..., :2] * normal).sum(-1)), inside)
     return (torch.atan(inside / height) - rock).amax(1)
 
@@ -116,7 +130,8 @@ _NEIGHBOURS = math.cos(2 * math.pi / DIRECTIONS) - 1e-9
 
 
 def supports(parts: Parts, towards: Float[Tensor, "k 3"]) -> Float[Tensor, "*batch p k 3"]:
-    """The point of every part that lies farthest in each world direction, on the solids that the simulator collides."""
+    """The point of every part that lies farthest in each world direction, on the solids that the
+    simulator collides."""
     kind = collision_solids(parts)[..., None, None]
     local = towards @ parts.rotations
     half = parts.half_sizes.unsqueeze(-2)

@@ -1,4 +1,5 @@
-"""Penetration: how much of the material is in two places at once? Parts must be let into each other to hold, not swallowed."""
+"""Penetration: how much of the material is in two places at once? Parts must be let into each other
+to hold, not swallowed."""
 
 from __future__ import annotations
 
@@ -13,16 +14,18 @@ from rewards.geometry.connected import Connected
 from rewards.geometry.skin import Skin
 
 SHELLS = (0.3, 0.55, 0.75, 0.9)
-"""Scaled copies of a part's surface on which its inside is sampled; each stands for a layer of its volume."""
+"""Scaled copies of a part's surface on which its inside is sampled; each stands for a layer of its
+volume."""
 
 
 class Penetration:
-    """Share of the parts' volume that lies inside no other part, of parts that hang together, in [0, 1].
+    """Share of the parts' volume that lies inside no other part, of parts that hang together, in
+    [0, 1].
 
-    A part that has come loose counts as nothing (as far as ``connected`` finds it loose): taking things apart would be the cheapest way to
-    have no overlap. ``per_part``: each part's own share. Two equal boxes that overlap by half score 1/2. An asset without parts scores 0;
-    one with numbers that are not finite scores 0 and has failed.
-    """
+    A part that has come loose counts as nothing (as far as ``connected`` finds it loose): taking
+    things apart would be the cheapest way to have no overlap. ``per_part``: each part's own share.
+    Two equal boxes that overlap by half score 1/2. An asset without parts scores 0; one with
+    numbers that are not finite scores 0 and has failed."""
 
     name = "penetration"
     version = "2"
@@ -36,7 +39,10 @@ class Penetration:
         free = (1 - swallowed(skin)) * held.to(skin.areas)[skin.asset, skin.slot]
         usable = ~batch.broken
         return Scores(
-            values=torch.where(usable.to(free.device), skin.mean(free, skin.parts.masses()[0]), 0).clamp(0, 1).float().cpu(),
+            values=torch.where(usable.to(free.device), skin.mean(free, skin.parts.masses()[0]), 0)
+            .clamp(0, 1)
+            .float()
+            .cpu(),
             failed=int(batch.broken.sum()),
             per_part=skin.per_part(free) * usable.cpu().unsqueeze(-1),
         )

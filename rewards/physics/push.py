@@ -1,4 +1,5 @@
-"""Push resistance: the largest sideways acceleration that the asset survives, as of a cart under it, in its weakest direction."""
+"""Push resistance: the largest sideways acceleration that the asset survives, as of a cart under
+it, in its weakest direction."""
 
 from __future__ import annotations
 
@@ -10,20 +11,24 @@ from rewards.physics.margin import weakest_direction
 from rewards.physics.simulate import GRAVITY, Motion, Trial, simulate
 
 LARGEST = 1.0
-"""Acceleration in units of gravity that the ramp ends at: with the trial's friction of 1 everything slides there."""
+"""Acceleration in units of gravity that the ramp ends at: with the trial's friction of 1 everything
+slides there."""
 TILT_DEG, DRIFT = 0.35, 0.01
-"""A body has given way once it has tilted by more degrees, or moved by more metres, than while it merely leans into its contacts."""
+"""A body has given way once it has tilted by more degrees, or moved by more metres, than while it
+merely leans into its contacts."""
 ENOUGH = 0.2
-"""Acceleration of the verdict, in units of gravity: a table that is bumped into, or a train that brakes."""
+"""Acceleration of the verdict, in units of gravity: a table that is bumped into, or a train that
+brakes."""
 RAMP = Trial(duration=2.5, samples=125, tilt_limit_deg=3.0, drift_limit=0.03)
 
 
 class Push:
-    """Acceleration over gravity up to which nothing gives way, in [0, ``LARGEST``]: the least over touching clusters.
+    """Acceleration over gravity up to which nothing gives way, in [0, ``LARGEST``]: the least over
+    touching clusters.
 
-    One simulation: gravity's sideways part grows evenly from 0, in the direction in which the static margin is least. A box twice as high
-    as wide gets 0.5, within 0.1. ``verdict``: at least ``ENOUGH``. An asset that could not be simulated scores 0 and has failed.
-    """
+    One simulation: gravity's sideways part grows evenly from 0, in the direction in which the
+    static margin is least. A box twice as high as wide gets 0.5, within 0.1. ``verdict``: at least
+    ``ENOUGH``. An asset that could not be simulated scores 0 and has failed."""
 
     name = "push"
     version = "1"

@@ -1,8 +1,8 @@
 """Rigid-body simulation of part assets in MuJoCo: does an asset keep standing while gravity leans?
 
-Each touching cluster of parts is one free body. Gravity leans by a few degrees and the lean turns once around: without it a sword
-balanced on its pommel counts as standing. Todorov et al., MuJoCo: A physics engine for model-based control, 2012.
-"""
+Each touching cluster of parts is one free body. Gravity leans by a few degrees and the lean turns
+once around: without it a sword balanced on its pommel counts as standing. Todorov et al., MuJoCo: A
+physics engine for model-based control, 2012."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ DENSITY = 500.0
 """Kilograms per cubic metre (wood). Every part has the same, so it changes no verdict."""
 
 STIFF = [0.99, 0.99, 0.001, 0.5, 2]
-"""Contact impedance. The simulator's own (0.9) is so soft that a narrow base sinks in at one edge and tips half a degree early."""
+"""Contact impedance. The simulator's own (0.9) is so soft that a narrow base sinks in at one edge
+and tips half a degree early."""
 
 MEMORY = 2**24
 """Bytes for contacts and constraints: several times what 24 loose parts in a heap use."""
@@ -36,9 +37,12 @@ MEMORY = 2**24
 
 @dataclass(frozen=True)
 class Trial:
-    """How an asset is tested. The budget is in steps, never in wall-clock time: the same asset scores the same on a busy machine."""
+    """How an asset is tested. The budget is in steps, never in wall-clock time: the same asset
+    scores the same on a busy machine."""
 
-    duration: float = 3.0  # seconds of simulated time; gravity's lean turns once around in it, slowly enough for a metre to fall over
+    duration: float = (
+        3.0  # seconds of simulated time; gravity's lean turns once around in it, slowly enough for a metre to fall over
+    )
     timestep: float = 0.01  # seconds; a tenth of it turns one verdict in 200 and moves scores by 0.01 on average
     samples: int = 60  # poses are looked at this many times
     lean_deg: float = 5.0  # of gravity from the vertical
@@ -48,7 +52,8 @@ class Trial:
     drift_limit: float = 0.3  # ... metres has fallen; when all have, the rest of the trial is skipped
 
     def gravity(self) -> np.ndarray:
-        """Gravity between the samples, (T, 3): its lean grows, then turns once around from +x towards +y."""
+        """Gravity between the samples, (T, 3): its lean grows, then turns once around from +x
+        towards +y."""
         i = np.arange(self.samples)
         lean = math.radians(self.lean_deg) * np.minimum(1, (i + 1) / (self.samples * self.ramp))
         turned = 2 * math.pi * i / self.samples
@@ -57,11 +62,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Motion:
-    """Of one asset's K bodies: mass, and the most it has tilted and drifted up to each of T samples (running maxima).
+    """Of one asset's K bodies: mass, and the most it has tilted and drifted up to each of T samples
+    (running maxima).
 
-    Tilt is the angle of the body's up axis to the vertical, which turning about it (yaw) does not change; drift is how far the centre
-    of mass is from where it began. After the trial was cut short the last sample is repeated.
-    """
+    Tilt is the angle of the body's up axis to the vertical, which turning about it (yaw) does not
+    change; drift is how far the centre of mass is from where it began. After the trial was cut
+    short the last sample is repeated."""
 
     masses: np.ndarray  # (K,)
     tilt_deg: np.ndarray  # (T, K)
@@ -95,10 +101,10 @@ def simulate(
 ) -> list[Motion | None]:
     """Test each of the B assets alone; ``labels`` group its parts into bodies (-1: absent).
 
-    ``gravity`` (m/s², between the trial's T samples) replaces the trial's leaning one, for each asset its own. None for an asset that has
-    no parts or that the simulator refuses. The result does not depend on ``workers`` (default: one thread a core) nor on the other
-    assets of the batch.
-    """
+    ``gravity`` (m/s², between the trial's T samples) replaces the trial's leaning one, for each
+    asset its own. None for an asset that has no parts or that the simulator refuses. The result
+    does not depend on ``workers`` (default: one thread a core) nor on the other assets of the
+    batch."""
     assets = [_bodies(shapes, label) for shapes, label in zip(_shapes(parts, labels), labels.tolist(), strict=True)]
     fields = [trial.gravity()] * len(assets) if gravity is None else list(gravity)
     run = lambda bodies, field: _simulate(bodies, trial, field) if bodies else None  # noqa: E731
@@ -108,7 +114,8 @@ def simulate(
 
 
 def settle(parts: Parts, trial: Trial = Trial()) -> Parts:
-    """The assets as the trial leaves them: what fell lies where it fell. One that could not be simulated stays as it is."""
+    """The assets as the trial leaves them: what fell lies where it fell. One that could not be
+    simulated stays as it is."""
     labels = parts.components()
     return moved(parts, labels, simulate(parts, labels, trial))
 
@@ -119,7 +126,9 @@ def moved(parts: Parts, labels: Int[Tensor, "b p"], motions: list[Motion | None]
     for b, motion in enumerate(motions):
         if motion is None:
             continue
-        origins, positions, turns = (torch.from_numpy(t).to(centres) for t in (motion.origins, motion.positions, motion.rotations))
+        origins, positions, turns = (
+            torch.from_numpy(t).to(centres) for t in (motion.origins, motion.positions, motion.rotations)
+        )
         for p, k in enumerate(_renumbered(labels[b]).tolist()):
             if k >= 0:
                 centres[b, p] = turns[k] @ (centres[b, p] - origins[k]) + positions[k]
@@ -129,8 +138,8 @@ def moved(parts: Parts, labels: Int[Tensor, "b p"], motions: list[Motion | None]
 
 @dataclass(frozen=True)
 class Recording:
-    """What happened to one asset's K bodies in T frames: a point x of body k, as the asset was made, lies at
-    ``rotations[t, k] @ x + positions[t, k]`` (metres, z up)."""
+    """What happened to one asset's K bodies in T frames: a point x of body k, as the asset was
+    made, lies at ``rotations[t, k] @ x + positions[t, k]`` (metres, z up)."""
 
     fps: float
     labels: Int[Tensor, "p"]  # which body each part belongs to, -1 for absent parts
@@ -140,7 +149,8 @@ class Recording:
 
 
 def drop(parts: Parts, height: float = 0.1, trial: Trial = Trial(), *, fps: float = 30) -> Recording:
-    """Let one asset fall from ``height`` metres over the ground and stand in gravity that leans once around, and keep every frame.
+    """Let one asset fall from ``height`` metres over the ground and stand in gravity that leans
+    once around, and keep every frame.
 
     ValueError if it has no parts, or if the simulator gives it up.
     """
@@ -196,7 +206,8 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """MuJoCo's warnings to the log: by default it prints them and writes MUJOCO_LOG.TXT into the current directory."""
+    """MuJoCo's warnings to the log: by default it prints them and writes MUJOCO_LOG.TXT into the
+    current directory."""
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(logging.getLogger(__name__).debug)
     try:
@@ -219,7 +230,8 @@ HULL_PER_OCTANT = 2
 
 
 def collision_solids(parts: Parts) -> Int[Tensor, "*batch p"]:
-    """What every part collides as: a primitive where its exponents come near one, else its convex ``HULL``."""
+    """What every part collides as: a primitive where its exponents come near one, else its convex
+    ``HULL``."""
     north, east = parts.exponents[..., 0], parts.exponents[..., 1]
     straight = parts.taper.abs() < 0.05
     boxy_up, boxy_around = north < 0.22, east < 0.22
@@ -234,13 +246,21 @@ def collision_solids(parts: Parts) -> Int[Tensor, "*batch p"]:
 def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None]]:
     """The collision shape of every part with a label, computed for the whole batch at once.
 
-    A primitive where the exponents come near one, as contacts between primitives are exact and cheap: its edges are then sharper than
-    the superquadric's. Else the convex hull of the part, whose facets (22 degrees) keep a rounded part from rolling.
-    """
+    A primitive where the exponents come near one, as contacts between primitives are exact and
+    cheap: its edges are then sharper than the superquadric's. Else the convex hull of the part,
+    whose facets (22 degrees) keep a rounded part from rolling."""
     parts = parts.detach()
     volumes, centroids = parts.masses()
     vertices, _ = parts.meshes(HULL_PER_OCTANT)
-    fields = volumes, centroids, vertices, parts.centres, parts.half_sizes, parts.rotations, matrix_to_quaternion(parts.rotations)
+    fields = (
+        volumes,
+        centroids,
+        vertices,
+        parts.centres,
+        parts.half_sizes,
+        parts.rotations,
+        matrix_to_quaternion(parts.rotations),
+    )
     volumes, centroids, vertices, centres, halves, rotations, quaternions = (t.double().cpu().numpy() for t in fields)
     down = np.abs(rotations[..., 2, :]) * halves  # how far the box reaches down along each of its axes
     bottoms = {
@@ -250,7 +270,12 @@ def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None
         mujoco.mjtGeom.mjGEOM_MESH: vertices[..., 2].min(-1),
     }
     solids = collision_solids(parts).tolist()
-    types = (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_ELLIPSOID)
+    types = (
+        mujoco.mjtGeom.mjGEOM_MESH,
+        mujoco.mjtGeom.mjGEOM_BOX,
+        mujoco.mjtGeom.mjGEOM_CYLINDER,
+        mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+    )
     out: list[list[_Shape | None]] = []
     for b, row in enumerate(labels.tolist()):
         shapes: list[_Shape | None] = []
@@ -264,7 +289,18 @@ def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None
                 size = np.array([math.sqrt(size[0] * size[1]), size[2], 0])
             hull = vertices[b, p] if kind == mujoco.mjtGeom.mjGEOM_MESH else None
             mass = DENSITY * float(volumes[b, p])
-            shapes.append(_Shape(kind, size, centres[b, p], quaternions[b, p], centroids[b, p], mass, float(bottoms[kind][b, p]), hull))
+            shapes.append(
+                _Shape(
+                    kind,
+                    size,
+                    centres[b, p],
+                    quaternions[b, p],
+                    centroids[b, p],
+                    mass,
+                    float(bottoms[kind][b, p]),
+                    hull,
+                )
+            )
         out.append(shapes)
     return out
 
@@ -277,14 +313,20 @@ def _compile(bodies: list[list[_Shape]], trial: Trial, height: float = 0.0) -> m
     contact = {"friction": [trial.friction, 0.005, 0.0001], "solimp": STIFF, "solref": [2 * trial.timestep, 1]}
     spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], pos=[0, 0, ground], **contact)
     for k, shapes in enumerate(bodies):
-        # The frame lies in the centre of mass: about a distant origin, a fast spin of a small body would throw it off within a step.
+        # The frame lies in the centre of mass: about a distant origin, a fast spin of a small body
+        # would throw it off within a step.
         centre = np.average([shape.centroid for shape in shapes], axis=0, weights=[shape.mass for shape in shapes])
         body = spec.worldbody.add_body(pos=centre)
         body.add_freejoint()
         for p, shape in enumerate(shapes):
             if shape.hull is None:
                 body.add_geom(
-                    type=shape.kind, size=shape.size, pos=shape.position - centre, quat=shape.quaternion, mass=shape.mass, **contact
+                    type=shape.kind,
+                    size=shape.size,
+                    pos=shape.position - centre,
+                    quat=shape.quaternion,
+                    mass=shape.mass,
+                    **contact,
                 )
                 continue
             name = f"{k}.{p}"
@@ -305,7 +347,10 @@ def _simulate(bodies: list[list[_Shape]], trial: Trial, gravity: Float[np.ndarra
     mujoco.mj_comPos(model, data)
     start = data.xipos[1:].copy()
     steps = round(trial.duration / trial.timestep / trial.samples)
-    upright, moved = np.zeros((trial.samples, len(bodies))), np.zeros((trial.samples, len(bodies)))  # cosine of the tilt, drift squared
+    upright, moved = (
+        np.zeros((trial.samples, len(bodies))),
+        np.zeros((trial.samples, len(bodies))),
+    )  # cosine of the tilt, drift squared
     # These are views of the simulator's memory, which every step updates.
     field, matrices, centres, warnings = model.opt.gravity, data.xmat[1:], data.xipos[1:], data.warning.number
     for i in range(trial.samples):
@@ -324,9 +369,12 @@ def _simulate(bodies: list[list[_Shape]], trial: Trial, gravity: Float[np.ndarra
                 break
     tilt_deg = np.degrees(np.arccos(np.clip(upright, -1, 1)))
     poses = start, data.xipos[1:].copy(), data.xmat[1:].reshape(-1, 3, 3).copy()
-    return Motion(model.body_mass[1:].copy(), np.maximum.accumulate(tilt_deg), np.maximum.accumulate(np.sqrt(moved)), *poses)
+    return Motion(
+        model.body_mass[1:].copy(), np.maximum.accumulate(tilt_deg), np.maximum.accumulate(np.sqrt(moved)), *poses
+    )
 
 
 def up_cosine(matrices: np.ndarray) -> np.ndarray:
-    """Cosine of the angle between a body's up axis and the vertical, from rotations (K, 9) in rows: yaw leaves it at 1."""
+    """Cosine of the angle between a body's up axis and the vertical, from rotations (K, 9) in rows:
+    yaw leaves it at 1."""
     return matrices[:, 8]

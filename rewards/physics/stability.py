@@ -1,8 +1,8 @@
-"""Stability: does the asset keep standing in a simulation with gravity that leans by 5 degrees, once around?
+"""Stability: does the asset keep standing in a simulation with gravity that leans by 5 degrees,
+once around?
 
-The verdict looks at the tilt of the up axis and the drift of the centre of mass, not at the rotation angle, which counts turning on
-the spot as falling.
-"""
+The verdict looks at the tilt of the up axis and the drift of the centre of mass, not at the
+rotation angle, which counts turning on the spot as falling."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from rewards.physics.simulate import Motion, Trial, simulate
 TILT_DEG, DRIFT = 10.0, 0.05
 """A body stands if it never tilts by more degrees nor drifts by more metres than these."""
 SURVIVAL = 0.2
-"""Share of the score that is earned by how long a body stands: among assets that all fall, the one that falls later is better."""
+"""Share of the score that is earned by how long a body stands: among assets that all fall, the one
+that falls later is better."""
 
 
 class Stability:
-    """Graded in [0, 1]: the mean over bodies, weighted by mass, of how little each tilted and drifted in the trial.
+    """Graded in [0, 1]: the mean over bodies, weighted by mass, of how little each tilted and
+    drifted in the trial.
 
-    ``verdict``: every body stayed within ``TILT_DEG`` and ``DRIFT``. An asset that could not be simulated scores 0 and has failed.
-    """
+    ``verdict``: every body stayed within ``TILT_DEG`` and ``DRIFT``. An asset that could not be
+    simulated scores 0 and has failed."""
 
     name = "stability"
     version = "1"
@@ -44,7 +46,8 @@ class Stability:
         return Scores(torch.tensor(values), failed, torch.tensor(verdict))
 
     def grade(self, motion: Motion) -> float:
-        """Each body earns 1 when it did not move, falling in a straight line to 0 at the trial's limits of tilt and of drift."""
+        """Each body earns 1 when it did not move, falling in a straight line to 0 at the trial's
+        limits of tilt and of drift."""
         upright = np.clip(1 - motion.tilt_deg / self.trial.tilt_limit_deg, 0, 1)
         in_place = np.clip(1 - motion.drift / self.trial.drift_limit, 0, 1)
         stood = upright * in_place

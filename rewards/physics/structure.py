@@ -1,8 +1,9 @@
-"""Structural connection: can the joints carry the parts' weight, when each holds only by friction and by how far it overlaps?
+"""Structural connection: can the joints carry the parts' weight, when each holds only by friction
+and by how far it overlaps?
 
-The static theorem of limit analysis as a linear programme (Livesley, Limit analysis of structures formed from rigid blocks, 1978): find
-forces at the contacts, within what these can bear, that hold as much of the weight as possible in balance, in force and in torque.
-"""
+The static theorem of limit analysis as a linear programme (Livesley, Limit analysis of structures
+formed from rigid blocks, 1978): find forces at the contacts, within what these can bear, that hold
+as much of the weight as possible in balance, in force and in torque."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from scenes.parts import TOUCH_TOLERANCE
 FRICTION = 0.5
 """Of dry wood or plastic; in four directions, so it is the pyramid inside of the cone."""
 BOND = 10.0
-"""What an overlap bears in any direction: the weight of a column of the same material, so many metres high, on the surface within."""
+"""What an overlap bears in any direction: the weight of a column of the same material, so many
+metres high, on the surface within."""
 GROUNDED = 0.005
 """Metres above the asset's lowest point up to which a part rests on the ground."""
 HELD = 1 - 1e-6
@@ -32,11 +34,12 @@ HELD = 1 - 1e-6
 class Structure:
     """Share of the asset's weight that its joints can hold at once, in [0, 1].
 
-    A joint is a pair of touching parts; its forces act at four points spread over the contact: pressure without limit, friction up to
-    ``FRICTION`` times it, and where the parts overlap tension and shear up to ``BOND`` times the surface inside. The ground only presses
-    and rubs. ``verdict``: all of the weight is held. ``per_part``: the share of its own weight that each part may keep. An asset without
-    parts scores 0; one with numbers that are not finite, or whose programme is not solved, scores 0 and has failed.
-    """
+    A joint is a pair of touching parts; its forces act at four points spread over the contact:
+    pressure without limit, friction up to ``FRICTION`` times it, and where the parts overlap
+    tension and shear up to ``BOND`` times the surface inside. The ground only presses and rubs.
+    ``verdict``: all of the weight is held. ``per_part``: the share of its own weight that each part
+    may keep. An asset without parts scores 0; one with numbers that are not finite, or whose
+    programme is not solved, scores 0 and has failed."""
 
     name = "structure"
     version = "1"
@@ -66,7 +69,8 @@ class Structure:
 
 @dataclass(frozen=True)
 class Frame:
-    """One asset as a statical system of P parts: metres, and weights as volumes (density and gravity cancel)."""
+    """One asset as a statical system of P parts: metres, and weights as volumes (density and
+    gravity cancel)."""
 
     slots: np.ndarray  # (P,) in the batch
     weights: np.ndarray  # (P,)
@@ -79,14 +83,19 @@ class Frame:
 
 
 def hold(frame: Frame) -> np.ndarray | None:
-    """The share of its weight that each part may keep, (P,); None if the programme is not solved."""
+    """The share of its weight that each part may keep, (P,); None if the programme is not
+    solved."""
     count, joints = len(frame.slots), len(frame.points)
     scale = frame.weights.sum()
-    # Forces on the second part, its opposite on the first: four edges of the friction pyramid each, then three of the bond.
+    # Forces on the second part, its opposite on the first: four edges of the friction pyramid each,
+    # then three of the bond.
     across = np.stack([_perpendicular(frame.normals), np.cross(frame.normals, _perpendicular(frame.normals))], 1)
-    pyramid = np.concatenate([frame.normals[:, None] + FRICTION * across, frame.normals[:, None] - FRICTION * across], 1)
+    pyramid = np.concatenate(
+        [frame.normals[:, None] + FRICTION * across, frame.normals[:, None] - FRICTION * across], 1
+    )
     forces = np.concatenate([pyramid, np.broadcast_to(np.eye(3), (joints, 3, 3))], 1)
-    # Columns: the forces that may act, seven a point and four where nothing bonds; then the share of each part's weight.
+    # Columns: the forces that may act, seven a point and four where nothing bonds; then the share
+    # of each part's weight.
     acts = np.ones((joints, 7), bool)
     acts[:, 4:] = frame.bonds[:, None] > 0
     column = acts.cumsum().reshape(joints, 7) - 1
@@ -109,7 +118,8 @@ def hold(frame: Frame) -> np.ndarray | None:
     high = np.concatenate([np.where(np.arange(7) < 4, np.inf, bond)[acts], np.ones(count)])
     cost = np.zeros(size[1])
     cost[number:] = -frame.weights / scale
-    # Without whole numbers, milp is the linear programme, and checks its input in half of linprog's time.
+    # Without whole numbers, milp is the linear programme, and checks its input in half of linprog's
+    # time.
     limits = Bounds(low, high)  # pyright: ignore[reportArgumentType] - arrays are what it takes
     solved = milp(cost, constraints=LinearConstraint(balance, 0, 0), bounds=limits, options={"presolve": False})
     return solved.x[number:] if solved.status == 0 else None
@@ -177,7 +187,8 @@ def _patch(
     middle = weights @ points / area
     spread = (points - middle) * np.sqrt(weights / area)[:, None]
     variances, axes = np.linalg.eigh(spread.T @ spread)
-    # Points at the root of twice the variance have the patch's moments; a single cell is as wide as its area says.
+    # Points at the root of twice the variance have the patch's moments; a single cell is as wide as
+    # its area says.
     reach = np.maximum(np.sqrt(2 * variances[1:].clip(0)), np.sqrt(area) / 4)
     normal = weights @ normals[inside] / area
     length = np.linalg.norm(normal)

@@ -1,8 +1,8 @@
-"""The visual hull of a batch of assets: the largest solid that their outlines allow, as cells of a grid.
+"""The visual hull of a batch of assets: the largest solid that their outlines allow, as cells of a
+grid.
 
-All assets of a batch are seen by the same cameras, so the outlines of up to 62 of them are the bits of one image of integers, and a cell
-is carved out of all of them by one look.
-"""
+All assets of a batch are seen by the same cameras, so the outlines of up to 62 of them are the bits
+of one image of integers, and a cell is carved out of all of them by one look."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _BITS = 62
 
 
 class Grid:
-    """Cells of a cube that holds all that the cameras show, and the pixel of each view that each cell falls into."""
+    """Cells of a cube that holds all that the cameras show, and the pixel of each view that each
+    cell falls into."""
 
     def __init__(self, cameras: Cameras, cells: int) -> None:
         centre, radius = centre_of(cameras)
@@ -39,12 +40,17 @@ class Grid:
         grid.pixels = self.pixels[views]
         return grid
 
-    def agreed(self, shown: Bool[Tensor, "b c hw"]) -> Iterator[tuple[Int[Tensor, "m"], Int[Tensor, "k"], Int[Tensor, "k"]]]:
-        """For each asset: the cells of its hull, the cells that a single view keeps out of it, and which view that is."""
+    def agreed(
+        self, shown: Bool[Tensor, "b c hw"]
+    ) -> Iterator[tuple[Int[Tensor, "m"], Int[Tensor, "k"], Int[Tensor, "k"]]]:
+        """For each asset: the cells of its hull, the cells that a single view keeps out of it, and
+        which view that is."""
         for start in range(0, len(shown), _BITS):
             yield from self._agreed(shown[start : start + _BITS])
 
-    def _agreed(self, shown: Bool[Tensor, "b c hw"]) -> Iterator[tuple[Int[Tensor, "m"], Int[Tensor, "k"], Int[Tensor, "k"]]]:
+    def _agreed(
+        self, shown: Bool[Tensor, "b c hw"]
+    ) -> Iterator[tuple[Int[Tensor, "m"], Int[Tensor, "k"], Int[Tensor, "k"]]]:
         bit = (1 << torch.arange(len(shown), device=shown.device)).view(-1, 1, 1)
         images = (shown.long() * bit).sum(0)
         # A view has no say in what it does not see. (Padding would round this many bits.)
@@ -71,5 +77,6 @@ class Grid:
 
 
 def widened(shown: Bool[Tensor, "b c h w"]) -> Bool[Tensor, "b c h w"]:
-    """Outlines that have grown by a pixel. A cell stands for all of its inside, and thin parts must not fall between the cells' centres."""
+    """Outlines that have grown by a pixel. A cell stands for all of its inside, and thin parts must
+    not fall between the cells' centres."""
     return torch.nn.functional.max_pool2d(shown.float(), 3, 1, 1).bool()

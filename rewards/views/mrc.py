@@ -1,9 +1,10 @@
-"""``mrc``: can one scene look like all the views? Multi-view reconstruction consistency (Xie et al., Carve3D, 2024).
+"""``mrc``: can one scene look like all the views? Multi-view reconstruction consistency (Xie et
+al., Carve3D, 2024).
 
-A scene of Gaussians is fitted to two thirds of the views and compared with the rest, so every view is predicted once from those around
-it. Carve3D reconstructs by a large network, from all views, and compares by LPIPS; here the visual hull in the views' own colours is the
-start, some steps down the renderer's gradient follow, and the distance needs no weights.
-"""
+A scene of Gaussians is fitted to two thirds of the views and compared with the rest, so every view
+is predicted once from those around it. Carve3D reconstructs by a large network, from all views, and
+compares by LPIPS; here the visual hull in the views' own colours is the start, some steps down the
+renderer's gradient follow, and the distance needs no weights."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from scenes.gaussians import Gaussians
 FOLDS = 3
 """Every third view is held out, by turns."""
 STEPS = 18
-"""Steps of the fit, each on ``CYCLE`` views: enough for consistent views to come out alike, too few to hide what contradicts itself."""
+"""Steps of the fit, each on ``CYCLE`` views: enough for consistent views to come out alike, too few
+to hide what contradicts itself."""
 CYCLE = 3
 GAUSSIANS = 3072
 CELLS = 64
@@ -31,11 +33,12 @@ RATES = {"means": 0.01, "scales": 0.05, "opacities": 0.3, "colors": 0.03}
 
 
 class MRC:
-    """Likeness of the views to those of a scene fitted to the others, inside the foreground's box, for the view that is met worst.
+    """Likeness of the views to those of a scene fitted to the others, inside the foreground's box,
+    for the view that is met worst.
 
-    Likeness is 1 - distance, and the distance the mean over three scales (full, half and quarter size) of (DSSIM + L1) / 2 with
-    DSSIM = (1 - SSIM) / 2 over windows of 5 pixels. 1 is never quite reached: a few Gaussians after a few steps stay a little soft.
-    ``per_view`` is each view's own.
+    Likeness is 1 - distance, and the distance the mean over three scales (full, half and quarter
+    size) of (DSSIM + L1) / 2 with DSSIM = (1 - SSIM) / 2 over windows of 5 pixels. 1 is never quite
+    reached: a few Gaussians after a few steps stay a little soft. ``per_view`` is each view's own.
     """
 
     name = "mrc"
@@ -50,7 +53,9 @@ class MRC:
     def __call__(self, batch: Batch) -> Scores:
         shots, broken = seen(batch, self.needs)
         cameras = shots.cameras
-        rgb, alpha = (torch.where(broken.view(-1, 1, 1, 1, 1), 0, t.detach()) for t in (shots.views.rgb, shots.views.alpha))
+        rgb, alpha = (
+            torch.where(broken.view(-1, 1, 1, 1, 1), 0, t.detach()) for t in (shots.views.rgb, shots.views.alpha)
+        )
         per_view = rgb.new_zeros(rgb.shape[:2])
         grid = Grid(cameras, CELLS)
         for fold in range(FOLDS):
@@ -67,8 +72,11 @@ class MRC:
 
 
 @torch.no_grad()
-def hull_gaussians(rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], cameras: Cameras, grid: Grid) -> Gaussians:
-    """``GAUSSIANS`` of each asset on the front of its visual hull, each behind a pixel, in the mean colour of the views that see it."""
+def hull_gaussians(
+    rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], cameras: Cameras, grid: Grid
+) -> Gaussians:
+    """``GAUSSIANS`` of each asset on the front of its visual hull, each behind a pixel, in the mean
+    colour of the views that see it."""
     b, c, h, w = alpha.shape[:4]
     depths = torch.stack([project(cameras, view, grid.points)[1] for view in range(c)])
     rays = pixel_rays(cameras).flatten(1, 2)
@@ -104,14 +112,25 @@ def hull_gaussians(rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h 
     return Gaussians(means, quats, scales, opacities, colors)
 
 
-def fitted(start: Gaussians, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], cameras: Cameras, steps: int) -> Gaussians:
-    """The scenes after so many steps of Adam towards their views, all together but none by the others' doing."""
+def fitted(
+    start: Gaussians, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], cameras: Cameras, steps: int
+) -> Gaussians:
+    """The scenes after so many steps of Adam towards their views, all together but none by the
+    others' doing."""
     there = start.opacities > 0
     logits = torch.logit(start.opacities.clamp(0.01, 0.99))
-    leaves = {"means": start.means.clone(), "scales": start.scales.log(), "opacities": logits, "colors": start.colors.clone()}
+    leaves = {
+        "means": start.means.clone(),
+        "scales": start.scales.log(),
+        "opacities": logits,
+        "colors": start.colors.clone(),
+    }
     leaves = {name: value.requires_grad_() for name, value in leaves.items()}
-    # Without an epsilon that matters, a step depends on the gradient's direction alone and not on the pictures' size.
-    optimizer = torch.optim.Adam([{"params": [leaf], "lr": RATES[name]} for name, leaf in leaves.items()], betas=(0.8, 0.95), eps=1e-12)
+    # Without an epsilon that matters, a step depends on the gradient's direction alone and not on
+    # the pictures' size.
+    optimizer = torch.optim.Adam(
+        [{"params": [leaf], "lr": RATES[name]} for name, leaf in leaves.items()], betas=(0.8, 0.95), eps=1e-12
+    )
 
     def scene() -> Gaussians:
         opacities = torch.sigmoid(leaves["opacities"]) * there
@@ -137,7 +156,9 @@ def foreground(*alphas: Float[Tensor, "b c h w 1"]) -> Bool[Tensor, "b c h w"]:
     return between(shown.any(-1)).unsqueeze(-1) & between(shown.any(-2)).unsqueeze(-2)
 
 
-def likeness(one: Float[Tensor, "b c h w 3"], other: Float[Tensor, "b c h w 3"], box: Bool[Tensor, "b c h w"]) -> Float[Tensor, "b c"]:
+def likeness(
+    one: Float[Tensor, "b c h w 3"], other: Float[Tensor, "b c h w 3"], box: Bool[Tensor, "b c h w"]
+) -> Float[Tensor, "b c"]:
     """1 - the mean over three scales of (DSSIM + L1) / 2 inside the box; 1 for an empty box."""
     x, y = (t.flatten(0, 1).permute(0, 3, 1, 2) for t in (one, other))
     inside = box.flatten(0, 1).unsqueeze(1).to(x)

@@ -14,14 +14,16 @@ from rewards.views.geometry import OPAQUE, SIZE, VIEWS, local_range, pixel_rays,
 from scenes.cameras import Cameras
 
 SMOOTH = 0.05
-"""Where depth changes by a larger share of itself from a pixel to its neighbours, there is an edge and no normal."""
+"""Where depth changes by a larger share of itself from a pixel to its neighbours, there is an edge
+and no normal."""
 
 
 class Normals:
-    """Mean cosine between drawn normals and normals of the depth images, where negative 0, over all pixels that lie on a smooth surface.
+    """Mean cosine between drawn normals and normals of the depth images, where negative 0, over all
+    pixels that lie on a smooth surface.
 
-    ``per_view`` is the mean over one view's pixels. A view without any has nothing to say and counts as the others do.
-    """
+    ``per_view`` is the mean over one view's pixels. A view without any has nothing to say and
+    counts as the others do."""
 
     name = "normals"
     version = "1"
@@ -35,7 +37,9 @@ class Normals:
         views = shots.views
         assert views.normal is not None
         drawn = torch.nn.functional.normalize(views.normal.nan_to_num(), dim=-1)
-        surface, smooth = depth_normals(views.depth.squeeze(-1).nan_to_num(), views.alpha.squeeze(-1).nan_to_num(), shots.cameras)
+        surface, smooth = depth_normals(
+            views.depth.squeeze(-1).nan_to_num(), views.alpha.squeeze(-1).nan_to_num(), shots.cameras
+        )
         cosine = (drawn * surface).sum(-1).clamp(0, 1) * smooth
         counted = smooth.sum((-2, -1))
         per_view = cosine.sum((-2, -1)) / counted.clamp_min(1)
@@ -46,7 +50,8 @@ class Normals:
 def depth_normals(
     depth: Float[Tensor, "b c h w"], alpha: Float[Tensor, "b c h w"], cameras: Cameras
 ) -> tuple[Float[Tensor, "b c h w 3"], Bool[Tensor, "b c h w"]]:
-    """Unit normals in the world that face the camera, from central differences smoothed across (Sobel), and where they mean something."""
+    """Unit normals in the world that face the camera, from central differences smoothed across
+    (Sobel), and where they mean something."""
     flat, opaque = depth.flatten(0, 1), alpha.flatten(0, 1) > OPAQUE
     near, far = local_range(flat, opaque)
     whole = -torch.nn.functional.max_pool2d(-opaque.float().unsqueeze(1), 3, 1, 1).squeeze(1) > 0

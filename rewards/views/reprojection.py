@@ -1,7 +1,7 @@
 """``reprojection``: does what one view shows stand where, and look as, the next view says?
 
-The check by which multi-view stereo filters its depth maps (Schoenberger et al., Pixelwise View Selection, COLMAP, 2016, and Yao et
-al., MVSNet, 2018), with occlusions told from contradictions.
+The check by which multi-view stereo filters its depth maps (Schoenberger et al., Pixelwise View
+Selection, COLMAP, 2016, and Yao et al., MVSNet, 2018), with occlusions told from contradictions.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from rewards.views.geometry import OPAQUE, SIZE, SOLID, VIEWS, local_range, pixe
 from scenes.cameras import Cameras
 
 DEPTH_TOLERANCE = 0.0125
-"""Depths agree up to this share of themselves, 3 cm at the usual distance; at twice as much they do not agree at all."""
+"""Depths agree up to this share of themselves, 3 cm at the usual distance; at twice as much they do
+not agree at all."""
 COLOR_TOLERANCE = 0.1
 """Colours agree up to this difference in a channel; at twice as much they do not agree at all."""
 SMOOTH = 0.05
-"""Where depth changes by a larger share of itself between neighbouring pixels, it is mixed from two surfaces and is not asked."""
+"""Where depth changes by a larger share of itself between neighbouring pixels, it is mixed from two
+surfaces and is not asked."""
 NEIGHBOURS = 2
 
 
 class Reprojection:
     """Share of the pixels that their neighbouring views confirm, in depth and colour.
 
-    Each opaque pixel is moved into the nearest views. It is confirmed where a surface lies at its depth in its colour, hidden (not
-    counted) where another surface lies in front, and contradicted where that view sees through it. ``per_view`` is the share over
-    the pairs that a view takes part in; ``values`` their mean.
-    """
+    Each opaque pixel is moved into the nearest views. It is confirmed where a surface lies at its
+    depth in its colour, hidden (not counted) where another surface lies in front, and contradicted
+    where that view sees through it. ``per_view`` is the share over the pairs that a view takes part
+    in; ``values`` their mean."""
 
     name = "reprojection"
     version = "1"
@@ -52,13 +54,16 @@ class Reprojection:
 
 
 def confirmations(views: Views, cameras: Cameras) -> tuple[Float[Tensor, "b c c"], Float[Tensor, "b c c"]]:
-    """How many pixels of view i view j confirms, of how many that it has a say in; 0 for pairs that are not neighbours."""
+    """How many pixels of view i view j confirms, of how many that it has a say in; 0 for pairs that
+    are not neighbours."""
     b, c, h, w = views.alpha.shape[:4]
     alpha, depth = views.alpha.reshape(b * c, h, w), views.depth.reshape(b * c, h, w)
     near, far = local_range(depth, alpha > SOLID)
     rgb = [views.rgb[..., i].reshape(b * c, h, w) for i in range(3)]
     everywhere = torch.ones_like(alpha, dtype=torch.bool)
-    ranges = torch.stack([near, far, *(bound for channel in rgb for bound in local_range(channel, everywhere))], -1).view(b, c, h * w, 8)
+    ranges = torch.stack(
+        [near, far, *(bound for channel in rgb for bound in local_range(channel, everywhere))], -1
+    ).view(b, c, h * w, 8)
     # A point out of the picture meets no surface, and has no say.
     ranges = torch.cat([ranges, ranges.new_tensor([torch.inf, -torch.inf, *[0.0] * 6]).expand(b, c, 1, 8)], 2)
     own = torch.stack([depth, *rgb], -1).view(b, c, h * w, 4)
@@ -77,7 +82,9 @@ def confirmations(views: Views, cameras: Cameras) -> tuple[Float[Tensor, "b c c"
             hidden &= ~empty
             out = target == h * w
             gap = torch.maximum(low - there, there - high) / there
-            off = torch.stack([torch.maximum(bounds[2 * n] - color[:, n], color[:, n] - bounds[2 * n + 1]) for n in range(3)]).amax(0)
+            off = torch.stack(
+                [torch.maximum(bounds[2 * n] - color[:, n], color[:, n] - bounds[2 * n + 1]) for n in range(3)]
+            ).amax(0)
             agrees = (2 - gap / DEPTH_TOLERANCE).clamp(0, 1) * (2 - off / COLOR_TOLERANCE).clamp(0, 1) * ~empty
             says = ~hidden & ~out
             confirmed[:, i, j].index_add_(0, k, agrees * says)

@@ -1,8 +1,8 @@
 """``silhouette``: do the outlines seen from all sides belong to one solid?
 
-Silhouette coherence (Hernandez, Schmitt and Cipolla, Silhouette Coherence for Camera Calibration under Circular Motion, 2007): the
-largest solid that no view contradicts, the visual hull, must fill every view's outline again.
-"""
+Silhouette coherence (Hernandez, Schmitt and Cipolla, Silhouette Coherence for Camera Calibration
+under Circular Motion, 2007): the largest solid that no view contradicts, the visual hull, must fill
+every view's outline again."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ CELLS = 64
 
 
 class Silhouette:
-    """Share of the outline that the visual hull of all views fills, in the view where it fills the least.
+    """Share of the outline that the visual hull of all views fills, in the view where it fills the
+    least.
 
-    1 for the views of any solid, whatever its shape. One view that shows less than the others carves the hull, and all of them lose.
-    ``per_view`` is 1 less the loss that a view causes: what the others lose by its word alone, and what it shows itself and several
-    others deny. ``verdict``: nothing is lost but for a hundredth.
-    """
+    1 for the views of any solid, whatever its shape. One view that shows less than the others
+    carves the hull, and all of them lose. ``per_view`` is 1 less the loss that a view causes: what
+    the others lose by its word alone, and what it shows itself and several others deny.
+    ``verdict``: nothing is lost but for a hundredth."""
 
     name = "silhouette"
     version = "1"
@@ -49,7 +50,8 @@ class Silhouette:
 
 
 def coherence(shown: Bool[Tensor, "b c h w"], cameras: Cameras) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
-    """How much of each outline the visual hull fills, 1 for an empty one, and how much is lost by each view's doing."""
+    """How much of each outline the visual hull fills, 1 for an empty one, and how much is lost by
+    each view's doing."""
     grid, outlines = Grid(cameras, CELLS), shown.flatten(2)
     area = outlines.sum(-1).clamp_min(1)
     filled, blame = torch.ones_like(area, dtype=torch.float32), torch.zeros_like(area, dtype=torch.float32)

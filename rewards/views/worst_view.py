@@ -1,4 +1,5 @@
-"""``worst_view``: does the asset show what the prompt says from every side, not from its best ones alone?"""
+"""``worst_view``: does the asset show what the prompt says from every side, not from its best ones
+alone?"""
 
 from __future__ import annotations
 
@@ -17,12 +18,13 @@ from scenes.cameras import Cameras
 
 
 class WorstView:
-    """The match of text and picture in the view where it is least: sigmoid(logit / 2) of the scorer behind ``alignment``.
+    """The match of text and picture in the view where it is least: sigmoid(logit / 2) of the scorer
+    behind ``alignment``.
 
-    Each view is embedded for itself. The scorer has learnt from three views together, so a single one matches less well, and the
-    values are below those of ``alignment``. ``per_view`` is each view's match. A second face on the back is not seen by this
-    reward: every view of such an asset matches.
-    """
+    Each view is embedded for itself. The scorer has learnt from three views together, so a single
+    one matches less well, and the values are below those of ``alignment``. ``per_view`` is each
+    view's match. A second face on the back is not seen by this reward: every view of such an asset
+    matches."""
 
     name = "worst_view"
     version = "1"
@@ -48,7 +50,9 @@ class WorstView:
         where = places(shots.cameras)
 
         def match(rgb: Tensor, alpha: Tensor, prompt: Tensor) -> Tensor:
-            return torch.sigmoid(scorer.match(scorer.embed_single_views(rgb, alpha, where).transpose(0, 1), prompt).T / 2)
+            return torch.sigmoid(
+                scorer.match(scorer.embed_single_views(rgb, alpha, where).transpose(0, 1), prompt).T / 2
+            )
 
         per_view = one_by_one(match, rgb, alpha, embed_prompts(scorer, text, rgb.device))
         broken = broken | ~per_view.isfinite().all(-1)
@@ -56,7 +60,8 @@ class WorstView:
 
 
 def places(cameras: Cameras) -> Int[Tensor, "c"]:
-    """Which of the views that the scorer knows, evenly spaced from ``AZIMUTH_DEG``, each camera stands nearest to."""
+    """Which of the views that the scorer knows, evenly spaced from ``AZIMUTH_DEG``, each camera
+    stands nearest to."""
     x, y, _ = (cameras.positions - centre_of(cameras)[0]).unbind(-1)
     turns = (torch.rad2deg(torch.atan2(x, -y)) - AZIMUTH_DEG) / 360
     return (turns * PLACES).round().long() % PLACES

@@ -1,4 +1,5 @@
-"""Flow-GRPO: group-relative policy optimisation over the steps of a flow's SDE (Liu et al., Flow-GRPO, 2025)."""
+"""Flow-GRPO: group-relative policy optimisation over the steps of a flow's SDE (Liu et al.,
+Flow-GRPO, 2025)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from rl3d.generators.base import StepStats
 
 @dataclass(frozen=True)
 class PolicyStats:
-    """Diagnostics of one loss: mean abs(ratio - 1), share of ratios outside the clip range, mean KL."""
+    """Diagnostics of one loss: mean abs(ratio - 1), share of ratios outside the clip range, mean
+    KL."""
 
     ratio_error: float
     clipped: float
@@ -23,7 +25,8 @@ class PolicyStats:
 def clipped_policy_loss(
     log_probs: Float[Tensor, "s *b"], old_log_probs: Float[Tensor, "s *b"], advantages: Float[Tensor, "*b"], clip: float
 ) -> Float[Tensor, "s *b"]:
-    """max(-A r, -A clip(r, 1 - clip, 1 + clip)) with r = exp(log p - log p_old): the pessimistic bound of PPO."""
+    """max(-A r, -A clip(r, 1 - clip, 1 + clip)) with r = exp(log p - log p_old): the pessimistic
+    bound of PPO."""
     ratio = (log_probs - old_log_probs).exp()
     return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip))
 
@@ -38,9 +41,13 @@ def policy_stats(
 
 
 def gaussian_kl(
-    means: Float[Tensor, "s b *state"], reference: Float[Tensor, "s b *state"], stds: Float[Tensor, "s"], held: Float[Tensor, "b *state"]
+    means: Float[Tensor, "s b *state"],
+    reference: Float[Tensor, "s b *state"],
+    stds: Float[Tensor, "s"],
+    held: Float[Tensor, "b *state"],
 ) -> Float[Tensor, "s b"]:
-    """KL of two Gaussians of the same std, (m - m_ref)^2 / (2 std^2), summed with the weights ``held``; carries gradient."""
+    """KL of two Gaussians of the same std, (m - m_ref)^2 / (2 std^2), summed with the weights
+    ``held``; carries gradient."""
     variance = stds.view(-1, *[1] * (means.dim() - 1)) ** 2
     dims = tuple(range(2, means.dim()))
     return (((means - reference) ** 2 / (2 * variance)) * held).sum(dims)
@@ -55,13 +62,13 @@ def grpo_loss(
     *,
     clip: float,
     kl_weight: float,
-    least_std: float,
+    min_std: float,
 ) -> tuple[Float[Tensor, ""], PolicyStats]:
-    """Mean over steps and samples of the clipped policy loss plus ``kl_weight`` times the KL to the reference policy, in which
-    ``held`` weighs each number of the state (``Generator.held``).
+    """Mean over steps and samples of the clipped policy loss plus ``kl_weight`` times the KL to the
+    reference policy, in which ``held`` weighs each number of the state (``Generator.held``).
 
-    A step without noise has no log-prob to learn from, but it must not drift either: its KL is taken as if it had ``least_std``.
-    """
+    A step without noise has no log-prob to learn from, but it must not drift either: its KL is
+    taken as if it had ``least_std``."""
     policy = clipped_policy_loss(new.log_probs, old_log_probs, advantages, clip)
-    kl = gaussian_kl(new.means, reference_means, new.stds.clamp_min(least_std), held)
+    kl = gaussian_kl(new.means, reference_means, new.stds.clamp_min(min_std), held)
     return policy.mean() + kl_weight * kl.mean(), policy_stats(new.log_probs, old_log_probs, kl, clip)

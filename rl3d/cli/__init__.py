@@ -1,4 +1,5 @@
-"""The command line: ``rl3d COMMAND``. One file a command; what a user got wrong ends in one line and exit code 2."""
+"""The command line: ``rl3d COMMAND``. One file a command; what a user got wrong ends in one line
+and exit code 2."""
 
 from __future__ import annotations
 
@@ -25,14 +26,20 @@ COMMANDS = {
 
 def _usage() -> str:
     lines = [f"  {name:12} {what}" for name, what in COMMANDS.items()]
-    return "usage: rl3d COMMAND [options]\n\ncommands:\n" + "\n".join(lines) + "\n\nrl3d COMMAND --help says what a command takes."
+    return (
+        "usage: rl3d COMMAND [options]\n\ncommands:\n"
+        + "\n".join(lines)
+        + "\n\nrl3d COMMAND --help says what a command takes."
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 2 for what the user can mend, or 130 after an interrupt."""
+    """Run one command; the exit code is 0, 2 for what the user can mend, or 130 after an
+    interrupt."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Read by GCC's OpenMP when torch is imported. By default its threads spin for milliseconds after each piece of work, which halves the
-    # speed where something else wants the cores, the rasteriser's own threads included.
+    # Read by GCC's OpenMP when torch is imported. By default its threads spin for milliseconds
+    # after each piece of work, which halves the speed where something else wants the cores, the
+    # rasteriser's own threads included.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -45,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return fail(f"unknown command {arguments[0]!r}: choose one of {', '.join(COMMANDS)}")
-    # A user's own reward, --rewards my_module:shiny, lies where they are; last, so that it can hide nothing installed.
+    # A user's own reward, --rewards my_module:shiny, lies where they are; last, so that it can hide
+    # nothing installed.
     sys.path.append("")
     try:
         importlib.import_module(f"rl3d.cli.{arguments[0].replace('-', '_')}").run(arguments[1:])

@@ -1,4 +1,5 @@
-"""``rl3d demo``: what ``make demo`` runs. Fine-tune the shipped generator for a few minutes, then show before and after."""
+"""``rl3d demo``: what ``make demo`` runs. Fine-tune the shipped generator for a few minutes, then
+show before and after."""
 
 from __future__ import annotations
 
@@ -37,7 +38,11 @@ def demo(config: DemoConfig) -> None:
     progress(training, resume=any((training.out / "checkpoints").glob("state_*.safetensors")))
     print("\n2. Held-out prompts, the same seeds before and after:")
     evaluation = EvaluateConfig(
-        checkpoint=PRETRAINED, against=training.out, out=config.out / "evaluation", num_prompts=config.prompts, samples=8
+        checkpoint=PRETRAINED,
+        against=training.out,
+        out=config.out / "evaluation",
+        num_prompts=config.prompts,
+        samples=8,
     )
     table = evaluate(evaluation)
     print(markdown(table))

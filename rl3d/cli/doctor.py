@@ -1,4 +1,5 @@
-"""``rl3d doctor``: what this machine can do, what it cannot and why, and whether the fast renderer draws what the reference draws."""
+"""``rl3d doctor``: what this machine can do, what it cannot and why, and whether the fast renderer
+draws what the reference draws."""
 
 from __future__ import annotations
 
@@ -44,21 +45,22 @@ def machine() -> dict[str, str]:
 
 
 def largest_error() -> float:
-    """The largest difference between the usual renderer's image of a small scene and the reference's in float64."""
+    """The largest difference between the usual renderer's image of a small scene and the
+    reference's in float64."""
     import torch
 
     from renderers import render
     from scenes.cameras import orbit
     from scenes.gaussians import Gaussians
 
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     n = 300
     scene = Gaussians(
-        torch.rand(n, 3, generator=random) - torch.tensor([0.5, 0.5, 0.0]),
-        torch.randn(n, 4, generator=random),
-        0.005 + 0.05 * torch.rand(n, 3, generator=random),
-        torch.rand(n, generator=random),
-        torch.rand(n, 3, generator=random),
+        torch.rand(n, 3, generator=rng) - torch.tensor([0.5, 0.5, 0.0]),
+        torch.randn(n, 4, generator=rng),
+        0.005 + 0.05 * torch.rand(n, 3, generator=rng),
+        torch.rand(n, generator=rng),
+        torch.rand(n, 3, generator=rng),
     )
     cameras = orbit(2, size=48)
     exact = render(scene.to(torch.float64), cameras.to(torch.float64), backend="torch").rgb
@@ -82,4 +84,6 @@ def run(arguments: list[str]) -> None:
     error = largest_error()
     print(f"\nself-check: the renderer differs from the float64 reference by at most {error:.1e}")
     if error > 1e-4:
-        raise ValueError("the renderer does not draw what the reference draws: compile it again (python -m renderers.kernels.build)")
+        raise ValueError(
+            "the renderer does not draw what the reference draws: compile it again (python -m renderers.kernels.build)"
+        )

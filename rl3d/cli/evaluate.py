@@ -23,7 +23,7 @@ from rewards.physics.simulate import settle
 from rl3d.assets import load_generator
 from rl3d.cli.options import parse as parse_options
 from rl3d.corpus import CATEGORIES, Facts, Spec, check_colors, check_count, check_relation, prompts
-from rl3d.generators.part_flow import GENERATION, PartFlow
+from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import Picture, previews, render_sheet, save_image
 from rl3d.training.checkpoints import PRETRAINED, WEIGHTS, as_paths, at_least
@@ -31,11 +31,12 @@ from rl3d.training.guard import diversity, shape_of
 from rl3d.training.rollouts import score_assets
 from rl3d.training.trainer import read_prompts
 from scenes import cameras
-from scenes.files import make_folder, write_aside
+from scenes.files import atomic_write, make_folder
 from scenes.parts import Parts
 
 JUDGE = WEIGHTS / "judge.safetensors"
-"""The evaluation's own scorer: trained from another seed on other captions and assets than the ``alignment`` reward."""
+"""The evaluation's own scorer: trained from another seed on other captions and assets than the
+``alignment`` reward."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,11 @@ class EvaluateConfig:
     rewards: str = "stability=1,connected=1,structure=1,alignment=1"
     """Rewards to measure."""
     pictures: int = 24
-    """Prompts on the contact sheet; of two checkpoints, those first whose verdict differs and that look most different."""
+    """Prompts on the contact sheet; of two checkpoints, those first whose verdict differs and that
+    look most different."""
     seed: int = 12345
     """Seed of prompts and samples."""
-    sampling: Sampling = field(default_factory=lambda: GENERATION)
+    sampling: Sampling = field(default_factory=lambda: DEFAULT_SAMPLING)
     """How the flow is integrated."""
     device: str = "cpu"
     """Where the generator and the renderer run: cpu, cuda or cuda:N."""
@@ -126,7 +128,8 @@ def measure(generator: PartFlow, items: list[Spec], config: EvaluateConfig) -> M
 
 
 def facts_right(item: Spec, asset: Parts) -> dict[str, float]:
-    """What the caption says, measured on the parts: share of named colours, and whether relation and count are right."""
+    """What the caption says, measured on the parts: share of named colours, and whether relation
+    and count are right."""
     out: dict[str, float] = {}
     right, total = check_colors(item.facts, asset)
     if total:
@@ -139,11 +142,15 @@ def facts_right(item: Spec, asset: Parts) -> dict[str, float]:
 
 
 def _category_right(judge, generator: PartFlow, images: Tensor, items: list[Spec]) -> Tensor:
-    """1 where the judge's best of all category names is the item's; NaN for prompts that are not single objects."""
+    """1 where the judge's best of all category names is the item's; NaN for prompts that are not
+    single objects."""
     text = generator.condition([f"a {name}" for name in CATEGORIES]).text
     best = judge.logits(images, judge.embed_text(text.tokens, text.mask)).argmax(1).tolist()
     return torch.tensor(
-        [float(CATEGORIES[b] == item.category) if item.kind == "single" else math.nan for b, item in zip(best, items, strict=True)]
+        [
+            float(CATEGORIES[b] == item.category) if item.kind == "single" else math.nan
+            for b, item in zip(best, items, strict=True)
+        ]
     )
 
 
@@ -163,10 +170,11 @@ Table = dict[str, dict[str, tuple[float, float, int]]]
 
 
 def evaluate(config: EvaluateConfig | None = None) -> Table:
-    """Measure; writes the table and the sheet into ``config.out`` and returns {column: {figure: (mean, standard error, prompts)}}.
+    """Measure; writes the table and the sheet into ``config.out`` and returns {column: {figure:
+    (mean, standard error, prompts)}}.
 
-    One checkpoint gives the column "before"; two give "before", "after" and "difference", the last paired prompt by prompt.
-    """
+    One checkpoint gives the column "before"; two give "before", "after" and "difference", the last
+    paired prompt by prompt."""
     config = config or EvaluateConfig()
     if config.prompts:
         items = [Spec(prompt, "prompt", "", Facts()) for prompt in read_prompts(config.prompts)]
@@ -176,32 +184,38 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     generators = [load_generator(path, config.device) for path in paths]
     make_folder(config.out)
     results = [measure(generator, items, config) for generator in generators]
-    columns = {name: {k: per_prompt(v, config.samples) for k, v in r.values.items()} for name, r in zip(("before", "after"), results)}
+    columns = {
+        name: {k: per_prompt(v, config.samples) for k, v in r.values.items()}
+        for name, r in zip(("before", "after"), results)
+    }
     if len(results) == 2:
         columns["difference"] = {k: columns["after"][k] - v for k, v in columns["before"].items()}
     table = {name: {k: mean_and_error(v) for k, v in column.items()} for name, column in columns.items()}
     table = {name: {k: v for k, v in column.items() if v[2]} for name, column in table.items()}
-    with write_aside(config.out / "table.json") as aside:
-        aside.write_text(json.dumps({"weights": [g.source for g in generators], "table": table}, indent=2) + "\n")
-    with write_aside(config.out / "table.md") as aside:
-        aside.write_text(markdown(table) + "\n")
+    with atomic_write(config.out / "table.json") as temporary:
+        temporary.write_text(json.dumps({"weights": [g.source for g in generators], "table": table}, indent=2) + "\n")
+    with atomic_write(config.out / "table.md") as temporary:
+        temporary.write_text(markdown(table) + "\n")
     save_image(config.out / "sheet.png", sheet(items, results, config))
     return table
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown: a row a figure, a column a checkpoint; mean and standard error over prompts."""
+    """The table as Markdown: a row a figure, a column a checkpoint; mean and standard error over
+    prompts."""
     lines = ["| figure | " + " | ".join(table) + " | prompts |", "|---|" + "---|" * (len(table) + 1)]
     for name, (_, _, count) in table["before"].items():
-        cells = [f"{c[name][0]:{'+' if column == 'difference' else ''}.3f} ± {c[name][1]:.3f}" for column, c in table.items()]
+        cells = [
+            f"{c[name][0]:{'+' if column == 'difference' else ''}.3f} ± {c[name][1]:.3f}" for column, c in table.items()
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {count} |")
     return "\n".join(lines)
 
 
 def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, size: int = 176) -> Image.Image:
-    """Contact sheet of one sample a prompt, evenly chosen; with two checkpoints, the pairs one above the other, those first whose
-    verdict differs (in either direction), of these the ones that look most different, and every asset as the stability trial leaves
-    it: what falls, lies."""
+    """Contact sheet of one sample a prompt, evenly chosen; with two checkpoints, the pairs one
+    above the other, those first whose verdict differs (in either direction), of these the ones that
+    look most different, and every asset as the stability trial leaves it: what falls, lies."""
     limit, samples = config.pictures, config.samples
     good = [r.values.get("stable_and_connected", torch.ones(len(items) * samples)).view(-1, samples) for r in results]
     differs = good[0] != good[-1]
@@ -231,13 +245,24 @@ def sheet(items: list[Spec], results: list[Measured], config: EvaluateConfig, si
     for start in range(0, len(pairs), 8):
         for which in range(len(results)):
             last = which == len(results) - 1
-            rows.append([Picture(images[which], items[i // samples].caption if last else "") for i, images in pairs[start : start + 8]])
+            rows.append(
+                [
+                    Picture(images[which], items[i // samples].caption if last else "")
+                    for i, images in pairs[start : start + 8]
+                ]
+            )
             labels.append(("before", "after")[which] if len(results) == 2 else "")
     if len(results) == 1:
         return render_sheet(rows, size=size)
     better, worse = int((good[1] > good[0]).sum()), int((good[1] < good[0]).sum())
     title = (
-        f"After the shake test: of {len(items) * samples} assets for held-out prompts, {better} stand in one piece only after training, "
+        f"After the shake test: of {len(items) * samples} "
+        "assets for "
+        "held-out "
+        "prompts, "
+        f"{better} "
+        "stand in "
+        "one piece only after training, "
         f"{worse} only before"
     )
     return render_sheet(rows, labels=labels, title=title, size=size)

@@ -15,7 +15,7 @@ from renderers import kernels
 from rewards.mix import parse
 from rl3d.assets import Asset, load_generator
 from rl3d.cli.options import parse as parse_options
-from rl3d.generators.part_flow import GENERATION, PartFlow
+from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.training.checkpoints import TUNED, as_paths, at_least
 from rl3d.training.rollouts import score_assets
@@ -38,7 +38,7 @@ class GenerateConfig:
     """Weights, or the folder of a training run."""
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards that are written on the card and that choose among candidates."""
-    sampling: Sampling = field(default_factory=lambda: GENERATION)
+    sampling: Sampling = field(default_factory=lambda: DEFAULT_SAMPLING)
     """How the flow is integrated."""
     device: str = "cpu"
     """Where the generator and the renderer run: cpu, cuda or cuda:N."""
@@ -55,10 +55,13 @@ def generate(
     generator: PartFlow | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> list[Asset]:
-    """Make ``config.num`` assets; they are written to disk only if ``config.out`` is set. ``on_progress`` hears the share that is done."""
+    """Make ``config.num`` assets; they are written to disk only if ``config.out`` is set.
+    ``on_progress`` hears the share that is done."""
     config = config or GenerateConfig()
     if not prompt.strip():
-        raise ValueError('the prompt is empty: write what the asset should be, for example "a red armchair with white legs"')
+        raise ValueError(
+            'the prompt is empty: write what the asset should be, for example "a red armchair with white legs"'
+        )
     weighted = parse(config.rewards)
     on_progress(0.0)
     generator = generator or load_generator(config.checkpoint, config.device)
@@ -85,7 +88,17 @@ def generate(
             if score.verdict is not None:
                 rewards[reward.name]["verdict"] = bool(score.verdict[index])
         assets.append(
-            Asset(prompt, parts[index], seeds[index], config.sampling, generator.source, rewards, config.seed, count, config.device)
+            Asset(
+                prompt,
+                parts[index],
+                seeds[index],
+                config.sampling,
+                generator.source,
+                rewards,
+                config.seed,
+                count,
+                config.device,
+            )
         )
     if config.out is not None:
         for asset, folder in zip(assets, folders(config.out, config.num), strict=True):

@@ -14,10 +14,16 @@ T = TypeVar("T")
 
 
 def parse(kind: type[T], command: str, description: str | None, arguments: list[str], default: T | None = None) -> T:
-    """Read ``arguments`` into a dataclass; --help prints and exits, what does not fit raises ValueError with one line."""
+    """Read ``arguments`` into a dataclass; --help prints and exits, what does not fit raises
+    ValueError with one line."""
     if default is None:
-        return one_line(command, lambda: tyro.cli(kind, prog=f"rl3d {command}", description=description, args=arguments))
-    return one_line(command, lambda: tyro.cli(kind, prog=f"rl3d {command}", description=description, args=arguments, default=default))
+        return one_line(
+            command, lambda: tyro.cli(kind, prog=f"rl3d {command}", description=description, args=arguments)
+        )
+    return one_line(
+        command,
+        lambda: tyro.cli(kind, prog=f"rl3d {command}", description=description, args=arguments, default=default),
+    )
 
 
 def one_line(command: str, read: Callable[[], T]) -> T:
@@ -33,8 +39,14 @@ def one_line(command: str, read: Callable[[], T]) -> T:
         lines = [line.strip(" │╭╮╰╯─-") for line in plain.splitlines()]
         lines = [line for line in lines if line]
         end = next(
-            (i for i, line in enumerate(lines) if line.startswith(("For full helptext", "Argument helptext", "see For"))), len(lines)
+            (
+                i
+                for i, line in enumerate(lines)
+                if line.startswith(("For full helptext", "Argument helptext", "see For"))
+            ),
+            len(lines),
         )
-        # The first line is the box's title. What each member of a union says of a value would only repeat that it does not fit.
+        # The first line is the box's title. What each member of a union says of a value would only
+        # repeat that it does not fit.
         message = " ".join(lines[1:end]).split(" Got errors:")[0]
         raise ValueError(f"{message.rstrip('.')}; see rl3d {command} --help") from None

@@ -1,4 +1,5 @@
-"""``rl3d prefer``: a page that shows two assets for one prompt and keeps which one is found better."""
+"""``rl3d prefer``: a page that shows two assets for one prompt and keeps which one is found
+better."""
 
 from __future__ import annotations
 

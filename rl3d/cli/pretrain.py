@@ -1,4 +1,5 @@
-"""``rl3d pretrain``: the supervised trainings that made the shipped weights, from the procedural corpus alone."""
+"""``rl3d pretrain``: the supervised trainings that made the shipped weights, from the procedural
+corpus alone."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from rl3d.training.train_faces import FacesTraining, train_faces
 from rl3d.training.train_scorer import ScorerTraining, train_scorer
 
 JUDGE_SEED = 1000
-"""The judge differs from the alignment reward in its seed, and with it in its captions, assets, cameras and start."""
+"""The judge differs from the alignment reward in its seed, and with it in its captions, assets,
+cameras and start."""
 
 
 def run(arguments: list[str]) -> None:
@@ -24,7 +26,10 @@ def run(arguments: list[str]) -> None:
         "judge": replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED),
     }
     choices = {name: (f"train the {name}", default) for name, default in models.items()}
-    config = one_line("pretrain", lambda: tyro.extras.overridable_config_cli(choices, prog="rl3d pretrain", args=arguments or ["--help"]))
+    config = one_line(
+        "pretrain",
+        lambda: tyro.extras.overridable_config_cli(choices, prog="rl3d pretrain", args=arguments or ["--help"]),
+    )
     training = {PretrainConfig: pretrain, ScorerTraining: train_scorer, FacesTraining: train_faces}[type(config)]
     for metrics in training(config):
         print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)

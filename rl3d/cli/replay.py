@@ -1,4 +1,5 @@
-"""``rl3d replay ASSET``: make an asset again from its card, and say whether it is the same to the bit."""
+"""``rl3d replay ASSET``: make an asset again from its card, and say whether it is the same to the
+bit."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from rl3d.assets import HASHED, Asset, circumstances, load_generator, read_card
+from rl3d.assets import HASHED, Asset, environment, load_generator, read_card
 from rl3d.cli.options import parse as parse_options
 from rl3d.generators.sde import Sampling
 from rl3d.training.checkpoints import TUNED, as_paths, from_file
@@ -24,7 +25,8 @@ class ReplayConfig:
     path: tyro.conf.Positional[Path]
     """An asset's folder, or its card.json."""
     checkpoint: Path = TUNED
-    """The weights that the card names, if they are not the shipped ones: a file, or the folder of a training run."""
+    """The weights that the card names, if they are not the shipped ones: a file, or the folder of a
+    training run."""
     out: Path | None = None
     """Folder to write the asset to; left out, it is only compared."""
 
@@ -34,11 +36,12 @@ class ReplayConfig:
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of it: the asset, the files that are not the same to the bit, and in what the circumstances differ."""
+    """What came of it: the asset, the files that are not the same to the bit, and in what the
+    circumstances differ."""
 
     asset: Asset
     changed: list[str]
-    circumstances: list[str]
+    environment: list[str]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Recipe:
 
 
 def recipe(path: str | Path) -> Recipe:
-    """The recipe of a card, or of the folder it lies in; a FileError with one line if it is none that can be followed."""
+    """The recipe of a card, or of the folder it lies in; a FileError with one line if it is none
+    that can be followed."""
     card = read_card(Path(path))
     try:
         prompt, seed, batch, rewards = card["prompt"], card["seed"], card["batch"], card["rewards"]
@@ -76,24 +80,37 @@ def recipe(path: str | Path) -> Recipe:
             raise ValueError("rewards")
         return Recipe(prompt, seed, first, count, sampling, card.get("device", "cpu"), rewards, known, files)
     except (KeyError, TypeError, ValueError) as error:
-        raise FileError(f"cannot replay {path}: its card lacks what it takes ({type(error).__name__}: {error})") from error
+        raise FileError(
+            f"cannot replay {path}: its card lacks what it takes ({type(error).__name__}: {error})"
+        ) from error
 
 
 def replay(path: str | Path, checkpoint: Path = TUNED, out: Path | None = None) -> Replay:
     """Make the asset of a card again, with the weights, seeds and batch that the card names."""
     made = recipe(path)
     if out is not None and out.resolve() == (Path(path) if Path(path).is_dir() else Path(path).parent).resolve():
-        raise FileError(f"cannot write to {out}: it holds the asset to compare with; name another folder, or leave --out away")
+        raise FileError(
+            f"cannot write to {out}: it holds the asset to compare with; name another folder, or leave --out away"
+        )
     generator = load_generator(checkpoint, made.device)
     seeds = list(range(made.first, made.first + made.count))
     parts = generator.generate([made.prompt] * made.count, seeds=seeds, sampling=made.sampling).to("cpu")
     asset = Asset(
-        made.prompt, parts[made.seed - made.first], made.seed, made.sampling, generator.source, made.rewards, made.first, made.count
+        made.prompt,
+        parts[made.seed - made.first],
+        made.seed,
+        made.sampling,
+        generator.source,
+        made.rewards,
+        made.first,
+        made.count,
     )
-    now = {"weights": generator.source.get("sha256"), **circumstances()}
+    now = {"weights": generator.source.get("sha256"), **environment()}
     with tempfile.TemporaryDirectory() as folder:
         place = asset.save(out or Path(folder))
-        changed = [name for name, was in made.files.items() if hashlib.sha256((place / name).read_bytes()).hexdigest() != was]
+        changed = [
+            name for name, was in made.files.items() if hashlib.sha256((place / name).read_bytes()).hexdigest() != was
+        ]
     differences = [f"{name} was {was}, is {now.get(name)}" for name, was in made.known.items() if now.get(name) != was]
     return Replay(asset, changed, differences)
 
@@ -101,7 +118,7 @@ def replay(path: str | Path, checkpoint: Path = TUNED, out: Path | None = None) 
 def run(arguments: list[str]) -> None:
     config = parse_options(ReplayConfig, "replay", __doc__, arguments)
     found = replay(config.path, config.checkpoint, config.out)
-    because = "; ".join(found.circumstances)
+    because = "; ".join(found.environment)
     if found.changed:
         why = because or "nothing that the card knows of differs: another processor, perhaps"
         raise ValueError(f"{config.path} is not the same to the bit: {', '.join(found.changed)} differ ({why})")

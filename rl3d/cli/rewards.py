@@ -1,4 +1,5 @@
-"""``rl3d rewards``: what there is to reward, what each looks at, whether it has a gradient, and what it costs here."""
+"""``rl3d rewards``: what there is to reward, what each looks at, whether it has a gradient, and
+what it costs here."""
 
 from __future__ import annotations
 
@@ -19,15 +20,17 @@ class RewardsConfig:
     rewards: str = ",".join(KNOWN)
     """NAME,...; left out, all that come with rl3d. A path of your own, my_module:shiny, too."""
     measure: int = 0
-    """Time each on so many assets of the corpus, the best of four calls, rendering not counted. Those with published weights or a server
-    only if --rewards names them, and by a single call: a server's answers are kept."""
+    """Time each on so many assets of the corpus, the best of four calls, rendering not counted.
+    Those with published weights or a server only if --rewards names them, and by a single call: a
+    server's answers are kept."""
 
     def __post_init__(self) -> None:
         at_least(self, measure=0)
 
 
 def shipped(name: str) -> bool:
-    """Whether a reward is made without fetching anything: a built-in one whose version hangs on no files or server, or a user's own."""
+    """Whether a reward is made without fetching anything: a built-in one whose version hangs on no
+    files or server, or a user's own."""
     module, _, attribute = KNOWN.get(name, "").partition(":")
     return not module or hasattr(getattr(importlib.import_module(module), attribute), "version")
 
@@ -49,14 +52,17 @@ def looks_at(needs: Needs) -> str:
 
 
 def milliseconds(reward: Reward, batch: Batch, calls: int) -> float:
-    """Of one asset, in the fastest of so many calls. ValueError if no asset can be scored: the time of that is no cost."""
+    """Of one asset, in the fastest of so many calls. ValueError if no asset can be scored: the time
+    of that is no cost."""
     times = []
     for _ in range(calls):
         start = time.perf_counter()
         scores = reward(replace(batch))  # a new batch: what rewards share, such as gaps between parts, is found again
         times.append(time.perf_counter() - start)
         if scores.failed == len(batch):
-            raise ValueError(f"reward {reward.name!r} failed on all of {len(batch)} assets: there is nothing to measure")
+            raise ValueError(
+                f"reward {reward.name!r} failed on all of {len(batch)} assets: there is nothing to measure"
+            )
     return 1000 * min(times) / len(batch)
 
 
@@ -67,14 +73,14 @@ def corpus_batch(count: int, rewards: list[Reward]) -> Batch:
 
     from rl3d.corpus import sample
     from rl3d.text import MiniLM
-    from rl3d.training.rollouts import look
+    from rl3d.training.rollouts import render_views
     from scenes.parts import Parts
 
-    random = np.random.default_rng(0)
-    items = [sample(random, "heldout") for _ in range(count)]
+    rng = np.random.default_rng(0)
+    items = [sample(rng, "heldout") for _ in range(count)]
     prompts = [item.caption for item in items]
     parts = Parts.stack([Parts.from_vectors(torch.from_numpy(item.vectors)) for item in items])
-    return Batch(prompts, parts, look(parts, rewards), MiniLM().encode(prompts))
+    return Batch(prompts, parts, render_views(parts, rewards), MiniLM().encode(prompts))
 
 
 def run(arguments: list[str]) -> None:
@@ -87,7 +93,9 @@ def run(arguments: list[str]) -> None:
         named = config.rewards != RewardsConfig.rewards
         chosen = {n: found[n] if shipped(n) else resolve(n) for n in found if shipped(n) or named}
         batch = corpus_batch(config.measure, list(chosen.values()))
-        cost |= {name: f"{milliseconds(reward, batch, 4 if shipped(name) else 1):.2f}" for name, reward in chosen.items()}
+        cost |= {
+            name: f"{milliseconds(reward, batch, 4 if shipped(name) else 1):.2f}" for name, reward in chosen.items()
+        }
     rows = [("reward", "version", "gradient", "ms an asset", "looks at")]
     for name, reward in found.items():
         gradient = "yes" if hasattr(reward, "values") else "no"

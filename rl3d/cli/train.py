@@ -15,7 +15,7 @@ import tyro
 
 from rewards.mix import parse
 from rl3d.cli.options import parse as parse_options
-from rl3d.generators.part_flow import GENERATION
+from rl3d.generators.part_flow import DEFAULT_SAMPLING
 from rl3d.pictures import Picture, previews, render_sheet, save_image
 from rl3d.report import report
 from rl3d.training.trainer import TrainConfig, Trainer, saved_config
@@ -30,7 +30,8 @@ def train(
     on_step: Callable[[dict[str, int | float]], None] | None = None,
     on_alarm: Callable[[str], None] = lambda alarm: print(f"guard: {alarm}", file=sys.stderr),
 ) -> Path:
-    """Run a training to its end; returns the weights. ``on_step`` sees every iteration's metrics, ``on_alarm`` what the guard has to say.
+    """Run a training to its end; returns the weights. ``on_step`` sees every iteration's metrics,
+    ``on_alarm`` what the guard has to say.
 
     An interrupt lets the iteration in work finish, saves, and raises KeyboardInterrupt.
     """
@@ -47,7 +48,8 @@ def train(
         interrupted = True
         print("\nfinishing the iteration, then saving (interrupt again to stop at once)", file=sys.stderr)
 
-    # Signals reach the main thread alone; elsewhere (a notebook's worker, a server) there is none to catch.
+    # Signals reach the main thread alone; elsewhere (a notebook's worker, a server) there is none
+    # to catch.
     main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, remember) if main_thread else None
     writer = SummaryWriter(str(config.out / "tensorboard"), purge_step=trainer.iteration + 1)
@@ -83,13 +85,16 @@ def train(
 def sheet(trainer: Trainer) -> Path:
     """Contact sheet of fixed prompts with fixed seeds under the averaged weights."""
     prompts = trainer.prompts[:SHEET_PROMPTS]
-    parts = trainer.averaged.generate(prompts, seeds=list(range(len(prompts))), sampling=GENERATION)
+    parts = trainer.averaged.generate(prompts, seeds=list(range(len(prompts))), sampling=DEFAULT_SAMPLING)
     with torch.no_grad():
         images = previews(parts.gaussians(6144), 192)
     pictures = [Picture(image, caption) for image, caption in zip(images, prompts, strict=True)]
     path = trainer.config.out / "samples" / f"{trainer.iteration:06d}.png"
     save_image(
-        path, render_sheet([pictures[i : i + 6] for i in range(0, len(pictures), 6)], title=f"iteration {trainer.iteration}", size=192)
+        path,
+        render_sheet(
+            [pictures[i : i + 6] for i in range(0, len(pictures), 6)], title=f"iteration {trainer.iteration}", size=192
+        ),
     )
     return path
 
@@ -134,7 +139,12 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
         bar.update(task, completed=metrics["iteration"], rewards=f"{text} kl {metrics['kl']:.3f}")
 
     try:
-        weights = train(config, resume=resume, on_step=on_step, on_alarm=lambda alarm: bar.console.print(f"guard: {alarm}", style="yellow"))
+        weights = train(
+            config,
+            resume=resume,
+            on_step=on_step,
+            on_alarm=lambda alarm: bar.console.print(f"guard: {alarm}", style="yellow"),
+        )
     except KeyboardInterrupt:
         if any((config.out / "checkpoints").glob("state_*.safetensors")):
             print(f"saved: go on with  rl3d train --out {config.out} --resume", file=sys.stderr)

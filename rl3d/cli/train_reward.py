@@ -1,4 +1,5 @@
-"""``rl3d train-reward PAIRS``: fit a reward to the choices that ``rl3d prefer`` collected, and say how well it foretells others."""
+"""``rl3d train-reward PAIRS``: fit a reward to the choices that ``rl3d prefer`` collected, and say
+how well it foretells others."""
 
 from __future__ import annotations
 

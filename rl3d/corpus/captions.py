@@ -1,4 +1,5 @@
-"""The grammar of the captions: nouns and colours with their synonyms, adjectives, materials, named parts, counts, relations."""
+"""The grammar of the captions: nouns and colours with their synonyms, adjectives, materials, named
+parts, counts, relations."""
 
 from __future__ import annotations
 
@@ -46,7 +47,15 @@ PLAIN_ADJECTIVES = (
     "stylized",
     "nice",
 )
-OPENINGS = ("a 3d model of", "a 3d render of", "a model of", "3d model of", "a picture of", "a low poly model of", "an image of")
+OPENINGS = (
+    "a 3d model of",
+    "a 3d render of",
+    "a model of",
+    "3d model of",
+    "a picture of",
+    "a low poly model of",
+    "an image of",
+)
 MASS_NOUNS = frozenset("icing lettuce cheese wine sand skin trim water coffee glass".split())
 SOLID_NOUNS = {
     "cube": ("cube", "cube", "box", "block"),
@@ -95,10 +104,19 @@ def relation(rng: np.random.Generator, split: str) -> Spec:
         if is_pair_held_out("relation", *sorted(zip(shapes, bases, strict=True))) == (split == "heldout"):
             break
     names = [_synonym(rng, base, 0.2) for base in bases]
-    first, second = (f"{_article(name)} {name} {pick(rng, SOLID_NOUNS[shape])}" for name, shape in zip(names, shapes, strict=True))
+    first, second = (
+        f"{_article(name)} {name} {pick(rng, SOLID_NOUNS[shape])}" for name, shape in zip(names, shapes, strict=True)
+    )
     caption = f"{first} {pick(rng, RELATION_WORDS[what])} {second}"
     facts = Facts(relation=what, shapes=tuple(shapes), shape_colors=tuple(bases), colors=tuple(bases))
-    return Spec(_opened(rng, caption), "relation", "relation", facts, solids=tuple(zip(shapes, names, strict=True)), arrangement=what)
+    return Spec(
+        _opened(rng, caption),
+        "relation",
+        "relation",
+        facts,
+        solids=tuple(zip(shapes, names, strict=True)),
+        arrangement=what,
+    )
 
 
 def count(rng: np.random.Generator, split: str) -> Spec:
@@ -160,8 +178,11 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
     return options[int(rng.random() * len(options))]
 
 
-def _clauses(rng: np.random.Generator, kind: Category, main: str | None) -> tuple[list[str], dict[str, str], dict[str, int], list[str]]:
-    """What follows "with": phrases, colours of named parts, numbers of counted ones, optional details asked for."""
+def _clauses(
+    rng: np.random.Generator, kind: Category, main: str | None
+) -> tuple[list[str], dict[str, str], dict[str, int], list[str]]:
+    """What follows "with": phrases, colours of named parts, numbers of counted ones, optional
+    details asked for."""
     phrases: list[str] = []
     colors: dict[str, str] = {}
     numbers: dict[str, int] = {}
@@ -172,7 +193,9 @@ def _clauses(rng: np.random.Generator, kind: Category, main: str | None) -> tupl
     roles = list(kind.roles)
     if roles and rng.random() < 0.36:
         drawn = [pick(rng, roles) for _ in range(2 if rng.random() < 0.25 else 1)]
-        for role in dict.fromkeys(drawn):  # not a set: its order, and with it every later draw, would differ between processes
+        for role in dict.fromkeys(
+            drawn
+        ):  # not a set: its order, and with it every later draw, would differ between processes
             usual = [n.replace("_", " ") for n in kind.roles[role].replace("/", " ").split(" ") if n != "main"]
             name = pick(rng, usual) if rng.random() < 0.35 and usual else _synonym(rng, pick(rng, BASE_COLORS), 0.2)
             if main is None or BASE_OF[name] != BASE_OF[main]:
@@ -194,7 +217,14 @@ def _clauses(rng: np.random.Generator, kind: Category, main: str | None) -> tupl
     return phrases, colors, numbers, details
 
 
-def _phrase(rng: np.random.Generator, noun: str, adjectives: list[str], color: str | None, material: str | None, clauses: list[str]) -> str:
+def _phrase(
+    rng: np.random.Generator,
+    noun: str,
+    adjectives: list[str],
+    color: str | None,
+    material: str | None,
+    clauses: list[str],
+) -> str:
     """One object in words; the colour mostly before the noun, at times after it."""
     form = rng.random()
     before = [*adjectives, *([color] if color else []), *([material] if material else []), noun]
@@ -219,7 +249,9 @@ def _opened(rng: np.random.Generator, caption: str) -> str:
 
 
 def _article(words: str) -> str:
-    return "an" if (words[0] in "aeio" or words.startswith(("hour", "umbrella"))) and not words.startswith("one") else "a"
+    return (
+        "an" if (words[0] in "aeio" or words.startswith(("hour", "umbrella"))) and not words.startswith("one") else "a"
+    )
 
 
 def _noun(rng: np.random.Generator, kind: Category) -> str:

@@ -23,9 +23,8 @@ WHOLE_SHARE = 0.15
 def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
     """How many of the named colours are right, and how many are named.
 
-    The main colour is right when no other base colour has a larger visible area on the whole asset; any other named colour when some
-    visible part carries it.
-    """
+    The main colour is right when no other base colour has a larger visible area on the whole asset;
+    any other named colour when some visible part carries it."""
     total = (facts.main is not None) + len(facts.colors)
     vectors = _vectors(parts)
     if not len(vectors) or not total:
@@ -40,7 +39,8 @@ def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
 
 
 def check_relation(facts: Facts, parts: Parts) -> bool:
-    """Whether some two parts are the two solids of the relation, and stand as it says; True for a caption without a relation."""
+    """Whether some two parts are the two solids of the relation, and stand as it says; True for a
+    caption without a relation."""
     if facts.relation is None:
         return True
     vectors = _vectors(parts)
@@ -50,7 +50,9 @@ def check_relation(facts: Facts, parts: Parts) -> bool:
     areas = surface_areas(vectors)
     seen = list(zip(shapes, names, strict=True))
     wanted = list(zip(facts.shapes, facts.shape_colors, strict=True))
-    found = [max((i for i, what in enumerate(seen) if what == want), key=lambda i: areas[i], default=None) for want in wanted]
+    found = [
+        max((i for i, what in enumerate(seen) if what == want), key=lambda i: areas[i], default=None) for want in wanted
+    ]
     if found[0] is None or found[1] is None or found[0] == found[1]:
         return False
     low, high = bounds(vectors)
@@ -58,7 +60,8 @@ def check_relation(facts: Facts, parts: Parts) -> bool:
 
 
 def check_count(facts: Facts, parts: Parts) -> bool:
-    """Whether exactly so many solids of the shape and colour are there, and no other; True for a caption without a count."""
+    """Whether exactly so many solids of the shape and colour are there, and no other; True for a
+    caption without a count."""
     if facts.count is None:
         return True
     vectors = _vectors(parts)
@@ -75,7 +78,8 @@ def check_count(facts: Facts, parts: Parts) -> bool:
 
 @torch.no_grad()
 def visible_areas(parts: Parts) -> np.ndarray:
-    """Area of every part of one asset that neither another part nor the ground hides, in square metres."""
+    """Area of every part of one asset that neither another part nor the ground hides, in square
+    metres."""
     grid = parts.surface_grid(4)  # finer than the stripes of a lighthouse
     around = torch.cat([grid, grid[..., :1, :]], -2)
     a, b, c, d = around[:, :-1, :-1], around[:, :-1, 1:], around[:, 1:, :-1], around[:, 1:, 1:]
@@ -92,7 +96,13 @@ def surface_areas(vectors: np.ndarray) -> np.ndarray:
     """Estimated area of every part, in square metres: within a tenth for the five solids."""
     a, b, c = np.exp(vectors[:, 7:10]).T
     north, east = vectors[:, 1].clip(0.1, 1.5), vectors[:, 2].clip(0.1, 1.5)
-    return 8 * (a * b + b * c + c * a) * (1 - 0.215 * east) * (1 - 0.33 * north) * (1 - 0.4 * np.abs(vectors[:, 3]).clip(0, 1))
+    return (
+        8
+        * (a * b + b * c + c * a)
+        * (1 - 0.215 * east)
+        * (1 - 0.33 * north)
+        * (1 - 0.4 * np.abs(vectors[:, 3]).clip(0, 1))
+    )
 
 
 def solid_shape(vector: np.ndarray) -> str:

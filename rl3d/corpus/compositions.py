@@ -8,7 +8,20 @@ from rl3d.corpus.categories import CATALOGUE
 from rl3d.corpus.items import Spec
 from rl3d.corpus.shapes import Look, Sketch, bounds, moved
 
-BASES = ("table", "round table", "stool", "bench", "bed", "chest of drawers", "barrel", "gift box", "crate", "book", "truck", "desk")
+BASES = (
+    "table",
+    "round table",
+    "stool",
+    "bench",
+    "bed",
+    "chest of drawers",
+    "barrel",
+    "gift box",
+    "crate",
+    "book",
+    "truck",
+    "desk",
+)
 RIDERS = (
     "mug", "bottle", "teapot", "cake", "ice cream", "candle", "trophy", "bucket", "lantern", "bell", "crown", "top hat", "pumpkin", "apple",
     "mushroom", "cactus", "snowman", "penguin", "duck", "owl", "cat", "dog", "rabbit", "robot", "turtle", "gift box", "book", "table lamp",
@@ -37,7 +50,8 @@ def draw_composition(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     low, high = low.min(0), high.max(0)
     width, depth, height = high - low
     scale = min(2.2 * half_x / width, 2.2 * half_y / depth, rng.uniform(0.5, 0.62) / height)
-    # About the middle of the feet, which is where the object is balanced; drafts are centred on them.
+    # About the middle of the feet, which is where the object is balanced; drafts are centred on
+    # them.
     upper = moved(above.vectors(), scale, np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]))
     return np.concatenate([below.vectors(), moved(upper, 1.0, np.array([x, y, z - SINK]))])
 
@@ -46,7 +60,8 @@ _COUNTS: dict[str, int] = {}
 
 
 def _parts(category: str) -> int:
-    """Parts of the plain object, from a drawing with a fixed seed (plain drawings of a category all have as many)."""
+    """Parts of the plain object, from a drawing with a fixed seed (plain drawings of a category all
+    have as many)."""
     if category not in _COUNTS:
         sketch = Sketch(np.random.default_rng(0), Look(category), CATALOGUE[category], plain=True)
         CATALOGUE[category].draw(sketch)

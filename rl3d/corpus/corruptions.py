@@ -1,4 +1,5 @@
-"""Known faults, made on purpose: what a reward is tested on and a judge trained on. Each takes and returns (p, 19) rows."""
+"""Known faults, made on purpose: what a reward is tested on and a judge trained on. Each takes and
+returns (p, 19) rows."""
 
 from __future__ import annotations
 
@@ -50,16 +51,21 @@ def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     centre[2] = rng.uniform(0.3, 0.9) * high[2] + 0.1
     half = rng.uniform(0.03, 0.1, 3)
     paint = out[rng.integers(len(out)), 16:19] if rng.random() < 0.7 else rng.random(3)
-    stray = row(tuple(paint.tolist()), tuple(centre.tolist()), tuple(half.tolist()), (rng.uniform(0.1, 1), rng.uniform(0.1, 1)))
+    stray = row(
+        tuple(paint.tolist()), tuple(centre.tolist()), tuple(half.tolist()), (rng.uniform(0.1, 1), rng.uniform(0.1, 1))
+    )
     return np.concatenate([out, np.array([stray], dtype=out.dtype)])
 
 
 def colors_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The main colour and another one are exchanged on all parts; an asset of one colour gets another."""
+    """The main colour and another one are exchanged on all parts; an asset of one colour gets
+    another."""
     out, names, areas = vectors.copy(), np.array(nearest_base(vectors[:, 16:19])), surface_areas(vectors)
     order = sorted(set(names), key=lambda name: -areas[names == name].sum())
     if len(order) < 2:
-        out[:, 16:19] = out[:, [18, 16, 17]] if np.ptp(out[0, 16:19]) > 0.1 else np.array([0.84, 0.12, 0.12], dtype=out.dtype)
+        out[:, 16:19] = (
+            out[:, [18, 16, 17]] if np.ptp(out[0, 16:19]) > 0.1 else np.array([0.84, 0.12, 0.12], dtype=out.dtype)
+        )
         return out
     first, second = names == order[0], names == order[1]
     one, other = out[first, 16:19].mean(0), out[second, 16:19].mean(0)
@@ -124,7 +130,8 @@ def leaning(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def jitter(vectors: np.ndarray, rng: np.random.Generator, strength: float = 0.05) -> np.ndarray:
-    """Gaussian noise on every centre (``strength`` metres), size (3 ``strength``, relative) and rotation."""
+    """Gaussian noise on every centre (``strength`` metres), size (3 ``strength``, relative) and
+    rotation."""
     out = vectors.copy()
     out[:, 4:7] += rng.normal(0, strength, (len(out), 3))
     out[:, 7:10] += rng.normal(0, 3 * strength, (len(out), 3))
@@ -150,7 +157,12 @@ def parts_merged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     other = int(apart.argmin())
     low, high = bounds(vectors[[k, other]])
     low, high = low.min(0), high.max(0)
-    block = row(tuple(vectors[k, 16:19].tolist()), tuple(((low + high) / 2).tolist()), tuple(((high - low) / 2).tolist()), (0.5, 0.5))
+    block = row(
+        tuple(vectors[k, 16:19].tolist()),
+        tuple(((low + high) / 2).tolist()),
+        tuple(((high - low) / 2).tolist()),
+        (0.5, 0.5),
+    )
     return np.concatenate([np.delete(vectors, [k, other], 0), np.array([block], dtype=vectors.dtype)])
 
 
@@ -190,14 +202,16 @@ def part_sunk(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def part_thinned(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One of the larger parts is as thin as a part can be, 8 millimetres, and looks the same from its broad side."""
+    """One of the larger parts is as thin as a part can be, 8 millimetres, and looks the same from
+    its broad side."""
     out, k = vectors.copy(), _large(vectors, rng)
     out[k, 7 + out[k, 7:10].argmin()] = np.log(MIN_HALF_SIZE)
     return out
 
 
 def faces_copied(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What an asset has at its front stands at its back as well, mirrored: a second head, or a face on the back of the head.
+    """What an asset has at its front stands at its back as well, mirrored: a second head, or a face
+    on the back of the head.
 
     Not among ``CORRUPTIONS``: it is a fault only of things that have a front, such as animals.
     """
@@ -218,8 +232,11 @@ CORRUPTIONS: dict[str, Corruption] = {
         flattened, details_removed, leaning, jitter_weak, jitter, jitter_strong, parts_merged, category_swapped,
     )
 }  # fmt: skip
-SUBTLE: dict[str, Corruption] = {fault.__name__: fault for fault in (part_raised, leaning_slightly, part_sunk, part_thinned)}
-"""Faults for the tests of rewards alone: a judge of pictures is not trained on what pictures hardly show."""
+SUBTLE: dict[str, Corruption] = {
+    fault.__name__: fault for fault in (part_raised, leaning_slightly, part_sunk, part_thinned)
+}
+"""Faults for the tests of rewards alone: a judge of pictures is not trained on what pictures hardly
+show."""
 
 
 def _leaning(vectors: np.ndarray, direction: float, angle_deg: float) -> np.ndarray:

@@ -49,7 +49,8 @@ class Item:
 
     caption: str
     vectors: np.ndarray
-    """(p, 19) float32: the existing parts in canonical order, in the layout of ``Parts.from_vectors``."""
+    """(p, 19) float32: the existing parts in canonical order, in the layout of
+    ``Parts.from_vectors``."""
     kind: str
     category: str
     facts: Facts

@@ -1,4 +1,5 @@
-"""Scenes of primitive solids: two in a relation, or one to six in a row or a stack. Neighbours touch, so each is one cluster."""
+"""Scenes of primitive solids: two in a relation, or one to six in a row or a stack. Neighbours
+touch, so each is one cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +29,10 @@ def draw_relation(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     if spec.arrangement == "under":
         upper, lower = _stacked(shape_b, paint_b, shape_a, paint_a, rng)
         return _on_feet([lower, upper], [lower] if shape_a == "sphere" else [])
-    a, b = (_standing(shape, paint, rng.uniform(0.2, 0.27), rng) for shape, paint in ((shape_a, paint_a), (shape_b, paint_b)))
+    a, b = (
+        _standing(shape, paint, rng.uniform(0.2, 0.27), rng)
+        for shape, paint in ((shape_a, paint_a), (shape_b, paint_b))
+    )
     names = list(_DIRECTIONS)
     dx, dy = _DIRECTIONS[spec.arrangement if spec.arrangement in names else names[int(rng.integers(2))]]
     distance = touching_distance(np.array(a), np.array(b)) - OVERLAP
@@ -54,7 +58,8 @@ def draw_count(spec: Spec, rng: np.random.Generator) -> np.ndarray:
 
 
 def touching_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Distance at which two solids on the ground, side by side along x or y, just touch: where their profiles meet."""
+    """Distance at which two solids on the ground, side by side along x or y, just touch: where
+    their profiles meet."""
     heights = np.linspace(0.01, 0.99, 33) * 2 * min(np.exp(a[9]), np.exp(b[9]))
     return float((profile(a, heights) + profile(b, heights)).max())
 
@@ -65,13 +70,20 @@ def _on_feet(rows: list[Row], balls: list[Row]) -> np.ndarray:
 
 
 def _standing(shape: str, paint: Color, r: float, rng: np.random.Generator) -> Row:
-    aspect = {"cube": (1.0, 1.0), "sphere": (1.0, 1.0), "cylinder": (1.0, 1.5), "cone": (1.0, 1.4), "pyramid": (0.85, 1.2)}[shape]
+    aspect = {
+        "cube": (1.0, 1.0),
+        "sphere": (1.0, 1.0),
+        "cylinder": (1.0, 1.5),
+        "cone": (1.0, 1.4),
+        "pyramid": (0.85, 1.2),
+    }[shape]
     h = r * rng.uniform(*aspect)
     return solid(shape, paint, (r, r, h), (0, 0, h))
 
 
 def _stacked(shape_a: str, paint_a: Color, shape_b: str, paint_b: Color, rng: np.random.Generator) -> list[Row]:
-    """The upper solid, then the lower one; a lower ball is the larger of the two and its pole sinks into the upper one."""
+    """The upper solid, then the lower one; a lower ball is the larger of the two and its pole sinks
+    into the upper one."""
     low, ratio, sink = rng.uniform(0.24, 0.28), rng.uniform(0.72, 0.98), OVERLAP
     if shape_b == "sphere":
         low, ratio, sink = rng.uniform(0.3, 0.34), rng.uniform(0.55, 0.68), 0.03

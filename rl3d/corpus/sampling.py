@@ -16,7 +16,12 @@ from rl3d.corpus.shapes import Sketch, normalized
 MIX = {"single": 0.72, "relation": 0.13, "count": 0.08, "composition": 0.07}
 """Share of each kind of caption."""
 SPLITS = ("train", "heldout")
-_CAPTIONS = {"single": captions.single, "relation": captions.relation, "count": captions.count, "composition": captions.composition}
+_CAPTIONS = {
+    "single": captions.single,
+    "relation": captions.relation,
+    "count": captions.count,
+    "composition": captions.composition,
+}
 
 
 def sample(rng: np.random.Generator, split: str = "train") -> Item:
@@ -56,7 +61,8 @@ def sample_for(spec: Spec | Item, rng: np.random.Generator) -> Item:
 def prompts(
     count: int, seed: int, split: str = "heldout", kinds: Sequence[str] = ("single", "relation", "count", "composition")
 ) -> list[Item]:
-    """A fixed list of distinct evaluation prompts, the kinds in the corpus's proportions, singles balanced over the categories."""
+    """A fixed list of distinct evaluation prompts, the kinds in the corpus's proportions, singles
+    balanced over the categories."""
     unknown = [kind for kind in kinds if kind not in MIX]
     if unknown or not kinds:
         raise ValueError(f"unknown kinds {unknown}: some of {', '.join(MIX)}")

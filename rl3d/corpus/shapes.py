@@ -1,7 +1,8 @@
-"""Drawing assets part by part: a ``Sketch`` collects superquadric rows of 19 numbers (the order of ``Parts.from_vectors``).
+"""Drawing assets part by part: a ``Sketch`` collects superquadric rows of 19 numbers (the order of
+``Parts.from_vectors``).
 
-Lengths are in drafting units of about one metre; ``normalized`` scales the finished asset to a largest extent of 1 on the ground.
-"""
+Lengths are in drafting units of about one metre; ``normalized`` scales the finished asset to a
+largest extent of 1 on the ground."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ _UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 @dataclass(frozen=True)
 class Look:
-    """What a caption fixes about one object; whatever it leaves open is drawn anew with every geometry."""
+    """What a caption fixes about one object; whatever it leaves open is drawn anew with every
+    geometry."""
 
     category: str
     main: str | None = None
@@ -63,20 +65,26 @@ MATERIALS = {
 
 
 class Sketch:
-    """A sheet to draw one object on: dimensions and colours drawn from ``rng`` within what the ``look`` says."""
+    """A sheet to draw one object on: dimensions and colours drawn from ``rng`` within what the
+    ``render_views`` says."""
 
-    def __init__(self, rng: np.random.Generator, look: Look, category: Category, plain: bool = False, avoid: str = "") -> None:
-        """``plain`` leaves out optional details; ``avoid`` is a base colour that the main parts do not take of their own accord."""
+    def __init__(
+        self, rng: np.random.Generator, look: Look, category: Category, plain: bool = False, avoid: str = ""
+    ) -> None:
+        """``plain`` leaves out optional details; ``avoid`` is a base colour that the main parts do
+        not take of their own accord."""
         self.rng, self.look, self.category, self.plain = rng, look, category, plain
         self.rows: list[Row] = []
         self.top: tuple[Number, Number, Number, Number, Number] | None = None
-        """Where something can stand on this object: centre x, y, height z, and the half-widths of the free area."""
+        """Where something can stand on this object: centre x, y, height z, and the half-widths of
+        the free area."""
         self._paints: dict[str, Color] = {}
         name = look.main or self._natural(avoid)
         self.main_base = BASE_OF[name]
         self._paints["main"] = self._jitter(COLORS[name])
 
-    # Random choices -------------------------------------------------------------------------------------------------
+    # Random choices
+    # -------------------------------------------------------------------------------------------------
 
     def u(self, low: Number, high: Number) -> float:
         """A uniform dimension."""
@@ -102,7 +110,8 @@ class Sketch:
         return self.look.numbers.get(detail) or (low if self.plain else low + int(self.rng.random() * (high - low + 1)))
 
     def paint(self, role: str) -> Color:
-        """The colour of a named part, drawn once an asset; natural colours avoid the main one, so that details stay visible."""
+        """The colour of a named part, drawn once an asset; natural colours avoid the main one, so
+        that details stay visible."""
         if role not in self._paints:
             self._paints[role] = self._choose_paint(role)
         return self._paints[role]
@@ -144,16 +153,32 @@ class Sketch:
         clip = lambda c: min(1.0, max(0.0, c))  # noqa: E731
         return clip(rgb[0] + 0.04 * r - 0.02), clip(rgb[1] + 0.04 * g - 0.02), clip(rgb[2] + 0.04 * b - 0.02)
 
-    # Parts ----------------------------------------------------------------------------------------------------------
+    # Parts
+    # ----------------------------------------------------------------------------------------------------------
 
     def part(
-        self, color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=_UPRIGHT
+        self,
+        color: Color,
+        centre: Point,
+        half: Point,
+        exponents: tuple[Number, Number],
+        taper: Number = 0.0,
+        rotation=_UPRIGHT,
     ) -> None:
         """Any superquadric, by its centre and half-sizes."""
         self.rows.append(row(color, centre, half, exponents, taper, rotation))
 
     def box(
-        self, color: Color, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.0, soft: Number = HARD
+        self,
+        color: Color,
+        x: Number,
+        y: Number,
+        z: Number,
+        w: Number,
+        d: Number,
+        h: Number,
+        taper: Number = 0.0,
+        soft: Number = HARD,
     ) -> None:
         """A box of full size (w, d, h) whose bottom centre is (x, y, z)."""
         self.part(color, (x, y, z + h / 2), (w / 2, d / 2, h / 2), (soft, soft), taper)
@@ -176,23 +201,45 @@ class Sketch:
     def cone(self, color: Color, x: Number, y: Number, z: Number, r: Number, h: Number) -> None:
         self.cyl(color, x, y, z, r, h, taper=0.97, soft=0.1)
 
-    def pyramid(self, color: Color, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.97) -> None:
+    def pyramid(
+        self, color: Color, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.97
+    ) -> None:
         self.box(color, x, y, z, w, d, h, taper, soft=0.1)
 
     def ball(
-        self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number = 0.0, rz: Number = 0.0, taper: Number = 0.0
+        self,
+        color: Color,
+        x: Number,
+        y: Number,
+        z: Number,
+        rx: Number,
+        ry: Number = 0.0,
+        rz: Number = 0.0,
+        taper: Number = 0.0,
     ) -> None:
         """An ellipsoid about its centre."""
         self.part(color, (x, y, z), (rx, ry or rx, rz or rx), (1.0, 1.0), taper)
 
-    def pebble(self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number, rz: Number, soft: Number = PLUMP) -> None:
-        """A rounded block about its centre, between a box and an ellipsoid: animal bodies, cushions."""
+    def pebble(
+        self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number, rz: Number, soft: Number = PLUMP
+    ) -> None:
+        """A rounded block about its centre, between a box and an ellipsoid: animal bodies,
+        cushions."""
         self.part(color, (x, y, z), (rx, ry, rz), (soft, soft))
 
     def rod(
-        self, color: Color, a: Point, b: Point, r: Number, taper: Number = 0.0, soft: Number = HARD, round_: Number = 1.0, ry: Number = 0.0
+        self,
+        color: Color,
+        a: Point,
+        b: Point,
+        r: Number,
+        taper: Number = 0.0,
+        soft: Number = HARD,
+        round_: Number = 1.0,
+        ry: Number = 0.0,
     ) -> None:
-        """A cylinder from ``a`` to ``b`` (``round_`` 1), or a beam of square section (``round_`` 0.14); it tapers towards ``b``."""
+        """A cylinder from ``a`` to ``b`` (``round_`` 1), or a beam of square section (``round_``
+        0.14); it tapers towards ``b``."""
         dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
         length = sqrt(dx * dx + dy * dy + dz * dz)
         centre = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
@@ -217,7 +264,9 @@ class Sketch:
         """A disc about (x, y, z) facing the viewer, its axis along y."""
         self.rod(color, (x, y + t / 2, z), (x, y - t / 2, z), r)
 
-    def legs(self, color: Color, x: Number, y: Number, size: Number, h: Number, round_: bool = False, taper: Number = 0.0) -> None:
+    def legs(
+        self, color: Color, x: Number, y: Number, size: Number, h: Number, round_: bool = False, taper: Number = 0.0
+    ) -> None:
         """Four legs at (+-x, +-y) from the ground up to h."""
         for sx, sy in CORNERS:
             if round_:
@@ -234,20 +283,24 @@ class Sketch:
         return np.array(self.rows, dtype=np.float64)
 
 
-def row(color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=_UPRIGHT) -> Row:
+def row(
+    color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=_UPRIGHT
+) -> Row:
     """The 19 numbers of an existing part."""
     return [1.0, *exponents, taper, *centre, log(half[0]), log(half[1]), log(half[2]), *rotation, *color]
 
 
 def bounds(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner of every part's bounding box, (p, 3) each; exact where the part is not turned."""
+    """Lowest and highest corner of every part's bounding box, (p, 3) each; exact where the part is
+    not turned."""
     centre, half = vectors[:, 4:7], np.exp(vectors[:, 7:10])
     low, high = centre - half, centre + half
     turned = np.flatnonzero((vectors[:, 10] < 0.9999) | (vectors[:, 14] < 0.9999))
     if len(turned):
         v, half = vectors[turned], half[turned]
         axes = rotation_matrices(v)  # (k, world axis, local axis)
-        # Support of a cross-section in direction d: the dual norm of the superellipse, q = 2 / (2 - e).
+        # Support of a cross-section in direction d: the dual norm of the superellipse, q = 2 / (2 -
+        # e).
         q = (2 / (2 - v[:, 2]))[:, None]
         lateral = ((np.abs(axes[:, :, 0]) * half[:, :1]) ** q + (np.abs(axes[:, :, 1]) * half[:, 1:2]) ** q) ** (1 / q)
         e = v[:, 1:2]
@@ -263,7 +316,9 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
     """The asset scaled to a largest extent of 1, centred on the z axis, standing on the ground."""
     low, high = bounds(vectors)
     low, high = low.min(0), high.max(0)
-    return moved(vectors, 1 / float((high - low).max()), np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]))
+    return moved(
+        vectors, 1 / float((high - low).max()), np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]])
+    )
 
 
 def moved(vectors: np.ndarray, scale: Number = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> np.ndarray:

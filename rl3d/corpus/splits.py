@@ -1,4 +1,5 @@
-"""Which combinations are held out for evaluation: about one in seven, by a hash that never changes."""
+"""Which combinations are held out for evaluation: about one in seven, by a hash that never
+changes."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ HELD_OUT_SHARE = 7
 
 
 def is_held_out(category: str, color: str) -> bool:
-    """Whether a category in this colour (any name of it) is held out: 2 of the 13 base colours of every category."""
+    """Whether a category in this colour (any name of it) is held out: 2 of the 13 base colours of
+    every category."""
     return BASE_OF[color] in _held_out_colors(category)
 
 

@@ -1,7 +1,8 @@
-"""Captions that are nearly right: one colour, relation, number or noun changed. What a scorer has to tell from the truth.
+"""Captions that are nearly right: one colour, relation, number or noun changed. What a scorer has
+to tell from the truth.
 
-None of them names a held-out combination: a scorer that met those as wrong captions alone would take them for wrong.
-"""
+None of them names a held-out combination: a scorer that met those as wrong captions alone would
+take them for wrong."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def wrong_caption(item: Item, rng: np.random.Generator) -> str:
 
 
 def names_held_out(item: Item, caption: str) -> bool:
-    """Whether the item's caption with other colours or another number names a held-out combination."""
+    """Whether the item's caption with other colours or another number names a held-out
+    combination."""
     bases = [BASE_OF[m.group()] for m in _COLOR.finditer(caption)]
     if item.kind == "single":
         # The main colour is named before those of parts.

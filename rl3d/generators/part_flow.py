@@ -1,8 +1,8 @@
 """The embedded generator: a small rectified-flow transformer over sets of parts (see scenes.parts).
 
-Architecture: DiT blocks with adaLN-single (Peebles and Xie, 2023; Chen et al., PixArt-alpha, 2024), cross-attention to text
-tokens. Training: rectified flow with logit-normal times (Liu et al., 2023; Esser et al., 2024), classifier-free guidance.
-"""
+Architecture: DiT blocks with adaLN-single (Peebles and Xie, 2023; Chen et al., PixArt-alpha, 2024),
+cross-attention to text tokens. Training: rectified flow with logit-normal times (Liu et al., 2023;
+Esser et al., 2024), classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from rl3d.text import MiniLM, TextFeatures
 from rl3d.text.minilm import DIM as TEXT_DIM
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
-# The network sees each of the 19 numbers shifted and scaled to about unit size; an absent part is existence -1 and zeros.
+# The network sees each of the 19 numbers shifted and scaled to about unit size; an absent part is
+# existence -1 and zeros.
 _SHIFT = torch.tensor([0, 0.5, 0.5, 0, 0, 0, 0.4, -2.2, -2.2, -2.2, 1, 0, 0, 0, 1, 0, 0.45, 0.45, 0.45])
 _SCALE = torch.tensor([1, 0.4, 0.4, 0.5, 0.2, 0.2, 0.28, 0.8, 0.8, 0.8, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3])
 
 
-GENERATION = Sampling(steps=8, guidance=1.0)
-"""How assets are sampled for keeps: the deterministic flow. More steps or guidance make fewer assets that stand (docs/results.md)."""
+DEFAULT_SAMPLING = Sampling(steps=8, guidance=1.0)
+"""How assets are sampled for keeps: the deterministic flow. More steps or guidance make fewer
+assets that stand (docs/results.md)."""
 
 
 EXISTENCE_HELD = 30.0
-"""How much tighter than the shape of parts their existence is held to the reference policy. A part that is left out cannot float or fall
-over, and no reward misses an antenna: at a weight of 1 small details were lost (docs/results.md)."""
+"""How much tighter than the shape of parts their existence is held to the reference policy. A part
+that is left out cannot float or fall over, and no reward misses an antenna: at a weight of 1 small
+details were lost (docs/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class _Block(nn.Module):
         self.cross_norm = nn.LayerNorm(width)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-        # Written out: for two dozen tokens on a CPU the fused kernel's backward is up to 7 times slower.
+        # Written out: for two dozen tokens on a CPU the fused kernel's backward is up to 7 times
+        # slower.
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:
@@ -108,7 +112,11 @@ class PartFlowNetwork(nn.Module):
             nn.init.zeros_(block.cross_out.bias)  # type: ignore[union-attr]
 
     def forward(
-        self, x: Float[Tensor, "b p 19"], sigma: Float[Tensor, "b"], text: TextFeatures, keep_text: Bool[Tensor, "b"] | None = None
+        self,
+        x: Float[Tensor, "b p 19"],
+        sigma: Float[Tensor, "b"],
+        text: TextFeatures,
+        keep_text: Bool[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b p 19"]:
         """``keep_text`` false drops the text of an entry (classifier-free guidance)."""
         batch = len(x)
@@ -133,10 +141,13 @@ class PartFlowNetwork(nn.Module):
 class PartFlow:
     """The part-flow policy (implements ``rl3d.generators.base.Generator``)."""
 
-    def __init__(self, network: PartFlowNetwork, encoder: MiniLM | None = None, source: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, network: PartFlowNetwork, encoder: MiniLM | None = None, source: dict[str, str] | None = None
+    ) -> None:
         self.network = network
         self.bfloat16 = False
-        """Matrix products in bfloat16: training only, where speed counts for more than the last digit."""
+        """Matrix products in bfloat16: training only, where speed counts for more than the last
+        digit."""
         self._encoder = encoder
         self.source = source or {}
         """File name and SHA-256 of the weights, where they came from a file."""
@@ -152,7 +163,8 @@ class PartFlow:
         return self.network.slots.device
 
     def with_network(self, network: PartFlowNetwork) -> PartFlow:
-        """The same policy with other weights (a reference policy, say), sharing the text encoder."""
+        """The same policy with other weights (a reference policy, say), sharing the text
+        encoder."""
         policy = PartFlow(network, self.encoder)
         policy.bfloat16 = self.bfloat16
         return policy
@@ -171,7 +183,9 @@ class PartFlow:
             return without + guidance * (with_text - without)
 
     @torch.no_grad()
-    def rollout(self, condition: Condition, *, seeds: list[int], sampling: Sampling, noise_seeds: list[int] | None = None) -> Rollout:
+    def rollout(
+        self, condition: Condition, *, seeds: list[int], sampling: Sampling, noise_seeds: list[int] | None = None
+    ) -> Rollout:
         count, shape = len(condition), (self.network.config.slots, VECTOR_SIZE)
         if len(seeds) != count:
             raise ValueError(f"{count} prompts need {count} seeds, got {len(seeds)}")
@@ -181,8 +195,13 @@ class PartFlow:
             return torch.randn((number, *shape), generator=torch.Generator().manual_seed(seed))
 
         x = torch.stack([draws(s, 1)[0] for s in noise_seeds or seeds], 0).to(self.device)
-        # One stream per sample, apart from the initial noise's: samples do not depend on the batch they are in.
-        noise = torch.stack([draws(s + 2**40, sampling.steps) for s in seeds], 1).to(self.device) if sampling.noise else None
+        # One stream per sample, apart from the initial noise's: samples do not depend on the batch
+        # they are in.
+        noise = (
+            torch.stack([draws(s + 2**40, sampling.steps) for s in seeds], 1).to(self.device)
+            if sampling.noise
+            else None
+        )
         states, means, stds = [x], [], sampling.stds()
         for step, sigma in enumerate(sampling.sigmas()[:-1]):
             velocity = self.velocity(x, torch.full((count,), sigma, device=x.device), condition, sampling.guidance)
@@ -194,8 +213,12 @@ class PartFlow:
             log_probs = torch.zeros(sampling.steps, count, device=x.device)
         else:
             counted = self._counted(x)
-            log_probs = torch.stack([_masked_log_prob(states[t + 1], means[t], stds[t], counted) for t in range(sampling.steps)])
-        return Rollout(condition, sampling, torch.stack(states), torch.stack(means), torch.tensor(stds, device=x.device), log_probs)
+            log_probs = torch.stack(
+                [_masked_log_prob(states[t + 1], means[t], stds[t], counted) for t in range(sampling.steps)]
+            )
+        return Rollout(
+            condition, sampling, torch.stack(states), torch.stack(means), torch.tensor(stds, device=x.device), log_probs
+        )
 
     def log_probs(self, rollout: Rollout, steps: list[int]) -> StepStats:
         count = len(rollout)
@@ -204,13 +227,17 @@ class PartFlow:
         means, log_probs = [], []
         for step in steps:
             x = rollout.states[step]
-            velocity = self.velocity(x, torch.full((count,), levels[step], device=x.device), rollout.condition, rollout.sampling.guidance)
+            velocity = self.velocity(
+                x, torch.full((count,), levels[step], device=x.device), rollout.condition, rollout.sampling.guidance
+            )
             mean = rollout.sampling.mean(x, velocity, step)
             means.append(mean)
             log_probs.append(_masked_log_prob(rollout.states[step + 1], mean, float(rollout.stds[step]), counted))
         return StepStats(torch.stack(log_probs), torch.stack(means), rollout.stds[steps])
 
-    def matching(self, rollout: Rollout, sigmas: Float[Tensor, "d b"], noise: Float[Tensor, "d b p 19"]) -> MatchingStats:
+    def matching(
+        self, rollout: Rollout, sigmas: Float[Tensor, "d b"], noise: Float[Tensor, "d b p 19"]
+    ) -> MatchingStats:
         final = rollout.states[-1]
         counted = self._counted(final)
         errors, velocities = [], []
@@ -229,7 +256,8 @@ class PartFlow:
 
     @staticmethod
     def _counted(final: Tensor) -> Tensor:
-        """1 for what belongs to a sample: all numbers of a part that is there, existence of one that is not."""
+        """1 for what belongs to a sample: all numbers of a part that is there, existence of one
+        that is not."""
         counted = (final[..., :1] > 0).float().expand_as(final).clone()
         counted[..., 0] = 1.0
         return counted
@@ -261,7 +289,8 @@ def decode(states: Float[Tensor, "*b p 19"]) -> Parts:
 
 
 def _masked_log_prob(x: Tensor, mean: Tensor, std: float, counted: Tensor) -> Tensor:
-    # Averaged, not summed, over the counted numbers: a clip range then means the same for small and large assets.
+    # Averaged, not summed, over the counted numbers: a clip range then means the same for small and
+    # large assets.
     if std == 0:
         return torch.zeros(len(x), device=x.device)
     return (gaussian_log_prob(x, mean, std) * counted).sum((-1, -2)) / counted.sum((-1, -2))

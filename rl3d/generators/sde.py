@@ -1,8 +1,9 @@
-"""Sampling a rectified flow as a policy: one Gaussian step of the reverse SDE, with the noise schedule as a plug-in.
+"""Sampling a rectified flow as a policy: one Gaussian step of the reverse SDE, with the noise
+schedule as a plug-in.
 
-Conventions: x_s = (1 - s) x0 + s e with noise level s falling from 1 to 0; v = e - x0 is the predicted velocity.
-References: Flow-GRPO (Liu et al., 2025), DanceGRPO (Xue et al., 2025), coefficient-preserving sampling (Wang and Yu, 2025).
-"""
+Conventions: x_s = (1 - s) x0 + s e with noise level s falling from 1 to 0; v = e - x0 is the
+predicted velocity. References: Flow-GRPO (Liu et al., 2025), DanceGRPO (Xue et al., 2025),
+coefficient-preserving sampling (Wang and Yu, 2025)."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 MOST_STEPS = 1000
-"""A rectified flow is integrated in tens; a run's damaged configuration must not ask for a list of billions."""
-Schedule = Literal["flow", "dance", "cps"]
+"""A rectified flow is integrated in tens; a run's damaged configuration must not ask for a list of
+billions."""
+SdeType = Literal["flow", "dance", "cps"]
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,19 @@ class Sampling:
     guidance: float = 1.0
     """Scale of classifier-free guidance; 1 means none, and half the cost."""
     noise: float = 0.0
-    """Level of the noise injected at every step: 0 is the deterministic flow (ODE), above it log-probs exist."""
-    schedule: Schedule = "flow"
-    """Shape of the noise over the steps: flow = a sqrt(s / (1 - s)), dance = constant, cps = coefficient-preserving."""
+    """Level of the noise injected at every step: 0 is the deterministic flow (ODE), above it
+    log-probs exist."""
+    sde_type: SdeType = "flow"
+    """Shape of the noise over the steps: flow = a sqrt(s / (1 - s)), dance = constant, cps =
+    coefficient-preserving."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST_STEPS or self.guidance < 0 or self.noise < 0:
             raise ValueError(f"sampling needs 1 to {MOST_STEPS} steps, guidance >= 0 and noise >= 0, got {self}")
-        if self.schedule == "cps" and self.noise > 1:
-            raise ValueError(f"sampling.noise must be at most 1 with the schedule cps, got {self.noise}")
-        if self.schedule not in ("flow", "dance", "cps"):
-            raise ValueError(f"unknown noise schedule {self.schedule!r}: choose flow, dance or cps")
+        if self.sde_type == "cps" and self.noise > 1:
+            raise ValueError(f"sampling.noise must be at most 1 with the sde_type cps, got {self.noise}")
+        if self.sde_type not in ("flow", "dance", "cps"):
+            raise ValueError(f"unknown sde_type {self.sde_type!r}: choose flow, dance or cps")
 
     def sigmas(self) -> list[float]:
         """T + 1 noise levels from 1 to 0, evenly spaced."""
@@ -51,11 +55,12 @@ class Sampling:
         return [self._std(s, n) for s, n in pairwise(levels)]
 
     def _std(self, sigma: float, following: float) -> float:
-        if self.schedule == "cps":
+        if self.sde_type == "cps":
             return following * math.sin(self.noise * math.pi / 2)
-        # Flow-GRPO's rate is infinite at level 1: the next level stands in there, as in its authors' code.
+        # Flow-GRPO's rate is infinite at level 1: the next level stands in there, as in its
+        # authors' code.
         level = following if sigma == 1 else sigma
-        rate = self.noise if self.schedule == "dance" else self.noise * math.sqrt(sigma / (1 - level))
+        rate = self.noise if self.sde_type == "dance" else self.noise * math.sqrt(sigma / (1 - level))
         return rate * math.sqrt(sigma - following)
 
     def mean(self, x: Tensor, velocity: Tensor, step: int) -> Tensor:
@@ -63,7 +68,7 @@ class Sampling:
         levels = self.sigmas()
         sigma, following = levels[step], levels[step + 1]
         std = self._std(sigma, following)
-        if self.schedule == "cps":
+        if self.sde_type == "cps":
             clean, noise = x - sigma * velocity, x + (1 - sigma) * velocity
             return (1 - following) * clean + math.sqrt(max(following**2 - std**2, 0.0)) * noise
         dt = following - sigma

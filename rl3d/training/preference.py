@@ -20,7 +20,7 @@ from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.preference import KIND, Preference, PreferenceHead, features
 from rl3d.text import MiniLM
 from rl3d.training.checkpoints import as_paths, at_least, save_tensors
-from rl3d.training.rollouts import look
+from rl3d.training.rollouts import render_views
 from scenes.files import FileError
 from scenes.files.trees import parse_json
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
@@ -32,7 +32,8 @@ HELD_OUT = 0.25
 
 @dataclass(frozen=True)
 class Pair:
-    """Two assets (P parts each, (P, 19) numbers) for one prompt, and which a person found better."""
+    """Two assets (P parts each, (P, 19) numbers) for one prompt, and which a person found
+    better."""
 
     prompt: str
     left: Float[Tensor, "p 19"]
@@ -46,12 +47,14 @@ class Pair:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """The pairs of a .jsonl file, one a line; FileError with the line's number for one that is none. Half a line at the end, left by a
-    page that was killed, is passed over."""
+    """The pairs of a .jsonl file, one a line; FileError with the line's number for one that is
+    none. Half a line at the end, left by a page that was killed, is passed over."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: cannot read pairs ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from error
+        raise FileError(
+            f"{path}: cannot read pairs ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"
+        ) from error
     pairs = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or (number == len(lines) and not line.endswith("\n")):
@@ -62,7 +65,12 @@ def read_pairs(path: Path) -> list[Pair]:
             if not isinstance(found["prompt"], str) or found["choice"] not in get_args(Choice):
                 raise ValueError
             for side in sides:
-                if side.dim() != 2 or side.shape[1] != VECTOR_SIZE or not 1 <= len(side) <= MAX_PARTS or not side.isfinite().all():
+                if (
+                    side.dim() != 2
+                    or side.shape[1] != VECTOR_SIZE
+                    or not 1 <= len(side) <= MAX_PARTS
+                    or not side.isfinite().all()
+                ):
                     raise ValueError
         except (ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
             raise FileError(f"{path}: line {number} is not a pair of assets with a prompt and a choice") from error
@@ -92,9 +100,10 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class Fit:
-    """How well a head foretells choices that it was not fitted to: the share it gets right; the expected calibration error, which is the
-    mean distance in ten bins between the probability it gives and the share that comes true; and the mean negative log-likelihood, to be
-    compared with log 2 = 0.693 of a coin."""
+    """How well a head foretells choices that it was not fitted to: the share it gets right; the
+    expected calibration error, which is the mean distance in ten bins between the probability it
+    gives and the share that comes true; and the mean negative log-likelihood, to be compared with
+    log 2 = 0.693 of a coin."""
 
     pairs: int
     held_out: int
@@ -105,13 +114,20 @@ class Fit:
 
 
 def fit(pairs: list[Pair], config: RewardConfig | None = None) -> Fit:
-    """Fit a head to the pairs and write it to ``config.out``; what it says is of the pairs of held-out prompts."""
+    """Fit a head to the pairs and write it to ``config.out``; what it says is of the pairs of
+    held-out prompts."""
     config = config or RewardConfig()
     decided = [pair for pair in pairs if pair.choice != "equal"]
     held = [is_held_out(pair.prompt) for pair in pairs]
     if sum(not is_held_out(p.prompt) for p in decided) < 8 or sum(is_held_out(p.prompt) for p in decided) < 4:
         raise ValueError(
-            f"{len(decided)} decided pairs are too few to fit and to check: collect at least 8 to fit and 4 on held-out prompts "
+            f"{len(decided)} decided pairs are too few to fit and "
+            "to check: "
+            "collect "
+            "at least "
+            "8 to fit "
+            "and 4 on "
+            "held-out prompts "
             f"(a quarter of the prompts are held out)"
         )
     left, right = embed(pairs)
@@ -175,7 +191,7 @@ def embed(pairs: list[Pair], size: int = 64) -> tuple[Float[Tensor, "n f"], Floa
             prompts = [pair.prompt for pair in pairs[piece]]
             parts = Parts.stack([Parts.from_vectors(vectors) for vectors in assets[piece]])
             seen = _Views()
-            batch = Batch(prompts, parts, look(parts, [seen]), encoder.encode(prompts))
+            batch = Batch(prompts, parts, render_views(parts, [seen]), encoder.encode(prompts))
             yield features(scorer, batch, seen.needs)
 
     return torch.cat(list(side([pair.left for pair in pairs]))), torch.cat(list(side([pair.right for pair in pairs])))

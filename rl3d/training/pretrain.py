@@ -1,7 +1,8 @@
-"""Supervised training of the part-flow generator on the procedural corpus: what made the shipped weights.
+"""Supervised training of the part-flow generator on the procedural corpus: what made the shipped
+weights.
 
-Rectified flow (Liu et al., 2023): predict e - x0 at x = (1 - s) x0 + s e, with logit-normal s (Esser et al., 2024).
-"""
+Rectified flow (Liu et al., 2023): predict e - x0 at x = (1 - s) x0 + s e, with logit-normal s
+(Esser et al., 2024)."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class PretrainConfig:
     batch: int = 96
     """Assets a step."""
     lr: float = 4e-3
-    """Peak learning rate of Muon, and 0.375 of it for AdamW (cosine decay after a warm-up of 200 steps)."""
+    """Peak learning rate of Muon, and 0.375 of it for AdamW (cosine decay after a warm-up of 200
+    steps)."""
     captions: int = 48000
     """Captions drawn from the corpus."""
     geometries: int = 3
@@ -69,7 +71,8 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Network states of C captions x G geometries, with the captions' text features kept ragged in float16."""
+    """Network states of C captions x G geometries, with the captions' text features kept ragged in
+    float16."""
 
     states: Tensor
     tokens: Tensor
@@ -78,7 +81,8 @@ class Dataset:
 
     @staticmethod
     def cached(path: Path, captions: int, geometries: int, seed: int, encoder: MiniLM) -> Dataset:
-        """The dataset kept in ``path``, or a new one that is then kept there: a resumed run starts at once."""
+        """The dataset kept in ``path``, or a new one that is then kept there: a resumed run starts
+        at once."""
         made_from = {"captions": captions, "geometries": geometries, "seed": seed}
         if path.exists():
             tensors, header = load_tensors(path)
@@ -90,15 +94,15 @@ class Dataset:
 
     @staticmethod
     def build(captions: int, geometries: int, seed: int, encoder: MiniLM) -> Dataset:
-        random = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         vectors = np.zeros((captions, geometries, MAX_PARTS, VECTOR_SIZE), np.float32)
         vectors[..., 0] = -1
         texts = []
         for c in range(captions):
-            item = sample(random, "train")
+            item = sample(rng, "train")
             texts.append(item.caption)
             for g in range(geometries):
-                rows = item.vectors if g == 0 else sample_for(item, random).vectors
+                rows = item.vectors if g == 0 else sample_for(item, rng).vectors
                 vectors[c, g, : len(rows)] = rows
         tokens, pooled = [], []
         for start in range(0, captions, 512):
@@ -118,15 +122,18 @@ class Dataset:
         return TextFeatures(tokens, mask, self.pooled[captions])
 
 
-def flow_loss(network: PartFlowNetwork, x0: Tensor, text: TextFeatures, drop_text: float, random: torch.Generator) -> Tensor:
+def flow_loss(
+    network: PartFlowNetwork, x0: Tensor, text: TextFeatures, drop_text: float, rng: torch.Generator
+) -> Tensor:
     """Mean weighted squared error of the velocity over a batch."""
     batch = len(x0)
-    sigma = torch.sigmoid(torch.randn(batch, generator=random))
-    noise = torch.randn(x0.shape, generator=random)
-    keep = torch.rand(batch, generator=random) >= drop_text
+    sigma = torch.sigmoid(torch.randn(batch, generator=rng))
+    noise = torch.randn(x0.shape, generator=rng)
+    keep = torch.rand(batch, generator=rng) >= drop_text
     at = sigma[:, None, None]
     velocity = network((1 - at) * x0 + at * noise, sigma, text, keep)
-    # Where a part is and how large decides whether it touches its neighbour; what an absent part looks like decides nothing.
+    # Where a part is and how large decides whether it touches its neighbour; what an absent part
+    # looks like decides nothing.
     weight = torch.ones(VECTOR_SIZE)
     weight[[0, 4, 5, 6, 7, 8, 9]] = 2.0
     weights = torch.where(x0[..., :1] > 0, weight, 0.15 * weight)
@@ -142,12 +149,14 @@ def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
     data = Dataset.cached(config.out / "dataset.safetensors", config.captions, config.geometries, config.seed, MiniLM())
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        captions = torch.randint(config.captions, (config.batch,), generator=random)
-        geometry = torch.randint(config.geometries, (config.batch,), generator=random)
-        return flow_loss(network, data.states[captions, geometry], data.text(captions), config.drop_text, random), {}
+        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        captions = torch.randint(config.captions, (config.batch,), generator=rng)
+        geometry = torch.randint(config.geometries, (config.batch,), generator=rng)
+        return flow_loss(network, data.states[captions, geometry], data.text(captions), config.drop_text, rng), {}
 
-    recipe = Recipe(config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema)
+    recipe = Recipe(
+        config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema
+    )
     settings = json.loads(json.dumps(asdict(config), default=str))
     names = {"result": "part_flow.safetensors", "kind": "part-flow"}
     yield from fit(network, loss_of, recipe, out=config.out, settings=settings, bfloat16=config.bfloat16, **names)

@@ -20,7 +20,7 @@ VIEW_AZIMUTH_DEG = 30.0
 """Where the first view stands; rewards that tell left from right rely on it."""
 
 
-def look(
+def render_views(
     parts: Parts,
     rewards: Sequence[Reward],
     *,
@@ -28,14 +28,17 @@ def look(
     elevation_deg: float = 20.0,
     gaussians: int = TRAINING_GAUSSIANS,
 ) -> dict[tuple[int, int], Shots]:
-    """The views that rewards want of a batch of assets: every distinct set of cameras in one call."""
+    """The views that rewards want of a batch of assets: every distinct set of cameras in one
+    call."""
     shots = {}
     rigs = Needs.rigs(rewards)
     with torch.no_grad():
         scene = parts.gaussians(gaussians) if rigs else None
         for (count, size), normals in rigs.items():
             assert scene is not None
-            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(parts.centres.device)
+            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(
+                parts.centres.device
+            )
             outputs = ("rgb", "normal") if normals else ("rgb",)
             shots[count, size] = Shots(render(scene, rig, background=BACKGROUND, outputs=outputs), rig)
     return shots
@@ -51,7 +54,10 @@ def score_assets(
     elevation_deg: float = 20.0,
 ) -> dict[str, Scores]:
     """Every reward on a batch of assets, rendered once."""
-    return score(rewards, Batch(prompts, parts, look(parts, rewards, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg), text))
+    return score(
+        rewards,
+        Batch(prompts, parts, render_views(parts, rewards, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg), text),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""One supervised training: Muon for the matrices of hidden layers, AdamW for the rest, averaged weights, and a state to go on from.
+"""One supervised training: Muon for the matrices of hidden layers, AdamW for the rest, averaged
+weights, and a state to go on from.
 
-Muon (Jordan et al., 2024) reaches AdamW's loss in about three quarters of its steps on the networks here.
-"""
+Muon (Jordan et al., 2024) reaches AdamW's loss in about three quarters of its steps on the networks
+here."""
 
 from __future__ import annotations
 
@@ -47,14 +48,17 @@ def fit(
     settings: dict[str, Any],
     bfloat16: bool,
 ) -> Iterator[dict[str, int | float]]:
-    """Train, yielding mean metrics every 25 steps; the averaged weights end up in ``out/result`` as float16.
+    """Train, yielding mean metrics every 25 steps; the averaged weights end up in ``out/result`` as
+    float16.
 
-    ``loss_of(step)`` must depend on nothing but the step and the network: a training that was cut off then goes on from ``out``
-    exactly. ``settings`` go into the file's header; a folder that holds a run with others is refused. ``network.config`` is a
-    dataclass that says the network's size, and its hidden layers lie in blocks.
-    """
+    ``loss_of(step)`` must depend on nothing but the step and the network: a training that was cut
+    off then goes on from ``out`` exactly. ``settings`` go into the file's header; a folder that
+    holds a run with others is refused. ``network.config`` is a dataclass that says the network's
+    size, and its hidden layers lie in blocks."""
     ema = {k: v.clone() for k, v in network.state_dict().items()}
-    hidden = [p for name, p in network.named_parameters() if "blocks" in name and p.dim() == 2 and not name.endswith("table")]
+    hidden = [
+        p for name, p in network.named_parameters() if "blocks" in name and p.dim() == 2 and not name.endswith("table")
+    ]
     others = [p for p in network.parameters() if all(p is not h for h in hidden)]
     optimizers = [
         torch.optim.Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
@@ -77,7 +81,8 @@ def fit(
         rate = min(1.0, (step + 1) / recipe.warmup) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / recipe.steps)))
         for optimizer, peak in zip(optimizers, peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * rate
-        # bfloat16 in the matrix products alone: 1.8 times as fast on CPUs that have it, with attention and norms in float32.
+        # bfloat16 in the matrix products alone: 1.8 times as fast on CPUs that have it, with
+        # attention and norms in float32.
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss, metrics = loss_of(step)
         network.zero_grad()
@@ -97,7 +102,9 @@ def fit(
             yield {"step": step + 1, **{k: v / count for k, v in sums.items()}, "seconds": time.monotonic() - started}
             sums, since = {}, step + 1
         if (step + 1) % SAVE_EVERY == 0 or last:
-            tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {f"ema.{k}": v for k, v in ema.items()}
+            tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {
+                f"ema.{k}": v for k, v in ema.items()
+            }
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
             save_tensors(state_path, tensors, {"step": step + 1, "training": settings})

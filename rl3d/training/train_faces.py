@@ -1,8 +1,8 @@
-"""Training of ``one_face``: the alignment scorer, tuned to tell things with one front from their copies with a second one at the back.
+"""Training of ``one_face``: the alignment scorer, tuned to tell things with one front from their
+copies with a second one at the back.
 
-Positives are assets of the corpus under their caption, whole or with any other fault; negatives are those that have a front, with
-``faces_copied``.
-"""
+Positives are assets of the corpus under their caption, whole or with any other fault; negatives are
+those that have a front, with ``faces_copied``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class FacesTraining(ScorerTraining):
     steps: int = 600
     """Optimiser steps."""
     batch: int = 32
-    """Things with a front a step, each with a second one beside it, and as many assets of any kind, half of them with another fault."""
+    """Things with a front a step, each with a second one beside it, and as many assets of any kind,
+    half of them with another fault."""
     captions: int = 4000
     """Captions drawn from the corpus, half of them of things with a front."""
     lr: float = 1e-3
@@ -43,26 +44,27 @@ class FacesTraining(ScorerTraining):
 
 
 def faces_loss(
-    scorer: Scorer, faced: list[Item], others: list[Item], texts: TextFeatures, random: np.random.Generator
+    scorer: Scorer, faced: list[Item], others: list[Item], texts: TextFeatures, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """Logistic loss of B ``faced`` assets and their B copies with a second face, and of ``others``; ``texts`` are the captions of both."""
+    """Logistic loss of B ``faced`` assets and their B copies with a second face, and of ``others``;
+    ``texts`` are the captions of both."""
     faults = {**CORRUPTIONS, **SUBTLE}
     # These change what has a face, or how much of one.
     names, harmless = list(faults), [name for name in faults if name not in ("category_swapped", "details_removed")]
     whole, two_faced, any_kind = [], [], []
     for item in faced:
-        rows = sample_for(item, random).vectors
-        rows[:, 4:10] += random.normal(0, 0.004, (len(rows), 6))
-        if random.random() < 0.4:
-            rows = faults[harmless[random.integers(len(harmless))]](rows, random)
+        rows = sample_for(item, rng).vectors
+        rows[:, 4:10] += rng.normal(0, 0.004, (len(rows), 6))
+        if rng.random() < 0.4:
+            rows = faults[harmless[rng.integers(len(harmless))]](rows, rng)
         whole.append(rows)
-        two_faced.append(faces_copied(rows, random))
+        two_faced.append(faces_copied(rows, rng))
     for k, item in enumerate(others):
-        rows = sample_for(item, random).vectors
-        any_kind.append(faults[names[random.integers(len(names))]](rows, random) if k % 2 else rows)
+        rows = sample_for(item, rng).vectors
+        any_kind.append(faults[names[rng.integers(len(names))]](rows, rng) if k % 2 else rows)
     # From anywhere every other time: it is not which way a face looks that counts.
-    turn_deg = float(random.choice([0.0, random.uniform(0, 360)]))
-    rgb, alpha = render_assets(padded(whole + two_faced + any_kind), random, turn_deg)
+    turn_deg = float(rng.choice([0.0, rng.uniform(0, 360)]))
+    rgb, alpha = render_assets(padded(whole + two_faced + any_kind), rng, turn_deg)
     count = len(faced)
     embedded = scorer.embed_text(texts.tokens, texts.mask).float()
     own = torch.cat([embedded[:count], embedded[:count], embedded[count:]])
@@ -82,20 +84,22 @@ def train_faces(config: FacesTraining) -> Iterator[dict[str, int | float]]:
     scorer = load_scorer(SHIPPED).requires_grad_(True)
     with torch.no_grad():
         scorer.bias.zero_()  # one caption against none, not among many
-    random = np.random.default_rng([config.seed, 11])
+    rng = np.random.default_rng([config.seed, 11])
     encoder = MiniLM()
     half = config.captions // 2
-    faced = [sample_for(captions.single(random, "train", FACED[i % len(FACED)]), random) for i in range(half)]
-    others = [sample(random, "train") for _ in range(half)]
+    faced = [sample_for(captions.single(rng, "train", FACED[i % len(FACED)]), rng) for i in range(half)]
+    others = [sample(rng, "train") for _ in range(half)]
     for start in range(0, half, 512):
-        encoder.encode([item.caption for item in faced[start : start + 512] + others[start : start + 512]], batch_size=64)
+        encoder.encode(
+            [item.caption for item in faced[start : start + 512] + others[start : start + 512]], batch_size=64
+        )
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        random = np.random.default_rng([config.seed, 12, step])
-        some, more = ([pool[i] for i in random.integers(half, size=config.batch)] for pool in (faced, others))
+        rng = np.random.default_rng([config.seed, 12, step])
+        some, more = ([pool[i] for i in rng.integers(half, size=config.batch)] for pool in (faced, others))
         with torch.autocast("cpu", enabled=False):
             text = encoder.encode([item.caption for item in some + more])
-        return faces_loss(scorer, some, more, text, random)
+        return faces_loss(scorer, some, more, text, rng)
 
     recipe = Recipe(config.steps, config.lr, config.lr / 3, (0.9, 0.999), weight_decay=0.02, warmup=50, ema=0.99)
     settings = json.loads(json.dumps(asdict(config), default=str))

@@ -1,8 +1,9 @@
-"""Training of the image-text scorers on the corpus: the ``alignment`` reward, and the judge that evaluation uses instead of it.
+"""Training of the image-text scorers on the corpus: the ``alignment`` reward, and the judge that
+evaluation uses instead of it.
 
-Positives are corpus assets with their caption (slightly jittered, so that small flaws stay positive); negatives are every other
-caption of the batch, the caption with a colour, relation or number changed, and broken copies of the asset.
-"""
+Positives are corpus assets with their caption (slightly jittered, so that small flaws stay
+positive); negatives are every other caption of the batch, the caption with a colour, relation or
+number changed, and broken copies of the asset."""
 
 from __future__ import annotations
 
@@ -52,13 +53,13 @@ class ScorerTraining:
         at_least(self, steps=1, batch=2, captions=2, seed=0)
 
 
-def render_assets(vectors: Tensor, random: np.random.Generator, turn_deg: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Colours and alphas (b, views, size, size, .) of assets from the scorer's rig, shaken a little, and moved around them by
-    ``turn_deg``."""
-    azimuth = AZIMUTH_DEG + float(random.uniform(-15, 15)) + turn_deg
-    rig = cameras.orbit(VIEWS, size=SIZE, azimuth_deg=azimuth, elevation_deg=float(random.uniform(14, 28)))
+def render_assets(vectors: Tensor, rng: np.random.Generator, turn_deg: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Colours and alphas (b, views, size, size, .) of assets from the scorer's rig, shaken a
+    little, and moved around them by ``turn_deg``."""
+    azimuth = AZIMUTH_DEG + float(rng.uniform(-15, 15)) + turn_deg
+    rig = cameras.orbit(VIEWS, size=SIZE, azimuth_deg=azimuth, elevation_deg=float(rng.uniform(14, 28)))
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        views = render(Parts.from_vectors(vectors).gaussians(int(random.integers(1500, 3000))), rig)
+        views = render(Parts.from_vectors(vectors).gaussians(int(rng.integers(1500, 3000))), rig)
     return views.rgb, views.alpha
 
 
@@ -73,25 +74,31 @@ def padded(rows: list[np.ndarray]) -> Tensor:
 
 
 def _same_claim(a: Item, b: Item) -> bool:
-    """Whether b's caption might well be true of a's asset: such pairs are neither positive nor negative."""
-    return a.kind == b.kind and a.category == b.category and (a.kind != "single" or a.facts == b.facts or b.facts.main is None)
+    """Whether b's caption might well be true of a's asset: such pairs are neither positive nor
+    negative."""
+    return (
+        a.kind == b.kind
+        and a.category == b.category
+        and (a.kind != "single" or a.facts == b.facts or b.facts.main is None)
+    )
 
 
 def scorer_loss(
-    scorer: Scorer, items: list[Item], texts: TextFeatures, names: TextFeatures, random: np.random.Generator
+    scorer: Scorer, items: list[Item], texts: TextFeatures, names: TextFeatures, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """Sigmoid loss of B good and B broken assets against the 2 B ``texts``, right captions then wrong ones, plus the cross-entropy
-    of the good single objects over the ``names`` of all categories."""
+    """Sigmoid loss of B good and B broken assets against the 2 B ``texts``, right captions then
+    wrong ones, plus the cross-entropy of the good single objects over the ``names`` of all
+    categories."""
     count = len(items)
     good, broken = [], []
     kinds = list(CORRUPTIONS)
     for item in items:
-        rows = sample_for(item, random).vectors
+        rows = sample_for(item, rng).vectors
         rows_jittered = rows.copy()
-        rows_jittered[:, 4:10] += random.normal(0, 0.004, (len(rows), 6))
+        rows_jittered[:, 4:10] += rng.normal(0, 0.004, (len(rows), 6))
         good.append(rows_jittered)
-        broken.append(CORRUPTIONS[kinds[random.integers(len(kinds))]](rows, random))
-    rgb, alpha = render_assets(padded(good + broken), random)
+        broken.append(CORRUPTIONS[kinds[rng.integers(len(kinds))]](rows, rng))
+    rgb, alpha = render_assets(padded(good + broken), rng)
     images = scorer.embed_images(rgb, alpha).float()
     embedded = scorer.embed_text(texts.tokens, texts.mask).float()
     logits = scorer.logits(images, embedded)  # 2 B images x 2 B texts
@@ -100,7 +107,8 @@ def scorer_loss(
     ignore = torch.tensor([[i != j and _same_claim(items[i], items[j]) for j in range(count)] for i in range(count)])
     weights = torch.ones_like(logits)
     weights[:count, :count][ignore] = 0
-    # A broken asset is compared with its own caption only: the other pairs are easy and teach nothing about faults.
+    # A broken asset is compared with its own caption only: the other pairs are easy and teach
+    # nothing about faults.
     weights[count:] = 0
     own = torch.arange(count)
     weights[own, own] = 8.0
@@ -127,20 +135,20 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
     make_folder(config.out)
     torch.manual_seed(config.seed)
     scorer = Scorer(ScorerConfig())
-    random = np.random.default_rng([config.seed, 5])
+    rng = np.random.default_rng([config.seed, 5])
     encoder = MiniLM()
-    items = [sample(random, "train") for _ in range(config.captions)]
-    wrong = [wrong_caption(item, random) for item in items]
+    items = [sample(rng, "train") for _ in range(config.captions)]
+    wrong = [wrong_caption(item, rng) for item in items]
     for start in range(0, config.captions, 512):
         encoder.encode([i.caption for i in items[start : start + 512]] + wrong[start : start + 512], batch_size=64)
     category_names = encoder.encode([f"a {name}" for name in CATEGORIES])
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        random = np.random.default_rng([config.seed, 6, step])
-        chosen = random.integers(config.captions, size=config.batch).tolist()
+        rng = np.random.default_rng([config.seed, 6, step])
+        chosen = rng.integers(config.captions, size=config.batch).tolist()
         with torch.autocast("cpu", enabled=False):
             text = encoder.encode([items[i].caption for i in chosen] + [wrong[i] for i in chosen])
-        return scorer_loss(scorer, [items[i] for i in chosen], text, category_names, random)
+        return scorer_loss(scorer, [items[i] for i in chosen], text, category_names, rng)
 
     recipe = Recipe(config.steps, config.lr, config.lr / 3, (0.9, 0.999), weight_decay=0.02, warmup=100, ema=0.995)
     settings = json.loads(json.dumps(asdict(config), default=str))

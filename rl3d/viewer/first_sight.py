@@ -1,7 +1,8 @@
-"""What a page shows until its own program draws: a picture of the first asset, where the browser's splats will stand.
+"""What a page shows until its own program draws: a picture of the first asset, where the browser's
+splats will stand.
 
-viser's program takes a browser a second or more to start, and where there is no GPU the first frames of splats take as long again.
-"""
+viser's program takes a browser a second or more to start, and where there is no GPU the first
+frames of splats take as long again."""
 
 from __future__ import annotations
 
@@ -23,10 +24,11 @@ from scenes.cameras import look_at, pinhole
 from scenes.gaussians import Gaussians
 
 HEIGHT = 1024
-"""Of the picture, in pixels; the page shows it as high as its window, twice as wide, and cut at the sides."""
+"""Of the picture, in pixels; the page shows it as high as its window, twice as wide, and cut at the
+sides."""
 PANEL = 388
-"""Width of viser's panel, in CSS pixels, when it is docked and its controls are "large": the scene has the rest. In windows less than 36 em
-wide it lies at the bottom."""
+"""Width of viser's panel, in CSS pixels, when it is docked and its controls are "large": the scene
+has the rest. In windows less than 36 em wide it lies at the bottom."""
 
 _MARKUP = """
 <style>
@@ -59,7 +61,8 @@ _MARKUP = """
 
 
 def markup(splats: Gaussians, bounds: Float[np.ndarray, "2 3"]) -> str:
-    """HTML of the picture, seen from ``start_position``, and of what takes it away again; an empty text if there is nothing to see.
+    """HTML of the picture, seen from ``start_position``, and of what takes it away again; an empty
+    text if there is nothing to see.
 
     Harmonics are left out, as viser leaves them out.
     """
@@ -74,17 +77,27 @@ def markup(splats: Gaussians, bounds: Float[np.ndarray, "2 3"]) -> str:
 
 @contextlib.contextmanager
 def shown_first(extra: str) -> Iterator[TemporaryDirectory[str] | None]:
-    """A viser server that starts within this serves its page with ``extra`` at the start of the body, from the folder that is yielded.
+    """A viser server that starts within this serves its page with ``extra`` at the start of the
+    body, from the folder that is yielded.
 
-    ``viser.infra.WebsockServer`` takes the folder to serve; ``ViserServer`` does not pass the parameter on. Where viser is not built like
-    the versions known, one page in one file, its own page is served: None.
-    """
+    ``viser.infra.WebsockServer`` takes the folder to serve; ``ViserServer`` does not pass the
+    parameter on. Where viser is not built like the versions known, one page in one file, its own
+    page is served: None."""
     import viser
 
     build = Path(viser.__file__).parent / "client/build"
-    page = (build / "index.html").read_text(encoding="utf-8") if [f.name for f in build.glob("*")] == ["index.html"] else ""
+    page = (
+        (build / "index.html").read_text(encoding="utf-8")
+        if [f.name for f in build.glob("*")] == ["index.html"]
+        else ""
+    )
     original = getattr(viser.infra, "WebsockServer", None)
-    if not extra or "<body>" not in page or original is None or "http_server_root" not in signature(original.__init__).parameters:
+    if (
+        not extra
+        or "<body>" not in page
+        or original is None
+        or "http_server_root" not in signature(original.__init__).parameters
+    ):
         yield None
         return
     served = TemporaryDirectory(prefix="rl3d-")

@@ -1,4 +1,5 @@
-"""What there is to look at under a path: asset folders (scene.ply, mesh.glb, card.json) and single files of splats or meshes."""
+"""What there is to look at under a path: asset folders (scene.ply, mesh.glb, card.json) and single
+files of splats or meshes."""
 
 from __future__ import annotations
 
@@ -32,14 +33,22 @@ class Entry:
     def rewards(self) -> dict[str, float]:
         """The rewards that the card names, by name."""
         rewards = self._card().get("rewards")
-        found = {n: r.get("value") for n, r in rewards.items() if isinstance(r, dict)} if isinstance(rewards, dict) else {}
-        return {name: float(value) for name, value in found.items() if isinstance(value, (int, float)) and value == value}
+        found = (
+            {n: r.get("value") for n, r in rewards.items() if isinstance(r, dict)} if isinstance(rewards, dict) else {}
+        )
+        return {
+            name: float(value) for name, value in found.items() if isinstance(value, (int, float)) and value == value
+        }
 
     def files(self) -> list[Path]:
         """The entry's own files: of an asset's folder those that ``rl3d generate`` writes."""
         if not self.path.is_dir():
             return [self.path]
-        return [f for name in ("scene.ply", "mesh.glb", "preview.png", "turntable.mp4", "card.json") if (f := self.path / name).is_file()]
+        return [
+            f
+            for name in ("scene.ply", "mesh.glb", "preview.png", "turntable.mp4", "card.json")
+            if (f := self.path / name).is_file()
+        ]
 
     def _card(self) -> dict[str, Any]:
         if self.card is None:
@@ -66,9 +75,18 @@ def find_entries(path: str | Path, axes: Axes = "z-up") -> list[Entry]:
             raise FileError(f"cannot view {path} as {axes}: axes is for files of splats ({', '.join(SILENT)})")
         return [found]
     if not path.is_dir():
-        raise FileError(f"cannot view {path}: the viewer shows {', '.join(READERS)} and .glb files, folders of them, and training runs")
+        raise FileError(
+            f"cannot view {path}: the viewer shows "
+            f"{', '.join(READERS)} and "
+            ".glb files, "
+            "folders of "
+            "them, and "
+            "training runs"
+        )
     try:
-        children = sorted(child for child in path.iterdir() if not child.name.startswith("."))  # a dot starts what is still being written
+        children = sorted(
+            child for child in path.iterdir() if not child.name.startswith(".")
+        )  # a dot starts what is still being written
     except OSError as error:
         raise FileError(f"cannot view {path}: {error.strerror}") from error
     entries = [entry for child in children if (entry := _entry(child, axes))]
@@ -76,7 +94,8 @@ def find_entries(path: str | Path, axes: Axes = "z-up") -> list[Entry]:
         raise FileError(f"cannot view {path} as {axes}: there are no files of splats ({', '.join(SILENT)}) in it")
     if not entries and not is_run(path):
         raise FileError(
-            f"cannot view {path}: it holds no scene.ply or mesh.glb, no folder with one, no {', '.join(READERS)} or .glb file, and no run"
+            f"cannot view {path}: it holds no scene.ply or mesh.glb, no folder with one, no "
+            f"{', '.join(READERS)} or .glb file, and no run"
         )
     return entries
 

@@ -1,8 +1,9 @@
-"""The method ``rl3d-splats`` for nerfstudio: draws what ``nerfstudio_run`` wrote, by gsplat on CUDA and by our rasteriser on the CPU.
+"""The method ``rl3d-splats`` for nerfstudio: draws what ``nerfstudio_run`` wrote, by gsplat on CUDA
+and by our rasteriser on the CPU.
 
-nerfstudio loads this module by the entry point in pyproject.toml, or from sources that are not installed by
-NERFSTUDIO_METHOD_CONFIGS="rl3d-splats=rl3d.viewer.nerfstudio:method". Nothing else may import it at its top: nerfstudio is optional.
-"""
+nerfstudio loads this module by the entry point in pyproject.toml, or from sources that are not
+installed by NERFSTUDIO_METHOD_CONFIGS="rl3d-splats=rl3d.viewer.nerfstudio:method". Nothing else may
+import it at its top: nerfstudio is optional."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ NAME = "rl3d-splats"
 
 
 class StartView(ViewerControl):
-    """Puts the camera of a page that opens before the asset; nerfstudio's own start is for scenes one stands in."""
+    """Puts the camera of a page that opens before the asset; nerfstudio's own start is for scenes
+    one stands in."""
 
     def __init__(self, model: SplatsModel) -> None:
         self.model = model
@@ -83,8 +85,11 @@ class SplatsModel(Model):
         return Gaussians(**tensors, sh_rest=rest if rest.shape[1] else None)
 
     @torch.no_grad()
-    def get_outputs_for_camera(self, camera: NerfstudioCameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
-        """Images (h, w, c) of one perspective camera: rgb over white, accumulation, and depth in metres along each pixel's ray.
+    def get_outputs_for_camera(
+        self, camera: NerfstudioCameras, obb_box: OrientedBox | None = None
+    ) -> dict[str, Tensor]:
+        """Images (h, w, c) of one perspective camera: rgb over white, accumulation, and depth in
+        metres along each pixel's ray.
 
         ``obb_box`` is the viewer's crop: what has its centre outside is left out.
         """
@@ -99,8 +104,8 @@ class SplatsModel(Model):
         crop_background = nerfstudio_renderers.BACKGROUND_COLOR_OVERRIDE
         views = render(scene, seen, background=(1.0, 1.0, 1.0) if crop_background is None else crop_background)
         alpha, depth = views.alpha[0], views.depth[0]
-        # nerfstudio's depth is the ray's length. Where nothing is the ray ends behind all cameras of the run, whose frustums would
-        # otherwise be hidden.
+        # nerfstudio's depth is the ray's length. Where nothing is the ray ends behind all cameras
+        # of the run, whose frustums would otherwise be hidden.
         low, high = self.bounds
         far = (seen.positions[0].cpu() - (low + high) / 2).norm() + 2 * (high - low).norm()
         length = torch.where(alpha > 0, depth * _stretch(seen).to(depth), far.to(depth))
@@ -125,7 +130,8 @@ class SplatsModel(Model):
 
 
 def opencv_camera(camera: NerfstudioCameras) -> Cameras:
-    """The first of nerfstudio's cameras as one of ours: its poses are camera-to-world, with y up and z backward."""
+    """The first of nerfstudio's cameras as one of ours: its poses are camera-to-world, with y up
+    and z backward."""
     pose = camera.camera_to_worlds.reshape(-1, 3, 4)[0]
     rotation = pose[:, :3] * pose.new_tensor([1.0, -1, -1])
     viewmat = torch.eye(4, dtype=pose.dtype, device=pose.device)
@@ -145,7 +151,8 @@ def _stretch(camera: Cameras) -> Tensor:
 
 
 def _pipeline(data: Path) -> VanillaPipelineConfig:
-    # Poses, axes and scale of the dataset as they are: nerfstudio's habit is to move the cameras, which would leave the splats behind.
+    # Poses, axes and scale of the dataset as they are: nerfstudio's habit is to move the cameras,
+    # which would leave the splats behind.
     dataset = NerfstudioDataParserConfig(
         data=data,
         orientation_method="none",
@@ -156,7 +163,9 @@ def _pipeline(data: Path) -> VanillaPipelineConfig:
         load_3D_points=False,
     )
     # "gpu" is the model's device; "cpu" pins the images' memory, which needs a GPU.
-    return VanillaPipelineConfig(datamanager=FullImageDatamanagerConfig(dataparser=dataset, cache_images="gpu"), model=SplatsConfig())
+    return VanillaPipelineConfig(
+        datamanager=FullImageDatamanagerConfig(dataparser=dataset, cache_images="gpu"), model=SplatsConfig()
+    )
 
 
 @dataclass
@@ -169,7 +178,9 @@ class RunConfig(TrainerConfig):
 
 def run(folder: str) -> RunConfig:
     """What the config.yml of a run calls, with the run's folder."""
-    return RunConfig(method_name=NAME, output_dir=Path(folder), experiment_name=Path(folder).stem, pipeline=_pipeline(Path(folder)))
+    return RunConfig(
+        method_name=NAME, output_dir=Path(folder), experiment_name=Path(folder).stem, pipeline=_pipeline(Path(folder))
+    )
 
 
 method = MethodSpecification(

@@ -1,8 +1,9 @@
-"""Assets as runs of nerfstudio: what ``ns-viewer --load-config`` opens, and the way to its page. Written for nerfstudio 1.1.5.
+"""Assets as runs of nerfstudio: what ``ns-viewer --load-config`` opens, and the way to its page.
+Written for nerfstudio 1.1.5.
 
-A run is a folder: config.yml, nerfstudio_models/step-000000000.ckpt, and a dataset (transforms.json and images). Writing one needs no
-nerfstudio. The method that draws it, ``rl3d-splats``, is in ``rl3d.viewer.nerfstudio``, which nerfstudio loads.
-"""
+A run is a folder: config.yml, nerfstudio_models/step-000000000.ckpt, and a dataset (transforms.json
+and images). Writing one needs no nerfstudio. The method that draws it, ``rl3d-splats``, is in
+``rl3d.viewer.nerfstudio``, which nerfstudio loads."""
 
 from __future__ import annotations
 
@@ -24,24 +25,28 @@ from torch import Tensor
 
 from scenes.cameras import Cameras
 from scenes.files import FileError
-from scenes.files.aside import reason, write_folder_aside
+from scenes.files.atomic import atomic_write_folder, reason
 from scenes.files.splats import Axes
 from scenes.gaussians import Gaussians
 
 VIEWS, SIZE = 24, 512
 FIELDS = ("means", "quats", "scales", "opacities", "colors", "sh_rest")
-"""Tensors of a checkpoint: those of ``Gaussians``, activated; ``sh_rest`` is (n, 0, 3) where there are no harmonics."""
+"""Tensors of a checkpoint: those of ``Gaussians``, activated; ``sh_rest`` is (n, 0, 3) where there
+are no harmonics."""
 START_FOV_DEG = 35.0
 _HEADER = "# An asset of rl3d for nerfstudio. A config runs code when it is loaded: open only those you wrote."
-_INSTALL = 'pip install "rl3d[nerfstudio]", then pip install --no-deps nerfstudio==1.1.5 torchvision (docs/nerfstudio.md)'
+_INSTALL = (
+    'pip install "rl3d[nerfstudio]", then pip install --no-deps nerfstudio==1.1.5 torchvision (docs/nerfstudio.md)'
+)
 
 
 def write_run(path: str | Path, scene: Gaussians) -> Path:
-    """Write a run that shows one scene into the folder ``path``, whole or not at all; an older run there is replaced.
+    """Write a run that shows one scene into the folder ``path``, whole or not at all; an older run
+    there is replaced.
 
-    Its config names the folder in full, since nerfstudio looks for the rest from the working directory: a folder that was moved is
-    exported again. FileError if the scene is empty, or where ``path`` is something else than a run.
-    """
+    Its config names the folder in full, since nerfstudio looks for the rest from the working
+    directory: a folder that was moved is exported again. FileError if the scene is empty, or where
+    ``path`` is something else than a run."""
     from renderers.surface import rig
     from rl3d.pictures import photographs
 
@@ -52,7 +57,7 @@ def write_run(path: str | Path, scene: Gaussians) -> Path:
         raise FileError(f"cannot write {path}: the scene has no Gaussians")
     scene = scene.detach().to("cpu")
     cameras = rig(scene, VIEWS, SIZE, bounds=extent(scene))
-    with write_folder_aside(path, _is_ours, "a run that rl3d wrote") as folder:
+    with atomic_write_folder(path, _is_ours, "a run that rl3d wrote") as folder:
         (folder / "config.yml").write_text(config_text(path), encoding="utf-8")
         (folder / "images").mkdir()
         for i, image in enumerate(photographs(scene, cameras)[0]):
@@ -70,23 +75,30 @@ def _is_ours(folder: Path) -> bool:
 
 
 def config_text(path: Path) -> str:
-    """The config.yml of the run at ``path``: a call that makes nerfstudio's settings when it is loaded, by whatever version is there.
+    """The config.yml of the run at ``path``: a call that makes nerfstudio's settings when it is
+    loaded, by whatever version is there.
 
-    nerfstudio's own are a pickled copy of all its settings, which only the version that wrote it reads.
-    """
+    nerfstudio's own are a pickled copy of all its settings, which only the version that wrote it
+    reads."""
     return f"{_HEADER}\n!!python/object/apply:rl3d.viewer.nerfstudio.run [{json.dumps(str(path.resolve()), ensure_ascii=False)}]\n"
 
 
 def state(scene: Gaussians) -> dict[str, Tensor]:
     """A scene as nerfstudio's checkpoint of a pipeline with our model."""
     rest = scene.means.new_zeros(scene.count, 0, 3) if scene.sh_rest is None else scene.sh_rest
-    tensors = {name: getattr(scene, name) for name in FIELDS} | {"sh_rest": rest, "device_indicator_param": torch.empty(0)}
+    tensors = {name: getattr(scene, name) for name in FIELDS} | {
+        "sh_rest": rest,
+        "device_indicator_param": torch.empty(0),
+    }
     return {f"_model.{name}": tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def transforms(cameras: Cameras) -> dict:
-    """Cameras as nerfstudio's transforms.json: camera-to-world matrices in OpenGL's convention (x right, y up, z backward)."""
-    poses = torch.linalg.inv(cameras.viewmats.double()) @ torch.diag(torch.tensor([1.0, -1, -1, 1], dtype=torch.float64))
+    """Cameras as nerfstudio's transforms.json: camera-to-world matrices in OpenGL's convention (x
+    right, y up, z backward)."""
+    poses = torch.linalg.inv(cameras.viewmats.double()) @ torch.diag(
+        torch.tensor([1.0, -1, -1, 1], dtype=torch.float64)
+    )
     K = cameras.Ks[0]
     lens = {"fl_x": K[0, 0].item(), "fl_y": K[1, 1].item(), "cx": K[0, 2].item(), "cy": K[1, 2].item()}
     frames = [{"file_path": _image(i), "transform_matrix": pose.tolist()} for i, pose in enumerate(poses)]
@@ -98,7 +110,8 @@ def _image(index: int) -> str:
 
 
 def extent(scene: Gaussians) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-    """Lowest and highest corner of what is to be seen; a few stray Gaussians far away do not make the asset small."""
+    """Lowest and highest corner of what is to be seen; a few stray Gaussians far away do not make
+    the asset small."""
     seen = scene.opacities > 0.05
     means = (scene.means[seen] if seen.any() else scene.means).detach().cpu()
     low, high = torch.from_numpy(np.quantile(means.numpy(), (0.01, 0.99), axis=0)).to(means)
@@ -106,22 +119,34 @@ def extent(scene: Gaussians) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
 
 
 def start(low: Float[Tensor, "3"], high: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
-    """Where the page's camera starts: the side that previews show, far enough to see all with ``START_FOV_DEG`` up and down."""
+    """Where the page's camera starts: the side that previews show, far enough to see all with
+    ``START_FOV_DEG`` up and down."""
     azimuth, elevation = math.radians(35), math.radians(20)
-    direction = torch.tensor([math.cos(elevation) * math.sin(azimuth), -math.cos(elevation) * math.cos(azimuth), math.sin(elevation)])
+    direction = torch.tensor(
+        [math.cos(elevation) * math.sin(azimuth), -math.cos(elevation) * math.cos(azimuth), math.sin(elevation)]
+    )
     radius = ((high - low).norm() / 2).clamp_min(1e-3)
     return (low + high) / 2 + direction * 1.1 * radius / math.sin(math.radians(START_FOV_DEG / 2))
 
 
 def view(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080, axes: Axes = "z-up") -> None:
-    """Show an asset, or the splats of a file, in nerfstudio's viewer until the user presses Ctrl-C, by way of a run that is removed then.
+    """Show an asset, or the splats of a file, in nerfstudio's viewer until the user presses Ctrl-C,
+    by way of a run that is removed then.
 
-    A run of ``write_run`` is shown as it is, and what the user adds to it (camera paths) stays there.
-    """
+    A run of ``write_run`` is shown as it is, and what the user adds to it (camera paths) stays
+    there."""
     path = Path(path)
     if path.name.endswith(".nerfstudio"):
         if axes != "z-up":
-            raise FileError(f"cannot view {path} as {axes}: axes is for files of splats; export it again with the --axes of its source")
+            raise FileError(
+                f"cannot view {path} as {axes}: axes is for "
+                "files of "
+                "splats; export "
+                "it again "
+                "with the "
+                "--axes of "
+                "its source"
+            )
         serve_run(path, host=host, port=port)
         return
     load_plugin()  # what is missing is said before the work
@@ -132,10 +157,11 @@ def view(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080, axes: A
 
 
 def serve_run(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080) -> None:
-    """Show the run at ``path`` in nerfstudio's viewer until the user presses Ctrl-C; if the port is taken the next free one is used.
+    """Show the run at ``path`` in nerfstudio's viewer until the user presses Ctrl-C; if the port is
+    taken the next free one is used.
 
-    FileError where nerfstudio is missing, and for a run that ``write_run`` did not write just there: a config runs code.
-    """
+    FileError where nerfstudio is missing, and for a run that ``write_run`` did not write just
+    there: a config runs code."""
     path = Path(path)
     config = path / "config.yml"
     try:
@@ -144,7 +170,14 @@ def serve_run(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080) ->
         why = reason(error) if isinstance(error, OSError) else "it is not text"
         raise FileError(f"cannot read {config}: {why}; give a run of rl3d export ASSET --to NAME.nerfstudio") from error
     if text != config_text(path):
-        raise FileError(f"cannot open {path}: its config.yml is not the one that rl3d writes there; if the folder was moved, export again")
+        raise FileError(
+            f"cannot open {path}: its config.yml is not the "
+            "one that "
+            "rl3d writes "
+            "there; if the "
+            "folder was "
+            "moved, export again"
+        )
     plugin = load_plugin()
     port = free_port(host, port)
     print(f"viewing {path} at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends)", flush=True)
@@ -168,9 +201,8 @@ def load_plugin() -> ModuleType:
 def _declare_operators() -> None:
     """Declare torchvision's operators where its library cannot be loaded.
 
-    The package index has torchvision compiled for CUDA alone. Beside a CPU torch its import ends at two operators that nobody declared;
-    nerfstudio's viewer imports it, and calls neither.
-    """
+    The package index has torchvision compiled for CUDA alone. Beside a CPU torch its import ends at
+    two operators that nobody declared; nerfstudio's viewer imports it, and calls neither."""
     found = importlib.util.find_spec("torchvision")  # imports nothing
     folders = [Path(folder) for folder in found.submodule_search_locations or ()] if found else []
     for library in (file for folder in folders for file in folder.glob("_C.*")):
@@ -182,7 +214,8 @@ def _declare_operators() -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """The first port from ``port`` on that can be listened on; any for 0. FileError if the address is not this machine's."""
+    """The first port from ``port`` on that can be listened on; any for 0. FileError if the address
+    is not this machine's."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         for candidate in range(port, min(port + 100, 65536)):
@@ -195,5 +228,7 @@ def free_port(host: str, port: int) -> int:
                     if error.errno != errno.EADDRINUSE:
                         raise
     except OSError as error:
-        raise FileError(f"cannot serve on {host}: {reason(error)}; 127.0.0.1 is this machine alone, 0.0.0.0 the whole network") from error
+        raise FileError(
+            f"cannot serve on {host}: {reason(error)}; 127.0.0.1 is this machine alone, 0.0.0.0 the whole network"
+        ) from error
     raise FileError(f"cannot serve on {host}: the ports from {port} on are taken; choose another --port")

@@ -1,4 +1,5 @@
-"""One browser's page: its controls, and what they do to its stage. Every browser has its own; they share the studio and the files."""
+"""One browser's page: its controls, and what they do to its stage. Every browser has its own; they
+share the studio and the files."""
 
 from __future__ import annotations
 
@@ -25,14 +26,30 @@ KEPT = 24
 """Generated assets that a page remembers; older ones go."""
 NOTHING = "nothing"
 BOTH = "both, side by side"
-ASSET_FORMATS = (".glb", ".ply", ".spz", ".sog", ".splat", ".splat.glb", ".usdc", ".stl", ".3mf", ".mp4", ".png", ".zip")
+ASSET_FORMATS = (
+    ".glb",
+    ".ply",
+    ".spz",
+    ".sog",
+    ".splat",
+    ".splat.glb",
+    ".usdc",
+    ".stl",
+    ".3mf",
+    ".mp4",
+    ".png",
+    ".zip",
+)
 CREDIT = "credit: "
 
 
 class Page:
-    """The controls of one client. Callbacks run in viser's threads; ``self.busy`` keeps those that change the stage apart."""
+    """The controls of one client. Callbacks run in viser's threads; ``self.busy`` keeps those that
+    change the stage apart."""
 
-    def __init__(self, client: viser.ClientHandle, entries: dict[str, Entry], studio: Studio, first: Subject | None) -> None:
+    def __init__(
+        self, client: viser.ClientHandle, entries: dict[str, Entry], studio: Studio, first: Subject | None
+    ) -> None:
         self.client, self.studio = client, studio
         self.entries: dict[str, Entry | Subject] = dict(entries)
         self.stage = Stage(client)
@@ -64,7 +81,9 @@ class Page:
     def _build_look(self) -> None:
         gui, names = self.client.gui, self._names()
         self.choice = gui.add_dropdown("asset", names or (NOTHING,), visible=len(names) > 1)
-        self.beside = gui.add_dropdown("beside it", (NOTHING, *names), visible=len(names) > 1, hint="a second one, seen from the same side")
+        self.beside = gui.add_dropdown(
+            "beside it", (NOTHING, *names), visible=len(names) > 1, hint="a second one, seen from the same side"
+        )
         self.way = gui.add_dropdown("show", ("splats",), visible=False)
         self.scale = gui.add_html(_SCALE, visible=False)
         self.caption = gui.add_html(card("nothing here yet: make something", {}))
@@ -118,7 +137,9 @@ class Page:
                 self.way.value = self.way.options[0]
             self._look()
             captions = [card(s.name if len(subjects) > 1 else s.prompt, s.rewards) for s in subjects]
-            self.caption.content = '<div style="display:flex">' + "".join(f'<div style="flex:1">{c}</div>' for c in captions) + "</div>"
+            self.caption.content = (
+                '<div style="display:flex">' + "".join(f'<div style="flex:1">{c}</div>' for c in captions) + "</div>"
+            )
             self.simulator.visible = all(s.parts is not None for s in subjects)
             self.verdict.visible = self.back.visible = False
             self.downloads.visible = True
@@ -170,7 +191,9 @@ class Page:
         gui = self.client.gui
         self.prompt = gui.add_text("prompt", "a red armchair with white legs", multiline=True)
         names = tuple(self.studio.generators)
-        self.generator = gui.add_dropdown("generator", (*names, BOTH), hint="before and after reinforcement learning, from the same seeds")
+        self.generator = gui.add_dropdown(
+            "generator", (*names, BOTH), hint="before and after reinforcement learning, from the same seeds"
+        )
         self.count = gui.add_slider("assets", min=1, max=MOST, step=1, initial_value=1)
         self.seed = gui.add_number("seed", 0, min=0, max=2**31, step=1)
         self.generate = gui.add_button("generate")
@@ -200,7 +223,8 @@ class Page:
             with self.client.atomic():
                 self.choice.options, self.beside.options = self._names(), (NOTHING, *self._names())
                 self.choice.visible = self.beside.visible = len(self.entries) > 1
-            # Of several, the one with the best rewards; of two generators, the earlier weights on the left.
+            # Of several, the one with the best rewards; of two generators, the earlier weights on
+            # the left.
             best = max(range(count), key=lambda k: sum(made[0][k].rewards.values()))
             self.show([group[best] for group in reversed(made)])
             self.turn_page((len(self.entries) - 1) // CARDS)
@@ -221,7 +245,9 @@ class Page:
         self.range = gui.add_markdown("")
         self.turn = gui.add_button_group("page", ("‹ before", "next ›"))
         self.cards = [(gui.add_html("", visible=False), gui.add_button("open", visible=False)) for _ in range(CARDS)]
-        self.turn.on_click(self._guarded(lambda: self.turn_page(self.page + (1 if self.turn.value.startswith("next") else -1))))
+        self.turn.on_click(
+            self._guarded(lambda: self.turn_page(self.page + (1 if self.turn.value.startswith("next") else -1)))
+        )
         for i, (_, button) in enumerate(self.cards):
             button.on_click(self._guarded(functools.partial(self._open, i)))
 
@@ -276,8 +302,12 @@ class Page:
         settings, metrics = read_run(self.studio.run)
         rounds = len(sheets_of(self.studio.run))
         with self.client.atomic():
-            self.state.content = f"**{self.studio.run.resolve().name}**: {len(metrics)} of {settings.get('iterations', '?')} rounds"
-            self.curves.content = f'<div style="font-size:12px;padding:0 10px">{charts(metrics, 360)}</div>' if metrics else ""
+            self.state.content = (
+                f"**{self.studio.run.resolve().name}**: {len(metrics)} of {settings.get('iterations', '?')} rounds"
+            )
+            self.curves.content = (
+                f'<div style="font-size:12px;padding:0 10px">{charts(metrics, 360)}</div>' if metrics else ""
+            )
             newest = self.sheet.value == self.sheets - 1 or not self.sheets
             if rounds and rounds != self.sheets:
                 self.sheets = rounds
@@ -296,14 +326,17 @@ class Page:
             self.picture.content = f'<div style="padding:0 10px">{picture(path, f"round {int(path.stem)}")}</div>'
 
     def _guarded(self, action: Callable[[], None]) -> Callable[[Any], None]:
-        """A callback whose trouble with what the user gave is told to the user; a browser that has left is none."""
+        """A callback whose trouble with what the user gave is told to the user; a browser that has
+        left is none."""
 
         def run(_: object) -> None:
             try:
                 action()
             except (ValueError, OSError) as error:
                 if not self.gone:
-                    self.client.add_notification("That did not work", " ".join(str(error).split()), color="red", auto_close_seconds=15)
+                    self.client.add_notification(
+                        "That did not work", " ".join(str(error).split()), color="red", auto_close_seconds=15
+                    )
 
         return run
 

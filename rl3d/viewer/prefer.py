@@ -1,4 +1,5 @@
-"""Serves the page of ``rl3d prefer``: two assets side by side, seen by linked cameras, and a button for each answer."""
+"""Serves the page of ``rl3d prefer``: two assets side by side, seen by linked cameras, and a button
+for each answer."""
 
 from __future__ import annotations
 
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rl3d.assets import Asset, load_generator
-from rl3d.generators.part_flow import GENERATION
+from rl3d.generators.part_flow import DEFAULT_SAMPLING
 from rl3d.training.preference import Choice, Pair, read_pairs
 from rl3d.training.trainer import corpus_prompts, read_prompts
 from rl3d.viewer.server import Viewer, open_server, run_until_stopped
 from rl3d.viewer.stage import Stage
 from rl3d.viewer.subjects import Subject
 from scenes.files import FileError, make_folder
-from scenes.files.aside import reason
+from scenes.files.atomic import reason
 
 if TYPE_CHECKING:
     import viser
@@ -76,7 +77,10 @@ class Session:
             chosen = [prompts[i % len(prompts)] for i in range(start, start + AT_ONCE)]
             first = 2 * start + 1000 * self.config.seed
             seeds = [list(range(first + k * AT_ONCE, first + (k + 1) * AT_ONCE)) for k in (0, 1)]
-            made = [g.generate(chosen, seeds=s, sampling=GENERATION) for g, s in zip(itertools.cycle(self.generators), seeds)]
+            made = [
+                g.generate(chosen, seeds=s, sampling=DEFAULT_SAMPLING)
+                for g, s in zip(itertools.cycle(self.generators), seeds)
+            ]
             for i, prompt in enumerate(chosen):
                 assets = [parts[i].present().detach().vectors() for parts in made]
                 if min(map(len, assets)):
@@ -137,7 +141,7 @@ def _subject(pair: Pair, side: str) -> Subject:
     from scenes.parts import Parts
 
     parts = Parts.from_vectors(getattr(pair, side))
-    asset = Asset(pair.prompt, parts, 0, GENERATION, {}, {}, 0, 1)
+    asset = Asset(pair.prompt, parts, 0, DEFAULT_SAMPLING, {}, {}, 0, 1)
     made = Subject.of(asset, side)
     assert np.isfinite(made.bounds).all()
     return made

@@ -1,4 +1,5 @@
-"""Serves assets to browsers with viser, on the loopback interface unless told otherwise. What a browser sees is in page.py."""
+"""Serves assets to browsers with viser, on the loopback interface unless told otherwise. What a
+browser sees is in page.py."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from rl3d.viewer.stage import FOV_DEG, sphere_of, start_position
 from rl3d.viewer.studio import Studio, written
 from rl3d.viewer.subjects import Subject
 from scenes.files import FileError
-from scenes.files.aside import reason
+from scenes.files.atomic import reason
 from scenes.files.splats import Axes
 
 if TYPE_CHECKING:
@@ -49,18 +50,32 @@ class Viewer:
             self.folder.cleanup()
 
 
-def serve(path: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 8080, block: bool = True, axes: Axes = "z-up") -> Viewer:
-    """Show the asset, the assets or the training run at ``path``, or nothing but the prompt box; with ``block`` until Ctrl-C.
+def serve(
+    path: str | Path | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    block: bool = True,
+    axes: Axes = "z-up",
+) -> Viewer:
+    """Show the asset, the assets or the training run at ``path``, or nothing but the prompt box;
+    with ``block`` until Ctrl-C.
 
     If the port is taken the next free one is used, and 0 takes any: ``Viewer.url`` says which.
     """
     found = find_entries(path, axes) if path is not None else []
     names = [entry.name for entry in found]
-    entries = {name if names.count(name) == 1 else f"{name} ({i})": entry for i, (name, entry) in enumerate(zip(names, found, strict=True))}
-    # Read before anything listens: a damaged first asset is reported at once, and the first browser need not wait for it.
+    entries = {
+        name if names.count(name) == 1 else f"{name} ({i})": entry
+        for i, (name, entry) in enumerate(zip(names, found, strict=True))
+    }
+    # Read before anything listens: a damaged first asset is reported at once, and the first browser
+    # need not wait for it.
     first = Subject.read(found[0]) if found else None
     studio = Studio(Path(path) if path is not None else None)
-    with shown_first(markup(first.splats, first.bounds) if first is not None and first.splats is not None else "") as folder:
+    with shown_first(
+        markup(first.splats, first.bounds) if first is not None and first.splats is not None else ""
+    ) as folder:
         server, url = open_server(host, port)
     if first is not None:
         centre, radius = sphere_of(first.bounds)
@@ -86,7 +101,8 @@ def serve(path: str | Path | None = None, *, host: str = "127.0.0.1", port: int 
 
 
 def open_server(host: str, port: int) -> tuple[viser.ViserServer, str]:
-    """A server with an empty, lit, white room, and its address; FileError if it cannot listen on ``host``."""
+    """A server with an empty, lit, white room, and its address; FileError if it cannot listen on
+    ``host``."""
     _check_bindable(host)
     import viser  # here: the import takes a moment that a wrong path should not cost
 
@@ -97,7 +113,9 @@ def open_server(host: str, port: int) -> tuple[viser.ViserServer, str]:
     server.scene.set_up_direction("+z")
     server.scene.configure_environment_map(hdri=None)  # the others are fetched from the internet
     server.scene.configure_default_lights(cast_shadow=False)
-    server.scene.add_light_ambient("/ambient", intensity=1.5)  # stands in for the map: without either, shadows are black
+    server.scene.add_light_ambient(
+        "/ambient", intensity=1.5
+    )  # stands in for the map: without either, shadows are black
     return server, f"http://{f'[{host}]' if ':' in host else host}:{server.get_port()}"
 
 
@@ -132,4 +150,6 @@ def _check_bindable(host: str) -> None:
         with socket.socket(family) as probe:
             probe.bind((host, 0))
     except OSError as error:
-        raise FileError(f"cannot serve on {host}: {reason(error)}; 127.0.0.1 is this machine alone, 0.0.0.0 the whole network") from error
+        raise FileError(
+            f"cannot serve on {host}: {reason(error)}; 127.0.0.1 is this machine alone, 0.0.0.0 the whole network"
+        ) from error

@@ -1,8 +1,8 @@
-"""The three-dimensional half of a browser's page: one subject, or two side by side, in the way of looking that is chosen.
+"""The three-dimensional half of a browser's page: one subject, or two side by side, in the way of
+looking that is chosen.
 
-Splats and meshes are drawn by the browser. Normals and depth are drawn here, by the renderer that rewards see through, with the
-browser's camera, each time it moves.
-"""
+Splats and meshes are drawn by the browser. Normals and depth are drawn here, by the renderer that
+rewards see through, with the browser's camera, each time it moves."""
 
 from __future__ import annotations
 
@@ -48,11 +48,14 @@ def heat(values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 3"]:
 
 def distinct(count: int) -> Float[np.ndarray, "count 3"]:
     """Colours that neighbours in the list tell apart: hues by the golden angle."""
-    return np.array([colorsys.hsv_to_rgb(i * 0.381966 % 1, 0.55 + 0.25 * (i % 2), 0.9) for i in range(count)]).reshape(count, 3)
+    return np.array([colorsys.hsv_to_rgb(i * 0.381966 % 1, 0.55 + 0.25 * (i % 2), 0.9) for i in range(count)]).reshape(
+        count, 3
+    )
 
 
 class Figure:
-    """One subject in a browser's scene. Its bodies (touching parts) have frames of their own, so that they can fall apart."""
+    """One subject in a browser's scene. Its bodies (touching parts) have frames of their own, so
+    that they can fall apart."""
 
     def __init__(self, client: viser.ClientHandle, root: str, subject: Subject, pixel: float) -> None:
         self.client, self.root, self.subject, self.pixel = client, root, subject, pixel
@@ -74,7 +77,8 @@ class Figure:
         return ways + (list(DRAWN) if subject.splats is not None else [])
 
     def show(self, way: str, tints: Float[np.ndarray, "p 3"] | None = None) -> None:
-        """Look at it in one way; ``tints`` colour the parts of way "parts" (by default each in a colour of its own)."""
+        """Look at it in one way; ``tints`` colour the parts of way "parts" (by default each in a
+        colour of its own)."""
         if way == "parts":  # its colours change
             for handle in self.shown.pop(way, ()):
                 handle.remove()
@@ -91,14 +95,23 @@ class Figure:
             assert subject.splats is not None
             owners = subject.owners() if several else None
             groups = (
-                [subject.splats.select(torch.from_numpy(self.body_of_part[owners] == k)) for k in range(len(self.bodies))]
+                [
+                    subject.splats.select(torch.from_numpy(self.body_of_part[owners] == k))
+                    for k in range(len(self.bodies))
+                ]
                 if (owners is not None)
                 else [subject.splats]
             )
-            return [add_splats(scene, f"{self.root}/{k}/splats", group, self.pixel) for k, group in enumerate(groups) if group.count]
+            return [
+                add_splats(scene, f"{self.root}/{k}/splats", group, self.pixel)
+                for k, group in enumerate(groups)
+                if group.count
+            ]
         if way == "wireframe":
             return [
-                scene.add_mesh_simple(f"{self.root}/{self._body(i)}/wire{i}", v, f.astype(np.uint32), wireframe=True, color=(30, 64, 120))
+                scene.add_mesh_simple(
+                    f"{self.root}/{self._body(i)}/wire{i}", v, f.astype(np.uint32), wireframe=True, color=(30, 64, 120)
+                )
                 for i, (v, f) in enumerate(subject.pieces())
             ]
         if way == "mesh" and not several:
@@ -110,7 +123,8 @@ class Figure:
             parts = replace(parts, colors=torch.from_numpy(colors).to(parts.colors))
         bodies = [parts[torch.from_numpy(self.body_of_part == k)] for k in range(len(self.bodies))]
         return [
-            scene.add_glb(f"{self.root}/{k}/{way}", parts_to_glb(body), wxyz=_TO_Z_UP, cast_shadow=False) for k, body in enumerate(bodies)
+            scene.add_glb(f"{self.root}/{k}/{way}", parts_to_glb(body), wxyz=_TO_Z_UP, cast_shadow=False)
+            for k, body in enumerate(bodies)
         ]
 
     def _body(self, piece: int) -> int:
@@ -151,7 +165,8 @@ class Stage:
         self._drawing, self._moved = threading.Lock(), False
         self._playing = 0
         self._changing = threading.RLock()
-        """Held by whoever changes or moves the figures: a fall that is played, a moved camera and a new choice are different threads."""
+        """Held by whoever changes or moves the figures: a fall that is played, a moved camera and a
+        new choice are different threads."""
         client.camera.on_update(lambda _: self._camera_moved())
 
     def set(self, subjects: list[Subject], *, aim: bool = True) -> None:
@@ -196,7 +211,8 @@ class Stage:
             self._arrange(position)
 
     def play(self, recordings: list[Recording]) -> bool:
-        """Every figure's fall, in its own time; false if it ends early, since something else is shown or the browser is gone."""
+        """Every figure's fall, in its own time; false if it ends early, since something else is
+        shown or the browser is gone."""
         with self._changing:
             self._playing += 1
             turn = self._playing
@@ -224,8 +240,9 @@ class Stage:
         self._draw()
 
     def _arrange(self, position: Float[np.ndarray, "3"] | None = None) -> None:
-        """Two figures stand left and right of their midpoint as the camera sees it, and each turns by what the camera sees it from
-        aside: both are then seen from the same direction, as by two linked cameras."""
+        """Two figures stand left and right of their midpoint as the camera sees it, and each turns
+        by what the camera sees it from aside: both are then seen from the same direction, as by two
+        linked cameras."""
         if len(self.figures) != 2:
             return
         eye = np.asarray(self.client.camera.position if position is None else position, float)
@@ -239,13 +256,15 @@ class Stage:
         with self.client.atomic():
             for figure, centre, side in zip(self.figures, centres, (-1, 1), strict=True):
                 angle = -side * math.atan2(spread, distance)
-                turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1.0]])
+                turn = np.array(
+                    [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1.0]]
+                )
                 middle = centres[0] * (1, 1, 0) + side * spread * right
                 figure.place(turn, middle - turn @ (centre * (1, 1, 0)))
 
     def _draw(self) -> None:
-        """Draw the normals or the depth as the camera sees them. While one picture is being drawn the camera may move on: it is drawn
-        once more then, not once for every place it passed."""
+        """Draw the normals or the depth as the camera sees them. While one picture is being drawn
+        the camera may move on: it is drawn once more then, not once for every place it passed."""
         self._moved = True
         while self._moved and self.way in DRAWN and self._drawing.acquire(blocking=False):
             try:
@@ -260,7 +279,8 @@ class Stage:
 
 
 def draw(scene: Gaussians, camera: Cameras, way: str) -> np.ndarray:
-    """Normals (as (n + 1) / 2, in world axes) or depth (near is yellow, far is violet) of splats, on white, (h, w, 3) bytes."""
+    """Normals (as (n + 1) / 2, in world axes) or depth (near is yellow, far is violet) of splats,
+    on white, (h, w, 3) bytes."""
     with torch.no_grad():
         views = renderers.render(scene.detach(), camera, outputs=("normal",) if way == "normals" else ())
     alpha = views.alpha[0].numpy()
@@ -293,7 +313,9 @@ def camera_of(camera: viser.CameraHandle) -> Cameras:
 def start_position(centre: Float[np.ndarray, "3"], radius: float) -> Float[np.ndarray, "3"]:
     """Where a browser starts: the preview's side, far enough to see all."""
     azimuth, elevation = math.radians(35), math.radians(20)
-    direction = np.array([math.cos(elevation) * math.sin(azimuth), -math.cos(elevation) * math.cos(azimuth), math.sin(elevation)])
+    direction = np.array(
+        [math.cos(elevation) * math.sin(azimuth), -math.cos(elevation) * math.cos(azimuth), math.sin(elevation)]
+    )
     return centre + direction * 1.15 * radius / math.sin(math.radians(FOV_DEG / 2))
 
 
@@ -309,7 +331,8 @@ def radius_of(subjects: list[Subject]) -> float:
 
 def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians, pixel: float) -> viser.SceneNodeHandle:
     scales = visible(splats, pixel)
-    # viser sends covariances as float16, in which those of an asset's small flat Gaussians are denormal: they travel enlarged.
+    # viser sends covariances as float16, in which those of an asset's small flat Gaussians are
+    # denormal: they travel enlarged.
     enlarge = 100.0 / max(float(scales.max()), 1e-6) if splats.count else 1.0
     return scene.add_gaussian_splats(
         name,
@@ -322,12 +345,13 @@ def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians, pixel: float
 
 
 def visible(splats: Gaussians, pixel: float) -> Float[Tensor, "n 3"]:
-    """Scales of which the two larger ones are large enough to be seen where a pixel is so many metres wide.
+    """Scales of which the two larger ones are large enough to be seen where a pixel is so many
+    metres wide.
 
-    viser leaves out a splat whose opacity times determinant of its covariance in pixels, with 0.3 added to both axes, is below 1/4: a scan
-    of many fine Gaussians would be an empty page. Of a flat one, turned aside by 60 degrees, the covariance is s and s / 4, and
-    (s + 0.3) (s / 4 + 0.3) opacity = 1/4 says how large s must be.
-    """
+    viser leaves out a splat whose opacity times determinant of its covariance in pixels, with 0.3
+    added to both axes, is below 1/4: a scan of many fine Gaussians would be an empty page. Of a
+    flat one, turned aside by 60 degrees, the covariance is s and s / 4, and (s + 0.3) (s / 4 + 0.3)
+    opacity = 1/4 says how large s must be."""
     opacity = splats.opacities.clamp_min(0.05).unsqueeze(-1)
     least = pixel * ((0.81 + 4 / opacity).sqrt() / 2 - 0.75).clamp_min(0).sqrt()
     second = splats.scales.topk(2).values[:, 1:]

@@ -34,7 +34,8 @@ class Studio:
         self._loaded: dict[str, tuple[int, PartFlow]] = {}
 
     def make(self, prompt: str, count: int, seed: int, name: str, on_progress: Callable[[float], None]) -> list[Asset]:
-        """``count`` assets of the generator called ``name``, with consecutive seeds. ``on_progress`` hears a share of the work."""
+        """``count`` assets of the generator called ``name``, with consecutive seeds.
+        ``on_progress`` hears a share of the work."""
         if not 1 <= count <= MOST:
             raise ValueError(f"1 to {MOST} assets can be made at once, not {count}")
         with self._lock:

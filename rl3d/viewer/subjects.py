@@ -1,4 +1,5 @@
-"""What is looked at, read from a file or just generated, with what every way of looking at it needs."""
+"""What is looked at, read from a file or just generated, with what every way of looking at it
+needs."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from rl3d.assets import FINAL_GAUSSIANS, INSET, Asset
 from rl3d.exporting import export
 from rl3d.viewer.library import Entry
 from scenes.files import FileError
-from scenes.files.aside import reason
+from scenes.files.atomic import reason
 from scenes.files.glb import Y_UP, parts_to_glb, read_parts, write_glb
 from scenes.files.meshes import load_glb
 from scenes.files.ply import write_ply
@@ -35,7 +36,8 @@ THUMBNAIL = 160
 
 @dataclass(frozen=True)
 class Subject:
-    """Splats, a mesh or both; ``parts`` where they are known. ``bounds`` (low, high) are of what can be seen, in metres, z up."""
+    """Splats, a mesh or both; ``parts`` where they are known. ``bounds`` (low, high) are of what
+    can be seen, in metres, z up."""
 
     name: str
     prompt: str
@@ -48,7 +50,8 @@ class Subject:
 
     @staticmethod
     def read(entry: Entry) -> Subject:
-        """Everything of an entry, before any of it is shown; a FileError if a part of it is damaged."""
+        """Everything of an entry, before any of it is shown; a FileError if a part of it is
+        damaged."""
         splats = read_gaussians(entry.splats, entry.axes) if entry.splats else None
         glb, parts, bounds = None, None, np.array([[0.0, 0, 0], [1, 1, 1]])
         if entry.mesh:
@@ -109,7 +112,8 @@ class Subject:
         return [((np.asarray(s.vertices) @ Y_UP[:3, :3]).astype(np.float32), np.asarray(s.faces)) for s in shapes]
 
     def owners(self) -> np.ndarray | None:
-        """Which part each Gaussian lies on, (n,), by distance; None where there are no parts or no splats."""
+        """Which part each Gaussian lies on, (n,), by distance; None where there are no parts or no
+        splats."""
         if self.parts is None or self.splats is None:
             return None
         points = self.splats.means.expand(self.parts.count, -1, 3)
@@ -117,11 +121,16 @@ class Subject:
 
 
 def card(title: str, rewards: dict[str, float], picture: str = "") -> str:
-    """A gallery's card, or with no picture the caption of what is shown: a title, and every reward as a bar."""
+    """A gallery's card, or with no picture the caption of what is shown: a title, and every reward
+    as a bar."""
     image = f'<img src="{picture}" style="width:96px;height:96px;border-radius:4px" alt="">' if picture else ""
     bars = "".join(
-        f'<div style="display:flex;align-items:center;gap:6px;margin:2px 0"><span style="flex:0 0 38%">{html.escape(name)}</span>'
-        f'<span style="flex:1;background:#8884;border-radius:3px"><span style="display:block;width:{100 * min(max(value, 0), 1):.0f}%;'
+        '<div style="display:flex;align-items:center;gap:6px;margin:2px '
+        '0"><span '
+        'style="flex:0 0 '
+        f'38%">{html.escape(name)}</span>'
+        '<span style="flex:1;background:#8884;border-radius:3px"><span '
+        f'style="display:block;width:{100 * min(max(value, 0), 1):.0f}%;'
         f'height:8px;border-radius:3px;background:#3b82f6"></span></span>'
         f'<span style="flex:0 0 2.6em;text-align:right">{value:.2f}</span></div>'
         for name, value in rewards.items()
@@ -138,7 +147,8 @@ def data_url(image: Image.Image, kind: str = "jpeg") -> str:
 
 
 def thumbnail(entry: Entry | Subject) -> Image.Image | None:
-    """A small picture: the one beside the asset, or one drawn of its splats; None of a mesh alone."""
+    """A small picture: the one beside the asset, or one drawn of its splats; None of a mesh
+    alone."""
     from PIL import Image
 
     from rl3d.pictures import preview
@@ -150,7 +160,13 @@ def thumbnail(entry: Entry | Subject) -> Image.Image | None:
                 return image.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise FileError(f"cannot read {entry.picture}: it is not an image that can be read") from error
-    splats = entry.splats if isinstance(entry, Subject) else read_gaussians(entry.splats, entry.axes) if entry.splats else None
+    splats = (
+        entry.splats
+        if isinstance(entry, Subject)
+        else read_gaussians(entry.splats, entry.axes)
+        if entry.splats
+        else None
+    )
     return preview(splats, THUMBNAIL) if splats is not None else None
 
 

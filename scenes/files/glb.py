@@ -1,7 +1,8 @@
-"""Meshes as .glb files for Blender, game engines and simulators: part assets with one closed mesh and one material a part, and any other.
+"""Meshes as .glb files for Blender, game engines and simulators: part assets with one closed mesh
+and one material a part, and any other.
 
-Khronos, glTF 2.0: y is up, an asset faces +z, lengths are metres, and material factors are linear light (our colours are sRGB).
-"""
+Khronos, glTF 2.0: y is up, an asset faces +z, lengths are metres, and material factors are linear
+light (our colours are sRGB)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from scenes.files.aside import FileError, write_aside
+from scenes.files.atomic import FileError, atomic_write
 from scenes.files.trees import parse_json
 from scenes.mesh import Mesh
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
@@ -30,17 +31,19 @@ MAX_JSON = 1 << 26
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """Turns our z up into glTF's y up."""
 PLASTIC = {"metallicFactor": 0.0, "roughnessFactor": 0.8}
-"""Every part's material, and so that of every texel: rough and not metal. Nothing generated says otherwise."""
+"""Every part's material, and so that of every texel: rough and not metal. Nothing generated says
+otherwise."""
 PART = "rl3d_part"
-"""What a node's extras call the numbers of its part (``Parts.vectors``): other programs pass over them."""
+"""What a node's extras call the numbers of its part (``Parts.vectors``): other programs pass over
+them."""
 
 
 def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
-    """One asset's existing parts as a z-up scene: a node ``part_07`` for slot 7, each a watertight mesh with its colour as PBR material.
+    """One asset's existing parts as a z-up scene: a node ``part_07`` for slot 7, each a watertight
+    mesh with its colour as PBR material.
 
-    Each holds as much as the part itself: flat faces between points of a round surface hold less, so all points are moved outwards from
-    the part's own z axis, by half a percent for a ball.
-    """
+    Each holds as much as the part itself: flat faces between points of a round surface hold less,
+    so all points are moved outwards from the part's own z axis, by half a percent for a ball."""
     import trimesh  # here, so that reading splats does not wait for it
 
     if parts.existence.dim() != 1:
@@ -57,7 +60,8 @@ def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
         if mesh.volume > 0:
             mesh.vertices = centre + along + math.sqrt(float(volumes[slot]) / mesh.volume) * (offset - along)
         color = parts.colors[slot].detach().double().cpu().numpy()
-        # trimesh keeps factors as bytes, too coarse for dark linear colours: the exact ones are set in write_glb.
+        # trimesh keeps factors as bytes, too coarse for dark linear colours: the exact ones are set
+        # in write_glb.
         material = trimesh.visual.material.PBRMaterial(name=name, baseColorFactor=_factor(color), **PLASTIC)
         mesh.visual = trimesh.visual.TextureVisuals(material=material)
         scene.add_geometry(mesh, node_name=name, geom_name=name)
@@ -65,7 +69,8 @@ def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
 
 
 def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
-    """Write one asset. Vertices are doubled along sharp edges, for their two normals; merged by position every part is watertight.
+    """Write one asset. Vertices are doubled along sharp edges, for their two normals; merged by
+    position every part is watertight.
 
     Every node also carries its part's numbers, from which ``read_parts`` makes the asset again.
     """
@@ -75,7 +80,7 @@ def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
     if not parts.exists.any():
         raise FileError(f"cannot write {path}: the asset has no parts, so there is no mesh")
     data = parts_to_glb(parts, per_octant)
-    with write_aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -89,8 +94,12 @@ def parts_to_glb(parts: Parts, per_octant: int = 5) -> bytes:
         mesh = trimesh.graph.smooth_shade(mesh, angle=math.radians(CREASE_ANGLE_DEG), facet_minarea=None)
         mesh.visual = trimesh.visual.TextureVisuals(material=material)
         smooth.add_geometry(mesh.apply_transform(Y_UP), node_name=name, geom_name=name)
-    factors = {f"part_{slot:02d}": _factor(color) for slot, color in enumerate(parts.colors.detach().double().cpu().numpy())}
-    numbers = {f"part_{slot:02d}": vector for slot, vector in enumerate(parts.detach().vectors().double().cpu().tolist())}
+    factors = {
+        f"part_{slot:02d}": _factor(color) for slot, color in enumerate(parts.colors.detach().double().cpu().numpy())
+    }
+    numbers = {
+        f"part_{slot:02d}": vector for slot, vector in enumerate(parts.detach().vectors().double().cpu().tolist())
+    }
 
     def complete(tree: dict) -> None:
         for material in tree["materials"]:
@@ -103,7 +112,8 @@ def parts_to_glb(parts: Parts, per_octant: int = 5) -> bytes:
 
 
 def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
-    """Write one mesh, z up, with its texture as base colour and its normal map, or its vertices' colours (8 bits of linear light each)."""
+    """Write one mesh, z up, with its texture as base colour and its normal map, or its vertices'
+    colours (8 bits of linear light each)."""
     import trimesh
 
     mesh = mesh.detach()
@@ -114,21 +124,35 @@ def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
     normals = None
     if mesh.normals is not None:  # unit ones: where triangles without area leave none, any will do
         normals = torch.nn.functional.normalize(mesh.normals.double(), dim=-1, eps=1e-12)
-        normals = torch.where(normals.norm(dim=-1, keepdim=True) > 0, normals, normals.new_tensor([0.0, 0.0, 1.0])).cpu().numpy()
-    shape = trimesh.Trimesh(mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy(), vertex_normals=normals, process=False)
+        normals = (
+            torch.where(normals.norm(dim=-1, keepdim=True) > 0, normals, normals.new_tensor([0.0, 0.0, 1.0]))
+            .cpu()
+            .numpy()
+        )
+    shape = trimesh.Trimesh(
+        mesh.vertices.double().cpu().numpy(), mesh.faces.cpu().numpy(), vertex_normals=normals, process=False
+    )
     if mesh.texture is not None and mesh.uvs is not None:
         from PIL import Image
 
-        pictures = {"baseColorTexture": mesh.texture} | ({} if mesh.normal_map is None else {"normalTexture": (mesh.normal_map + 1) / 2})
-        images = {name: Image.fromarray((255 * t.clamp(0, 1)).round().byte().cpu().numpy()) for name, t in pictures.items()}
-        material = trimesh.visual.material.PBRMaterial(name="baked", baseColorFactor=[255, 255, 255, 255], **images, **PLASTIC)
+        pictures = {"baseColorTexture": mesh.texture} | (
+            {} if mesh.normal_map is None else {"normalTexture": (mesh.normal_map + 1) / 2}
+        )
+        images = {
+            name: Image.fromarray((255 * t.clamp(0, 1)).round().byte().cpu().numpy()) for name, t in pictures.items()
+        }
+        material = trimesh.visual.material.PBRMaterial(
+            name="baked", baseColorFactor=[255, 255, 255, 255], **images, **PLASTIC
+        )
         shape.visual = trimesh.visual.TextureVisuals(uv=mesh.uvs.double().cpu().numpy(), material=material)
     elif mesh.colors is not None:
         linear = linear_light(mesh.colors.double().clamp(0, 1).cpu().numpy())
         shape.visual = trimesh.visual.ColorVisuals(shape, vertex_colors=np.round(255 * linear).astype(np.uint8))
     if mesh.tangents is not None:
         turn = torch.from_numpy(Y_UP[:3, :3].T)
-        shape.vertex_attributes["_TANGENT"] = torch.cat([mesh.tangents[:, :3].double() @ turn, mesh.tangents[:, 3:]], -1).cpu().numpy()
+        shape.vertex_attributes["_TANGENT"] = (
+            torch.cat([mesh.tangents[:, :3].double() @ turn, mesh.tangents[:, 3:]], -1).cpu().numpy()
+        )
     shape.apply_transform(Y_UP)
 
     def name_tangents(tree: dict) -> None:  # trimesh takes them for an attribute that glTF does not know
@@ -136,8 +160,10 @@ def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
         if "_TANGENT" in attributes:
             attributes["TANGENT"] = attributes.pop("_TANGENT")
 
-    data = trimesh.exchange.gltf.export_glb(trimesh.Scene(shape), include_normals=True, tree_postprocessor=name_tangents)
-    with write_aside(path) as temporary:
+    data = trimesh.exchange.gltf.export_glb(
+        trimesh.Scene(shape), include_normals=True, tree_postprocessor=name_tangents
+    )
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -212,7 +238,8 @@ def srgb(light: np.ndarray) -> np.ndarray:
 
 
 def read_parts(path: str | Path, data: bytes) -> Parts | None:
-    """The parts of a .glb file that ``write_glb`` made, from its bytes; None if it is none of those."""
+    """The parts of a .glb file that ``write_glb`` made, from its bytes; None if it is none of
+    those."""
     nodes = chunks(data)[0].get("nodes", [])
     extras = [node.get("extras") for node in nodes if isinstance(node, dict)]
     found = [extra[PART] for extra in extras if isinstance(extra, dict) and PART in extra]
@@ -230,11 +257,14 @@ def read_parts(path: str | Path, data: bytes) -> Parts | None:
 
 
 def base_colors(data: bytes) -> dict[str, np.ndarray]:
-    """sRGB base colour of every material of a .glb file, by its name. (trimesh rounds them to bytes of linear light.)"""
+    """sRGB base colour of every material of a .glb file, by its name. (trimesh rounds them to bytes
+    of linear light.)"""
     tree, _ = chunks(data)
     found = {}
     for material in tree.get("materials", []):
-        factor = np.array(material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1]), dtype=np.float64)
+        factor = np.array(
+            material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1]), dtype=np.float64
+        )
         if factor.shape != (4,) or not np.isfinite(factor).all():
             raise ValueError("one of its materials has a colour that is none")
         found[str(material.get("name", ""))] = srgb(factor[:3].clip(0, 1))

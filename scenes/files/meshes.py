@@ -1,4 +1,5 @@
-"""Mesh files by their suffix, written by trimesh: .glb and .obj for engines and editors, .stl and .3mf for printers."""
+"""Mesh files by their suffix, written by trimesh: .glb and .obj for engines and editors, .stl and
+.3mf for printers."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.atomic import FileError, atomic_write, reason
 from scenes.files.glb import Y_UP, chunks, placed_nodes, write_mesh_glb
 from scenes.mesh import Mesh
 
@@ -36,9 +37,9 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 def convert_mesh(source: Path, path: str | Path) -> None:
     """Write a .glb file in another format.
 
-    A .glb stays as it is, byte by byte. An .obj has metres and y up too, and its colours in an .mtl file beside it. Printers take z up and
-    millimetres: an .stl is one mesh without colours, a .3mf keeps the parts apart.
-    """
+    A .glb stays as it is, byte by byte. An .obj has metres and y up too, and its colours in an .mtl
+    file beside it. Printers take z up and millimetres: an .stl is one mesh without colours, a .3mf
+    keeps the parts apart."""
     path = Path(path)
     try:
         data = source.read_bytes()
@@ -48,7 +49,7 @@ def convert_mesh(source: Path, path: str | Path) -> None:
         raise FileError(f"cannot export {source}: it is not a .glb file (it does not start with 'glTF')")
     kind = path.suffix.lower()
     if kind == ".glb":
-        with write_aside(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(data)
         return
     scene = load_glb(source, data)
@@ -56,15 +57,18 @@ def convert_mesh(source: Path, path: str | Path) -> None:
         from trimesh.exchange.obj import export_obj
 
         text, beside = export_obj(scene, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl")
-        # The texture is named after its material: as it is, two exports into one folder would share it. A .png of the .obj's name alone
-        # would be the asset's poster.
-        renamed = {name: f"{path.stem}{'' if Path(name).suffix == '.mtl' else '_texture'}{Path(name).suffix}" for name in beside}
+        # The texture is named after its material: as it is, two exports into one folder would share
+        # it. A .png of the .obj's name alone would be the asset's poster.
+        renamed = {
+            name: f"{path.stem}{'' if Path(name).suffix == '.mtl' else '_texture'}{Path(name).suffix}"
+            for name in beside
+        }
         for name, content in list(beside.items()):
             for was, now in renamed.items():
                 if Path(name).suffix == ".mtl" and isinstance(content, bytes):
                     beside[name] = content = content.replace(was.encode(), now.encode())
         for name, content in ((renamed[name], content) for name, content in beside.items()):
-            with write_aside(path.with_name(name)) as temporary:
+            with atomic_write(path.with_name(name)) as temporary:
                 temporary.write_bytes(content if isinstance(content, bytes) else str(content).encode())
         out = text.encode()
     else:
@@ -72,13 +76,13 @@ def convert_mesh(source: Path, path: str | Path) -> None:
         made = scene.to_mesh().export(file_type="stl") if kind == ".stl" else scene.export(file_type="3mf")
         assert isinstance(made, bytes)
         out = made
-    with write_aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(out)
 
 
 def load_glb(path: Path, data: bytes) -> trimesh.Scene:
-    """The triangles of a .glb file's bytes, every mesh in its place and none twice (lines and points are left out); a FileError if there
-    are none."""
+    """The triangles of a .glb file's bytes, every mesh in its place and none twice (lines and
+    points are left out); a FileError if there are none."""
     import trimesh
 
     try:
@@ -96,7 +100,9 @@ def load_glb(path: Path, data: bytes) -> trimesh.Scene:
                 shape = shape.copy().apply_transform(place)
                 numbers = [shape.vertices, shape.vertex_normals, getattr(shape.visual, "uv", None)]
                 if not all((np.abs(values) <= _FARTHEST).all() for values in numbers if values is not None):
-                    raise ValueError(f"it has numbers that are not finite, or vertices more than {_FARTHEST / 1000:g} km away")
+                    raise ValueError(
+                        f"it has numbers that are not finite, or vertices more than {_FARTHEST / 1000:g} km away"
+                    )
                 material = getattr(shape.visual, "material", None)
                 for factor in ("metallicFactor", "roughnessFactor"):
                     if (value := getattr(material, factor, None)) is not None and not 0 <= value <= 1:
@@ -110,8 +116,8 @@ def load_glb(path: Path, data: bytes) -> trimesh.Scene:
 
 
 def _check(data: bytes) -> None:
-    """Refuse what trimesh would take on trust: nodes that name each other, sizes that would fill the memory, and what it passes over
-    without a word, so that the mesh would be another."""
+    """Refuse what trimesh would take on trust: nodes that name each other, sizes that would fill
+    the memory, and what it passes over without a word, so that the mesh would be another."""
     from PIL import Image
 
     tree, binary = chunks(data)

@@ -1,7 +1,8 @@
-"""3DGS .ply files: one vertex a Gaussian, with log scales, logit opacities and colours as spherical harmonics.
+"""3DGS .ply files: one vertex a Gaussian, with log scales, logit opacities and colours as spherical
+harmonics.
 
-The layout is that of Kerbl et al.'s reference code (scene/gaussian_model.py, save_ply); .ply itself is Turk's Polygon File Format, 1994.
-"""
+The layout is that of Kerbl et al.'s reference code (scene/gaussian_model.py, save_ply); .ply itself
+is Turk's Polygon File Format, 1994."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.atomic import FileError, atomic_write, reason
 from scenes.gaussians import SH_C0, Gaussians
 
 MAX_HEADER = 1 << 16
 _BELOW = {3: 0, 8: 3, 15: 8}
 """Numbers of harmonics above the constant one at degrees 1, 2, 3, and at the degree below each."""
 MIN_SCALE, MIN_OPACITY = 1e-12, 1e-6
-"""A log or a logit of anything nearer to 0 (or, for an opacity, to 1) would be infinite, which viewers choke on."""
+"""A log or a logit of anything nearer to 0 (or, for an opacity, to 1) would be infinite, which
+viewers choke on."""
 
 _TYPES = {
     **dict.fromkeys(("float", "float32"), "f4"),
@@ -43,8 +45,9 @@ _NEEDED = ("means", "f_dc", "opacities", "scales", "quats")
 
 
 def write_ply(path: str | Path, scene: Gaussians) -> None:
-    """Write one scene. All 62 columns are there, zeros where the scene has nothing to say: readers with a fixed layout (the reference
-    viewer, Unity's importer) take no other file, and ``read_ply`` drops harmonics that are all zero."""
+    """Write one scene. All 62 columns are there, zeros where the scene has nothing to say: readers
+    with a fixed layout (the reference viewer, Unity's importer) take no other file, and
+    ``read_ply`` drops harmonics that are all zero."""
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     n = scene.count
@@ -63,12 +66,13 @@ def write_ply(path: str | Path, scene: Gaussians) -> None:
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
     header += [f"property float {name}" for columns in _GROUPS.values() for name in columns] + ["end_header", ""]
     rows = np.concatenate([np.asarray(groups[name]) for name in _GROUPS], 1).astype("<f4")
-    with write_aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes("\n".join(header).encode() + rows.tobytes())
 
 
 def read_ply(path: str | Path) -> Gaussians:
-    """Read one scene from a binary .ply of any column order and types; normals, harmonics and unknown columns may be there or not."""
+    """Read one scene from a binary .ply of any column order and types; normals, harmonics and
+    unknown columns may be there or not."""
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -77,13 +81,23 @@ def read_ply(path: str | Path) -> Gaussians:
             dtype, count, start = _parse_header(path, head)
             if start + count * dtype.itemsize > size:
                 held = max(0, size - start) // dtype.itemsize
-                raise FileError(f"cannot read {path}: its header says {count} Gaussians but only {held} are there; the file is cut off")
+                raise FileError(
+                    f"cannot read {path}: its header says {count} "
+                    "Gaussians but "
+                    f"only {held} "
+                    "are there; "
+                    "the file "
+                    "is cut off"
+                )
             file.seek(start)
             table = np.fromfile(file, dtype, count)
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
     if len(table) < count:
-        raise FileError(f"cannot read {path}: its header says {count} Gaussians but only {len(table)} are there; the file is cut off")
+        raise FileError(
+            f"cannot read {path}: its header says {count} Gaussians but only {len(table)} are there; the file "
+            "is cut off"
+        )
 
     group = {name: torch.from_numpy(_columns(table, _GROUPS[name])) for name in _NEEDED}
     scene = Gaussians(
@@ -105,7 +119,8 @@ def check_writable(path: str | Path, scene: Gaussians) -> None:
 
 
 def checked(path: str | Path, scene: Gaussians) -> Gaussians:
-    """``scene``, just read, with unit quaternions; a FileError if any value is not a finite number, or of no meaning."""
+    """``scene``, just read, with unit quaternions; a FileError if any value is not a finite number,
+    or of no meaning."""
     _refuse_non_finite(f"cannot read {path}", scene)
     rounding = 1e-3
     for what, wrong in (
@@ -115,7 +130,8 @@ def checked(path: str | Path, scene: Gaussians) -> Gaussians:
         if wrong.any():
             rows = int(wrong.reshape(scene.count, -1).any(1).sum())
             raise FileError(f"cannot read {path}: {rows} of {scene.count} Gaussians have {what}")
-    # In float64: a quaternion of 1e-30 is small, but says a rotation. Zero says none, and stands for identity.
+    # In float64: a quaternion of 1e-30 is small, but says a rotation. Zero says none, and stands
+    # for identity.
     quats = scene.quats.double()
     length = quats.norm(dim=-1, keepdim=True)
     identity = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
@@ -164,7 +180,9 @@ def _parse_header(path: Path, head: bytes) -> tuple[np.dtype, int, int]:
                     break  # what stands after the vertices is of no interest
                 element = name
             case ["property", "list", *_] if element:
-                raise FileError(f"cannot read {path}: {element} has a list where Gaussians have numbers; it looks like a mesh")
+                raise FileError(
+                    f"cannot read {path}: {element} has a list where Gaussians have numbers; it looks like a mesh"
+                )
             case ["property", kind, name] if kind in _TYPES and element:
                 row += np.dtype(_TYPES[kind]).itemsize
                 if element == "vertex":
@@ -173,7 +191,9 @@ def _parse_header(path: Path, head: bytes) -> tuple[np.dtype, int, int]:
                 raise FileError(f"cannot read {path}: its header has a line that is not understood: {line[:60]!r}")
     names = [name for name, _ in fields]
     if "packed_position" in names:
-        raise FileError(f"cannot read {path}: it is a compressed .ply; save it uncompressed (SuperSplat: export as PLY)")
+        raise FileError(
+            f"cannot read {path}: it is a compressed .ply; save it uncompressed (SuperSplat: export as PLY)"
+        )
     if not order or element != "vertex":
         raise FileError(f"cannot read {path}: its header names no {'vertices' if order else 'format'}")
     if len(set(names)) < len(names):
@@ -186,13 +206,16 @@ def _parse_header(path: Path, head: bytes) -> tuple[np.dtype, int, int]:
 
 
 def _sh_rest(path: Path, table: np.ndarray) -> torch.Tensor | None:
-    """Harmonics of degrees 1 and up (n, k, 3), or None; trailing degrees that are zero everywhere are dropped."""
+    """Harmonics of degrees 1 and up (n, k, 3), or None; trailing degrees that are zero everywhere
+    are dropped."""
     columns = table.dtype.names or ()
     found = sum(bool(re.fullmatch(r"f_rest_\d+", name)) for name in columns)
     k = found // 3
     names = [f"f_rest_{i}" for i in range(found)]
     if found % 3 or k not in (0, *_BELOW) or not set(names) <= set(columns):
-        raise FileError(f"cannot read {path}: {found} f_rest columns, where harmonics of degree 0, 1, 2, 3 have 0, 9, 24, 45")
+        raise FileError(
+            f"cannot read {path}: {found} f_rest columns, where harmonics of degree 0, 1, 2, 3 have 0, 9, 24, 45"
+        )
     rest = _columns(table, names).reshape(len(table), 3, k)
     with np.errstate(invalid="ignore"):  # what is not a number is refused by name later
         while k and not rest[..., _BELOW[k] : k].any():
@@ -202,7 +225,9 @@ def _sh_rest(path: Path, table: np.ndarray) -> torch.Tensor | None:
 
 def _columns(table: np.ndarray, names: list[str]) -> np.ndarray:
     out = np.empty((len(table), len(names)), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # a double too large becomes infinite, which is refused by name later
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a double too large becomes infinite, which is refused by name later
         for i, name in enumerate(names):
             out[:, i] = table[name]
     return out

@@ -1,8 +1,9 @@
-"""Assets as bodies for robotics simulators: MJCF (.xml) and URDF (.urdf), z up, in metres, with one collision mesh a part.
+"""Assets as bodies for robotics simulators: MJCF (.xml) and URDF (.urdf), z up, in metres, with one
+collision mesh a part.
 
-The meshes lie in a folder beside the file, as .stl. Mass and inertia are those of the union of the parts, so that what overlaps is not
-counted twice. Formats: https://mujoco.readthedocs.io/en/stable/XMLreference.html, https://wiki.ros.org/urdf/XML.
-"""
+The meshes lie in a folder beside the file, as .stl. Mass and inertia are those of the union of the
+parts, so that what overlaps is not counted twice. Formats:
+https://mujoco.readthedocs.io/en/stable/XMLreference.html, https://wiki.ros.org/urdf/XML."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from xml.etree import ElementTree as XML
 import numpy as np
 from jaxtyping import Float
 
-from scenes.files.aside import FileError, write_aside, write_folder_aside
+from scenes.files.atomic import FileError, atomic_write, atomic_write_folder
 
 if TYPE_CHECKING:
     import trimesh
@@ -24,8 +25,11 @@ DENSITY = 500.0
 """kg/m^3, a light wood: what the rewards' simulator takes too."""
 
 
-def write_robot(path: str | Path, shapes: list[trimesh.Trimesh], colors: Float[np.ndarray, "n 3"], density: float = DENSITY) -> None:
-    """Write closed z-up meshes, with an sRGB colour each, as one free rigid body. Simulators collide the convex hull of each."""
+def write_robot(
+    path: str | Path, shapes: list[trimesh.Trimesh], colors: Float[np.ndarray, "n 3"], density: float = DENSITY
+) -> None:
+    """Write closed z-up meshes, with an sRGB colour each, as one free rigid body. Simulators
+    collide the convex hull of each."""
     from scenes.solids import joined
 
     path = Path(path)
@@ -39,14 +43,14 @@ def write_robot(path: str | Path, shapes: list[trimesh.Trimesh], colors: Float[n
     inertia = density * np.asarray(solid.moment_inertia)
     folder = f"{path.stem}_{path.suffix[1:].lower()}_parts"
     names = [f"part_{i:02d}" for i in range(len(shapes))]
-    with write_folder_aside(path.parent / folder, _is_ours, "the meshes of a body that rl3d wrote") as aside:
+    with atomic_write_folder(path.parent / folder, _is_ours, "the meshes of a body that rl3d wrote") as temporary:
         for name, shape in zip(names, shapes, strict=True):
             data = shape.export(file_type="stl")
             assert isinstance(data, bytes)
-            (aside / f"{name}.stl").write_bytes(data)
+            (temporary / f"{name}.stl").write_bytes(data)
     tree = (_mjcf if path.suffix.lower() == ".xml" else _urdf)(path.stem, folder, names, colors, mass, centre, inertia)
     XML.indent(tree)
-    with write_aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(XML.tostring(tree, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
@@ -83,7 +87,8 @@ def _urdf(
     name: str, folder: str, names: list[str], colors: np.ndarray, mass: float, centre: np.ndarray, inertia: np.ndarray
 ) -> XML.Element:
     root = XML.Element("robot", name=name)
-    # MuJoCo's own element, without which it drops the folder from the meshes' names; others pass over it.
+    # MuJoCo's own element, without which it drops the folder from the meshes' names; others pass
+    # over it.
     XML.SubElement(XML.SubElement(root, "mujoco"), "compiler", strippath="false", discardvisual="false")
     link = XML.SubElement(root, "link", name=name)
     inertial = XML.SubElement(link, "inertial")

@@ -1,8 +1,8 @@
-""".sog files: a zip of meta.json and lossless WebP images, a fifteenth of a .ply (PlayCanvas, "The SOG format", version 2).
+""".sog files: a zip of meta.json and lossless WebP images, a fifteenth of a .ply (PlayCanvas, "The
+SOG format", version 2).
 
-A Gaussian is a pixel: its place in 2 x 8 bits an axis of a logarithmic range, its scales and base colour by codebooks of 256 values, its
-harmonics by a palette of up to 65,536 entries.
-"""
+A Gaussian is a pixel: its place in 2 x 8 bits an axis of a logarithmic range, its scales and base
+colour by codebooks of 256 values, its harmonics by a palette of up to 65,536 entries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.atomic import FileError, atomic_write, reason
 from scenes.files.ply import MIN_SCALE, check_writable, checked
 from scenes.files.trees import parse_json
 from scenes.gaussians import SH_C0, Gaussians
@@ -31,12 +31,15 @@ _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 
 
 def write_sog(path: str | Path, scene: Gaussians) -> None:
-    """Write one scene. Of scenes of up to 65,536 Gaussians every one keeps its own harmonics, 8 bits each; in larger ones similar share."""
+    """Write one scene. Of scenes of up to 65,536 Gaussians every one keeps its own harmonics, 8
+    bits each; in larger ones similar share."""
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     n = scene.count
     if n > MAX_GAUSSIANS:
-        raise FileError(f"cannot write {path}: a .sog file holds at most {MAX_GAUSSIANS} Gaussians here, the scene has {n}")
+        raise FileError(
+            f"cannot write {path}: a .sog file holds at most {MAX_GAUSSIANS} Gaussians here, the scene has {n}"
+        )
     width = max(4, 4 * math.ceil(math.sqrt(n) / 4))
     height = max(4, 4 * math.ceil(n / width / 4))
     files: dict[str, bytes] = {}
@@ -83,13 +86,14 @@ def write_sog(path: str | Path, scene: Gaussians) -> None:
         image("shN_labels.webp", np.stack([labels & 0xFF, labels >> 8], -1))
         files_n = ["shN_centroids.webp", "shN_labels.webp"]
         meta["shN"] = {"count": len(palette), "bands": scene.sh_degree, "codebook": book, "files": files_n}
-    with write_aside(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, data in {"meta.json": json.dumps(meta).encode(), **files}.items():
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
 def read_sog(path: str | Path) -> Gaussians:
-    """Read one scene from a bundle; nothing is unpacked to disk, and what is larger than the count allows is refused undecoded."""
+    """Read one scene from a bundle; nothing is unpacked to disk, and what is larger than the count
+    allows is refused undecoded."""
     try:
         with zipfile.ZipFile(path) as archive:
             return checked(path, _read(Path(path), archive))
@@ -98,7 +102,9 @@ def read_sog(path: str | Path) -> Gaussians:
     except FileError:
         raise
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as error:
-        raise FileError(f"cannot read {path}: it is not a .sog file, or damaged ({' '.join(str(error).split()) or 'cut off'})") from error
+        raise FileError(
+            f"cannot read {path}: it is not a .sog file, or damaged ({' '.join(str(error).split()) or 'cut off'})"
+        ) from error
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
@@ -110,7 +116,9 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise FileError(f"cannot read {path}: its {name} is packed in a way that .sog files are not")
         if info.file_size > limit:
-            raise FileError(f"cannot read {path}: its {name} has {info.file_size} bytes, more than its Gaussians can need")
+            raise FileError(
+                f"cannot read {path}: its {name} has {info.file_size} bytes, more than its Gaussians can need"
+            )
         with archive.open(info) as file:
             return file.read(limit)
 
@@ -122,7 +130,10 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
         means = _numbers(meta["means"]["mins"], 3), _numbers(meta["means"]["maxs"], 3)
         books = {name: _numbers(meta[name]["codebook"], 256) for name in ("scales", "sh0", *(["shN"] if bands else []))}
         palette = _whole(meta["shN"]["count"], _PALETTE) if bands else 0
-        names = {name: [str(f) for f in meta[name]["files"]] for name in ("means", "scales", "quats", "sh0", *(["shN"] if bands else []))}
+        names = {
+            name: [str(f) for f in meta[name]["files"]]
+            for name in ("means", "scales", "quats", "sh0", *(["shN"] if bands else []))
+        }
         counts = {name: len(files) for name, files in names.items()}
         if counts != {name: 2 if name in ("means", "shN") else 1 for name in names}:
             raise ValueError
@@ -197,8 +208,9 @@ def _byte(values: np.ndarray) -> np.ndarray:
 
 
 def _codebook(values: Float[np.ndarray, "*n"]) -> tuple[list[float], UInt8[np.ndarray, "*n"]]:
-    """256 values, sorted, and for each number the one nearest to it (Lloyd's algorithm in one dimension, begun at the quantiles and at even
-    steps in turn, so that neither the many nor the far are forgotten)."""
+    """256 values, sorted, and for each number the one nearest to it (Lloyd's algorithm in one
+    dimension, begun at the quantiles and at even steps in turn, so that neither the many nor the
+    far are forgotten)."""
     if not values.size:
         return [0.0] * 256, np.zeros(values.shape, np.uint8)
     flat = np.sort(values, axis=None)
@@ -212,8 +224,9 @@ def _codebook(values: Float[np.ndarray, "*n"]) -> tuple[list[float], UInt8[np.nd
 
 
 def _clustered(vectors: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "k d"], Int[np.ndarray, "n"]]:
-    """At most 65,536 vectors that stand for all, and which stands for each: where there are more, halves are halved along their widest
-    axis until there are as many as the palette holds (median cut)."""
+    """At most 65,536 vectors that stand for all, and which stands for each: where there are more,
+    halves are halved along their widest axis until there are as many as the palette holds (median
+    cut)."""
     n = len(vectors)
     if n <= _PALETTE:
         return vectors, np.arange(n)
@@ -221,7 +234,10 @@ def _clustered(vectors: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "k 
     for level in range(16):
         groups = 1 << level
         count = np.bincount(labels, minlength=groups)[:, None]
-        moments = [np.stack([np.bincount(labels, column**power, groups) for column in vectors.T], -1) / count for power in (1, 2)]
+        moments = [
+            np.stack([np.bincount(labels, column**power, groups) for column in vectors.T], -1) / count
+            for power in (1, 2)
+        ]
         axis = (moments[1] - moments[0] ** 2).argmax(-1)
         order = np.lexsort((vectors[np.arange(n), axis[labels]], labels))
         start = np.cumsum(count[:, 0]) - count[:, 0]

@@ -1,7 +1,8 @@
-""".splat files: 32 bytes a Gaussian (position and scales as float32; colour, opacity and quaternion as bytes), without harmonics.
+""".splat files: 32 bytes a Gaussian (position and scales as float32; colour, opacity and quaternion
+as bytes), without harmonics.
 
-The layout is that of Kevin Kwok's viewer, https://github.com/antimatter15/splat; gsplat, SuperSplat and Babylon.js read it.
-"""
+The layout is that of Kevin Kwok's viewer, https://github.com/antimatter15/splat; gsplat, SuperSplat
+and Babylon.js read it."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.atomic import FileError, atomic_write, reason
 from scenes.files.ply import check_writable, checked
 from scenes.gaussians import Gaussians
 
@@ -18,7 +19,8 @@ _ROW = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), (
 
 
 def write_splat(path: str | Path, scene: Gaussians) -> None:
-    """Write one scene; colours are cut to [0, 1] and view-dependent harmonics are left out, since the format has no place for them."""
+    """Write one scene; colours are cut to [0, 1] and view-dependent harmonics are left out, since
+    the format has no place for them."""
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     rows = np.empty(scene.count, _ROW)
@@ -27,7 +29,7 @@ def write_splat(path: str | Path, scene: Gaussians) -> None:
     rows["rgba"] = (rgba * 255).round().clamp(0, 255)
     quats = torch.nn.functional.normalize(scene.quats, dim=-1, eps=1e-30)
     rows["quats"] = (quats * 128 + 128).round().clamp(0, 255)
-    with write_aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(rows.tobytes())
 
 
@@ -38,8 +40,17 @@ def read_splat(path: str | Path) -> Gaussians:
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
     if len(data) % _ROW.itemsize:
-        raise FileError(f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; the file is cut off")
+        raise FileError(
+            f"cannot read {path}: {len(data)} bytes are not "
+            "a whole "
+            "number of "
+            f"{_ROW.itemsize}-byte "
+            "splats; the "
+            "file is cut off"
+        )
     rows = np.frombuffer(data, _ROW)
     floats = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in ("means", "scales", "rgba", "quats")}
     rgba = floats["rgba"] / 255
-    return checked(path, Gaussians(floats["means"], (floats["quats"] - 128) / 128, floats["scales"], rgba[:, 3], rgba[:, :3]))
+    return checked(
+        path, Gaussians(floats["means"], (floats["quats"] - 128) / 128, floats["scales"], rgba[:, 3], rgba[:, :3])
+    )

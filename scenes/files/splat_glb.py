@@ -1,8 +1,9 @@
-"""Gaussians as .glb files: points of a glTF 2.0 mesh with the attributes of KHR_gaussian_splatting (Khronos, 2025).
+"""Gaussians as .glb files: points of a glTF 2.0 mesh with the attributes of KHR_gaussian_splatting
+(Khronos, 2025).
 
-A viewer that does not know the extension shows coloured points. Numbers are stored as they are (float32); the node that holds them turns
-our z up into glTF's y up. Scales are linear: the extension's drafts had logarithms, what is ratified and what readers expect has not.
-"""
+A viewer that does not know the extension shows coloured points. Numbers are stored as they are
+(float32); the node that holds them turns our z up into glTF's y up. Scales are linear: the
+extension's drafts had logarithms, what is ratified and what readers expect has not."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.atomic import FileError, atomic_write, reason
 from scenes.files.glb import MAX_JSON, Y_UP, chunks, linear_light, placed_nodes
 from scenes.files.ply import check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians, transformed
@@ -33,7 +34,16 @@ def write_splat_glb(path: str | Path, scene: Gaussians) -> None:
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     if not scene.count:  # glTF has no empty lists: a scene without a mesh
-        _write(path, {"asset": {"version": "2.0", "generator": "rl3d"}, "extensionsUsed": [EXTENSION], "scene": 0, "scenes": [{}]}, b"")
+        _write(
+            path,
+            {
+                "asset": {"version": "2.0", "generator": "rl3d"},
+                "extensionsUsed": [EXTENSION],
+                "scene": 0,
+                "scenes": [{}],
+            },
+            b"",
+        )
         return
     quats = torch.nn.functional.normalize(scene.quats, dim=-1, eps=1e-300)
     quats[quats.norm(dim=-1) == 0] = torch.tensor([1.0, 0, 0, 0], dtype=torch.float64)
@@ -47,7 +57,9 @@ def write_splat_glb(path: str | Path, scene: Gaussians) -> None:
     if scene.sh_rest is not None:
         for (degree, i), values in zip(_coefficients(scene.sh_degree), scene.sh_rest.unbind(1), strict=True):
             columns[f"{EXTENSION}:SH_DEGREE_{degree}_COEF_{i}"] = values.numpy()
-    points = np.concatenate([linear_light(scene.colors.clamp(0, 1).numpy()), scene.opacities.clamp(0, 1)[:, None].numpy()], -1)
+    points = np.concatenate(
+        [linear_light(scene.colors.clamp(0, 1).numpy()), scene.opacities.clamp(0, 1)[:, None].numpy()], -1
+    )
     buffers = {name: values.astype("<f4") for name, values in columns.items()}
     buffers["COLOR_0"] = np.round(255 * points).astype("<u1")
     views, accessors, start = [], [], 0
@@ -80,7 +92,8 @@ def write_splat_glb(path: str | Path, scene: Gaussians) -> None:
 
 
 def read_splat_glb(path: str | Path) -> Gaussians:
-    """Read the Gaussians of all nodes of the scene, in the places that the nodes give them, z up."""
+    """Read the Gaussians of all nodes of the scene, in the places that the nodes give them, z
+    up."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -92,8 +105,21 @@ def read_splat_glb(path: str | Path) -> Gaussians:
         found = [_scene(tree, binary, primitive, world) for primitive, world in _primitives(tree)]
     except FileError:
         raise
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
-        text = str(error).splitlines()[0] if isinstance(error, ValueError) and str(error) else f"damaged ({type(error).__name__})"
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        MemoryError,
+    ) as error:
+        text = (
+            str(error).splitlines()[0]
+            if isinstance(error, ValueError) and str(error)
+            else f"damaged ({type(error).__name__})"
+        )
         raise FileError(f"cannot read {path}: {text}") from error
     return checked(path, Gaussians.concatenate(found))
 
@@ -120,7 +146,7 @@ def _write(path: str | Path, tree: dict[str, Any], binary: bytes) -> None:
     if binary:
         chunks.append((b"BIN\0", binary + b"\0" * (-len(binary) % 4)))
     body = b"".join(struct.pack("<I4s", len(data), kind) + data for kind, data in chunks)
-    with write_aside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
 
 
@@ -129,7 +155,9 @@ def _primitives(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np
     for node, world in placed_nodes(tree):
         if "mesh" in node:
             found = tree["meshes"][node["mesh"]]["primitives"]
-            yield from ((primitive, Y_UP.T @ world) for primitive in found if EXTENSION in primitive.get("extensions", {}))
+            yield from (
+                (primitive, Y_UP.T @ world) for primitive in found if EXTENSION in primitive.get("extensions", {})
+            )
 
 
 def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world: np.ndarray) -> Gaussians:
@@ -155,7 +183,13 @@ def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world
         turns = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) and np.linalg.det(rotation) > 0
     if not turns:
         raise ValueError(
-            "one of its nodes shears, mirrors or stretches its Gaussians, which stay Gaussians only where all axes scale alike"
+            "one of its nodes shears, mirrors or "
+            "stretches its "
+            "Gaussians, "
+            "which stay "
+            "Gaussians only "
+            "where all "
+            "axes scale alike"
         )
     if np.allclose(world, np.eye(4), atol=1e-6):
         return scene
@@ -168,8 +202,21 @@ def _accessor(tree: dict[str, Any], binary: bytes, index: int, count: int, width
     accessor = tree["accessors"][index]
     view = tree["bufferViews"][accessor["bufferView"]]
     dtype = np.dtype(_COMPONENTS[accessor["componentType"]])
-    if accessor["count"] != count or _WIDTHS[accessor["type"]] != width or "sparse" in accessor or view.get("buffer", 0) != 0:
-        raise ValueError("its attributes do not match one another, or are stored in a way that cannot be read (sparse, or in other files)")
+    if (
+        accessor["count"] != count
+        or _WIDTHS[accessor["type"]] != width
+        or "sparse" in accessor
+        or view.get("buffer", 0) != 0
+    ):
+        raise ValueError(
+            "its attributes do not match one another, or "
+            "are stored "
+            "in a way "
+            "that cannot "
+            "be read "
+            "(sparse, or "
+            "in other files)"
+        )
     row = dtype.itemsize * width
     stride, start = view.get("byteStride", row), view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
     numbers = (count, stride, start, view["byteLength"])

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from scenes.files.aside import FileError
+from scenes.files.atomic import FileError
 from scenes.files.ply import read_ply, write_ply
 from scenes.files.sog import read_sog, write_sog
 from scenes.files.splat import read_splat, write_splat
@@ -18,18 +18,26 @@ from scenes.gaussians import Gaussians, transformed
 
 READERS = {".ply": read_ply, ".splat": read_splat, ".spz": read_spz, ".sog": read_sog, ".splat.glb": read_splat_glb}
 READERS |= dict.fromkeys((".usda", ".usdc"), read_usd)
-WRITERS = {".ply": write_ply, ".splat": write_splat, ".spz": write_spz, ".sog": write_sog, ".splat.glb": write_splat_glb}
+WRITERS = {
+    ".ply": write_ply,
+    ".splat": write_splat,
+    ".spz": write_spz,
+    ".sog": write_sog,
+    ".splat.glb": write_splat_glb,
+}
 WRITERS |= dict.fromkeys((".usda", ".usdc"), write_usd)
 
 Axes = Literal["z-up", "y-up", "y-down"]
-"""Which way is up in a file that does not say it. rl3d writes z-up; captures by photogrammetry are mostly y-down."""
+"""Which way is up in a file that does not say it. rl3d writes z-up; captures by photogrammetry are
+mostly y-down."""
 SILENT = (".ply", ".splat", ".spz", ".sog")
 """The formats that do not say it."""
 _TO_Z_UP = {"y-up": [[1, 0, 0], [0, 0, -1], [0, 1, 0]], "y-down": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]}
 
 
 def splat_format(path: str | Path) -> str:
-    """Which of the formats a file is of, by its name and, for a .glb, by whether it holds Gaussians; an empty text for none."""
+    """Which of the formats a file is of, by its name and, for a .glb, by whether it holds
+    Gaussians; an empty text for none."""
     path = Path(path)
     if path.name.lower().endswith(".splat.glb") or (path.suffix.lower() == ".glb" and holds_splats(path)):
         return ".splat.glb"
@@ -37,10 +45,11 @@ def splat_format(path: str | Path) -> str:
 
 
 def read_gaussians(path: str | Path, axes: Axes = "z-up") -> Gaussians:
-    """Read one scene, z up, from a .ply, .splat, .spz, .sog, .glb, .usda or .usdc file (a mesh's .glb is none of Gaussians).
+    """Read one scene, z up, from a .ply, .splat, .spz, .sog, .glb, .usda or .usdc file (a mesh's
+    .glb is none of Gaussians).
 
-    ``axes`` says which way is up in a file of the first four formats (of a .spz, in the .ply that it stands for).
-    """
+    ``axes`` says which way is up in a file of the first four formats (of a .spz, in the .ply that
+    it stands for)."""
     if not (kind := splat_format(path)):
         raise FileError(f"cannot read {path}: Gaussians come from {', '.join(READERS)} files")
     scene = READERS[kind](path)

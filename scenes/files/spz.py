@@ -1,8 +1,9 @@
-""".spz files: compressed columns of bytes, about a tenth of a .ply, with harmonics (Niantic, https://github.com/nianticlabs/spz).
+""".spz files: compressed columns of bytes, about a tenth of a .ply, with harmonics (Niantic,
+https://github.com/nianticlabs/spz).
 
-Versions 2 and 3 (gzip) and 4 (zstd) are read; 3 is written, which older readers take too. The format's axes are right, up, back where a
-.ply has right, down, front, so y and z change sign; the numbers are those that Niantic's own tool makes of our .ply.
-"""
+Versions 2 and 3 (gzip) and 4 (zstd) are read; 3 is written, which older readers take too. The
+format's axes are right, up, back where a .ply has right, down, front, so y and z change sign; the
+numbers are those that Niantic's own tool makes of our .ply."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.atomic import FileError, atomic_write, reason
 from scenes.files.ply import MIN_SCALE, check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians
 
 MAX_GAUSSIANS = 10_000_000
-"""More than this is refused, as the reference reader does: a gzip of zeros would fill the memory."""
+"""More than this is refused, as the reference reader does: a gzip of zeros would fill the
+memory."""
 _HEADER = struct.Struct("<4sIIBBBB")
 _HEADER_4 = struct.Struct("<4sIIBBBBI12x")
 _MAGIC = b"NGSP"
@@ -33,14 +35,23 @@ _FLIP_SH = np.array([-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
 
 
 def write_spz(path: str | Path, scene: Gaussians) -> None:
-    """Write one scene: positions to 0.12 mm, scales to 3 %, opacities to 1/510, colours to 0.004, harmonics to 4 or 5 bits."""
+    """Write one scene: positions to 0.12 mm, scales to 3 %, opacities to 1/510, colours to 0.004,
+    harmonics to 4 or 5 bits."""
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     if scene.count > MAX_GAUSSIANS:
-        raise FileError(f"cannot write {path}: a .spz file holds at most {MAX_GAUSSIANS} Gaussians, the scene has {scene.count}")
+        raise FileError(
+            f"cannot write {path}: a .spz file holds at most {MAX_GAUSSIANS} Gaussians, the scene has {scene.count}"
+        )
     fixed = np.round(scene.means.numpy() * _FLIP * 2**_FRACTION_BITS).astype(np.int64)
     if scene.count and np.abs(fixed).max() >= 2**23:
-        raise FileError(f"cannot write {path}: a .spz file reaches {2 ** (23 - _FRACTION_BITS)} m from the origin, the scene goes further")
+        raise FileError(
+            f"cannot write {path}: a .spz file reaches "
+            f"{2 ** (23 - _FRACTION_BITS)} m "
+            "from the "
+            "origin, the "
+            "scene goes further"
+        )
     columns = [
         (fixed[..., None] >> np.array([0, 8, 16]) & 0xFF).astype(np.uint8),
         _byte(scene.opacities.numpy() * 255),
@@ -55,7 +66,7 @@ def write_spz(path: str | Path, scene: Gaussians) -> None:
         columns.append(_byte((q + steps // 2) // steps * steps))
     header = _HEADER.pack(_MAGIC, 3, scene.count, scene.sh_degree, _FRACTION_BITS, 0, 0)
     gzip = zlib.compressobj(wbits=31)
-    with write_aside(path) as temporary, temporary.open("wb") as out:
+    with atomic_write(path) as temporary, temporary.open("wb") as out:
         for data in (header, *(column.tobytes() for column in columns)):
             out.write(gzip.compress(data))
         out.write(gzip.flush())
@@ -67,7 +78,9 @@ def read_spz(path: str | Path) -> Gaussians:
         data = Path(path).read_bytes()
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
-    version, n, degree, fraction_bits, columns = _unpack_zstd(path, data) if data[:4] == _MAGIC else _unpack_gzip(path, data)
+    version, n, degree, fraction_bits, columns = (
+        _unpack_zstd(path, data) if data[:4] == _MAGIC else _unpack_gzip(path, data)
+    )
     k = _HARMONICS[degree]
     place, opacity, color, scale, quat, sh = columns
     fixed = (place.reshape(n, 3, 3).astype(np.int64) << np.array([0, 8, 16])).sum(-1)
@@ -86,7 +99,8 @@ def read_spz(path: str | Path) -> Gaussians:
 
 
 _Contents = tuple[int, int, int, int, list[np.ndarray]]
-"""Version, count, degree, bits of fractions, and the columns of bytes: places, opacities, colours, scales, rotations, harmonics."""
+"""Version, count, degree, bits of fractions, and the columns of bytes: places, opacities, colours,
+scales, rotations, harmonics."""
 
 
 def _unpack_gzip(path: str | Path, data: bytes) -> _Contents:
@@ -95,7 +109,9 @@ def _unpack_gzip(path: str | Path, data: bytes) -> _Contents:
     try:
         header = gzip.decompress(data, _HEADER.size)
         if len(header) < _HEADER.size or header[:4] != _MAGIC:
-            raise FileError(f"cannot read {path}: it is not a .spz file (inside, it does not start with {_MAGIC.decode()!r})")
+            raise FileError(
+                f"cannot read {path}: it is not a .spz file (inside, it does not start with {_MAGIC.decode()!r})"
+            )
         _, version, n, degree, fraction_bits, flags, _ = _HEADER.unpack(header)
         widths = _widths(path, version, (2, 3), n, degree, fraction_bits)
         if flags & _HAS_EXTENSIONS:
@@ -105,9 +121,14 @@ def _unpack_gzip(path: str | Path, data: bytes) -> _Contents:
         raise FileError(f"cannot read {path}: it is not a .spz file, or damaged ({error})") from error
     if len(body) < n * sum(widths):
         held = len(body) // sum(widths)
-        raise FileError(f"cannot read {path}: its header says {n} Gaussians but only {held} would fit; the file is cut off")
+        raise FileError(
+            f"cannot read {path}: its header says {n} Gaussians but only {held} would fit; the file is cut off"
+        )
     starts = np.cumsum([0, *widths[:-1]]) * n
-    columns = [np.frombuffer(body, np.uint8, n * width, start).reshape(n, width) for width, start in zip(widths, starts, strict=True)]
+    columns = [
+        np.frombuffer(body, np.uint8, n * width, start).reshape(n, width)
+        for width, start in zip(widths, starts, strict=True)
+    ]
     return version, n, degree, fraction_bits, columns
 
 
@@ -120,7 +141,9 @@ def _unpack_zstd(path: str | Path, data: bytes) -> _Contents:
     _, version, n, degree, fraction_bits, _, streams, place = _HEADER_4.unpack_from(data)
     widths = [width for width in _widths(path, version, (4,), n, degree, fraction_bits) if width]
     if streams < len(widths) or place + 16 * streams > len(data):
-        raise FileError(f"cannot read {path}: it has {streams} streams where {len(widths)} are needed, or ends before them")
+        raise FileError(
+            f"cannot read {path}: it has {streams} streams where {len(widths)} are needed, or ends before them"
+        )
     start, columns = place + 16 * streams, []
     for i, width in enumerate(widths):
         packed, size = struct.unpack_from("<QQ", data, place + 16 * i)
@@ -128,23 +151,33 @@ def _unpack_zstd(path: str | Path, data: bytes) -> _Contents:
         start += packed
         try:
             if size != n * width or len(stream) < packed or zstandard.frame_content_size(stream) not in (size, -1):
-                raise FileError(f"cannot read {path}: one of its streams is not of {n} Gaussians; the file is damaged or cut off")
+                raise FileError(
+                    f"cannot read {path}: one of its streams is not of {n} Gaussians; the file is damaged or cut off"
+                )
             body = zstandard.ZstdDecompressor().decompress(stream, max_output_size=max(1, size))
         except zstandard.ZstdError as error:
-            raise FileError(f"cannot read {path}: one of its streams is damaged ({str(error).splitlines()[0]})") from error
+            raise FileError(
+                f"cannot read {path}: one of its streams is damaged ({str(error).splitlines()[0]})"
+            ) from error
         if len(body) != size:
-            raise FileError(f"cannot read {path}: one of its streams is not of {n} Gaussians; the file is damaged or cut off")
+            raise FileError(
+                f"cannot read {path}: one of its streams is not of {n} Gaussians; the file is damaged or cut off"
+            )
         columns.append(np.frombuffer(body, np.uint8).reshape(n, width))
     return version, n, degree, fraction_bits, columns + [np.zeros((n, 0), np.uint8)] * (6 - len(columns))
 
 
-def _widths(path: str | Path, version: int, known: tuple[int, ...], n: int, degree: int, fraction_bits: int) -> list[int]:
+def _widths(
+    path: str | Path, version: int, known: tuple[int, ...], n: int, degree: int, fraction_bits: int
+) -> list[int]:
     """Bytes of a Gaussian in each column; refuses what cannot be read."""
     if version not in known:
         raise FileError(f"cannot read {path}: it is version {version} of the format; 2 to 4 can be read")
     if n > MAX_GAUSSIANS or degree >= len(_HARMONICS) or fraction_bits > 23:
         raise FileError(
-            f"cannot read {path}: it says {n} Gaussians of degree {degree}; at most {MAX_GAUSSIANS} of at most degree 3 can be read"
+            f"cannot read {path}: it says {n} Gaussians of degree {degree}; at most {MAX_GAUSSIANS} of "
+            "at most "
+            "degree 3 can be read"
         )
     return [9, 1, 3, 3, 3 if version == 2 else 4, 3 * _HARMONICS[degree]]
 
@@ -154,7 +187,8 @@ def _byte(values: np.ndarray) -> np.ndarray:
 
 
 def _pack_quats(quats: np.ndarray) -> np.ndarray:
-    """(n, 4) bytes of quaternions wxyz: which component (of xyzw) is largest, and of each other a sign and 9 bits."""
+    """(n, 4) bytes of quaternions wxyz: which component (of xyzw) is largest, and of each other a
+    sign and 9 bits."""
     q = np.roll(quats * [1, *_FLIP], -1, axis=-1)
     length = np.linalg.norm(q, axis=-1, keepdims=True)
     q = np.where(length > 0, q / np.maximum(length, 1e-300), [0.0, 0, 0, 1])

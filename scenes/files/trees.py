@@ -1,4 +1,5 @@
-"""JSON and YAML of any origin: whatever a parser stumbles over becomes a ValueError, and nothing small becomes large or slow."""
+"""JSON and YAML of any origin: whatever a parser stumbles over becomes a ValueError, and nothing
+small becomes large or slow."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """What YAML says without aliases, by which a few lines can stand for more than the memory holds."""
+    """What YAML says without aliases, by which a few lines can stand for more than the memory
+    holds."""
     import yaml
 
     if len(text) > _LONGEST:  # PyYAML reads some 30,000 letters a second

@@ -1,4 +1,5 @@
-"""OpenUSD files (.usda, .usdc): Gaussians as a ParticleField3DGaussianSplat, triangles as meshes, z up, in metres.
+"""OpenUSD files (.usda, .usdc): Gaussians as a ParticleField3DGaussianSplat, triangles as meshes, z
+up, in metres.
 
 Needs ``usd-core`` (``pip install "rl3d[usd]"``). usd_reader.py reads them, in a process of its own.
 """
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from scenes.files import usd_reader
-from scenes.files.aside import FileError, reason, write_aside
+from scenes.files.atomic import FileError, atomic_write, reason
 from scenes.files.glb import Y_UP
 from scenes.files.ply import check_writable, checked
 from scenes.files.usd_reader import KIND
@@ -28,12 +29,12 @@ _TO_Z_UP = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def write_usd(path: str | Path, scene: Gaussians | None, mesh: trimesh.Scene | None = None) -> None:
-    """Write an asset: its splats, its mesh (y up, as a .glb has it), or both. Of both, the mesh is the proxy that is shown where splats
-    are not."""
+    """Write an asset: its splats, its mesh (y up, as a .glb has it), or both. Of both, the mesh is
+    the proxy that is shown where splats are not."""
     Gf, Sdf, Usd, UsdGeom, UsdVol, Vt = _pxr(path)
     if scene is not None:
         check_writable(path, scene)
-    with write_aside(path) as temporary:
+    with atomic_write(path) as temporary:
         layer = Sdf.Layer.CreateAnonymous(temporary.suffix)
         stage = Usd.Stage.Open(layer)
         UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
@@ -42,7 +43,9 @@ def write_usd(path: str | Path, scene: Gaussians | None, mesh: trimesh.Scene | N
         stage.SetDefaultPrim(root.GetPrim())
         both = scene is not None and mesh is not None
         if scene is not None:
-            _define_splats(UsdVol.ParticleField3DGaussianSplat.Define(stage, "/asset/splats"), scene, Gf, Vt, UsdGeom, both)
+            _define_splats(
+                UsdVol.ParticleField3DGaussianSplat.Define(stage, "/asset/splats"), scene, Gf, Vt, UsdGeom, both
+            )
         if mesh is not None:
             _define_meshes(stage, mesh, Gf, Vt, UsdGeom, both)
         if not layer.Export(str(temporary)):
@@ -88,13 +91,18 @@ def _define_meshes(stage: Any, scene: trimesh.Scene, Gf: Any, Vt: Any, UsdGeom: 
         color = mesh.visual.material.main_color[None] if plain else mesh.visual.vertex_colors
         linear = np.asarray(color)[:, :3] / 255.0
         if len(linear) and (linear == linear[:1]).all():
-            prim.CreateDisplayColorPrimvar(UsdGeom.Tokens.constant).Set(_vectors(Vt, torch.from_numpy(linear[:1].astype(np.float32))))
+            prim.CreateDisplayColorPrimvar(UsdGeom.Tokens.constant).Set(
+                _vectors(Vt, torch.from_numpy(linear[:1].astype(np.float32)))
+            )
         else:
-            prim.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex).Set(_vectors(Vt, torch.from_numpy(linear.astype(np.float32))))
+            prim.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex).Set(
+                _vectors(Vt, torch.from_numpy(linear.astype(np.float32)))
+            )
 
 
 def read_usd(path: str | Path) -> Gaussians:
-    """Read the Gaussians of a file, z up; prims that move theirs are refused, for nothing is composed here."""
+    """Read the Gaussians of a file, z up; prims that move theirs are refused, for nothing is
+    composed here."""
     _pxr(path)
     try:
         size = Path(path).stat().st_size
@@ -107,13 +115,22 @@ def read_usd(path: str | Path) -> Gaussians:
         command = [sys.executable, str(Path(usd_reader.__file__)), str(Path(path).absolute()), str(result)]
         try:
             subprocess.run(
-                command, timeout=seconds, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                command,
+                timeout=seconds,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
             found = dict(np.load(result, allow_pickle=False))
         except subprocess.TimeoutExpired as error:
-            raise FileError(f"cannot read {path}: OpenUSD was not done with it after {seconds} s; it seems damaged") from error
+            raise FileError(
+                f"cannot read {path}: OpenUSD was not done with it after {seconds} s; it seems damaged"
+            ) from error
         except (subprocess.CalledProcessError, OSError, ValueError) as error:
-            raise FileError(f"cannot read {path}: OpenUSD broke off; it is damaged, or larger than the memory") from error
+            raise FileError(
+                f"cannot read {path}: OpenUSD broke off; it is damaged, or larger than the memory"
+            ) from error
     if "refused" in found:
         raise FileError(f"cannot read {path}: {found['refused']}")
     scene = Gaussians.concatenate([_scene(found, i) for i in range(int(found["count"]))])

@@ -1,8 +1,9 @@
-"""``python usd_reader.py FILE RESULT``: the Gaussians of an OpenUSD file as arrays in an .npz, or the reason why not.
+"""``python usd_reader.py FILE RESULT``: the Gaussians of an OpenUSD file as arrays in an .npz, or
+the reason why not.
 
-What scenes.files.usd runs in a process of its own, because a damaged file may crash OpenUSD's parser or keep it busy for minutes. A file
-is read without composition: what it refers to is never opened. Imports as little as it can, to start fast.
-"""
+What scenes.files.usd runs in a process of its own, because a damaged file may crash OpenUSD's
+parser or keep it busy for minutes. A file is read without composition: what it refers to is never
+opened. Imports as little as it can, to start fast."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _HARMONICS = (0, 3, 8, 15)
 
 
 def read(path: str) -> dict[str, Any]:
-    """The arrays of each prim of Gaussians by ``number/name``, and the up axis and unit of the file."""
+    """The arrays of each prim of Gaussians by ``number/name``, and the up axis and unit of the
+    file."""
     from pxr import Sdf, Tf
 
     try:
@@ -29,11 +31,17 @@ def read(path: str) -> dict[str, Any]:
         raise ValueError("it is not a USD file, or damaged")
     places: list[Any] = []
     layer.Traverse(Sdf.Path.absoluteRootPath, places.append)
-    prims = [spec for p in places if p.IsPrimPath() and (spec := layer.GetPrimAtPath(p)) and spec.typeName == KIND and spec.active]
+    prims = [
+        spec
+        for p in places
+        if p.IsPrimPath() and (spec := layer.GetPrimAtPath(p)) and spec.typeName == KIND and spec.active
+    ]
     if not prims:
         raise ValueError(f"it is a USD file without Gaussians ({KIND})")
     root = layer.pseudoRoot
-    up, unit = (root.GetInfo(key) if root.HasInfo(key) else usual for key, usual in (("upAxis", "Y"), ("metersPerUnit", 0.01)))
+    up, unit = (
+        root.GetInfo(key) if root.HasInfo(key) else usual for key, usual in (("upAxis", "Y"), ("metersPerUnit", 0.01))
+    )
     if up not in ("Y", "Z") or not 0 < float(unit) < 1e6:
         raise ValueError(f"its up axis is {up!r} and its unit {unit} m; Y or Z and a positive unit can be read")
     columns = {f"{i}/{name}": column for i, prim in enumerate(prims) for name, column in _columns(prim).items()}
@@ -67,7 +75,13 @@ def _columns(prim: Any) -> dict[str, np.ndarray]:
     if (len(orientations), len(scales), len(opacities)) != (n, n, n) or len(harmonics) < n * k:
         raise ValueError(f"its prim {prim.path} has {n} positions, and other numbers of the rest")
     harmonics = harmonics[: n * k].reshape(n, k, 3)
-    return {"positions": positions, "orientations": orientations, "scales": scales, "opacities": opacities, "harmonics": harmonics}
+    return {
+        "positions": positions,
+        "orientations": orientations,
+        "scales": scales,
+        "opacities": opacities,
+        "harmonics": harmonics,
+    }
 
 
 def _limit_memory(path: str) -> None:

@@ -12,11 +12,14 @@ from rl3d.training.checkpoints import PRETRAINED
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.trainer import TrainConfig, Trainer
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(backends()["gsplat"].state != "available", reason=backends()["gsplat"].state)]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(backends()["gsplat"].state != "available", reason=backends()["gsplat"].state),
+]
 
 
 def test_rollouts_are_those_of_the_cpu():
-    sampling, prompts = Sampling(steps=8, noise=0.7, schedule="cps"), ["a red armchair", "two green cubes"]
+    sampling, prompts = Sampling(steps=8, noise=0.7, sde_type="cps"), ["a red armchair", "two green cubes"]
     ends = []
     for device in ("cpu", "cuda"):
         policy = load_part_flow(PRETRAINED, device=device)

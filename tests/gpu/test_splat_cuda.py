@@ -9,28 +9,33 @@ from renderers import backends, render
 from scenes.cameras import orbit
 from scenes.gaussians import Gaussians
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(backends()["gsplat"].state != "available", reason=backends()["gsplat"].state)]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(backends()["gsplat"].state != "available", reason=backends()["gsplat"].state),
+]
 
 FIELDS = ("means", "quats", "scales", "opacities", "colors", "sh_rest")
 
 
 def random_scene(n, batch, *, with_sh=False):
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
 
     def rand(*shape):
-        return torch.rand(*batch, n, *shape, generator=random)
+        return torch.rand(*batch, n, *shape, generator=rng)
 
-    quats = torch.randn(*batch, n, 4, generator=random)
+    quats = torch.randn(*batch, n, 4, generator=rng)
     sh_rest = 0.3 * (rand(15, 3) - 0.5) if with_sh else None
-    return Gaussians(rand(3) - torch.tensor([0.5, 0.5, 0.05]), quats, torch.exp(2 * rand(3) - 5), rand(), rand(3), sh_rest)
+    return Gaussians(
+        rand(3) - torch.tensor([0.5, 0.5, 0.05]), quats, torch.exp(2 * rand(3) - 5), rand(), rand(3), sh_rest
+    )
 
 
 def images_and_gradients(scene, cameras):
     leaves = {f: getattr(scene, f).detach().clone().requires_grad_() for f in FIELDS if getattr(scene, f) is not None}
     views = render(dataclasses.replace(scene, **leaves), cameras.to(scene.device), background=(0.2, 0.5, 0.9))
     images = [views.rgb, views.alpha, views.depth]
-    random = torch.Generator().manual_seed(7)
-    weights = [torch.randn(i.shape, generator=random).to(i) for i in images]
+    rng = torch.Generator().manual_seed(7)
+    weights = [torch.randn(i.shape, generator=rng).to(i) for i in images]
     gradients = torch.autograd.grad(images, list(leaves.values()), weights)
     return [i.detach().cpu() for i in images], dict(zip(leaves, (g.cpu() for g in gradients), strict=True))
 

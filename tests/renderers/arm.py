@@ -1,4 +1,5 @@
-"""The kernels compiled for 64-bit ARM, where their vectors are NEON's, run by an emulator behind the interface of the real library."""
+"""The kernels compiled for 64-bit ARM, where their vectors are NEON's, run by an emulator behind
+the interface of the real library."""
 
 from __future__ import annotations
 
@@ -23,13 +24,15 @@ def missing() -> str | None:
 
 
 class ArmLibrary:
-    """``kernels.library()`` that draws splats by the emulator; everything else is the real one's."""
+    """``kernels.library()`` that draws splats by the emulator; everything else is the real
+    one's."""
 
     def __init__(self, folder: Path) -> None:
         library, self.program = build(folder, compiler=COMPILER), folder / "draw"
         source = Path(__file__).with_suffix(".cpp")
         subprocess.run(
-            [COMPILER, "-std=c++17", "-O1", str(source), str(library), "-Wl,-rpath,$ORIGIN", "-o", str(self.program)], check=True
+            [COMPILER, "-std=c++17", "-O1", str(source), str(library), "-Wl,-rpath,$ORIGIN", "-o", str(self.program)],
+            check=True,
         )
         self.pending: dict[int, bytes] = {}
 
@@ -37,7 +40,9 @@ class ArmLibrary:
         return getattr(kernels._load(), name)
 
     def run(self, *arguments: str, sent: bytes = b"") -> bytes:
-        return subprocess.run([EMULATOR, "-L", SYSROOT, str(self.program), *arguments], input=sent, capture_output=True, check=True).stdout
+        return subprocess.run(
+            [EMULATOR, "-L", SYSROOT, str(self.program), *arguments], input=sent, capture_output=True, check=True
+        ).stdout
 
     def rl3d_splat_kernels(self) -> bytes:
         return self.run().strip()
@@ -52,7 +57,9 @@ class ArmLibrary:
 
     def rl3d_splat_backward(self, handle, problem, images, image_gradients, gradients, threads) -> int:
         p = problem._obj
-        sent = self.pending[handle] + b"".join(ctypes.string_at(a, 4 * s) for a, s in zip(image_gradients, _image_sizes(p), strict=True))
+        sent = self.pending[handle] + b"".join(
+            ctypes.string_at(a, 4 * s) for a, s in zip(image_gradients, _image_sizes(p), strict=True)
+        )
         received = self.run(str(threads), "1", sent=sent)
         _fill((*images, *gradients), p, received)
         return 1
@@ -75,7 +82,9 @@ def _input_sizes(p) -> list[int]:
 def _sent(p) -> bytes:
     sizes = np.array([getattr(p, name) for name in SIZES], np.int64).tobytes()
     fields = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds")
-    return sizes + b"".join(ctypes.string_at(getattr(p, f), 4 * s) if s else b"" for f, s in zip(fields, _input_sizes(p), strict=True))
+    return sizes + b"".join(
+        ctypes.string_at(getattr(p, f), 4 * s) if s else b"" for f, s in zip(fields, _input_sizes(p), strict=True)
+    )
 
 
 def _fill(addresses, p, received: bytes) -> None:

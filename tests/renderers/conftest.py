@@ -12,15 +12,16 @@ FIELDS = ("means", "quats", "scales", "opacities", "colors", "sh_rest")
 
 
 def _random_scene(n, batch=(), *, seed=0, sh_degree=0, dtype=torch.float32):
-    """Specks and blobs, faint and opaque, in a unit cube standing on the ground. The values are float32's in any dtype."""
-    random = torch.Generator().manual_seed(seed)
+    """Specks and blobs, faint and opaque, in a unit cube standing on the ground. The values are
+    float32's in any dtype."""
+    rng = torch.Generator().manual_seed(seed)
 
     def rand(*shape):
-        return torch.rand(*batch, n, *shape, generator=random)
+        return torch.rand(*batch, n, *shape, generator=rng)
 
     scene = Gaussians(
         means=rand(3) - torch.tensor([0.5, 0.5, 0.05]),
-        quats=torch.randn(*batch, n, 4, generator=random),
+        quats=torch.randn(*batch, n, 4, generator=rng),
         scales=torch.exp(3 * rand(3) - 5.5),
         opacities=rand(),
         colors=rand(3),
@@ -30,7 +31,8 @@ def _random_scene(n, batch=(), *, seed=0, sh_degree=0, dtype=torch.float32):
 
 
 def _cameras(count, width, height, *, batch=()):
-    """An orbit with non-square images and the principal point off centre; a batch gets rigs that differ."""
+    """An orbit with non-square images and the principal point off centre; a batch gets rigs that
+    differ."""
     rigs = [orbit(count, size=max(width, height), azimuth_deg=20.0 + 50 * i) for i in range(torch.Size(batch).numel())]
     viewmats, Ks = torch.stack([r.viewmats for r in rigs]), torch.stack([r.Ks for r in rigs])
     Ks[..., 0, 2], Ks[..., 1, 2] = 0.45 * width, 0.55 * height
@@ -38,12 +40,13 @@ def _cameras(count, width, height, *, batch=()):
 
 
 def _with_gradients(scene, cameras, render):
-    """The images of a scene, and the gradients of a fixed random linear function of them by field."""
+    """The images of a scene, and the gradients of a fixed random linear function of them by
+    field."""
     leaves = {f: getattr(scene, f).detach().clone().requires_grad_() for f in FIELDS if getattr(scene, f) is not None}
     views = render(dataclasses.replace(scene, **leaves), cameras)
     images = [views.rgb, views.alpha, views.depth]
-    random = torch.Generator().manual_seed(7)
-    weights = [torch.randn(i.shape, generator=random).to(i) for i in images]
+    rng = torch.Generator().manual_seed(7)
+    weights = [torch.randn(i.shape, generator=rng).to(i) for i in images]
     gradients = torch.autograd.grad(images, list(leaves.values()), weights)
     return [i.detach() for i in images], dict(zip(leaves, gradients, strict=True))
 

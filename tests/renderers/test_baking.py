@@ -1,4 +1,5 @@
-"""Normal maps against closed forms: tangents of a plane, a coarse ball that is lit as a true one, a coarse mesh of a rippled dense one."""
+"""Normal maps against closed forms: tangents of a plane, a coarse ball that is lit as a true one, a
+coarse mesh of a rippled dense one."""
 
 import dataclasses
 
@@ -29,7 +30,8 @@ def off_deg(a, b):
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_the_tangents_of_a_plane(mirrored):
-    """In the plane y = 0, seen from -y: x to the right, z up. The texture lies on it turned by a quarter, or also mirrored."""
+    """In the plane y = 0, seen from -y: x to the right, z up. The texture lies on it turned by a
+    quarter, or also mirrored."""
     vertices = torch.tensor([[0.0, 0, 0], [2, 0, 0], [2, 0, 1], [0, 0, 1]])
     faces, normals = torch.tensor([[0, 1, 2], [0, 2, 3]]), torch.tensor([[0.0, -1, 0]]).expand(4, 3)
     u, v = vertices[:, 2], vertices[:, 0] if mirrored else -vertices[:, 0]
@@ -48,7 +50,8 @@ def test_faces_without_area_have_some_tangent():
 
 
 def test_a_coarse_ball_is_lit_as_a_true_one():
-    """42 vertices, normals of the faces around. The renderer decodes the map on its own, between the texels."""
+    """42 vertices, normals of the faces around. The renderer decodes the map on its own, between
+    the texels."""
     coarse, cameras = sphere(1), orbit(4, size=96, target=(0.0, 0.0, 0.0))
     coarse = dataclasses.replace(coarse, normals=normalize(vertex_normals(coarse) + torch.tensor([0.3, 0, 0]), dim=-1))
     baked = bake(coarse, white, 256, lambda positions, normals: normalize(positions, dim=-1))
@@ -62,13 +65,16 @@ def test_a_coarse_ball_is_lit_as_a_true_one():
         ray = torch.stack([x + 0.5, y + 0.5, torch.ones(len(x))], -1) @ cameras.Ks[c].inverse().T
         local = ray * views.depth[c, y, x]
         point = (local - cameras.viewmats[c, :3, 3]) @ cameras.viewmats[c, :3, :3]
-        towards = (normalize(point, dim=-1) * normalize(cameras.positions[c] - point, dim=-1)).sum(-1) > 0.1  # not at the outline
+        towards = (normalize(point, dim=-1) * normalize(cameras.positions[c] - point, dim=-1)).sum(
+            -1
+        ) > 0.1  # not at the outline
         after, was = (off_deg(v.normal[c, y, x], normalize(point, dim=-1))[towards] for v in (views, before))
         assert after.quantile(0.99) < 1 and was.median() > 8
 
 
 def test_the_normals_of_parts_where_they_cross():
-    """Two crossed boxes: around the seam each face takes the normals of its own part, not of the one that is as near."""
+    """Two crossed boxes: around the seam each face takes the normals of its own part, not of the
+    one that is as near."""
     vectors = torch.zeros(3, 19)
     vectors[:, :3] = torch.tensor([[1.0, 0.1, 0.1], [-1.0, 1.0, 1.0], [1.0, 0.1, 0.1]])
     vectors[:, 6], vectors[:, 10], vectors[:, 14] = 0.5, 1.0, 1.0
@@ -82,11 +88,13 @@ def test_the_normals_of_parts_where_they_cross():
 
 
 def test_the_normals_of_a_dense_mesh_without_its_ripples():
-    dense, random = sphere(5), torch.Generator().manual_seed(0)
+    dense, rng = sphere(5), torch.Generator().manual_seed(0)
     true = normalize(dense.vertices, dim=-1)
-    rippled = dataclasses.replace(dense, vertices=dense.vertices + 1e-3 * torch.randn(len(true), 1, generator=random) * true)
+    rippled = dataclasses.replace(
+        dense, vertices=dense.vertices + 1e-3 * torch.randn(len(true), 1, generator=rng) * true
+    )
     raw = off_deg(vertex_normals(rippled), true)
-    points = normalize(torch.randn(2000, 3, generator=random), dim=-1)
+    points = normalize(torch.randn(2000, 3, generator=rng), dim=-1)
     found = exact_of_mesh(rippled)(0.4 * points, points)
     assert off_deg(found, points).median() < 0.4 * raw.median()
 
@@ -97,5 +105,7 @@ def test_an_edge_stays_an_edge():
     for _ in range(5):
         box = box.subdivide()
     points = torch.tensor([[0.2, 0.17, 0.0], [0.17, 0.2, 0.0]])
-    found = exact_of_mesh(Mesh(torch.tensor(box.vertices).float(), torch.tensor(box.faces)))(points, normalize(points, dim=-1))
+    found = exact_of_mesh(Mesh(torch.tensor(box.vertices).float(), torch.tensor(box.faces)))(
+        points, normalize(points, dim=-1)
+    )
     assert off_deg(found, torch.tensor([[1.0, 0, 0], [0, 1, 0]])).max() < 3

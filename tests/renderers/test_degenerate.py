@@ -1,4 +1,5 @@
-"""Input at the edge of what makes sense, at the compiled backend: no crash, no hang, no number that is not one."""
+"""Input at the edge of what makes sense, at the compiled backend: no crash, no hang, no number that
+is not one."""
 
 import dataclasses
 
@@ -135,7 +136,8 @@ def test_features_and_background_that_are_not_numbers_are_refused():
 
 
 def test_more_than_memory_holds_is_one_clear_line():
-    """Every Gaussian on every tile of a large image would need more entries than there is memory for."""
+    """Every Gaussian on every tile of a large image would need more entries than there is memory
+    for."""
     n = 400_000
     scene = Gaussians(
         torch.zeros(n, 3) + torch.tensor([0.0, 0.0, 0.45]),
@@ -144,5 +146,7 @@ def test_more_than_memory_holds_is_one_clear_line():
         torch.full((n,), 0.9),
         torch.ones(n, 3),
     )
-    with pytest.raises(MemoryError, match="out of memory while drawing 1 images of 400000 Gaussians at 4096x4096: draw fewer at once"):
+    with pytest.raises(
+        MemoryError, match="out of memory while drawing 1 images of 400000 Gaussians at 4096x4096: draw fewer at once"
+    ):
         render(scene, orbit(1, size=4096), backend="cpp")

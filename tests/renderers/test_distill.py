@@ -1,4 +1,5 @@
-"""Fields to Gaussians and back: what comes out looks like what went in, from cameras that the fit has not seen."""
+"""Fields to Gaussians and back: what comes out looks like what went in, from cameras that the fit
+has not seen."""
 
 import math
 
@@ -45,7 +46,11 @@ def test_gaussians_become_a_field():
 
 def test_gaussians_lie_flat_on_their_triangles():
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0.5], [0, 2, 1.0], [0.3, 0.3, -1.0]])
-    mesh = Mesh(vertices, torch.tensor([[0, 1, 2], [0, 3, 1]]), colors=torch.rand(4, 3, generator=torch.Generator().manual_seed(0)))
+    mesh = Mesh(
+        vertices,
+        torch.tensor([[0, 1, 2], [0, 3, 1]]),
+        colors=torch.rand(4, 3, generator=torch.Generator().manual_seed(0)),
+    )
     scene = gaussians_of_mesh(mesh, 500, torch.Generator().manual_seed(0))
     normals = torch.linalg.cross(vertices[[1, 3]], vertices[[2, 1]])
     normals = torch.nn.functional.normalize(normals, dim=-1)

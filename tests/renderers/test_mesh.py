@@ -1,4 +1,5 @@
-"""Meshes against closed forms: a ball's outline, depth and normals, the gradient of its area, and what its triangles share."""
+"""Meshes against closed forms: a ball's outline, depth and normals, the gradient of its area, and
+what its triangles share."""
 
 import math
 import types
@@ -59,7 +60,8 @@ def test_a_ball_has_its_outline_depth_and_normals(backend):
 
 
 def test_gradient_of_the_outlines_area_is_the_circles():
-    """An outline crosses a few dozen rows and columns of pixels, so one size errs by some percent; twelve sizes together do not."""
+    """An outline crosses a few dozen rows and columns of pixels, so one size errs by some percent;
+    twelve sizes together do not."""
     shape, ratios = ball(), []
     for size in torch.linspace(0.9, 1.1, 12, dtype=torch.float64):
         scale = size.clone().requires_grad_()
@@ -75,14 +77,14 @@ def test_gradient_of_the_outlines_area_is_the_circles():
 
 def test_gradients_match_finite_differences(make_cameras):
     """Everything that moves the image, to second order, where no pixel changes hands."""
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     shape = ball(subdivisions=1)
-    texture = torch.rand(5, 4, 3, generator=random, dtype=torch.float64)
+    texture = torch.rand(5, 4, 3, generator=rng, dtype=torch.float64)
     fields = {
         "vertices": shape.vertices + torch.tensor([0.02, -0.01, 0.47], dtype=torch.float64),
-        "colors": torch.rand(shape.vertices.shape, generator=random, dtype=torch.float64),
+        "colors": torch.rand(shape.vertices.shape, generator=rng, dtype=torch.float64),
         "normals": torch.nn.functional.normalize(shape.vertices, dim=-1),
-        "uvs": 0.1 + 0.8 * torch.rand(len(shape.vertices), 2, generator=random, dtype=torch.float64),
+        "uvs": 0.1 + 0.8 * torch.rand(len(shape.vertices), 2, generator=rng, dtype=torch.float64),
         "texture": texture,
     }
     cameras = make_cameras(2, 17, 13).to(torch.float64)
@@ -99,10 +101,10 @@ def test_gradients_match_finite_differences(make_cameras):
     inputs = {**fields, "viewmats": viewmats, "Ks": Ks, "background": background}
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
     drawn = image(leaves)
-    weights = torch.randn(drawn.shape, generator=random, dtype=torch.float64)
+    weights = torch.randn(drawn.shape, generator=rng, dtype=torch.float64)
     gradients = dict(zip(leaves, torch.autograd.grad((drawn * weights).sum(), list(leaves.values())), strict=True))
     for name, value in inputs.items():
-        direction = torch.randn(value.shape, generator=random, dtype=torch.float64)
+        direction = torch.randn(value.shape, generator=rng, dtype=torch.float64)
         step = 1e-6
         moved = [((image({**inputs, name: value + sign * step * direction})) * weights).sum() for sign in (1, -1)]
         numeric = (moved[0] - moved[1]).item() / (2 * step)
@@ -115,7 +117,9 @@ def test_neighbours_leave_no_gap(backend):
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     vertices = torch.stack([x, y, torch.zeros_like(x)], -1).view(-1, 3)
     corner = (torch.arange(13)[:, None] * 14 + torch.arange(13)).flatten()
-    faces = torch.cat([torch.stack([corner, corner + 1, corner + 14], -1), torch.stack([corner + 1, corner + 15, corner + 14], -1)])
+    faces = torch.cat(
+        [torch.stack([corner, corner + 1, corner + 14], -1), torch.stack([corner + 1, corner + 15, corner + 14], -1)]
+    )
     for distance in (2.0, 3.1, 3.7):
         views = render(Mesh(vertices, faces), straight_ahead(distance=distance), backend=backend)
         assert views.alpha.eq(1).all()
@@ -123,8 +127,11 @@ def test_neighbours_leave_no_gap(backend):
 
 
 def test_triangles_through_the_camera_are_cut_at_the_near_plane(backend):
-    """The ground under the camera: its horizon is in the middle of the image, and it fills all below."""
-    ground = torch.tensor([[-100.0, 0.5, -100], [100, 0.5, -100], [100, 0.5, 100], [-100, 0.5, 100]], dtype=torch.float64)
+    """The ground under the camera: its horizon is in the middle of the image, and it fills all
+    below."""
+    ground = torch.tensor(
+        [[-100.0, 0.5, -100], [100, 0.5, -100], [100, 0.5, 100], [-100, 0.5, 100]], dtype=torch.float64
+    )
     views = render(Mesh(ground, torch.tensor([[0, 1, 2], [0, 2, 3]])), straight_ahead(distance=0.0), backend=backend)
     alpha = views.alpha[0, ..., 0]
     assert alpha[33:].eq(1).all() and alpha[:32].eq(0).all()
@@ -133,12 +140,15 @@ def test_triangles_through_the_camera_are_cut_at_the_near_plane(backend):
 
 
 def test_colors_and_texture_are_interpolated_in_perspective(backend):
-    """A plane that leans away: a texture coordinate grows evenly along the plane, not along the image."""
+    """A plane that leans away: a texture coordinate grows evenly along the plane, not along the
+    image."""
     near, far = 1.0, 4.0
     vertices = torch.tensor([[-0.5, 0, near], [0.5, 0, near], [0.5, 0, far], [-0.5, 0, far]], dtype=torch.float64)
     vertices[:, 1] = 0.4 * vertices[:, 2] - 0.6
     ramp = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 1, 1], [1, 1, 1]], dtype=torch.float64)
-    views = render(Mesh(vertices, torch.tensor([[0, 1, 2], [0, 2, 3]]), colors=ramp), straight_ahead(distance=0.0), backend=backend)
+    views = render(
+        Mesh(vertices, torch.tensor([[0, 1, 2], [0, 2, 3]]), colors=ramp), straight_ahead(distance=0.0), backend=backend
+    )
     seen = views.alpha[0, ..., 0] == 1
     depth = views.depth[0, ..., 0]
     torch.testing.assert_close(views.rgb[0, ..., 0][seen], ((depth - near) / (far - near))[seen])
@@ -157,8 +167,8 @@ def test_batches_are_their_meshes(backend):
 def test_rasterizers_agree(random_scene):
     if reason := kernels.unavailable():
         pytest.skip(reason)
-    random = torch.Generator().manual_seed(1)
-    vertices, faces = torch.rand(60, 3, generator=random) - 0.5, torch.randint(0, 60, (80, 3), generator=random)
+    rng = torch.Generator().manual_seed(1)
+    vertices, faces = torch.rand(60, 3, generator=rng) - 0.5, torch.randint(0, 60, (80, 3), generator=rng)
     cameras = orbit(3, size=40, radius=0.9, target=(0.0, 0.0, 0.0))  # some triangles reach behind the camera
     K = torch.stack([cameras.Ks[:, i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2))], -1)[None]
     points = (vertices @ cameras.viewmats[:, :3, :3].transpose(-1, -2) + cameras.viewmats[:, :3, 3].unsqueeze(-2))[None]
@@ -185,7 +195,8 @@ def test_degenerate_meshes(backend):
 
 
 def test_pytorch3d_gets_its_own_conventions(monkeypatch):
-    """A stand-in with PyTorch3D's signature and coordinates (left, up, shorter side -1 to 1), drawing with our rasteriser."""
+    """A stand-in with PyTorch3D's signature and coordinates (left, up, shorter side -1 to 1),
+    drawing with our rasteriser."""
 
     class Meshes:
         def __init__(self, verts, faces):
@@ -202,13 +213,18 @@ def test_pytorch3d_gets_its_own_conventions(monkeypatch):
         packed = torch.where(found >= 0, found + torch.arange(len(found)).view(-1, 1, 1) * meshes.faces.shape[1], -1)
         return packed.unsqueeze(-1), None, None, None
 
-    modules = {"pytorch3d": {}, "pytorch3d.renderer": {}, "pytorch3d.renderer.mesh": {"rasterize_meshes": rasterize_meshes}}
+    modules = {
+        "pytorch3d": {},
+        "pytorch3d.renderer": {},
+        "pytorch3d.renderer.mesh": {"rasterize_meshes": rasterize_meshes},
+    }
     _install(monkeypatch, {**modules, "pytorch3d.structures": {"Meshes": Meshes}})
     _assert_same_pictures("pytorch3d")
 
 
 def test_kaolin_gets_its_own_conventions(monkeypatch):
-    """A stand-in with Kaolin's signature and coordinates (right, up, -1 to 1 both ways, z negative)."""
+    """A stand-in with Kaolin's signature and coordinates (right, up, -1 to 1 both ways, z
+    negative)."""
 
     def rasterize(height, width, face_vertices_z, face_vertices_image, face_features, valid_faces):
         x = (face_vertices_image[..., 0] + 1) * width / 2

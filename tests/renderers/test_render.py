@@ -1,4 +1,5 @@
-"""The front door of renderers: shapes, the choice of a backend, and what a user sees when something is wrong."""
+"""The front door of renderers: shapes, the choice of a backend, and what a user sees when something
+is wrong."""
 
 import dataclasses
 import logging
@@ -30,18 +31,27 @@ def test_background_may_differ_between_views(random_scene, make_cameras):
     background = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0))
     views = render(scene, cameras, background=background)
     black = render(scene, cameras, background=(0, 0, 0))
-    torch.testing.assert_close(views.rgb, black.rgb + (1 - views.alpha) * background[:, :, None, None], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        views.rgb, black.rgb + (1 - views.alpha) * background[:, :, None, None], atol=1e-6, rtol=0
+    )
 
 
 def test_unknown_backend(random_scene, make_cameras):
-    with pytest.raises(ValueError, match=re.escape("unknown renderer backend 'opengl' for splats: choose one of gsplat, cpp, torch")):
+    with pytest.raises(
+        ValueError, match=re.escape("unknown renderer backend 'opengl' for splats: choose one of gsplat, cpp, torch")
+    ):
         render(random_scene(1), make_cameras(1, 4, 4), backend="opengl")
 
 
 def test_backends_says_why_not():
     found = backends()
     assert [name for name, b in found.items() if b.draws == "splats"] == ["gsplat", "cpp", "torch"]
-    assert [name for name, b in found.items() if b.draws == "meshes"] == ["mesh-cpp", "mesh-torch", "pytorch3d", "kaolin"]
+    assert [name for name, b in found.items() if b.draws == "meshes"] == [
+        "mesh-cpp",
+        "mesh-torch",
+        "pytorch3d",
+        "kaolin",
+    ]
     assert found["torch"].state == found["volume"].state == found["mesh-torch"].state == "available"
     if not torch.cuda.is_available():
         assert found["gsplat"].state in ("no CUDA device", "gsplat is not installed: pip install gsplat")
@@ -96,7 +106,9 @@ def test_missing_library_warns_once_and_draws_with_torch(random_scene, make_came
     with caplog.at_level(logging.WARNING):
         views = render(scene, cameras)
         render(scene, cameras)
-    message = "the fast CPU renderer is missing (its C++ library is not compiled); drawing with the slow backend 'torch'"
+    message = (
+        "the fast CPU renderer is missing (its C++ library is not compiled); drawing with the slow backend 'torch'"
+    )
     assert [r.getMessage() for r in caplog.records] == [message]
     assert torch.equal(views.rgb, render(scene, cameras, backend="torch").rgb)
 

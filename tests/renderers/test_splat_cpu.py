@@ -1,4 +1,5 @@
-"""The C++ kernels against the float64 reference, and the promises of splat_cpu.py: repeatable, fork-safe, leaving no memory behind."""
+"""The C++ kernels against the float64 reference, and the promises of splat_cpu.py: repeatable,
+fork-safe, leaving no memory behind."""
 
 import ctypes
 import dataclasses
@@ -66,20 +67,35 @@ def instruction_set(request, monkeypatch):
 
 @pytest.mark.parametrize(
     ("batch", "own_cameras", "n", "width", "height"),
-    [((), False, 500, 64, 64), ((3,), False, 90, 45, 37), ((2,), True, 203, 33, 70), ((2, 1), True, 16, 7, 5), ((), False, 1, 1, 1)],
+    [
+        ((), False, 500, 64, 64),
+        ((3,), False, 90, 45, 37),
+        ((2,), True, 203, 33, 70),
+        ((2, 1), True, 16, 7, 5),
+        ((), False, 1, 1, 1),
+    ],
 )
-def test_kernels_match_reference(instruction_set, batch, own_cameras, n, width, height, random_scene, make_cameras, with_gradients):
+def test_kernels_match_reference(
+    instruction_set, batch, own_cameras, n, width, height, random_scene, make_cameras, with_gradients
+):
     cameras = make_cameras(2, width, height, batch=batch if own_cameras else ())
     assert_matches_reference(random_scene(n, batch), cameras, with_gradients)
 
 
 def _all_gradients(scene, cameras, **options):
-    """The gradients of a fixed random function of every image, for features, cameras and background."""
-    random = torch.Generator().manual_seed(3)
-    features = torch.rand(*scene.batch_shape, scene.count, options.pop("width"), generator=random).to(scene.means).requires_grad_()
+    """The gradients of a fixed random function of every image, for features, cameras and
+    background."""
+    rng = torch.Generator().manual_seed(3)
+    features = (
+        torch.rand(*scene.batch_shape, scene.count, options.pop("width"), generator=rng)
+        .to(scene.means)
+        .requires_grad_()
+    )
     viewmats, Ks = (t.to(scene.means).clone().requires_grad_() for t in (cameras.viewmats, cameras.Ks))
     background = torch.tensor(BACKGROUND).to(scene.means).requires_grad_()
-    leaves = [t.clone().requires_grad_() for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)]
+    leaves = [
+        t.clone().requires_grad_() for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)
+    ]
     views = render(
         Gaussians(*leaves),
         dataclasses.replace(cameras, viewmats=viewmats, Ks=Ks),
@@ -89,7 +105,7 @@ def _all_gradients(scene, cameras, **options):
         **options,
     )
     images = [views.rgb, views.alpha, views.depth, views.normal, views.features]
-    weights = [torch.randn(i.shape, generator=random).to(i) for i in images]
+    weights = [torch.randn(i.shape, generator=rng).to(i) for i in images]
     inputs = {"features": features, "viewmats": viewmats, "Ks": Ks, "background": background}
     inputs |= dict(zip(("means", "quats", "scales", "opacities", "colors"), leaves, strict=True))
     gradients = torch.autograd.grad(images, list(inputs.values()), weights)
@@ -97,7 +113,9 @@ def _all_gradients(scene, cameras, **options):
 
 
 @pytest.mark.parametrize(("width", "antialiased", "batch"), [(1, False, (2,)), (5, True, ()), (20, False, ())])
-def test_features_normals_cameras_and_background_match_reference(instruction_set, width, antialiased, batch, random_scene, make_cameras):
+def test_features_normals_cameras_and_background_match_reference(
+    instruction_set, width, antialiased, batch, random_scene, make_cameras
+):
     scene, cameras = random_scene(120, batch), make_cameras(2, 45, 37, batch=batch)
     options = {"width": width, "antialiased": antialiased}
     images, gradients = _all_gradients(scene.to(torch.float32), cameras, backend="cpp", **options)
@@ -119,10 +137,15 @@ def test_cameras_whose_jacobian_is_clamped_have_gradients(random_scene):
 
 
 def test_antialiased_keeps_the_light_of_a_speck():
-    """A Gaussian much smaller than a pixel covers what it would cover without blur: its area, not the blur's."""
+    """A Gaussian much smaller than a pixel covers what it would cover without blur: its area, not
+    the blur's."""
     scale, opacity = 1e-2, 1.0
     scene = Gaussians(
-        torch.tensor([[0.0, 0.0, 0.45]]), torch.eye(4)[:1], torch.full((1, 3), scale), torch.tensor([opacity]), torch.ones(1, 3)
+        torch.tensor([[0.0, 0.0, 0.45]]),
+        torch.eye(4)[:1],
+        torch.full((1, 3), scale),
+        torch.tensor([opacity]),
+        torch.ones(1, 3),
     )
     cameras = orbit(1, size=33, radius=2.1, target=(0.0, 0.0, 0.45))
     pixels = cameras.Ks[0, 0, 0].item() * scale / 2.1
@@ -149,30 +172,41 @@ def test_screen_gradients_match_reference(random_scene, make_cameras):
 
 
 def test_absolute_screen_gradient_is_the_sum_over_pixels(random_scene, make_cameras):
-    """Each pixel rendered on its own: the absolute values of what they say add up to what the kernel counts."""
+    """Each pixel rendered on its own: the absolute values of what they say add up to what the
+    kernel counts."""
     scene, cameras = random_scene(12), make_cameras(1, 7, 6)
 
     def pulls(pixel=None):
         screen = ScreenGradients()
-        views = render(dataclasses.replace(scene, means=scene.means.clone().requires_grad_()), cameras, screen=screen, backend="cpp")
+        views = render(
+            dataclasses.replace(scene, means=scene.means.clone().requires_grad_()),
+            cameras,
+            screen=screen,
+            backend="cpp",
+        )
         squared = views.rgb.square().sum(-1).flatten()
         (squared.sum() if pixel is None else squared[pixel]).backward()
         return screen
 
     together, apart = pulls(), [pulls(pixel) for pixel in range(42)]
     torch.testing.assert_close(together.mean, torch.stack([p.mean for p in apart]).sum(0), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(together.absolute, torch.stack([p.mean.abs() for p in apart]).sum(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        together.absolute, torch.stack([p.mean.abs() for p in apart]).sum(0), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_several_chunks_of_gaussians_are_one_image(random_scene, make_cameras, monkeypatch):
-    """More Gaussians than one chunk of the projection holds, alone and in a batch, on one thread and on several."""
+    """More Gaussians than one chunk of the projection holds, alone and in a batch, on one thread
+    and on several."""
     scene, cameras = random_scene(20_000), make_cameras(1, 70, 50)
     monkeypatch.setattr(kernels, "thread_count", lambda: 1)
     one = render(scene, cameras, backend="cpp")
     monkeypatch.setattr(kernels, "thread_count", lambda: 3)
     several = render(scene, cameras, backend="cpp")
     assert torch.equal(one.rgb, several.rgb) and torch.equal(one.depth, several.depth)
-    shuffled = render(scene.select(torch.randperm(20_000, generator=torch.Generator().manual_seed(0))), cameras, backend="cpp")
+    shuffled = render(
+        scene.select(torch.randperm(20_000, generator=torch.Generator().manual_seed(0))), cameras, backend="cpp"
+    )
     torch.testing.assert_close(shuffled.rgb, one.rgb, atol=1e-4, rtol=0)  # a few have the very same depth
 
 
@@ -195,7 +229,8 @@ def test_large_and_thin_gaussians_match_reference(random_scene, make_cameras, wi
 
 
 def test_camera_inside_the_scene(random_scene, with_gradients):
-    """Gaussians behind the camera, astride the near plane, and far outside the frustum where the Jacobian is clamped."""
+    """Gaussians behind the camera, astride the near plane, and far outside the frustum where the
+    Jacobian is clamped."""
     assert_matches_reference(random_scene(300), orbit(2, size=48, radius=0.3, fov_deg=60.0), with_gradients)
 
 
@@ -208,7 +243,9 @@ def test_degenerate_gaussians(random_scene, make_cameras, with_gradients):
     _, gradients = with_gradients(scene, make_cameras(1, 40, 40), cpp)
     assert gradients["opacities"][:5].eq(0).all()
     assert gradients["quats"][15:25].eq(0).all()  # at zero the rotation has no direction to turn in
-    scene.quats[25:30] *= 1e6  # the reference's own gradient is 1e6 times larger there, and would hide the others in the norm
+    scene.quats[25:30] *= (
+        1e6  # the reference's own gradient is 1e6 times larger there, and would hide the others in the norm
+    )
     assert_matches_reference(scene, make_cameras(1, 40, 40), with_gradients)
 
 
@@ -234,12 +271,16 @@ def test_empty_scene_is_background(backend, random_scene, make_cameras):
 def test_expected_depth_of_a_faint_gaussian_is_its_depth():
     """alpha is summed, not taken as 1 - transmittance: at 1/200 the depth keeps its digits."""
     n = torch.ones(1)
-    scene = Gaussians(torch.tensor([[0.0, 0.0, 0.45]]), torch.eye(4)[:1], torch.full((1, 3), 0.3), n / 200, torch.ones(1, 3))
+    scene = Gaussians(
+        torch.tensor([[0.0, 0.0, 0.45]]), torch.eye(4)[:1], torch.full((1, 3), 0.3), n / 200, torch.ones(1, 3)
+    )
     views = cpp(scene, orbit(1, size=33, radius=2.1, target=(0.0, 0.0, 0.45)))
     torch.testing.assert_close(views.depth[0, 16, 16], torch.tensor([2.1]), rtol=3e-7, atol=0)
 
 
-def test_images_and_gradients_do_not_depend_on_threads_or_batch(random_scene, make_cameras, with_gradients, monkeypatch):
+def test_images_and_gradients_do_not_depend_on_threads_or_batch(
+    random_scene, make_cameras, with_gradients, monkeypatch
+):
     scene, cameras = random_scene(150, (3,)), make_cameras(2, 40, 40)
     monkeypatch.setattr(kernels, "thread_count", lambda: 1)
     images, gradients = with_gradients(scene, cameras, cpp)
@@ -249,7 +290,10 @@ def test_images_and_gradients_do_not_depend_on_threads_or_batch(random_scene, ma
         assert all(torch.equal(a, b) for a, b in zip(images, again_images, strict=True))
         assert all(torch.equal(gradients[f], again_gradients[f]) for f in gradients)
     alone = cpp(scene[1], cameras)
-    assert all(torch.equal(image[1], getattr(alone, name)) for image, name in zip(images, ("rgb", "alpha", "depth"), strict=True))
+    assert all(
+        torch.equal(image[1], getattr(alone, name))
+        for image, name in zip(images, ("rgb", "alpha", "depth"), strict=True)
+    )
     leaves = scene[1].to(torch.float32)
     leaves = dataclasses.replace(leaves, means=leaves.means.clone().requires_grad_())
     batched = dataclasses.replace(scene, means=scene.means.clone().requires_grad_())
@@ -314,6 +358,8 @@ def test_memory_of_a_forward_pass_is_given_back(random_scene, make_cameras):
 def test_second_derivative_is_refused(random_scene, make_cameras):
     scene = random_scene(5)
     leaf = dataclasses.replace(scene, colors=scene.colors.clone().requires_grad_())
-    (gradient,) = torch.autograd.grad(cpp(leaf, make_cameras(1, 8, 8)).rgb.square().sum(), leaf.colors, create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        cpp(leaf, make_cameras(1, 8, 8)).rgb.square().sum(), leaf.colors, create_graph=True
+    )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()

@@ -1,4 +1,5 @@
-"""The float64 reference itself: against finite differences, a closed form, and gsplat's own PyTorch code."""
+"""The float64 reference itself: against finite differences, a closed form, and gsplat's own PyTorch
+code."""
 
 import dataclasses
 import math
@@ -28,7 +29,8 @@ def test_gradients_match_finite_differences(random_scene, make_cameras):
 
 
 def test_one_gaussian_on_the_axis_has_a_closed_form():
-    """A round Gaussian of standard deviation s at depth z, seen along the axis: a round image of variance (f s / z)^2 + 0.3."""
+    """A round Gaussian of standard deviation s at depth z, seen along the axis: a round image of
+    variance (f s / z)^2 + 0.3."""
     camera = orbit(1, size=33, radius=2.1, target=(0.0, 0.0, 0.45)).to(DOUBLE)
     s, z, opacity, f = 0.05, 2.1, 0.8, camera.Ks[0, 0, 0].item()
     color, white = torch.tensor([0.9, 0.2, 0.4], dtype=DOUBLE), torch.ones(3, dtype=DOUBLE)
@@ -49,7 +51,9 @@ def test_nearer_gaussians_hide_farther_ones():
     camera = Cameras(torch.eye(4)[None], torch.tensor([[[20.0, 0, 8], [0, 20.0, 8], [0, 0, 1]]]), 16, 16)
     red, blue = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
     means, opacities = torch.tensor([[0.0, 0, 4], [0, 0, 2]]), torch.tensor([0.5, 0.25])
-    scene = Gaussians(means, torch.eye(4)[:1].expand(2, 4), torch.full((2, 3), 2.0), opacities, torch.stack([blue, red]))
+    scene = Gaussians(
+        means, torch.eye(4)[:1].expand(2, 4), torch.full((2, 3), 2.0), opacities, torch.stack([blue, red])
+    )
     pixel = render(scene, camera, background=(0, 1, 0), backend="torch").rgb[0, 8, 8]
     torch.testing.assert_close(pixel, torch.tensor([0.25, 0.75 * 0.5, 0.75 * 0.5]), atol=2e-3, rtol=0)
 
@@ -59,9 +63,13 @@ def test_projection_matches_gsplat(random_scene, make_cameras):
     scene, cameras = random_scene(50, dtype=DOUBLE), make_cameras(3, 40, 30).to(DOUBLE)
     covariances, _ = gsplat._quat_scale_to_covar_preci(scene.quats, scene.scales, True, False)
     torch.testing.assert_close(splat_torch.covariances(scene.quats, scene.scales), covariances)
-    _, means2d, depths, conics, _ = gsplat._fully_fused_projection(scene.means, covariances, cameras.viewmats, cameras.Ks, 40, 30)
+    _, means2d, depths, conics, _ = gsplat._fully_fused_projection(
+        scene.means, covariances, cameras.viewmats, cameras.Ks, 40, 30
+    )
     for c in range(3):
-        mean2d, cov2d, depth = splat_torch.project(scene.means, scene.quats, scene.scales, cameras.viewmats[c], cameras.Ks[c], 40, 30)
+        mean2d, cov2d, depth = splat_torch.project(
+            scene.means, scene.quats, scene.scales, cameras.viewmats[c], cameras.Ks[c], 40, 30
+        )
         inverse = torch.linalg.inv(cov2d)
         torch.testing.assert_close(mean2d, means2d[c])
         torch.testing.assert_close(depth, depths[c])

@@ -1,4 +1,5 @@
-"""Surface extraction against what the scenes were made from: a ball and a box, as splats, field and mesh."""
+"""Surface extraction against what the scenes were made from: a ball and a box, as splats, field and
+mesh."""
 
 import math
 
@@ -14,7 +15,9 @@ from scenes.radiance_field import PartField
 
 
 def ball(radius: float = 0.4) -> Parts:
-    return Parts.from_vectors(torch.tensor([[1, 1, 1, 0, 0, 0, 0.5, *[math.log(radius)] * 3, 1, 0, 0, 0, 1, 0, 0.9, 0.2, 0.1]]))
+    return Parts.from_vectors(
+        torch.tensor([[1, 1, 1, 0, 0, 0, 0.5, *[math.log(radius)] * 3, 1, 0, 0, 0, 1, 0, 0.9, 0.2, 0.1]])
+    )
 
 
 def as_trimesh(mesh: Mesh) -> trimesh.Trimesh:
@@ -27,7 +30,9 @@ def test_a_ball_comes_back(kind):
     scene = {
         "splats": lambda: ball().gaussians(6000, shade=False),
         "field": lambda: PartField(ball(), density=2000.0, softness=0.002),
-        "mesh": lambda: Mesh(torch.tensor(sphere.vertices).float() + torch.tensor([0, 0, 0.5]), torch.tensor(sphere.faces)),
+        "mesh": lambda: Mesh(
+            torch.tensor(sphere.vertices).float() + torch.tensor([0, 0, 0.5]), torch.tensor(sphere.faces)
+        ),
     }[kind]()
     resolution = {"field": 32}.get(kind, 64)
     surface = as_trimesh(extract(scene, resolution=resolution, views=24))

@@ -1,4 +1,5 @@
-"""Volume rendering against closed forms: a slab's transmittance, a ball's outline and depth, and finite differences."""
+"""Volume rendering against closed forms: a slab's transmittance, a ball's outline and depth, and
+finite differences."""
 
 import math
 from dataclasses import dataclass, replace
@@ -38,7 +39,9 @@ def camera_above(size: int, focal: float, height: float = 3.0, dtype: torch.dtyp
 
 @pytest.mark.parametrize("grid", [0, 16])
 def test_a_slab_lets_through_what_beer_and_lambert_say(grid: int) -> None:
-    views = render(Slab(torch.tensor(7.0, dtype=torch.float64)), camera_above(9, 20.0), quadrature=Quadrature(grid=grid))
+    views = render(
+        Slab(torch.tensor(7.0, dtype=torch.float64)), camera_above(9, 20.0), quadrature=Quadrature(grid=grid)
+    )
     offset = torch.arange(9, dtype=torch.float64) + 0.5 - 4.5
     stretch = 0.2 * (1 + (offset[:, None] ** 2 + offset**2) / 20.0**2).sqrt()
     torch.testing.assert_close(views.alpha[0, ..., 0], 1 - torch.exp(-7 * stretch), rtol=1e-6, atol=0)
@@ -46,7 +49,9 @@ def test_a_slab_lets_through_what_beer_and_lambert_say(grid: int) -> None:
 
 
 def test_a_slabs_depth_is_the_mean_of_where_light_is_absorbed() -> None:
-    views = render(Slab(torch.tensor(7.0, dtype=torch.float64)), camera_above(1, 20.0), quadrature=Quadrature(coarse=512, fine=0))
+    views = render(
+        Slab(torch.tensor(7.0, dtype=torch.float64)), camera_above(1, 20.0), quadrature=Quadrature(coarse=512, fine=0)
+    )
     # The mean of 2.4 + x over x in (0, 0.2), weighted by exp(-7 x).
     expected = 2.4 + 1 / 7 - 0.2 / math.expm1(7 * 0.2)
     assert views.depth.item() == pytest.approx(expected, abs=1e-5)
@@ -67,10 +72,16 @@ def ball(*colors: tuple[float, float, float], radius: float = 0.3) -> Parts:
 def test_a_ball_has_its_outline_depth_and_normals() -> None:
     size, focal = 64, 120.0
     field = PartField(ball((0.2, 0.4, 0.9)), density=2000.0, softness=0.002)
-    views = render(field, camera_above(size, focal, dtype=torch.float32), outputs=("normal",), quadrature=Quadrature(coarse=96, fine=96))
+    views = render(
+        field,
+        camera_above(size, focal, dtype=torch.float32),
+        outputs=("normal",),
+        quadrature=Quadrature(coarse=96, fine=96),
+    )
     offset = (torch.arange(size) + 0.5 - size / 2) / focal
     x, y = torch.meshgrid(offset, offset, indexing="xy")
-    # The ray (x, y, 1) t meets the ball of radius 0.3 about depth 2.5 where (1 + x^2 + y^2) t^2 - 5 t + 2.5^2 - 0.3^2 = 0.
+    # The ray (x, y, 1) t meets the ball of radius 0.3 about depth 2.5 where (1 + x^2 + y^2) t^2 - 5
+    # t + 2.5^2 - 0.3^2 = 0.
     a = 1 + x**2 + y**2
     discriminant = 25 - 4 * a * (2.5**2 - 0.3**2)
     hit = discriminant > 0
@@ -101,14 +112,15 @@ def test_memory_bound_and_jitter_change_nothing_but_noise() -> None:
     whole = render(field, cameras)
     pieces = render(field, cameras, quadrature=Quadrature(points=3000))
     torch.testing.assert_close(pieces.rgb, whole.rgb, atol=1e-6, rtol=0)
-    jittered = render(field, cameras, random=torch.Generator().manual_seed(0))
-    again = render(field, cameras, random=torch.Generator().manual_seed(0))
+    jittered = render(field, cameras, rng=torch.Generator().manual_seed(0))
+    again = render(field, cameras, rng=torch.Generator().manual_seed(0))
     assert torch.equal(jittered.rgb, again.rgb)
     assert 0 < (jittered.rgb - whole.rgb).abs().mean() < 0.01
 
 
 def test_cameras_have_gradients() -> None:
-    """Moving the camera sideways moves the image: the derivative of the outline's moment is that of a pinhole."""
+    """Moving the camera sideways moves the image: the derivative of the outline's moment is that of
+    a pinhole."""
     cameras = camera_above(24, 20.0)
     viewmats = cameras.viewmats.clone().requires_grad_()
     field = PartField(Parts.from_vectors(ball((0.9, 0.2, 0.1)).vectors().double()), density=30.0, softness=0.05)
@@ -144,5 +156,6 @@ def test_gradients_of_parts_are_those_of_finite_differences() -> None:
         step[0, column] = 1e-5
         with torch.no_grad():
             numeric = (brightness(vectors + step) - brightness(vectors - step)) / 2e-5
-        # The box that rays are cut to moves with the parts, which the gradient leaves out: the density at its edge is nearly nil.
+        # The box that rays are cut to moves with the parts, which the gradient leaves out: the
+        # density at its edge is nearly nil.
         assert gradient[0, column].item() == pytest.approx(numeric.item(), rel=0.02, abs=2e-3), column

@@ -1,4 +1,5 @@
-"""Draws meshes with PyTorch3D and Kaolin, whichever is installed, and compares: ``python tests/renderers/with_real_libraries.py``.
+"""Draws meshes with PyTorch3D and Kaolin, whichever is installed, and compares: ``python
+tests/renderers/with_real_libraries.py``.
 
 Not part of the test run: the package index carries no builds of either.
 """

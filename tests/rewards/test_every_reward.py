@@ -1,4 +1,5 @@
-"""What every geometry and physics reward promises: the same score whatever the company, and no silent number for what is broken."""
+"""What every geometry and physics reward promises: the same score whatever the company, and no
+silent number for what is broken."""
 
 import math
 
@@ -15,14 +16,17 @@ PROMPT = "a red box on top of a blue box"
 
 @pytest.fixture
 def mixed(batch, table, part) -> Batch:
-    """A table, one with a leg too short, a heap of odd parts, two boxes on each other, a loose ball."""
+    """A table, one with a leg too short, a heap of odd parts, two boxes on each other, a loose
+    ball."""
     generator = torch.Generator().manual_seed(3)
     heap = []
     for _ in range(7):
         u = torch.rand(6, generator=generator)
         turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
         exponents = (0.1 + 0.9 * float(u[0]), 1.0 if u[1] > 0.5 else 0.1)
-        heap.append(part((0.05 + 0.15 * u[:3]).tolist(), (0.5 * u[3:] - 0.2).tolist(), exponents, float(u[5]) - 0.5, turn))
+        heap.append(
+            part((0.05 + 0.15 * u[:3]).tolist(), (0.5 * u[3:] - 0.2).tolist(), exponents, float(u[5]) - 0.5, turn)
+        )
     red, blue = torch.tensor([0.84, 0.12, 0.12]), torch.tensor([0.13, 0.32, 0.84])
     stack = [part((0.2, 0.2, 0.2), (0, 0, 0.59)), part((0.2, 0.2, 0.2), (0, 0, 0.2))]
     stack[0][16:], stack[1][16:] = red, blue

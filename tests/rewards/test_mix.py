@@ -54,7 +54,13 @@ def test_parse():
         ("user_rewards:missing=1", "reward 'user_rewards:missing': module 'user_rewards' has no 'missing'"),
         (
             "user_rewards:number",
-            "reward 'user_rewards:number' is no reward: it must be callable on a Batch and have name, version and needs",
+            "reward 'user_rewards:number' is no reward: it "
+            "must be "
+            "callable on a "
+            "Batch and "
+            "have name, "
+            "version "
+            "and needs",
         ),
     ],
 )
@@ -67,7 +73,9 @@ def test_errors_are_one_line(text, message):
 def test_missing_dependency_is_named(monkeypatch, tmp_path):
     (tmp_path / "needs_extra.py").write_text("import an_extra_that_is_missing\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="reward 'needs_extra:x' needs the package 'an_extra_that_is_missing', which is not installed"):
+    with pytest.raises(
+        ValueError, match="reward 'needs_extra:x' needs the package 'an_extra_that_is_missing', which is not installed"
+    ):
         resolve("needs_extra:x")
 
 
@@ -77,13 +85,13 @@ def test_dotted_path_takes_instances_and_classes():
 
 
 def test_a_plain_function_is_a_reward(monkeypatch, tmp_path, batch, table):
-    source = (
-        "def small(batch):\n    parts = batch.need_parts()\n    return 1 - (parts.half_sizes[..., 2] * parts.exists).amax(-1).clamp(0, 1)\n"
-    )
+    source = "def small(batch):\n    parts = batch.need_parts()\n    return 1 - (parts.half_sizes[..., 2] * parts.exists).amax(-1).clamp(0, 1)\n"
     (tmp_path / "mine.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     reward = resolve("mine:small")
-    assert (reward.name, reward.needs) == ("small", Needs(parts=True, cameras=4, size=64, text=True)) and len(reward.version) == 8
+    assert (reward.name, reward.needs) == ("small", Needs(parts=True, cameras=4, size=64, text=True)) and len(
+        reward.version
+    ) == 8
     values = score([reward], batch(table(height=0.5), table(height=0.9)))["small"].values
     assert values[0] > values[1]
 
@@ -91,7 +99,10 @@ def test_a_plain_function_is_a_reward(monkeypatch, tmp_path, batch, table):
 def test_every_set_of_views_is_wanted_once():
     plain, normals = Half(), Half()
     normals.needs = Needs(cameras=2, size=64, normals=True)
-    assert Needs.rigs([plain, *(reward for reward, _ in parse("stability,alignment"))]) == {(2, 64): False, (3, 64): False}
+    assert Needs.rigs([plain, *(reward for reward, _ in parse("stability,alignment"))]) == {
+        (2, 64): False,
+        (3, 64): False,
+    }
     assert Needs.rigs([plain, normals, plain]) == {(2, 64): True}
     assert Needs.rigs([]) == {}
     with pytest.raises(ValueError, match="normals are seen in views"):

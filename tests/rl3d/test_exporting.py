@@ -63,7 +63,9 @@ def test_printers_get_millimetres_and_engines_metres(asset, tmp_path, parts):
     assert (tmp_path / "a.mtl").is_file()
     low, high = trimesh.load_mesh(tmp_path / "a.stl").bounds
     expected = parts.gaussians(2000).means
-    assert torch.tensor(high - low).allclose(1000 * (expected.amax(0) - expected.amin(0)).double(), rtol=0.05), "z is up"
+    assert torch.tensor(high - low).allclose(1000 * (expected.amax(0) - expected.amin(0)).double(), rtol=0.05), (
+        "z is up"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,8 @@ def test_parts_become_one_solid_without_inner_walls(armchair, tmp_path):
     # The union's volume by asking points whether any part holds them.
     low, high = solid.bounds
     points = (
-        torch.rand(400_000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor(high - low).float() + torch.tensor(low).float()
+        torch.rand(400_000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor(high - low).float()
+        + torch.tensor(low).float()
     )
     ours = points[:, [0, 2, 1]] * torch.tensor([1.0, -1.0, 1.0])  # y up to z up
     there = parts.present()
@@ -122,7 +125,9 @@ def test_splats_become_a_mesh_with_a_budget_and_a_texture(armchair, tmp_path):
     export(folder / "scene.ply", tmp_path / "scan.glb", max_faces=5000, texture=256)
     scan = trimesh.load_scene(tmp_path / "scan.glb").to_mesh()
     assert len(scan.faces) <= 5000 and scan.visual.material.baseColorTexture.size == (256, 256)
-    surface = torch.tensor(trimesh.sample.sample_surface(scan, 3000, seed=0)[0]).float()[:, [0, 2, 1]] * torch.tensor([1.0, -1.0, 1.0])
+    surface = torch.tensor(trimesh.sample.sample_surface(scan, 3000, seed=0)[0]).float()[:, [0, 2, 1]] * torch.tensor(
+        [1.0, -1.0, 1.0]
+    )
     there = parts.present()
     off = there.distance(surface.expand(there.count, -1, 3)).amin(0).abs()
     extent = float((surface.amax(0) - surface.amin(0)).max())
@@ -136,7 +141,8 @@ def test_splats_become_a_mesh_with_a_budget_and_a_texture(armchair, tmp_path):
 
 
 def decoded(path, count: int):
-    """Points on a textured .glb, z up, as glTF 2.0 says by hand: the faces' normals, the vertices' and the map's, each (count, 3)."""
+    """Points on a textured .glb, z up, as glTF 2.0 says by hand: the faces' normals, the vertices'
+    and the map's, each (count, 3)."""
     data = path.read_bytes()
     tree, binary = chunks(data)
     (primitive,) = tree["meshes"][0]["primitives"]
@@ -151,17 +157,28 @@ def decoded(path, count: int):
     def unit(vectors: np.ndarray) -> np.ndarray:
         return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
-    view = tree["bufferViews"][tree["images"][tree["textures"][tree["materials"][0]["normalTexture"]["index"]]["source"]]["bufferView"]]
-    picture = np.asarray(Image.open(io.BytesIO(binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]))) / 255 * 2 - 1
+    view = tree["bufferViews"][
+        tree["images"][tree["textures"][tree["materials"][0]["normalTexture"]["index"]]["source"]]["bufferView"]
+    ]
+    picture = (
+        np.asarray(Image.open(io.BytesIO(binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]])))
+        / 255
+        * 2
+        - 1
+    )
     vertices = {name: numbers(index).astype(float) for name, index in primitive["attributes"].items()}
     faces = numbers(primitive["indices"]).reshape(-1, 3)
     shape = trimesh.Trimesh(vertices["POSITION"], faces, process=False)
     points, index = trimesh.sample.sample_surface(shape, count, seed=0)
     weights = trimesh.triangles.points_to_barycentric(shape.triangles[index], points)[..., None]
-    normal, uv, tangent = ((weights * vertices[name][faces[index]]).sum(1) for name in ("NORMAL", "TEXCOORD_0", "TANGENT"))
+    normal, uv, tangent = (
+        (weights * vertices[name][faces[index]]).sum(1) for name in ("NORMAL", "TEXCOORD_0", "TANGENT")
+    )
     normal, along = unit(normal), unit(tangent[:, :3])
     across = np.cross(normal, along) * tangent[:, 3:]
-    place = np.stack([uv[:, 1] * picture.shape[0], uv[:, 0] * picture.shape[1]]) - 0.5  # texture coordinates count from the top
+    place = (
+        np.stack([uv[:, 1] * picture.shape[0], uv[:, 0] * picture.shape[1]]) - 0.5
+    )  # texture coordinates count from the top
     texel = np.stack([map_coordinates(picture[..., i], place, order=1, mode="nearest") for i in range(3)], -1)
     mapped = unit(texel[:, :1] * along + texel[:, 1:2] * across + texel[:, 2:] * normal)
     turn = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -169,7 +186,8 @@ def decoded(path, count: int):
 
 
 def off_deg(parts: Parts, points, faces, normals):
-    """Between the normals and the parts' own there, of those parts whose surface is near that which looks most as the faces do."""
+    """Between the normals and the parts' own there, of those parts whose surface is near that which
+    looks most as the faces do."""
     there = parts.present()
     places = points.expand(there.count, -1, 3)
     exact = there.normals(places)
@@ -190,7 +208,8 @@ def test_a_normal_map_says_what_the_parts_surface_does(armchair, tmp_path, unite
 
 
 def test_a_mesh_of_few_faces_is_lit_as_what_it_was(armchair, tmp_path):
-    """500 faces with a normal map, in a light from the side, against those that were before edges were collapsed and against the parts."""
+    """500 faces with a normal map, in a light from the side, against those that were before edges
+    were collapsed and against the parts."""
     folder, parts = armchair
     export(folder / "scene.ply", tmp_path / "a.glb", texture=512, max_faces=500)
     points, faces, normals, mapped = decoded(tmp_path / "a.glb", 5000)
@@ -209,11 +228,15 @@ def test_a_mesh_of_another_program_has_no_normal_map(tmp_path):
     (tmp_path / "a.glb").write_bytes(trimesh.Scene(trimesh.creation.icosphere(subdivisions=2)).export(file_type="glb"))
     export(tmp_path / "a.glb", tmp_path / "b.glb", texture=64)
     tree, _ = chunks((tmp_path / "b.glb").read_bytes())
-    assert "normalTexture" not in tree["materials"][0] and "TANGENT" not in tree["meshes"][0]["primitives"][0]["attributes"]
+    assert (
+        "normalTexture" not in tree["materials"][0]
+        and "TANGENT" not in tree["meshes"][0]["primitives"][0]["attributes"]
+    )
 
 
 def test_a_simulator_takes_the_body_and_lets_it_stand(armchair, tmp_path):
-    """MuJoCo loads both formats; the mass is the union's, and on a floor the chair stays as it was."""
+    """MuJoCo loads both formats; the mass is the union's, and on a floor the chair stays as it
+    was."""
     import mujoco
 
     folder, parts = armchair
@@ -289,7 +312,9 @@ def test_pictures(armchair, tmp_path):
     poster = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
     assert poster.shape[1] == 900 and poster.shape[0] > 1200
     red = (poster[..., 0] > poster[..., 1] + 60) & (poster[..., 0] > poster[..., 2] + 60)
-    assert red[:900].mean() > 0.05 and all(red[900:1200, 300 * i : 300 * (i + 1)].mean() > 0.05 for i in range(3)), "from four sides"
+    assert red[:900].mean() > 0.05 and all(red[900:1200, 300 * i : 300 * (i + 1)].mean() > 0.05 for i in range(3)), (
+        "from four sides"
+    )
     assert (poster[1210:].max(-1) < 80).sum() > 500, "words"
     export(folder / "scene.ply", tmp_path / "b.png")
 

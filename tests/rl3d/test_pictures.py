@@ -1,4 +1,5 @@
-"""Pictures: what lands where on a sheet, that previews show the asset, and that a turntable is a video that turns."""
+"""Pictures: what lands where on a sheet, that previews show the asset, and that a turntable is a
+video that turns."""
 
 import numpy as np
 import pytest
@@ -81,7 +82,15 @@ def test_sheet_refuses_what_does_not_fit():
 
 
 @pytest.mark.parametrize(
-    "text", ["a short one", "many words that go over several lines of a narrow column", "x" * 90, "", "two\nlines", "é à 木の椅子"]
+    "text",
+    [
+        "a short one",
+        "many words that go over several lines of a narrow column",
+        "x" * 90,
+        "",
+        "two\nlines",
+        "é à 木の椅子",
+    ],
 )
 @pytest.mark.parametrize("width", [40, 120])
 def test_wrapping_loses_nothing_and_fits(text, width):

@@ -1,4 +1,5 @@
-"""``rl3d report``: everything of a run on one page, which fetches nothing, from runs that go on and with names that are not HTML."""
+"""``rl3d report``: everything of a run on one page, which fetches nothing, from runs that go on and
+with names that are not HTML."""
 
 import json
 import re
@@ -18,9 +19,20 @@ from scenes.files import FileError
 def run(tmp_path: Path) -> Path:
     folder = tmp_path / "a <run> & more"
     (folder / "samples").mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"iterations": 40, "rewards": "<b>shiny</b>=1", "sampling": {"steps": 8}}))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump({"iterations": 40, "rewards": "<b>shiny</b>=1", "sampling": {"steps": 8}})
+    )
     rounds = [
-        {"iteration": i, "shiny": i / 40, "shiny_share": 0.5, "parts": 7.5, "kl": 0.01, "seconds": 3.0, "rollout_s": 1.0, "update_s": 2.0}
+        {
+            "iteration": i,
+            "shiny": i / 40,
+            "shiny_share": 0.5,
+            "parts": 7.5,
+            "kl": 0.01,
+            "seconds": 3.0,
+            "rollout_s": 1.0,
+            "update_s": 2.0,
+        }
         for i in range(1, 31)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rounds))
@@ -57,9 +69,20 @@ class Page(HTMLParser):
 def test_one_page_with_all_of_it(run):
     text = report(run).read_text()
     page = Page(text)
-    assert page.open == [] and all(source.startswith("data:image/webp") for source in page.sources) and len(page.sources) == 4
+    assert (
+        page.open == []
+        and all(source.startswith("data:image/webp") for source in page.sources)
+        and len(page.sources) == 4
+    )
     assert "http" not in text.replace("http-equiv", "") and "url(" not in text and "<script" not in text
-    for expected in ("a <run> & more", "30 of 40 rounds, 1.5 minutes", "<b>shiny</b>=1", "round 0", "round 50", "steps 8"):
+    for expected in (
+        "a <run> & more",
+        "30 of 40 rounds, 1.5 minutes",
+        "<b>shiny</b>=1",
+        "round 0",
+        "round 50",
+        "steps 8",
+    ):
         assert expected in page.text
     assert re.search(r"shiny0\.05\d*0\.7\d*", page.text), "first and last tenth"
     points = [line.split() for line in re.findall(r'points="([^"]+)"', text)]
@@ -75,7 +98,11 @@ def test_a_run_that_goes_on_may_end_in_half_a_line(run):
 
 
 def test_an_evaluation_goes_along(run, tmp_path):
-    table = {"before": {"shiny": [0.5, 0.01, 64]}, "after": {"shiny": [0.6, 0.01, 64]}, "difference": {"shiny": [0.1, 0.02, 64]}}
+    table = {
+        "before": {"shiny": [0.5, 0.01, 64]},
+        "after": {"shiny": [0.6, 0.01, 64]},
+        "difference": {"shiny": [0.1, 0.02, 64]},
+    }
     (tmp_path / "table.json").write_text(json.dumps({"table": table}))
     assert "+0.100 ± 0.020" in report(run, tmp_path).read_text()
 
@@ -91,7 +118,11 @@ def test_an_evaluation_goes_along(run, tmp_path):
         ("config.yaml", "a: 2020-13-45", "its config.yaml is not YAML"),
         ("metrics.jsonl", '{"iteration": 1}\n{"kl": 1}\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
         ("metrics.jsonl", '{"iteration": 1}\n{"iteration": 1e300}\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
-        ("metrics.jsonl", '{"iteration": 1}\n{"kl": 1' + 400 * "0" + '}\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
+        (
+            "metrics.jsonl",
+            '{"iteration": 1}\n{"kl": 1' + 400 * "0" + '}\n{"iteration": 3}\n',
+            "line 2 of its metrics.jsonl",
+        ),
         ("metrics.jsonl", '{"iteration": 1}\n' + 50_000 * "[" + '\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
         ("metrics.jsonl", '{"iteration": 1}\n[]\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
         ("samples/000000.png", "no image", "not an image that can be read"),
@@ -113,7 +144,10 @@ def test_pictures_that_are_damaged_or_too_large_are_refused(run):
     whole = (run / "samples" / "000000.png").read_bytes()
     at = whole.index(b"IDAT")
     huge = whole[:16] + (60_000).to_bytes(4, "big") * 2 + whole[24:]
-    for data in (whole[:at] + b"??AT" + whole[at + 4 :], huge[:29] + zlib.crc32(huge[12:29]).to_bytes(4, "big") + huge[33:]):
+    for data in (
+        whole[:at] + b"??AT" + whole[at + 4 :],
+        huge[:29] + zlib.crc32(huge[12:29]).to_bytes(4, "big") + huge[33:],
+    ):
         (run / "samples" / "000000.png").write_bytes(data)
         with pytest.raises(FileError, match="is not an image that can be read"):
             report(run)
@@ -127,7 +161,12 @@ def test_numbers_and_names_that_no_page_can_hold(run):
 
 
 def test_a_guard_of_other_lines_is_left_out(run):
-    for line in ('{"alarms": []}', '{"iteration": 1' + 400 * "0" + ', "alarms": []}', "[" * 50_000, '{"iteration": 1, "alarms": 3}'):
+    for line in (
+        '{"alarms": []}',
+        '{"iteration": 1' + 400 * "0" + ', "alarms": []}',
+        "[" * 50_000,
+        '{"iteration": 1, "alarms": 3}',
+    ):
         (run / "guard.jsonl").write_text(line + "\n")
         assert "The guard" not in report(run).read_text()
     (run / "guard.jsonl").write_text('{"iteration": 1, "shiny": 0.5, "alarms": ["<less>"]}\n')

@@ -32,11 +32,11 @@ def make() -> Callable[..., Parts]:
 @pytest.fixture
 def varied() -> Parts:
     """Two assets of 24 parts over all shapes, tapers and turns, every third part absent."""
-    random = torch.Generator().manual_seed(5)
-    vectors = torch.randn(2, 24, 19, generator=random)
+    rng = torch.Generator().manual_seed(5)
+    vectors = torch.randn(2, 24, 19, generator=rng)
     vectors[..., 0] = torch.where(torch.arange(24) % 3 == 2, -1.0, 1.0)
-    vectors[..., 1:3] = 0.1 + 1.4 * torch.rand(2, 24, 2, generator=random)
-    vectors[..., 3] = -0.97 + 1.94 * torch.rand(2, 24, generator=random)
-    vectors[..., 7:10] = torch.empty(2, 24, 3).uniform_(0.02, 0.5, generator=random).log()
-    vectors[..., 16:19] = torch.rand(2, 24, 3, generator=random)
+    vectors[..., 1:3] = 0.1 + 1.4 * torch.rand(2, 24, 2, generator=rng)
+    vectors[..., 3] = -0.97 + 1.94 * torch.rand(2, 24, generator=rng)
+    vectors[..., 7:10] = torch.empty(2, 24, 3).uniform_(0.02, 0.5, generator=rng).log()
+    vectors[..., 16:19] = torch.rand(2, 24, 3, generator=rng)
     return Parts.from_vectors(vectors)

@@ -17,12 +17,16 @@ def project(cameras: Cameras, point: torch.Tensor) -> torch.Tensor:
     return torch.cat([pixel[:, :2] / pixel[:, 2:], local[:, 2:]], -1)
 
 
-@pytest.mark.parametrize("rig", [orbit(7, **AT), sphere(7, **AT), orbit(1, **AT, elevation_deg=90.0), orbit(2, **AT, elevation_deg=-90.0)])
+@pytest.mark.parametrize(
+    "rig", [orbit(7, **AT), sphere(7, **AT), orbit(1, **AT, elevation_deg=90.0), orbit(2, **AT, elevation_deg=-90.0)]
+)
 def test_the_target_is_in_the_middle_and_up_is_up(rig):
     centre = project(rig, torch.tensor([0.0, 0.0, 0.45]))
     torch.testing.assert_close(centre, torch.tensor([32.0, 32.0, 2.1]).expand(rig.count, 3), rtol=1e-5, atol=1e-4)
     rotation = rig.viewmats[:, :3, :3]
-    torch.testing.assert_close(rotation @ rotation.transpose(1, 2), torch.eye(3).expand(rig.count, 3, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        rotation @ rotation.transpose(1, 2), torch.eye(3).expand(rig.count, 3, 3), rtol=0, atol=1e-5
+    )
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(rig.count))
     if rotation[0, 2, 2].abs() < 0.99:  # not straight down
         higher = project(rig, torch.tensor([0.0, 0.0, 0.55]))
@@ -67,7 +71,8 @@ def test_selection_and_validation():
     with pytest.raises(ValueError, match="at least one pixel"):
         Cameras(rig.viewmats, rig.Ks, 0, 8)
     with pytest.raises(ValueError, match="disagree"):
-        # Made without __init__, where the run-time shape checks of the tests would be the first to object.
+        # Made without __init__, where the run-time shape checks of the tests would be the first to
+        # object.
         wrong = object.__new__(Cameras)
         wrong.__dict__.update(viewmats=rig.viewmats, Ks=rig.Ks[..., :2, :], width=8, height=8)
         wrong.__post_init__()

@@ -25,7 +25,8 @@ def scene(n: int = 5, k: int = 0) -> Gaussians:
 )
 def test_wrong_shapes_are_named(name, shape, message):
     fields = {"means": (5, 3), "quats": (5, 4), "scales": (5, 3), "opacities": (5,), "colors": (5, 3), name: shape}
-    # Made without __init__, where the run-time shape checks of the tests would be the first to object.
+    # Made without __init__, where the run-time shape checks of the tests would be the first to
+    # object.
     values = object.__new__(Gaussians)
     for field in ("means", "quats", "scales", "opacities", "colors", "sh_rest"):
         object.__setattr__(values, field, torch.zeros(fields[field]) if field in fields else None)
@@ -38,7 +39,11 @@ def test_stack_pads_with_invisible_gaussians():
     both = Gaussians.stack([one, two])
     assert (both.batch_shape, both.count, both.sh_degree) == ((2,), 5, 2)
     assert torch.equal(both[0].select(torch.arange(3)).means, one.means) and torch.equal(both[1].sh_rest, two.sh_rest)
-    assert (both.opacities[0, 3:] == 0).all() and (both.quats[0, 3:].norm(dim=-1) == 1).all() and (both.scales[0, 3:] > 0).all()
+    assert (
+        (both.opacities[0, 3:] == 0).all()
+        and (both.quats[0, 3:].norm(dim=-1) == 1).all()
+        and (both.scales[0, 3:] > 0).all()
+    )
     with pytest.raises(IndexError, match="no batch dimension"):
         one[0]
     with pytest.raises(ValueError, match="index the batch first"):
@@ -64,14 +69,18 @@ def test_harmonics_are_orthonormal(degree):
     directions = torch.stack([ring * azimuth.cos(), ring * azimuth.sin(), z], -1).reshape(-1, 3)
     measure = (weights[:, None].expand(8, 16) * (2 * torch.pi / 16)).reshape(-1, 1)
     basis = sh_basis(directions, degree)
-    torch.testing.assert_close(basis.T @ (measure * basis), torch.eye(basis.shape[1], dtype=torch.float64), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        basis.T @ (measure * basis), torch.eye(basis.shape[1], dtype=torch.float64), rtol=0, atol=1e-9
+    )
 
 
 def test_view_colors_depend_on_where_one_stands():
     one = Gaussians(torch.zeros(1, 3), torch.eye(4)[:1], torch.ones(1, 3), torch.ones(1), torch.full((1, 3), 0.5))
     cameras = torch.tensor([[0.0, 0, 2], [0, 0, -2]])
     assert (view_colors(one, cameras) == 0.5).all()
-    lit = Gaussians(one.means, one.quats, one.scales, one.opacities, one.colors, torch.tensor([[[0.0] * 3, [1.0, 0, 0], [0.0] * 3]]))
+    lit = Gaussians(
+        one.means, one.quats, one.scales, one.opacities, one.colors, torch.tensor([[[0.0] * 3, [1.0, 0, 0], [0.0] * 3]])
+    )
     above, below = view_colors(lit, cameras)[:, 0]
     # The direction is from the camera to the Gaussian: seen from above it is -z.
     torch.testing.assert_close(above, torch.tensor([0.5 - 0.4886025, 0.5, 0.5]))

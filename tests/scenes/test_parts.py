@@ -19,13 +19,19 @@ def test_vectors_round_trip(varied):
 
 def test_out_of_range_numbers_are_clamped_and_wrong_counts_refused():
     wild = Parts.from_vectors(torch.full((1, 19), 50.0))
-    assert wild.exponents.max() == 1.5 and wild.taper == pytest.approx(0.97) and wild.half_sizes.max() == 1 and wild.colors.max() == 1
+    assert (
+        wild.exponents.max() == 1.5
+        and wild.taper == pytest.approx(0.97)
+        and wild.half_sizes.max() == 1
+        and wild.colors.max() == 1
+    )
     with pytest.raises(ValueError, match="a part is 19 numbers, got 18"):
         unchecked(Parts.from_vectors)(torch.zeros(1, 18))
 
 
 def unchecked(function):
-    """The function as users call it: the run-time shape checks of the tests would be the first to object."""
+    """The function as users call it: the run-time shape checks of the tests would be the first to
+    object."""
     return getattr(function, "__wrapped__", function)
 
 
@@ -97,7 +103,12 @@ def test_distance_of_a_ball_is_exact(make):
 def test_normals_are_those_of_a_fine_surface(varied):
     grid = varied.surface_grid(24)[..., 1:-1, :, :]  # without the poles, where cells have no area
     around = torch.cat([grid, grid[..., :1, :]], -2)
-    c00, c01, c10, c11 = around[..., :-1, :-1, :], around[..., :-1, 1:, :], around[..., 1:, :-1, :], around[..., 1:, 1:, :]
+    c00, c01, c10, c11 = (
+        around[..., :-1, :-1, :],
+        around[..., :-1, 1:, :],
+        around[..., 1:, :-1, :],
+        around[..., 1:, 1:, :],
+    )
     of_cells = torch.linalg.cross(c11 - c01 + c10 - c00, c11 - c10 + c01 - c00)
     found = varied.normals(((c00 + c01 + c10 + c11) / 4).flatten(-3, -2))
     torch.testing.assert_close(found.norm(dim=-1), torch.ones_like(found[..., 0]))
@@ -163,7 +174,11 @@ def test_gaussians_lie_on_the_surfaces(varied):
 
 
 def test_every_existing_part_gets_gaussians_of_its_colour_and_an_absent_one_none(make):
-    parts = make({"color": (1.0, 0, 0)}, {"color": (0.0, 1, 0), "existence": -1.0}, {"color": (0.0, 0, 1), "half": (0.01, 0.01, 0.01)})
+    parts = make(
+        {"color": (1.0, 0, 0)},
+        {"color": (0.0, 1, 0), "existence": -1.0},
+        {"color": (0.0, 0, 1), "half": (0.01, 0.01, 0.01)},
+    )
     colors = parts.gaussians(500, shade=False).colors
     found = [int((colors == torch.tensor(c)).all(-1).sum()) for c in ((1.0, 0, 0), (0.0, 1, 0), (0.0, 0, 1))]
     assert found[1] == 0 and found[0] + found[2] == 500 and found[2] >= 5
@@ -197,7 +212,9 @@ def test_gradients_are_finite_for_every_number(varied):
     splats = parts.gaussians(400)
     volume, centroid = parts.masses()
     fields = (splats.means, splats.quats, splats.scales, splats.opacities, splats.colors)
-    total = sum((f * torch.randn(f.shape, generator=torch.Generator().manual_seed(i))).sum() for i, f in enumerate(fields))
+    total = sum(
+        (f * torch.randn(f.shape, generator=torch.Generator().manual_seed(i))).sum() for i, f in enumerate(fields)
+    )
     (gradient,) = torch.autograd.grad(total + volume.sum() + centroid.sum() + parts.bottoms().sum(), vectors)
     assert gradient.isfinite().all()
     present = gradient[varied.exists]
@@ -223,8 +240,9 @@ def test_gradients_of_the_surface_against_finite_differences(varied, column):
 
 @pytest.mark.parametrize("columns", [[4], [5, 6], [7, 8, 9], [11, 13]])
 def test_gradients_of_gaussians_against_finite_differences(make, columns):
-    # Which cell a Gaussian stands in is a discrete choice by relative area: moving, turning and enlarging a part leave it as it is.
-    # A Gaussian's size follows the spacing, which is held constant in the gradient, so it is left out.
+    # Which cell a Gaussian stands in is a discrete choice by relative area: moving, turning and
+    # enlarging a part leave it as it is. A Gaussian's size follows the spacing, which is held
+    # constant in the gradient, so it is left out.
     vectors = make({"taper": 0.3, "half": (0.2, 0.1, 0.3), "exponents": (0.5, 0.8)}).vectors()
     weights = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
 
@@ -262,7 +280,8 @@ def test_present_and_stack(make):
 
 
 def test_a_thin_leg_flush_under_the_corner_of_a_slab_touches_it() -> None:
-    """The radial distance to a slab is ten times too long near its corners; contacts once missed such legs."""
+    """The radial distance to a slab is ten times too long near its corners; contacts once missed
+    such legs."""
 
     def box(centre: tuple[float, float, float], half: tuple[float, float, float]) -> Parts:
         vector = torch.zeros(1, 19)
@@ -274,5 +293,7 @@ def test_a_thin_leg_flush_under_the_corner_of_a_slab_touches_it() -> None:
     slab = box((0.0, 0.0, 0.5), (0.5, 0.5, 0.03))
     for gap, expected in ((0.005, True), (0.03, False)):
         leg = box((0.44, 0.44, (0.47 - gap) / 2), (0.02, 0.02, (0.47 - gap) / 2))
-        both = Parts(**{f.name: torch.cat([getattr(slab, f.name), getattr(leg, f.name)]) for f in dataclasses.fields(Parts)})
+        both = Parts(
+            **{f.name: torch.cat([getattr(slab, f.name), getattr(leg, f.name)]) for f in dataclasses.fields(Parts)}
+        )
         assert both.contacts()[0, 1].item() is expected

@@ -1,4 +1,5 @@
-"""Fields: parts full inside, empty outside and differentiable everywhere; grids that interpolate, batch and can be fitted."""
+"""Fields: parts full inside, empty outside and differentiable everywhere; grids that interpolate,
+batch and can be fitted."""
 
 import pytest
 import torch
@@ -66,8 +67,8 @@ def test_voxels_that_hold_a_linear_function_interpolate_it_exactly():
 
 
 def test_a_batch_of_voxels_is_its_fields():
-    random = torch.Generator().manual_seed(1)
-    density, colors = torch.rand(2, 3, 4, 5, generator=random), torch.rand(2, 3, 4, 5, 3, generator=random)
+    rng = torch.Generator().manual_seed(1)
+    density, colors = torch.rand(2, 3, 4, 5, generator=rng), torch.rand(2, 3, 4, 5, 3, generator=rng)
     both = VoxelField(density, colors, LOW.expand(2, 3), HIGH.expand(2, 3)).query(_points().expand(2, -1, 3))
     for i in range(2):
         alone = VoxelField(density[i], colors[i], LOW, HIGH).query(_points())
@@ -94,9 +95,17 @@ def test_planes_are_summed_at_a_points_projections():
 
 
 def test_a_hash_grid_large_enough_is_a_grid():
-    """One level of 4 cells in a table without collisions: linear between the corners, and each corner has its own row."""
+    """One level of 4 cells in a table without collisions: linear between the corners, and each
+    corner has its own row."""
     rows = 2**20
-    field = HashField(torch.randn(1, rows, 2, generator=torch.Generator().manual_seed(0)), _decoder(2), LOW, HIGH, coarsest=4, finest=4)
+    field = HashField(
+        torch.randn(1, rows, 2, generator=torch.Generator().manual_seed(0)),
+        _decoder(2),
+        LOW,
+        HIGH,
+        coarsest=4,
+        finest=4,
+    )
     a, b = LOW + 0.1 * (HIGH - LOW), LOW + 0.2 * (HIGH - LOW)
     along = torch.stack([torch.stack([a[0] + (b[0] - a[0]) * t, a[1], a[2]]) for t in torch.linspace(0, 1, 5)])
     raw = torch.logit(field.query(along)[1])
@@ -109,21 +118,23 @@ def test_a_hash_grid_large_enough_is_a_grid():
 @pytest.mark.parametrize("kind", ["planes", "hash"])
 def test_fields_can_be_fitted(kind):
     """What is asked of a trainable field: a ball is learnt from its density and colour alone."""
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     if kind == "planes":
-        weights = (0.1 * torch.randn(3, 8, 24, 24, generator=random)).requires_grad_()
+        weights = (0.1 * torch.randn(3, 8, 24, 24, generator=rng)).requires_grad_()
         decoder = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), _decoder(32))
         field = TriPlaneField(weights, decoder, -torch.ones(3), torch.ones(3), density=1.0)
     else:
-        weights = (0.1 * torch.randn(4, 2**12, 2, generator=random)).requires_grad_()
+        weights = (0.1 * torch.randn(4, 2**12, 2, generator=rng)).requires_grad_()
         decoder = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), _decoder(32))
         field = HashField(weights, decoder, -torch.ones(3), torch.ones(3), coarsest=4, finest=24, density=1.0)
 
     def loss() -> torch.Tensor:
-        points = 2 * torch.rand(2000, 3, generator=random) - 1
+        points = 2 * torch.rand(2000, 3, generator=rng) - 1
         density, color = field.query(points)
         inside = (points.norm(dim=-1) < 0.7).float()
-        return (density - 4 * inside).square().mean() + ((color - torch.tensor([0.9, 0.2, 0.1])).square().sum(-1) * inside).mean()
+        return (density - 4 * inside).square().mean() + (
+            (color - torch.tensor([0.9, 0.2, 0.1])).square().sum(-1) * inside
+        ).mean()
 
     optimizer = torch.optim.Adam([weights, *decoder.parameters()], lr=0.02)
     before = loss().item()

@@ -11,10 +11,12 @@ from scenes.parts import Parts
 from scenes.solids import joined
 
 
-@pytest.mark.parametrize(("category", "seed"), [("sofa", 0), ("sofa", 1), ("round table", 0), ("round table", 1), ("desk", 0)])
+@pytest.mark.parametrize(
+    ("category", "seed"), [("sofa", 0), ("sofa", 1), ("round table", 0), ("round table", 1), ("desk", 0)]
+)
 def test_parts_that_are_nearly_flush_make_a_closed_solid(category, seed):
-    random = np.random.default_rng(seed)
-    item = sample_for(captions.single(random, "heldout", category), random)
+    rng = np.random.default_rng(seed)
+    item = sample_for(captions.single(rng, "heldout", category), rng)
     shapes = list(parts_to_trimesh(Parts.from_vectors(torch.from_numpy(item.vectors))).geometry.values())
     solid = joined(shapes, np.zeros((len(shapes), 3)), united=True)
     whole = trimesh.Trimesh(solid.vertices.numpy(), solid.faces.numpy(), process=False)
@@ -32,4 +34,6 @@ def test_a_part_and_its_mesh_hold_the_same():
     parts = Parts.from_vectors(vectors)
     meshes = list(parts_to_trimesh(parts).geometry.values())
     assert [mesh.volume for mesh in meshes] == pytest.approx(parts.masses()[0].tolist(), rel=1e-4)
-    assert [mesh.bounds[1, 2] for mesh in meshes] == pytest.approx(parts.half_sizes[:, 2].tolist(), rel=1e-5), "as high as it was"
+    assert [mesh.bounds[1, 2] for mesh in meshes] == pytest.approx(parts.half_sizes[:, 2].tolist(), rel=1e-5), (
+        "as high as it was"
+    )

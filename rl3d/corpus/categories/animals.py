@@ -9,7 +9,8 @@ EYES = "black/yellow"
 
 
 def quadruped(s: Sketch, w: Number, l: Number, h: Number, leg: Number, size: Number) -> tuple[float, float]:
-    """A body of half-sizes (w, l, h) on four legs; returns the height of its centre and the y of its chest."""
+    """A body of half-sizes (w, l, h) on four legs; returns the height of its centre and the y of
+    its chest."""
     z = leg + h * 0.85
     s.pebble(s.main, 0, 0, z, w, l, h)
     s.legs(s.paint("legs"), w * 0.62, l * 0.68, size, z, round_=True)
@@ -328,7 +329,12 @@ ANIMALS = {
         sizes="height width",
     ),
     "turtle": Category(
-        turtle, "turtle, tortoise", "green olive brown", roles={"skin": "lime tan/mint"}, accents={"eyes": EYES}, sizes="length width"
+        turtle,
+        "turtle, tortoise",
+        "green olive brown",
+        roles={"skin": "lime tan/mint"},
+        accents={"eyes": EYES},
+        sizes="length width",
     ),
     "robot": Category(
         robot,

@@ -21,12 +21,17 @@ def house(s: Sketch) -> None:
 
 
 def gable_roof(s: Sketch, w: Number, d: Number, y: Number, h: Number) -> None:
-    """A roof of two slopes of 45 degrees over walls of size (w, d, h): a bar of square section on its edge, and a slab on each slope."""
+    """A roof of two slopes of 45 degrees over walls of size (w, d, h): a bar of square section on
+    its edge, and a slab on each slope."""
     half = (w / 2 - 0.012) / 2**0.5
-    s.part(s.main, (0, y, h + 0.01), (half, d / 2 - 0.003, half), (0.14, 0.1), 0.0, (0.7071, 0.0, -0.7071, 0.0, 1.0, 0.0))
+    s.part(
+        s.main, (0, y, h + 0.01), (half, d / 2 - 0.003, half), (0.14, 0.1), 0.0, (0.7071, 0.0, -0.7071, 0.0, 1.0, 0.0)
+    )
     ridge = h + 0.01 + w / 2
     for side in SIDES:
-        s.rod(s.paint("roof"), (side * (w / 2 + 0.04), y, h - 0.03), (0, y, ridge), 0.028, round_=0.14, ry=d / 2 + 0.025)
+        s.rod(
+            s.paint("roof"), (side * (w / 2 + 0.04), y, h - 0.03), (0, y, ridge), 0.028, round_=0.14, ry=d / 2 + 0.025
+        )
 
 
 def barn(s: Sketch) -> None:

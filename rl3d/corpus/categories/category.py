@@ -1,4 +1,5 @@
-"""What a category of objects is: how it is drawn, what it is called, and what a caption may say about it."""
+"""What a category of objects is: how it is drawn, what it is called, and what a caption may say
+about it."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from rl3d.corpus.shapes import Sketch
 
 @dataclass(frozen=True)
 class Category:
-    """Colour options are names separated by spaces, "/" before options for when the first ones equal the main colour."""
+    """Colour options are names separated by spaces, "/" before options for when the first ones
+    equal the main colour."""
 
     draw: Callable[[Sketch], None]
     nouns: str
@@ -18,7 +20,8 @@ class Category:
     natural: str
     """Colours of the main parts when the caption names none."""
     roles: Mapping[str, str] = field(default_factory=dict)
-    """Parts whose colour a caption may name, with their usual colours ("main" is that of the main parts)."""
+    """Parts whose colour a caption may name, with their usual colours ("main" is that of the main
+    parts)."""
     accents: Mapping[str, str] = field(default_factory=dict)
     """Parts that captions do not name."""
     details: str = ""

@@ -126,7 +126,9 @@ def bookshelf(s: Sketch) -> None:
     for k in range(n):
         share = s.u(0.35, 0.65)
         tall = gap * s.u(0.6, 0.75)
-        s.box(s.paint("books"), -inner / 2 + inner * share / 2, 0.02, k * gap + 0.03, inner * share - 0.01, d * 0.6, tall)
+        s.box(
+            s.paint("books"), -inner / 2 + inner * share / 2, 0.02, k * gap + 0.03, inner * share - 0.01, d * 0.6, tall
+        )
         s.box(
             s.paint(f"books {k}"),
             inner / 2 - inner * (1 - share) / 2,
@@ -315,7 +317,11 @@ FURNITURE = {
         materials="wooden",
     ),
     "lamp": Category(
-        lamp, "lamp, floor lamp, standing lamp", "beige yellow white red", roles={"stand": "black gray brown golden"}, sizes="height width"
+        lamp,
+        "lamp, floor lamp, standing lamp",
+        "beige yellow white red",
+        roles={"stand": "black gray brown golden"},
+        sizes="height width",
     ),
     "table lamp": Category(
         table_lamp,

@@ -206,6 +206,10 @@ NATURE = {
         sizes="width height",
     ),
     "apple": Category(
-        apple, "apple, piece of fruit", "red green", roles={"stem": "brown chocolate", "leaf": "green/yellow"}, sizes="width height"
+        apple,
+        "apple, piece of fruit",
+        "red green",
+        roles={"stem": "brown chocolate", "leaf": "green/yellow"},
+        sizes="width height",
     ),
 }

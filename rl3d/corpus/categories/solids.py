@@ -7,7 +7,13 @@ from math import exp
 from rl3d.corpus.categories.category import Category
 from rl3d.corpus.shapes import Color, Point, Row, Sketch, row
 
-_EXPONENTS = {"cube": (0.12, 0.12), "sphere": (1.0, 1.0), "cylinder": (0.12, 1.0), "cone": (0.1, 1.0), "pyramid": (0.1, 0.1)}
+_EXPONENTS = {
+    "cube": (0.12, 0.12),
+    "sphere": (1.0, 1.0),
+    "cylinder": (0.12, 1.0),
+    "cone": (0.1, 1.0),
+    "pyramid": (0.1, 0.1),
+}
 _TAPERS = {"cone": 0.97, "pyramid": 0.97}
 
 
@@ -17,11 +23,14 @@ def solid(shape: str, color: Color, half: Point, centre: Point = (0, 0, 0)) -> R
 
 
 def foot(ball: Row) -> Row:
-    """The flat spot that a ball on the ground rests on: a thin disc, nearly hidden in it, without which it would roll away."""
+    """The flat spot that a ball on the ground rests on: a thin disc, nearly hidden in it, without
+    which it would roll away."""
     r, thickness = exp(ball[7]), 0.11 * exp(ball[9])
     bottom = ball[6] - exp(ball[9])
     color = (ball[16], ball[17], ball[18])
-    return row(color, (ball[4], ball[5], bottom + thickness / 2), (0.4 * r, 0.4 * r, thickness / 2), _EXPONENTS["cylinder"])
+    return row(
+        color, (ball[4], ball[5], bottom + thickness / 2), (0.4 * r, 0.4 * r, thickness / 2), _EXPONENTS["cylinder"]
+    )
 
 
 def _cube(s: Sketch) -> None:
@@ -52,7 +61,9 @@ _ANY = "red blue green yellow orange purple"
 SOLIDS = {
     "cube": Category(_cube, "cube, box, block", _ANY, materials="wooden metal stone plastic"),
     "sphere": Category(_sphere, "sphere, ball, globe", _ANY, materials="wooden metal stone plastic"),
-    "cylinder": Category(_cylinder, "cylinder, tube", _ANY, sizes="height width", materials="wooden metal stone plastic"),
+    "cylinder": Category(
+        _cylinder, "cylinder, tube", _ANY, sizes="height width", materials="wooden metal stone plastic"
+    ),
     "cone": Category(_cone, "cone, cone shape", _ANY, sizes="height width", materials="wooden stone plastic"),
     "pyramid": Category(_pyramid, "pyramid, square pyramid", _ANY, sizes="height width", materials="wooden stone"),
 }

@@ -85,7 +85,9 @@ def burger(s: Sketch) -> None:
     for k in range(5):
         a = 2 * pi * k / 4 + 0.5
         ring = 0 if k == 4 else r * 0.38
-        s.ball(s.paint("seeds"), ring * sin(a), -ring * cos(a), 0.29 + top * (1.0 if k == 4 else 0.96), 0.035, 0.03, 0.025)
+        s.ball(
+            s.paint("seeds"), ring * sin(a), -ring * cos(a), 0.29 + top * (1.0 if k == 4 else 0.96), 0.035, 0.03, 0.025
+        )
 
 
 def sundae(s: Sketch) -> None:
@@ -157,7 +159,9 @@ def hammer(s: Sketch) -> None:
     l, head = s.length(0.9, 1.02), s.width(0.36, 0.44)
     s.box(s.paint("handle"), 0.08, 0, 0, l, 0.085, 0.08, soft=SOFT)
     s.box(s.main, 0.08 - l / 2, 0, 0, 0.22, head, 0.2)
-    s.rod(s.main, (0.08 - l / 2, -head / 2 + 0.03, 0.1), (0.08 - l / 2, -head / 2 - 0.09, 0.1), 0.1, soft=0.2, round_=0.5)
+    s.rod(
+        s.main, (0.08 - l / 2, -head / 2 + 0.03, 0.1), (0.08 - l / 2, -head / 2 - 0.09, 0.1), 0.1, soft=0.2, round_=0.5
+    )
     s.box(s.main, 0.08 - l / 2, head / 2 + 0.02, 0.06, 0.16, 0.14, 0.1, soft=0.3)
     s.box(s.paint("grip"), 0.08 + l * 0.34, 0, 0, l * 0.34, 0.11, 0.105, soft=SOFT)
 
@@ -390,7 +394,11 @@ THINGS = {
         materials="plastic",
     ),
     "wine glass": Category(
-        wine_glass, "wine glass, goblet, chalice", "silver aqua golden", roles={"wine": "maroon ruby/golden"}, sizes="height width"
+        wine_glass,
+        "wine glass, goblet, chalice",
+        "silver aqua golden",
+        roles={"wine": "maroon ruby/golden"},
+        sizes="height width",
     ),
     "teapot": Category(
         teapot,
@@ -484,7 +492,12 @@ THINGS = {
         materials="metal",
     ),
     "axe": Category(
-        axe, "axe, hatchet, tomahawk", "gray silver red", roles={"handle": "tan brown"}, sizes="length", materials="metal steel stone"
+        axe,
+        "axe, hatchet, tomahawk",
+        "gray silver red",
+        roles={"handle": "tan brown"},
+        sizes="length",
+        materials="metal steel stone",
     ),
     "sword": Category(
         sword,
@@ -583,7 +596,11 @@ THINGS = {
         materials="wooden marble stone plastic",
     ),
     "top hat": Category(
-        top_hat, "top hat, magician's hat, hat", "black charcoal", roles={"band": "red white purple"}, sizes="height width"
+        top_hat,
+        "top hat, magician's hat, hat",
+        "black charcoal",
+        roles={"band": "red white purple"},
+        sizes="height width",
     ),
     "crown": Category(
         crown,

@@ -210,7 +210,12 @@ VEHICLES = {
         "taxi, cab, taxicab",
         "yellow",
         roles={"wheels": TYRES, "sign": "white black"},
-        accents={"windows": "sky_blue/charcoal", "lights": "white/yellow", "tail lights": "red/white", "stripes": "black/white"},
+        accents={
+            "windows": "sky_blue/charcoal",
+            "lights": "white/yellow",
+            "tail lights": "red/white",
+            "stripes": "black/white",
+        },
         sizes="length",
     ),
     "truck": Category(
@@ -250,7 +255,12 @@ VEHICLES = {
         rocket,
         "rocket, spaceship, spacecraft, rocket ship",
         "white silver red",
-        roles={"nose": "red blue orange", "fins": "red blue orange", "windows": "cyan/yellow", "stripe": "red black blue"},
+        roles={
+            "nose": "red blue orange",
+            "fins": "red blue orange",
+            "windows": "cyan/yellow",
+            "stripe": "red black blue",
+        },
         accents={"engine": "charcoal gray"},
         details="stripe",
         sizes="height width",

@@ -13,13 +13,19 @@ from rewards.geometry.symmetry import Symmetry
 def test_skin_has_the_area_of_its_shapes(batch, part):
     skin = Skin.of(batch([part((0.3, 0.3, 0.3), (0, 0, 0.3), (1.0, 1.0)), part((0.1, 0.2, 0.3), (0, 2, 0.3))]).parts)
     ball, box = skin.areas.sum(-1).tolist()
-    assert ball == pytest.approx(4 * torch.pi * 0.09, rel=0.06) and box == pytest.approx(8 * (0.02 + 0.03 + 0.06), rel=0.08)
+    assert ball == pytest.approx(4 * torch.pi * 0.09, rel=0.06) and box == pytest.approx(
+        8 * (0.02 + 0.03 + 0.06), rel=0.08
+    )
     outwards = ((skin.points - skin.parts.centres.unsqueeze(1)) * skin.normals).sum(-1)
     assert (outwards > 0).all() and skin.visible.all()
 
 
 def test_depth_is_that_of_the_nearest_part(batch, part):
-    skin = Skin.of(batch([part((0.1, 0.1, 0.1), (0, 0, 0.1)), part((0.1, 0.1, 0.1), (0.5, 0, 0.1))], [part((0.1,) * 3, (0, 0, 5))]).parts)
+    skin = Skin.of(
+        batch(
+            [part((0.1, 0.1, 0.1), (0, 0, 0.1)), part((0.1, 0.1, 0.1), (0.5, 0, 0.1))], [part((0.1,) * 3, (0, 0, 5))]
+        ).parts
+    )
     points = torch.tensor([[0.0, 0.0, 0.19], [0.45, 0.0, 0.1], [0.25, 0.0, 0.1]]).double().expand(3, 3, 3)
     depth, which = skin.depths(points)
     assert depth[0].tolist() == pytest.approx([-0.01, -0.05, 0.15], abs=0.01)
@@ -69,7 +75,10 @@ def test_what_breaks_symmetry(batch, table, part):
     ball = part((0.1, 0.1, 0.1), (0.3, 0.2, 0.65), (1.0, 1.0))
     whole, missing, painted, loaded = Symmetry()(batch(gray, table("abc"), red, [*table(), ball])).values.tolist()
     assert whole > max(missing, painted, loaded) + 0.03
-    assert Symmetry()(batch([*table(), ball])).per_part[0].argmin() >= 5 or Symmetry()(batch([*table(), ball])).per_part[0, 5] < 0.5
+    assert (
+        Symmetry()(batch([*table(), ball])).per_part[0].argmin() >= 5
+        or Symmetry()(batch([*table(), ball])).per_part[0, 5] < 0.5
+    )
 
 
 def test_one_mirror_plane_is_enough(batch, part):

@@ -75,9 +75,9 @@ def test_crossings_are_those_of_all_pairs():
     """The grid finds what comparing every edge with every triangle finds."""
     from rewards.geometry.meshes import _hits, _meet
 
-    random = np.random.default_rng(0)
-    starts, ends = random.random((200, 3)), random.random((200, 3))
-    triangles = random.random((300, 1, 3)) + 0.2 * random.normal(size=(300, 3, 3))
+    rng = np.random.default_rng(0)
+    starts, ends = rng.random((200, 3)), rng.random((200, 3))
+    triangles = rng.random((300, 1, 3)) + 0.2 * rng.normal(size=(300, 3, 3))
     extent = float((triangles.max((0, 1)) - triangles.min((0, 1))).max())
     s, t, where = _hits(starts, ends, triangles, extent)
     all_s, all_t = (x.ravel() for x in np.meshgrid(np.arange(200), np.arange(300), indexing="ij"))

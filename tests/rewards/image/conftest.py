@@ -31,7 +31,13 @@ def clip_config(width: int = 32, head: int = 16):
     from transformers import CLIPConfig
 
     tower = {"num_hidden_layers": 2, "hidden_act": "gelu", "projection_dim": 24}
-    text = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 128, "num_attention_heads": 2, "max_position_embeddings": 77}
+    text = {
+        "vocab_size": 60,
+        "hidden_size": 32,
+        "intermediate_size": 128,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 77,
+    }
     vision = {
         "hidden_size": width,
         "intermediate_size": 4 * width,
@@ -50,7 +56,9 @@ def save_clip_tokenizer(folder: Path) -> None:
     """One token a letter."""
     from transformers import CLIPTokenizer
 
-    vocab = {letter: i for i, letter in enumerate(LETTERS)} | {f"{letter}</w>": 26 + i for i, letter in enumerate(LETTERS)}
+    vocab = {letter: i for i, letter in enumerate(LETTERS)} | {
+        f"{letter}</w>": 26 + i for i, letter in enumerate(LETTERS)
+    }
     CLIPTokenizer(vocab | {"<|startoftext|>": 58, "<|endoftext|>": 59}, []).save_pretrained(folder)
 
 
@@ -66,7 +74,10 @@ def save_clip(folder: Path, *, pickled: bool = False):
     save_clip_tokenizer(folder)
     if pickled:
         (folder / "model.safetensors").unlink()
-        torch.save(model.state_dict() | {"text_model.embeddings.position_ids": torch.arange(77)[None]}, folder / "pytorch_model.bin")
+        torch.save(
+            model.state_dict() | {"text_model.embeddings.position_ids": torch.arange(77)[None]},
+            folder / "pytorch_model.bin",
+        )
     return model
 
 
@@ -86,7 +97,8 @@ def batch_of() -> Callable[..., Batch]:
 
 @pytest.fixture
 def pictures() -> Tensor:
-    """Three assets from two sides, in whole bytes: smooth colours with hard edges, as renders have."""
+    """Three assets from two sides, in whole bytes: smooth colours with hard edges, as renders
+    have."""
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand(6, 3, 5, 5, generator=generator)
     fine = torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bicubic").clamp(0, 1)

@@ -1,4 +1,5 @@
-"""Rewards on CLIP against transformers' own processor and against open_clip's arithmetic written out, with tiny random weights."""
+"""Rewards on CLIP against transformers' own processor and against open_clip's arithmetic written
+out, with tiny random weights."""
 
 import math
 
@@ -25,7 +26,9 @@ def reference_logits(folder, rgb, prompts):
     size = model.config.vision_config.image_size
     processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
     pictures = [Image.fromarray((one * 255).round().byte().numpy()) for one in rgb]
-    text = CLIPTokenizer.from_pretrained(folder)(prompts, padding=True, truncation=True, max_length=77, return_tensors="pt")
+    text = CLIPTokenizer.from_pretrained(folder)(
+        prompts, padding=True, truncation=True, max_length=77, return_tensors="pt"
+    )
     with torch.no_grad():
         return model(**text, **processor(images=pictures, return_tensors="pt")).logits_per_image.diagonal()
 
@@ -34,7 +37,9 @@ def test_clip_score_is_that_of_the_reference(clip_repository, weights, batch_of,
     clip_repository(BASE)
     scores = resolve("clip")(batch_of(pictures, PROMPTS))
     prompts = [f"A photo depicts {prompt}" for prompt in PROMPTS for _ in range(2)]
-    expected = 2.5 * (reference_logits(weights / BASE, pictures.flatten(0, 1), prompts) / math.exp(4.6)).clamp(min=0).view(3, 2)
+    expected = 2.5 * (reference_logits(weights / BASE, pictures.flatten(0, 1), prompts) / math.exp(4.6)).clamp(
+        min=0
+    ).view(3, 2)
     torch.testing.assert_close(scores.per_view, expected.clamp(max=1), atol=1e-5, rtol=0)
     torch.testing.assert_close(scores.values, scores.per_view.mean(1))
     assert scores.failed == 0
@@ -45,7 +50,9 @@ def test_pickscore_is_that_of_the_reference(clip_repository, clip_texts, weights
     clip_texts(VIT_H)
     reward = resolve("pickscore")
     scores = score([reward], batch_of(pictures, PROMPTS))["pickscore"]
-    expected = reference_logits(weights / PICK, pictures.flatten(0, 1), [p for p in PROMPTS for _ in range(2)]).view(3, 2)
+    expected = reference_logits(weights / PICK, pictures.flatten(0, 1), [p for p in PROMPTS for _ in range(2)]).view(
+        3, 2
+    )
     with torch.no_grad():
         published = torch.stack([reward.published(rgb, prompt) for rgb, prompt in zip(pictures, PROMPTS)])
     torch.testing.assert_close(published, expected, atol=1e-4, rtol=1e-4)
@@ -57,7 +64,9 @@ def test_views_of_another_size_score_nearly_the_same_as_by_the_reference(clip_re
     large = F.interpolate(pictures.flatten(0, 1).movedim(-1, 1), (64, 64), mode="nearest").movedim(1, -1)
     with torch.no_grad():
         ours = torch.cat([resolve("clip").clip.cosines(one[None], "a chair") for one in large])
-    torch.testing.assert_close(ours, reference_logits(weights / BASE, large, ["a chair"] * 6) / math.exp(4.6), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        ours, reference_logits(weights / BASE, large, ["a chair"] * 6) / math.exp(4.6), atol=2e-3, rtol=0
+    )
 
 
 def test_a_pickled_state_dict_scores_as_safetensors_do(clip_repository, weights, batch_of, pictures):
@@ -74,7 +83,8 @@ def test_a_pickled_state_dict_scores_as_safetensors_do(clip_repository, weights,
 
 
 def open_clip_state(width=160, heads=2, text=32, depth=2, embed=24, patch=7, image=28, words=60):
-    """Random weights with the names and shapes of open_clip's CLIP, the joint query-key-value included."""
+    """Random weights with the names and shapes of open_clip's CLIP, the joint query-key-value
+    included."""
     generator = torch.Generator().manual_seed(5)
     state = {}
 
@@ -90,7 +100,11 @@ def open_clip_state(width=160, heads=2, text=32, depth=2, embed=24, patch=7, ima
             at = f"{prefix}.resblocks.{i}."
             norm(at + "ln_1", size)
             norm(at + "ln_2", size)
-            for name, out, into in (("mlp.c_fc", 4 * size, size), ("mlp.c_proj", size, 4 * size), ("attn.out_proj", size, size)):
+            for name, out, into in (
+                ("mlp.c_fc", 4 * size, size),
+                ("mlp.c_proj", size, 4 * size),
+                ("attn.out_proj", size, size),
+            ):
                 add(f"{at}{name}.weight", out, into)
                 add(f"{at}{name}.bias", out)
             add(at + "attn.in_proj_weight", 3 * size, size)
@@ -152,7 +166,9 @@ def open_clip_cosines(state, pixels, ids):
     images = norm(x[:, 0], "visual.ln_post") @ state["visual.proj"]
     tokens = torch.tensor([ids + [0] * (77 - len(ids))])
     mask = torch.full((77, 77), -torch.inf).triu(1)
-    h = open_clip_blocks(state, "transformer", state["token_embedding.weight"][tokens] + state["positional_embedding"], 2, mask)
+    h = open_clip_blocks(
+        state, "transformer", state["token_embedding.weight"][tokens] + state["positional_embedding"], 2, mask
+    )
     text = norm(h, "ln_final")[0, tokens.argmax()] @ state["text_projection"]
     return F.normalize(images, dim=-1) @ F.normalize(text, dim=-1)
 
@@ -179,9 +195,12 @@ def test_hpsv2_is_what_open_clip_computes(hpsv2_files, batch_of, pictures):
 
 
 def test_a_checkpoint_of_another_model_is_refused(hpsv2_files, weights):
-    torch.save({"state_dict": hpsv2_files | {"visual.extra": torch.ones(2)}}, weights / "xswu/HPSv2/HPS_v2_compressed.pt")
+    torch.save(
+        {"state_dict": hpsv2_files | {"visual.extra": torch.ones(2)}}, weights / "xswu/HPSv2/HPS_v2_compressed.pt"
+    )
     with pytest.raises(
-        ValueError, match=r"HPS_v2_compressed.pt: not the weights of this CLIPModel: visual.extra should be none, is \(2,\)"
+        ValueError,
+        match=r"HPS_v2_compressed.pt: not the weights of this CLIPModel: visual.extra should be none, is \(2,\)",
     ):
         HPSv2("HPS_v2_compressed.pt")
     assert from_open_clip({"visual.extra": torch.ones(2)}).keys() == {"visual.extra"}
@@ -190,7 +209,15 @@ def test_a_checkpoint_of_another_model_is_refused(hpsv2_files, weights):
 @pytest.fixture
 def aesthetic_head(weights):
     """As published: nn.Sequential with dropouts, saved by its state dict."""
-    layers = [nn.Linear(24, 32), nn.Dropout(0.2), nn.Linear(32, 16), nn.Dropout(0.2), nn.Linear(16, 8), nn.Dropout(0.1), nn.Linear(8, 4)]
+    layers = [
+        nn.Linear(24, 32),
+        nn.Dropout(0.2),
+        nn.Linear(32, 16),
+        nn.Dropout(0.2),
+        nn.Linear(16, 8),
+        nn.Dropout(0.1),
+        nn.Linear(8, 4),
+    ]
     head = nn.Sequential(*layers, nn.Linear(4, 1)).eval()
     head[-1].bias.data.fill_(5.2)
     (weights / "trl-lib/ddpo-aesthetic-predictor").mkdir(parents=True)

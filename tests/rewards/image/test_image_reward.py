@@ -1,4 +1,5 @@
-"""ImageReward against its arithmetic written out by the published names: image encoder, text encoder with cross-attention, head."""
+"""ImageReward against its arithmetic written out by the published names: image encoder, text
+encoder with cross-attention, head."""
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"a red chair with four legs".split
 
 
 def published_state():
-    """Random weights with the names of ImageReward.pt; 64 numbers a head, so 3 heads see and 2 read."""
+    """Random weights with the names of ImageReward.pt; 64 numbers a head, so 3 heads see and 2
+    read."""
     generator = torch.Generator().manual_seed(3)
     state = {}
 
@@ -64,7 +66,8 @@ def published_state():
 
 
 def plain_score(state, pixels, ids):
-    """The published number for each image (N, 3, H, W) with one text, padded to 35 tokens and masked as the reference does."""
+    """The published number for each image (N, 3, H, W) with one text, padded to 35 tokens and
+    masked as the reference does."""
 
     def linear(x, name):
         return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
@@ -77,8 +80,13 @@ def plain_score(state, pixels, ids):
         return ((q @ k.transpose(-1, -2) / 8 + mask).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
     see = "blip.visual_encoder."
-    patches = F.conv2d(pixels, state[see + "patch_embed.proj.weight"], state[see + "patch_embed.proj.bias"], stride=PATCH)
-    x = torch.cat([state[see + "cls_token"].expand(len(pixels), -1, -1), patches.flatten(2).transpose(1, 2)], 1) + state[see + "pos_embed"]
+    patches = F.conv2d(
+        pixels, state[see + "patch_embed.proj.weight"], state[see + "patch_embed.proj.bias"], stride=PATCH
+    )
+    x = (
+        torch.cat([state[see + "cls_token"].expand(len(pixels), -1, -1), patches.flatten(2).transpose(1, 2)], 1)
+        + state[see + "pos_embed"]
+    )
     for i in range(DEPTH):
         at = f"{see}blocks.{i}."
         x = x + linear(attend(*linear(norm(x, at + "norm1", 1e-6), at + "attn.qkv").chunk(3, -1)), at + "attn.proj")
@@ -88,7 +96,10 @@ def plain_score(state, pixels, ids):
     read = "blip.text_encoder."
     tokens = torch.tensor(ids + [0] * (35 - len(ids)))
     mask = (torch.arange(35) >= len(ids)) * -10000.0
-    h = state[read + "embeddings.word_embeddings.weight"][tokens] + state[read + "embeddings.position_embeddings.weight"][:35]
+    h = (
+        state[read + "embeddings.word_embeddings.weight"][tokens]
+        + state[read + "embeddings.position_embeddings.weight"][:35]
+    )
     h = norm(h, read + "embeddings.LayerNorm", 1e-12).expand(len(pixels), -1, -1)
     for i in range(DEPTH):
         at = f"{read}encoder.layer.{i}."
@@ -97,7 +108,11 @@ def plain_score(state, pixels, ids):
             own = f"{at}{kind}.self."
             mixed = attend(linear(h, own + "query"), linear(seen, own + "key"), linear(seen, own + "value"), hide)
             h = norm(linear(mixed, f"{at}{kind}.output.dense") + h, f"{at}{kind}.output.LayerNorm", 1e-12)
-        h = norm(linear(F.gelu(linear(h, at + "intermediate.dense")), at + "output.dense") + h, at + "output.LayerNorm", 1e-12)
+        h = norm(
+            linear(F.gelu(linear(h, at + "intermediate.dense")), at + "output.dense") + h,
+            at + "output.LayerNorm",
+            1e-12,
+        )
     out = h[:, 0]
     for number in (0, 2, 4, 6, 7):
         out = linear(out, f"mlp.layers.{number}")
@@ -109,7 +124,9 @@ def files(weights):
     """The two repositories that the reward reads; what it returns is the state dict."""
     tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     for name in ("THUDM/ImageReward", "google-bert/bert-base-uncased"):
         (weights / name).mkdir(parents=True)
     tokenizer.save(str(weights / "google-bert/bert-base-uncased/tokenizer.json"))
@@ -140,7 +157,9 @@ def test_text_beyond_35_tokens_is_cut_off(files, pictures):
     reward = resolve("image_reward")
     with torch.no_grad():
         long = reward.published(pictures[0], "red " * 50)
-        torch.testing.assert_close(long, plain_score(files, clip_pixels(pictures[0], IMAGE), [2, *[5] * 33, 3]), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            long, plain_score(files, clip_pixels(pictures[0], IMAGE), [2, *[5] * 33, 3]), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_image_reward_has_gradients(files, batch_of, pictures):

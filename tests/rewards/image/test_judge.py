@@ -1,4 +1,5 @@
-"""The judge against a real server on this machine: one that answers, hangs, trickles, talks nonsense, dies midway, recovers."""
+"""The judge against a real server on this machine: one that answers, hangs, trickles, talks
+nonsense, dies midway, recovers."""
 
 from __future__ import annotations
 
@@ -74,7 +75,9 @@ def dies_midway_without_a_length(handler, stop):
 
 
 def dies_midway_in_chunks(handler, stop):
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n" + completion('{"score": 9}')[:40])
+    handler.wfile.write(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n" + completion('{"score": 9}')[:40]
+    )
 
 
 def says_nothing(handler, stop):
@@ -105,7 +108,8 @@ def is_broken(handler, stop):
 
 @pytest.fixture
 def server():
-    """Starts a server that does one of ``behaviours`` for each request in turn, the last of them for all further ones."""
+    """Starts a server that does one of ``behaviours`` for each request in turn, the last of them
+    for all further ones."""
     running = []
     stop = threading.Event()
 
@@ -227,7 +231,9 @@ def test_answers_are_kept_by_pixels_prompt_and_model(server, judge, batch_of, pi
         (says(None), "its answer is not text"),
     ],
 )
-def test_an_asset_without_a_proper_answer_scores_0_and_is_counted(server, judge, batch_of, pictures, tmp_path, caplog, behaviour, reason):
+def test_an_asset_without_a_proper_answer_scores_0_and_is_counted(
+    server, judge, batch_of, pictures, tmp_path, caplog, behaviour, reason
+):
     url, _ = server(behaviour)
     timeout = 0.3 if "within" in reason else 5.0
     start = time.monotonic()
@@ -377,7 +383,9 @@ def test_settings_come_from_the_environment(monkeypatch, tmp_path):
     }.items():
         monkeypatch.setenv(f"RL3D_VLM_{name}", value)
     reward = resolve("vlm")
-    expected = Endpoint("m", "https://judge.example/api/v1/", "k", timeout=2.5, attempts=5, failure="stop", cache=tmp_path)
+    expected = Endpoint(
+        "m", "https://judge.example/api/v1/", "k", timeout=2.5, attempts=5, failure="stop", cache=tmp_path
+    )
     assert reward.endpoint == expected and reward.version.endswith("+m")
 
 

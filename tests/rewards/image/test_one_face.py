@@ -1,4 +1,5 @@
-"""``one_face``: a second face at the back costs, whichever way the first looks; other faults and other things cost little."""
+"""``one_face``: a second face at the back costs, whichever way the first looks; other faults and
+other things cost little."""
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from rewards import Batch, resolve
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, captions, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.text import MiniLM
-from rl3d.training.rollouts import look
+from rl3d.training.rollouts import render_views
 from scenes.parts import Parts
 
 FAULTS = {**CORRUPTIONS, **SUBTLE}
@@ -19,29 +20,31 @@ def scored(items, change=lambda vectors: vectors, azimuth_deg: float = 30.0) -> 
     reward = resolve("one_face")
     parts = Parts.stack([Parts.from_vectors(torch.from_numpy(change(item.vectors))) for item in items])
     prompts = [item.caption for item in items]
-    return reward(Batch(prompts, parts, look(parts, [reward], azimuth_deg=azimuth_deg), MiniLM().encode(prompts))).values
+    return reward(
+        Batch(prompts, parts, render_views(parts, [reward], azimuth_deg=azimuth_deg), MiniLM().encode(prompts))
+    ).values
 
 
 @pytest.fixture(scope="module")
 def faced():
-    random = np.random.default_rng(6)
-    return [sample_for(captions.single(random, "heldout", FACED[i % len(FACED)]), random) for i in range(45)]
+    rng = np.random.default_rng(6)
+    return [sample_for(captions.single(rng, "heldout", FACED[i % len(FACED)]), rng) for i in range(45)]
 
 
 @pytest.mark.parametrize("azimuth_deg", [30.0, 120.0, 210.0, 300.0])
 def test_a_second_face_costs(faced, azimuth_deg):
-    random = np.random.default_rng(7)
-    one, two = (scored(faced, change, azimuth_deg) for change in (lambda v: v, lambda v: faces_copied(v, random)))
+    rng = np.random.default_rng(7)
+    one, two = (scored(faced, change, azimuth_deg) for change in (lambda v: v, lambda v: faces_copied(v, rng)))
     assert (one > two).double().mean() >= 0.95
     assert (one > 0.5).double().mean() >= 0.85 and (two < 0.5).double().mean() >= 0.75
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in COSTLY])
 def test_other_faults_cost_little(faced, name):
-    random = np.random.default_rng(8)
-    assert (scored(faced, lambda vectors: FAULTS[name](vectors, random)) > 0.5).double().mean() >= 0.75
+    rng = np.random.default_rng(8)
+    assert (scored(faced, lambda vectors: FAULTS[name](vectors, rng)) > 0.5).double().mean() >= 0.75
 
 
 def test_other_things_have_no_face_to_double():
-    random = np.random.default_rng(9)
-    assert (scored([sample(random, "heldout") for _ in range(60)]) > 0.5).double().mean() >= 0.95
+    rng = np.random.default_rng(9)
+    assert (scored([sample(rng, "heldout") for _ in range(60)]) > 0.5).double().mean() >= 0.95

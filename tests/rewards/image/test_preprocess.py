@@ -12,7 +12,9 @@ def images(kind, height, width):
     if kind == "noise":
         x = torch.rand(2, 3, height, width, generator=generator)
     else:
-        x = torch.nn.functional.interpolate(torch.rand(2, 3, 6, 6, generator=generator), (height, width), mode="bicubic").clamp(0, 1)
+        x = torch.nn.functional.interpolate(
+            torch.rand(2, 3, 6, 6, generator=generator), (height, width), mode="bicubic"
+        ).clamp(0, 1)
         x = (x > 0.5).float() if kind == "edges" else x
     return (x * 255).round().div(255).movedim(1, -1)
 

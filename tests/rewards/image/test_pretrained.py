@@ -22,7 +22,13 @@ REPOSITORY = "openai/clip-vit-base-patch32"
 
 def in_a_new_process(code: str, home: Path, **env: str) -> str:
     """What is printed; the network is not used unless ``env`` allows it."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **env}
+    env = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(home),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        **env,
+    }
     result = subprocess.run([sys.executable, "-c", code], env=env, cwd=home, capture_output=True, text=True, timeout=60)
     return result.stdout + result.stderr
 
@@ -56,7 +62,9 @@ def test_weights_in_the_hubs_cache_are_found_and_missing_ones_get_one_line_that_
     assert len(lines) == len(wanted)
     for line, (repository, file) in zip(lines, wanted.values()):
         assert line.startswith(f"{file} of {repository} is not on this machine and cannot be fetched (")
-        assert line.endswith(f"): run 'hf download {repository} {file}', or put the file into $RL3D_WEIGHTS/{repository}")
+        assert line.endswith(
+            f"): run 'hf download {repository} {file}', or put the file into $RL3D_WEIGHTS/{repository}"
+        )
 
 
 @pytest.fixture
@@ -103,12 +111,17 @@ def test_what_is_not_here_is_fetched_from_the_hub_once(hub, tmp_path):
         except ValueError as error:
             print(error)
     """
-    printed = in_a_new_process(code, tmp_path, HF_HUB_OFFLINE="0", HF_ENDPOINT=url, HF_HUB_DISABLE_PROGRESS_BARS="1").splitlines()
+    printed = in_a_new_process(
+        code, tmp_path, HF_HUB_OFFLINE="0", HF_ENDPOINT=url, HF_HUB_DISABLE_PROGRESS_BARS="1"
+    ).splitlines()
     assert printed[-3:-1] == ["weights", "weights"]
     assert printed[-1].startswith(
         "other.pt of a/b is not on this machine and cannot be fetched (the hub has no such file): run 'hf download"
     )
-    assert len([path for command, path in asked if command == "GET" and path.endswith("/resolve/main/pytorch_model.bin")]) == 1
+    assert (
+        len([path for command, path in asked if command == "GET" and path.endswith("/resolve/main/pytorch_model.bin")])
+        == 1
+    )
 
 
 def test_a_folder_of_ones_own_comes_first_and_must_be_complete(weights):
@@ -122,7 +135,9 @@ def test_a_folder_of_ones_own_comes_first_and_must_be_complete(weights):
 def test_without_transformers_one_line_says_how_to_install_it(clip_repository, monkeypatch):
     clip_repository(REPOSITORY)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r'^rewards by published models need transformers: pip install "rl3d\[pretrained\]"$'):
+    with pytest.raises(
+        ValueError, match=r'^rewards by published models need transformers: pip install "rl3d\[pretrained\]"$'
+    ):
         resolve("clip")
 
 
@@ -160,7 +175,9 @@ def test_damaged_files_get_one_line(tmp_path):
 
 
 def test_half_precision_is_read_as_float32(tmp_path):
-    save_file({"a": torch.ones(3, dtype=torch.float16), "n": torch.ones(3, dtype=torch.int64)}, tmp_path / "a.safetensors")
+    save_file(
+        {"a": torch.ones(3, dtype=torch.float16), "n": torch.ones(3, dtype=torch.int64)}, tmp_path / "a.safetensors"
+    )
     found = read_weights(tmp_path / "a.safetensors")
     assert found["a"].dtype == torch.float32 and found["n"].dtype == torch.int64
 

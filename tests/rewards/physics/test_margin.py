@@ -1,4 +1,5 @@
-"""The analytic margin against closed forms, its gradient against finite differences, and the simulation against it."""
+"""The analytic margin against closed forms, its gradient against finite differences, and the
+simulation against it."""
 
 import math
 
@@ -72,7 +73,8 @@ def test_gradient_agrees_with_finite_differences(batch, table, part):
 
 
 def test_the_values_of_the_reward_carry_gradient(batch, table, part):
-    # With a load on one side: of a box alone, two sides are equally weak, and there are two gradients.
+    # With a load on one side: of a box alone, two sides are equally weak, and there are two
+    # gradients.
     loaded = [part((0.05, 0.2, 0.4), (0, 0, 0.4)), part((0.05, 0.05, 0.05), (0.02, 0, 0.85))]
     assets, margin = batch(loaded, table()), Margin()
     vectors = assets.parts.vectors().requires_grad_()
@@ -81,7 +83,9 @@ def test_the_values_of_the_reward_carry_gradient(batch, table, part):
     torch.testing.assert_close(values.detach(), margin(assets).values)
     (slope,) = torch.autograd.grad(values[0], vectors)
     step = 1e-4 * slope / slope.norm()
-    plus, minus = (float(margin(Batch(assets.prompts, Parts.from_vectors(vectors.detach() + s * step))).values[0]) for s in (1, -1))
+    plus, minus = (
+        float(margin(Batch(assets.prompts, Parts.from_vectors(vectors.detach() + s * step))).values[0]) for s in (1, -1)
+    )
     assert slope[1].eq(0).all() and (plus - minus) / 2 == pytest.approx(float((slope * step).sum()), rel=0.1)
 
 
@@ -96,7 +100,8 @@ def test_the_gradient_is_there_whoever_asks_first(batch, table):
 
 
 def test_a_step_along_the_gradient_makes_a_box_steadier(batch, part):
-    # With a load on one side: of a box alone, two sides are equally weak, and a step helps one at the other's cost.
+    # With a load on one side: of a box alone, two sides are equally weak, and a step helps one at
+    # the other's cost.
     loaded = [part((0.05, 0.2, 0.4), (0, 0, 0.4)), part((0.05, 0.05, 0.05), (0.1, 0, 0.6))]
     vectors = batch(loaded).parts.vectors().double().requires_grad_()
     before = tipping_angle(Parts.from_vectors(vectors))
@@ -113,7 +118,15 @@ def test_the_simulation_agrees_about_boxes(batch, part, rotation):
         half = 0.2 + 0.3 * u[0]
         tips = 2 + 8 * u[1]
         if abs(tips - 5) > 0.4:
-            boxes.append([part((half * math.tan(math.radians(tips)), 0.3, half), (0, 0, half), rotation=rotation("z", 360 * u[2]))])
+            boxes.append(
+                [
+                    part(
+                        (half * math.tan(math.radians(tips)), 0.3, half),
+                        (0, 0, half),
+                        rotation=rotation("z", 360 * u[2]),
+                    )
+                ]
+            )
     assets = batch(*boxes)
     assert torch.equal(Margin()(assets).verdict, Stability()(assets).verdict)
 
@@ -130,5 +143,7 @@ def test_a_push_finds_the_weak_direction_and_slides_flat_things_at_the_friction(
     flat = [part((0.4, 0.4, 0.05), (0, 0, 0.05))]
     ball = [part((0.3, 0.3, 0.3), (0, 0, 0.3), (1.0, 1.0))]
     scores = Push()(batch(flat, ball, table("ab"), table()))
-    assert scores.values[0] > 0.85 and scores.values[1] < 0.1 and scores.values[2] < 0.05 and 0.4 < scores.values[3] < 0.8
+    assert (
+        scores.values[0] > 0.85 and scores.values[1] < 0.1 and scores.values[2] < 0.05 and 0.4 < scores.values[3] < 0.8
+    )
     assert scores.verdict.tolist() == [True, False, False, True]

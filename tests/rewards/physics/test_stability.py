@@ -1,4 +1,5 @@
-"""The simulation against what mechanics says, and the score's promises: graded, repeatable, never failing the batch."""
+"""The simulation against what mechanics says, and the score's promises: graded, repeatable, never
+failing the batch."""
 
 import math
 
@@ -32,7 +33,8 @@ def test_box_tips_when_gravity_leaves_its_base(batch, part, height):
     scores = Stability()(batch(*(box_of_slenderness(part, a, height) for a in angles)))
     assert scores.verdict.tolist() == [False, False, False, True, True, True]
     assert scores.values[:2].max() < 0.1 and scores.values[3:].min() > 0.95
-    # Graded: the narrower the base, the less it earns, also among those that fall and those that stand.
+    # Graded: the narrower the base, the less it earns, also among those that fall and those that
+    # stand.
     assert scores.values[:-1].diff().min() > 0
 
 
@@ -44,7 +46,11 @@ def test_half_a_degree_decides_a_tall_box(batch, part):
 def test_the_direction_of_the_base_does_not_matter(batch, part, rotation):
     half = 0.5
     narrow, wide = (half * math.tan(math.radians(a)) for a in (LEAN - 1.5, LEAN + 1))
-    assets = [[part((w, 0.4, half), (0, 0, half), rotation=rotation("z", a))] for w in (narrow, wide) for a in (0, 30, 90, 135, 250)]
+    assets = [
+        [part((w, 0.4, half), (0, 0, half), rotation=rotation("z", a))]
+        for w in (narrow, wide)
+        for a in (0, 30, 90, 135, 250)
+    ]
     assert Stability()(batch(*assets)).verdict.tolist() == [False] * 5 + [True] * 5
 
 
@@ -79,7 +85,9 @@ def test_turning_on_the_spot_is_not_falling(batch, table, rotation):
 
 def test_tilt_ignores_yaw():
     """A rotation angle counts yaw as falling; the up axis does not."""
-    quaternions = [[math.cos(a / 2), 0, 0, math.sin(a / 2)] for a in (0.0, 1.0, 3.0)] + [[math.cos(0.1), math.sin(0.1), 0, 0]]
+    quaternions = [[math.cos(a / 2), 0, 0, math.sin(a / 2)] for a in (0.0, 1.0, 3.0)] + [
+        [math.cos(0.1), math.sin(0.1), 0, 0]
+    ]
     matrices = np.zeros((4, 9))
     for matrix, quaternion in zip(matrices, quaternions):
         mujoco.mju_quat2Mat(matrix, quaternion)
@@ -103,14 +111,21 @@ def test_floating_part_falls(batch, table, part):
 
 def test_free_fall(batch, part):
     """A part two metres above the ground, seen after 0.25 s: h = g t^2 / 2, whatever the mass."""
-    b = batch([part((0.1, 0.1, 0.1), (0, 0, 0.1)), part((0.05, 0.05, 0.05), (3, 0, 2)), part((0.2, 0.1, 0.05), (6, 0, 2), (1.0, 1.0), 0.5)])
+    b = batch(
+        [
+            part((0.1, 0.1, 0.1), (0, 0, 0.1)),
+            part((0.05, 0.05, 0.05), (3, 0, 2)),
+            part((0.2, 0.1, 0.05), (6, 0, 2), (1.0, 1.0), 0.5),
+        ]
+    )
     motion = motions(b, lean_deg=0.0, drift_limit=10.0, timestep=0.001)[0]
     t = Trial().duration / Trial().samples * 5
     assert motion.drift[4, 1:] == pytest.approx(9.81 * t * t / 2, rel=0.01)
 
 
 def test_ball_rolls_as_mechanics_says(batch, part):
-    """On a slope a solid ball accelerates with 5/7 g sin: it is no stable asset, but a flat ellipsoid is."""
+    """On a slope a solid ball accelerates with 5/7 g sin: it is no stable asset, but a flat
+    ellipsoid is."""
     ball, flat = [part((0.3, 0.3, 0.3), (0, 0, 0.3), (1.0, 1.0))], [part((0.4, 0.4, 0.1), (0, 0, 0.1), (1.0, 1.0))]
     scores = Stability()(batch(ball, flat))
     assert scores.verdict.tolist() == [False, True]
@@ -127,7 +142,10 @@ def test_ball_rolls_as_mechanics_says(batch, part):
 def test_a_cylinder_on_an_incline_tips_at_radius_over_half_its_height(batch, part):
     half = 0.4
     radii = [half * math.tan(math.radians(LEAN + more)) for more in (-0.5, 0.5)]
-    assert Stability()(batch(*([part((r, r, half), (0, 0, half), (0.1, 1.0))] for r in radii))).verdict.tolist() == [False, True]
+    assert Stability()(batch(*([part((r, r, half), (0, 0, half), (0.1, 1.0))] for r in radii))).verdict.tolist() == [
+        False,
+        True,
+    ]
 
 
 def test_a_lying_cylinder_rolls_as_mechanics_says(batch, part, rotation):
@@ -144,7 +162,8 @@ def test_a_lying_cylinder_rolls_as_mechanics_says(batch, part, rotation):
 @pytest.mark.parametrize("exponents", [(0.1, 0.1), (0.1, 1.0), (1.0, 1.0), (0.5, 0.5)])
 @pytest.mark.parametrize("taper", [0.0, 0.5])
 def test_every_kind_of_part_rests_without_moving(batch, part, exponents, taper):
-    """Box, cylinder, ellipsoid and hull, lying flat: they lean a little with gravity, and are not thrown up by the ground."""
+    """Box, cylinder, ellipsoid and hull, lying flat: they lean a little with gravity, and are not
+    thrown up by the ground."""
     motion = motions(batch([part((0.4, 0.4, 0.1), (0, 0, 0.1), exponents, taper)]))[0]
     assert motion.tilt_deg[-1, 0] < LEAN
     assert motion.drift[-1, 0] < 0.01
@@ -161,13 +180,18 @@ def test_ground_is_under_the_lowest_point_of_a_turned_part(batch, part, rotation
 
 
 def test_small_parts_that_fall_spin_without_failing(batch, part):
-    """Light and heavy bodies collide and spin fast; a body's frame far from its mass once made these simulations diverge."""
+    """Light and heavy bodies collide and spin fast; a body's frame far from its mass once made
+    these simulations diverge."""
     generator = torch.Generator().manual_seed(0)
     assets = []
     for _ in range(12):
         u = torch.rand(6, 6, generator=generator)
         eyes = [
-            part((r := 0.01 + 0.05 * v[0], r * (0.6 + v[1]), r), (0.6 * v[2] - 0.3, 0.6 * v[3] - 0.3, 0.65 + 0.35 * v[4]), (1.0, 1.0))
+            part(
+                (r := 0.01 + 0.05 * v[0], r * (0.6 + v[1]), r),
+                (0.6 * v[2] - 0.3, 0.6 * v[3] - 0.3, 0.65 + 0.35 * v[4]),
+                (1.0, 1.0),
+            )
             for v in u
         ]
         assets.append([part((0.3, 0.25, 0.3), (0, 0, 0.3), (1.0, 1.0)), *eyes])
@@ -185,7 +209,9 @@ def messy(batch, part, table) -> Batch:
             u = torch.rand(6, generator=generator)
             turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
             exponents = (0.1 + 0.9 * float(u[0]), 1.0 if u[1] > 0.5 else 0.1)
-            parts.append(part((0.02 + 0.15 * u[:3]).tolist(), (0.8 * u[3:] - 0.4).tolist(), exponents, float(u[5]), turn))
+            parts.append(
+                part((0.02 + 0.15 * u[:3]).tolist(), (0.8 * u[3:] - 0.4).tolist(), exponents, float(u[5]), turn)
+            )
         assets.append(parts)
     return batch(*assets)
 
@@ -223,7 +249,8 @@ def test_broken_and_empty_assets_score_zero_and_leave_the_others_alone(batch, ta
 
 
 def test_refused_by_the_simulator_counts_as_failed(batch, table, part, tmp_path, monkeypatch):
-    """Coordinates beyond what a simulation can hold: compile errors and divergence are caught, counted, and not printed to files."""
+    """Coordinates beyond what a simulation can hold: compile errors and divergence are caught,
+    counted, and not printed to files."""
     monkeypatch.chdir(tmp_path)
     far = [part((0.1, 0.2, 0.1), (1e30, 0, 0.1), (0.5, 1.0), 0.5)]
     scores = Stability()(batch(far, table()))
@@ -240,7 +267,9 @@ def test_grade_is_monotone():
         shape = (5, len(masses))
         at_rest = np.zeros((2, len(masses), 3))
         turned = np.zeros((len(masses), 3, 3))
-        return stability.grade(Motion(np.array(masses), np.broadcast_to(tilt, shape), np.broadcast_to(drift, shape), *at_rest, turned))
+        return stability.grade(
+            Motion(np.array(masses), np.broadcast_to(tilt, shape), np.broadcast_to(drift, shape), *at_rest, turned)
+        )
 
     tilts, drifts = np.linspace(0, 40, 30), np.linspace(0, 0.5, 30)
     table = np.array([[grade(t, d) for d in drifts] for t in tilts])
@@ -251,7 +280,8 @@ def test_grade_is_monotone():
 
 
 def ranked(good: torch.Tensor, bad: torch.Tensor) -> float:
-    """Share of the pairs in which the good asset scores above its corrupted twin, ties counting half."""
+    """Share of the pairs in which the good asset scores above its corrupted twin, ties counting
+    half."""
     return ((good > bad).float() + 0.5 * (good == bad).float()).mean().item()
 
 
@@ -265,7 +295,12 @@ def test_ranks_corrupted_tables(batch, table, part):
     good, missing, lifted, floating = [], [], [], []
     for _ in range(30):
         u = torch.rand(5, generator=generator).tolist()
-        size = {"width": 0.6 + 0.6 * u[0], "depth": 0.4 + 0.4 * u[1], "height": 0.3 + 0.4 * u[2], "leg": 0.02 + 0.025 * u[3]}
+        size = {
+            "width": 0.6 + 0.6 * u[0],
+            "depth": 0.4 + 0.4 * u[1],
+            "height": 0.3 + 0.4 * u[2],
+            "leg": 0.02 + 0.025 * u[3],
+        }
         good.append(table(**size))
         missing.append(table("bcd", **size))
         lifted.append(table(**size, lift=0.04 + 0.1 * u[4]))
@@ -279,7 +314,8 @@ def test_ranks_corrupted_tables(batch, table, part):
 
 
 def test_ranks_the_corpus(batch):
-    """Assets of the corpus stand; four-legged furniture ranks above itself with a fault that matters."""
+    """Assets of the corpus stand; four-legged furniture ranks above itself with a fault that
+    matters."""
     from rl3d.corpus import CORRUPTIONS, sample
 
     rng = np.random.default_rng(0)
@@ -290,7 +326,9 @@ def test_ranks_the_corpus(batch):
         if item.kind == "single" and item.category in legged:
             items.append(item)
     faults = ("leg_removed", "leg_shortened", "part_lifted", "floater_added")
-    assets = [[item.vectors for item in items]] + [[CORRUPTIONS[name](item.vectors, rng) for item in items] for name in faults]
+    assets = [[item.vectors for item in items]] + [
+        [CORRUPTIONS[name](item.vectors, rng) for item in items] for name in faults
+    ]
     b = batch(*([torch.from_numpy(row).float() for row in vectors] for group in assets for vectors in group), slots=24)
     scores = score([reward for reward, _ in parse("stability,connected")], b)
     stability, connected = (scores[name].values.view(len(assets), len(items)) for name in ("stability", "connected"))

@@ -22,7 +22,8 @@ def test_standing_things_are_held_and_floating_ones_are_not(batch, table, part):
 
 
 def test_what_only_touches_rests_on_top_but_does_not_hang_below(batch, part):
-    """Without overlap a joint has pressure and friction alone: a block lies on a shelf, and falls off from under it."""
+    """Without overlap a joint has pressure and friction alone: a block lies on a shelf, and falls
+    off from under it."""
     post, gap = part((0.1, 0.1, 0.4), (0, 0, 0.4)), 0.002
     above = part((0.1, 0.1, 0.1), (0, 0, 0.9 + gap))
     arm = part((0.3, 0.1, 0.03), (0.35, 0, 0.6))  # let into the post
@@ -34,7 +35,8 @@ def test_what_only_touches_rests_on_top_but_does_not_hang_below(batch, part):
 
 
 def test_a_long_arm_breaks_a_thin_joint(batch, part, monkeypatch):
-    """A cantilever's bending moment grows with the square of its length: what a weak bond holds short it does not hold long."""
+    """A cantilever's bending moment grows with the square of its length: what a weak bond holds
+    short it does not hold long."""
     monkeypatch.setattr(structure, "BOND", 1.0)
     base = [part((0.5, 0.3, 0.1), (0, 0, 0.1)), part((0.1, 0.1, 0.4), (-0.3, 0, 0.5))]
     arm = lambda length: part((length / 2, 0.02, 0.02), (-0.21 + length / 2, 0, 0.8))  # noqa: E731
@@ -44,8 +46,12 @@ def test_a_long_arm_breaks_a_thin_joint(batch, part, monkeypatch):
 
 def test_overlap_is_the_share_of_volume(batch, part):
     box = lambda x: part((0.2, 0.2, 0.2), (x, 0, 0.2))  # noqa: E731
-    scores = Penetration()(batch([box(0), box(0.395)], [box(0), box(0.2)], [box(0), box(0)], [box(0)], [box(0), box(0.6)]))
-    assert scores.values.tolist() == pytest.approx([1, 0.5, 0, 1, 0.5], abs=0.03), "a box that stands apart counts as nothing"
+    scores = Penetration()(
+        batch([box(0), box(0.395)], [box(0), box(0.2)], [box(0), box(0)], [box(0)], [box(0), box(0.6)])
+    )
+    assert scores.values.tolist() == pytest.approx([1, 0.5, 0, 1, 0.5], abs=0.03), (
+        "a box that stands apart counts as nothing"
+    )
     small = [part((0.2, 0.2, 0.2), (0, 0, 0.2)), part((0.02, 0.02, 0.02), (0, 0, 0.2))]
     assert Penetration()(batch(small)).per_part[0, :2].tolist() == pytest.approx([1, 0], abs=0.03)
 
@@ -85,7 +91,13 @@ def painted(part, color, *shape) -> torch.Tensor:
 def test_on_top_must_still_be_on_top_after_two_seconds(batch, part):
     low = painted(part, "blue", (0.2, 0.2, 0.2), (0, 0, 0.2))
     at = lambda x, z: painted(part, "red", (0.12, 0.12, 0.12), (x, 0, z))  # noqa: E731
-    rests, hovers, slides, beside, absent = [low, at(0, 0.51)], [low, at(0, 0.55)], [low, at(0.185, 0.56)], [low, at(0.5, 0.12)], [low]
+    rests, hovers, slides, beside, absent = (
+        [low, at(0, 0.51)],
+        [low, at(0, 0.55)],
+        [low, at(0.185, 0.56)],
+        [low, at(0.5, 0.12)],
+        [low],
+    )
     assets = batch(rests, hovers, slides, beside, absent).parts
     scores = Stacking()(Batch(["a red cube on top of a blue cube"] * 5, assets))
     assert scores.values.tolist() == pytest.approx([1, 1, 1, 0.2, 0])

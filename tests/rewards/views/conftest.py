@@ -17,7 +17,8 @@ from scenes import cameras
 
 @pytest.fixture
 def pictures(batch, table, part) -> Callable[..., Batch]:
-    """A batch of views of three assets: a table, a ball on a box, and nothing at all; ``edit`` changes the views."""
+    """A batch of views of three assets: a table, a ball on a box, and nothing at all; ``edit``
+    changes the views."""
 
     def make(needs: Needs, edit: Callable[[Views], Views] = lambda views: views, chosen: slice = slice(None)) -> Batch:
         ball = [part((0.3, 0.3, 0.15), (0, 0, 0.15)), part((0.22, 0.22, 0.22), (0.05, 0, 0.5), (1.0, 1.0))]

@@ -1,4 +1,5 @@
-"""What every multi-view reward keeps to: values and credit in range, independent of batch and order, and clear about bad input."""
+"""What every multi-view reward keeps to: values and credit in range, independent of batch and
+order, and clear about bad input."""
 
 import math
 from dataclasses import replace
@@ -65,7 +66,9 @@ def test_values_have_gradients_to_the_views(name, pictures):
     step = 0.02 * slope / slope.norm()
     with torch.no_grad():
         plus, minus = (
-            reward.values(with_text(pictures(reward.needs, lambda views, s=side: replace(views, rgb=views.rgb + s * step))))
+            reward.values(
+                with_text(pictures(reward.needs, lambda views, s=side: replace(views, rgb=views.rgb + s * step)))
+            )
             for side in (1, -1)
         )
     assert float((plus - minus)[1]) / 2 == pytest.approx(float((slope * step).sum()), rel=0.1)
@@ -78,7 +81,10 @@ def test_the_order_does_not_matter(name, pictures):
     ((rig, shots),) = batch.shots.items()
     order = [2, 0, 1]
     images = {key: getattr(shots.views, key)[order] for key in ("rgb", "alpha", "depth", "normal")}
-    scores, turned = reward(batch), reward(replace(batch, shots={rig: Shots(type(shots.views)(**images), shots.cameras)}))
+    scores, turned = (
+        reward(batch),
+        reward(replace(batch, shots={rig: Shots(type(shots.views)(**images), shots.cameras)})),
+    )
     assert torch.equal(turned.values, scores.values[order])
     assert scores.per_view is None or torch.equal(turned.per_view, scores.per_view[order])
 

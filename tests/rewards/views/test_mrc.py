@@ -8,7 +8,9 @@ from rewards.views.mrc import MRC, foreground, likeness
 
 def test_a_view_of_other_colours_is_found(pictures, spoil):
     reward = MRC(steps=9)
-    recolored = spoil("rgb", 3, lambda image: torch.where(image.amin(-1, keepdim=True) < 0.9, 1 - image.roll(1, -1), image))
+    recolored = spoil(
+        "rgb", 3, lambda image: torch.where(image.amin(-1, keepdim=True) < 0.9, 1 - image.roll(1, -1), image)
+    )
     whole, spoiled = reward(pictures(reward.needs)), reward(pictures(reward.needs, recolored))
     assert (spoiled.values[:2] < whole.values[:2] - 0.05).all()
     assert spoiled.per_view[:2].argmin(-1).tolist() == [3, 3]

@@ -23,11 +23,11 @@ def test_an_empty_view_takes_all(pictures, spoil):
 
 
 def test_more_than_a_machine_word_of_assets():
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     rig = orbit(4, size=16)
     shown = torch.zeros(70, 4, 16, 16, dtype=torch.bool)
     for k in range(70):
-        low = int(torch.randint(4, 7, (1,), generator=random))
+        low = int(torch.randint(4, 7, (1,), generator=rng))
         shown[k, :, low : low + 5, 5:11] = True
     shown[:, 3] = shown[:, 3].roll(3, -1)
     together = coherence(shown, rig)

@@ -1,4 +1,5 @@
-"""Advantages: zero mean in a group, free of a reward's scale, silent where a group's rewards are equal."""
+"""Advantages: zero mean in a group, free of a reward's scale, silent where a group's rewards are
+equal."""
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ def test_group_normalized_is_a_z_score_when_the_spread_is_large() -> None:
 
 
 def test_equal_rewards_give_no_advantage() -> None:
-    assert group_normalized(torch.full((3, 8), 0.7)).abs().max() < 1e-5  # the mean of equal floats may be off by one bit
+    assert (
+        group_normalized(torch.full((3, 8), 0.7)).abs().max() < 1e-5
+    )  # the mean of equal floats may be off by one bit
 
 
 def test_tiny_differences_are_not_blown_up() -> None:
@@ -22,8 +25,8 @@ def test_tiny_differences_are_not_blown_up() -> None:
 
 
 def test_gdpo_ignores_the_scale_of_a_reward() -> None:
-    random = torch.Generator().manual_seed(0)
-    a, b = torch.rand(6, 8, generator=random), torch.rand(6, 8, generator=random)
+    rng = torch.Generator().manual_seed(0)
+    a, b = torch.rand(6, 8, generator=rng), torch.rand(6, 8, generator=rng)
     one = gdpo({"a": a, "b": b}, {"a": 1.0, "b": 1.0}, floor=0.0)
     other = gdpo({"a": 1000 * a + 7, "b": b}, {"a": 1.0, "b": 1.0}, floor=0.0)
     assert torch.allclose(one, other, atol=1e-3)
@@ -37,8 +40,8 @@ def test_gdpo_of_tied_groups_is_silent() -> None:
 
 
 def test_gdpo_weight_zero_leaves_a_reward_out() -> None:
-    random = torch.Generator().manual_seed(0)
-    a, b = torch.rand(6, 8, generator=random), torch.rand(6, 8, generator=random)
+    rng = torch.Generator().manual_seed(0)
+    a, b = torch.rand(6, 8, generator=rng), torch.rand(6, 8, generator=rng)
     assert torch.equal(gdpo({"a": a, "b": b}, {"a": 1.0, "b": 0.0}), gdpo({"a": a}, {"a": 1.0}))
 
 

@@ -17,13 +17,20 @@ def _stats(mean: torch.Tensor, x: torch.Tensor) -> StepStats:
 
 def test_on_policy_gradient_is_reinforce() -> None:
     """With ratio 1 the gradient is -mean A (x - mean) / std^2 (Williams, 1992)."""
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     mean = torch.tensor(0.3, requires_grad=True)
-    x = 0.3 + STD * torch.randn(1, 16, 4, generator=random)
-    advantages = torch.randn(16, generator=random)
+    x = 0.3 + STD * torch.randn(1, 16, 4, generator=rng)
+    advantages = torch.randn(16, generator=rng)
     new = _stats(mean, x)
     loss, stats = grpo_loss(
-        new, new.log_probs.detach(), advantages, new.means.detach(), torch.ones(16, 4), clip=0.1, kl_weight=0.0, least_std=STD
+        new,
+        new.log_probs.detach(),
+        advantages,
+        new.means.detach(),
+        torch.ones(16, 4),
+        clip=0.1,
+        kl_weight=0.0,
+        min_std=STD,
     )
     loss.backward()
     expected = -(advantages * ((x - 0.3) / STD**2).mean(-1)[0]).mean()
@@ -60,7 +67,14 @@ def test_a_step_without_noise_is_held_to_the_reference() -> None:
     mean = torch.tensor(0.5, requires_grad=True)
     new = StepStats(torch.zeros(1, 2), mean.expand(1, 2, 3), torch.tensor([0.0]))
     loss, _ = grpo_loss(
-        new, torch.zeros(1, 2), torch.zeros(2), torch.zeros(1, 2, 3), torch.full((2, 3), 1 / 3), clip=0.1, kl_weight=1.0, least_std=0.1
+        new,
+        torch.zeros(1, 2),
+        torch.zeros(2),
+        torch.zeros(1, 2, 3),
+        torch.full((2, 3), 1 / 3),
+        clip=0.1,
+        kl_weight=1.0,
+        min_std=0.1,
     )
     loss.backward()
     assert mean.grad == pytest.approx(0.5 / 0.1**2, rel=1e-5)

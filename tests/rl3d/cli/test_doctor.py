@@ -10,7 +10,9 @@ def test_doctor_names_every_backend_and_its_state(capsys):
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     for name, backend in backends().items():
-        line = next(line for line in said.splitlines() if line.split()[:1] == [name] and line.rstrip().endswith(backend.state))
+        line = next(
+            line for line in said.splitlines() if line.split()[:1] == [name] and line.rstrip().endswith(backend.state)
+        )
         assert backend.draws in line
     assert f"torch       {torch.__version__}" in said
     assert "self-check: the renderer differs from the float64 reference by at most" in said

@@ -1,4 +1,5 @@
-"""What a user sees who got something wrong: one line that says what, where and what to do, and exit code 2."""
+"""What a user sees who got something wrong: one line that says what, where and what to do, and exit
+code 2."""
 
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def test_evaluation_against_nothing_makes_no_folder(capsys, tmp_path: Path) -> N
 
 
 def test_bad_reward_weight(capsys, tmp_path: Path) -> None:
-    assert "must be a number, got 'much'" in _refused(["train", "--rewards", "stability=much", "--out", str(tmp_path / "run")], capsys)
+    assert "must be a number, got 'much'" in _refused(
+        ["train", "--rewards", "stability=much", "--out", str(tmp_path / "run")], capsys
+    )
 
 
 def test_unknown_option(capsys, tmp_path: Path) -> None:
@@ -78,11 +81,13 @@ def test_option_out_of_range(capsys) -> None:
 
 
 def test_unknown_schedule(capsys) -> None:
-    assert "--sampling.schedule" in _refused(["generate", "a cube", "--sampling.schedule", "wild"], capsys)
+    assert "--sampling.sde_type" in _refused(["generate", "a cube", "--sampling.sde_type", "wild"], capsys)
 
 
 def test_missing_checkpoint(capsys, tmp_path: Path) -> None:
-    line = _refused(["generate", "a cube", "--checkpoint", str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "a")], capsys)
+    line = _refused(
+        ["generate", "a cube", "--checkpoint", str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "a")], capsys
+    )
     assert "none.safetensors: no such checkpoint" in line
     assert not (tmp_path / "a").exists()
 
@@ -121,7 +126,9 @@ def test_output_folder_that_is_a_file(capsys, tmp_path: Path) -> None:
 
 def test_device_that_is_not_there(capsys, tmp_path: Path) -> None:
     out = str(tmp_path / "a")
-    assert "'gpu' is no device: use cpu, cuda or cuda:N" in _refused(["generate", "a cube", "--device", "gpu", "--out", out], capsys)
+    assert "'gpu' is no device: use cpu, cuda or cuda:N" in _refused(
+        ["generate", "a cube", "--device", "gpu", "--out", out], capsys
+    )
     line = _refused(["generate", "a cube", "--device", "cuda:99", "--out", out], capsys)
     assert "CUDA device" in line
     assert not (tmp_path / "a").exists()

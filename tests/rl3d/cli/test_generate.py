@@ -24,7 +24,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_files_are_there_and_nothing_else(folder: Path) -> None:
-    assert sorted(p.name for p in folder.iterdir()) == ["card.json", "mesh.glb", "preview.png", "scene.ply", "turntable.mp4"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "card.json",
+        "mesh.glb",
+        "preview.png",
+        "scene.ply",
+        "turntable.mp4",
+    ]
 
 
 def test_splats_open_elsewhere(folder: Path) -> None:

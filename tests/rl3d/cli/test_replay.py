@@ -1,4 +1,5 @@
-"""``rl3d replay``: an asset made again from its card, to the bit, and what is said when that fails."""
+"""``rl3d replay``: an asset made again from its card, to the bit, and what is said when that
+fails."""
 
 import json
 import shutil

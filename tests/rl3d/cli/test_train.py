@@ -1,4 +1,5 @@
-"""``rl3d train`` as a user runs it: what a run leaves behind, and an interrupt in the middle that loses nothing."""
+"""``rl3d train`` as a user runs it: what a run leaves behind, and an interrupt in the middle that
+loses nothing."""
 
 from __future__ import annotations
 

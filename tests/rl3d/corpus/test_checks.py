@@ -29,7 +29,10 @@ def test_the_corpus_passes_its_own_checks(items, assets):
 def test_swapped_colours_fail(items):
     rng = np.random.default_rng(0)
     named = [item for item in items if item.facts.main and item.kind == "single"][:150]
-    failed = [np.not_equal(*check_colors(item.facts, parts_of(CORRUPTIONS["colors_swapped"](item.vectors, rng)))) for item in named]
+    failed = [
+        np.not_equal(*check_colors(item.facts, parts_of(CORRUPTIONS["colors_swapped"](item.vectors, rng))))
+        for item in named
+    ]
     assert np.mean(failed) >= 0.95
 
 
@@ -44,7 +47,15 @@ def test_a_colour_that_is_not_there_fails(items, assets):
 @pytest.mark.parametrize("what", RELATIONS)
 def test_a_relation_holds_and_its_opposite_does_not(what):
     rng = np.random.default_rng(1)
-    opposite = {"on": "under", "under": "on", "left": "right", "right": "left", "front": "behind", "behind": "front", "next": "on"}[what]
+    opposite = {
+        "on": "under",
+        "under": "on",
+        "left": "right",
+        "right": "left",
+        "front": "behind",
+        "behind": "front",
+        "next": "on",
+    }[what]
     seen = 0
     while seen < 12:
         spec = relation(rng, "train")

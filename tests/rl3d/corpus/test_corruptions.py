@@ -1,4 +1,5 @@
-"""Corruptions are known faults: valid assets, seeded, and really broken in the way that their name says."""
+"""Corruptions are known faults: valid assets, seeded, and really broken in the way that their name
+says."""
 
 import numpy as np
 import pytest

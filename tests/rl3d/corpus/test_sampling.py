@@ -1,4 +1,5 @@
-"""Captions and splits: the same seed gives the same corpus, and what is held out is never trained on."""
+"""Captions and splits: the same seed gives the same corpus, and what is held out is never trained
+on."""
 
 import os
 import subprocess
@@ -7,7 +8,19 @@ import sys
 import numpy as np
 import pytest
 
-from rl3d.corpus import BASE_COLORS, BASE_OF, CATALOGUE, CATEGORIES, COLORS, MIX, nearest_base, prompts, sample, sample_for, sample_spec
+from rl3d.corpus import (
+    BASE_COLORS,
+    BASE_OF,
+    CATALOGUE,
+    CATEGORIES,
+    COLORS,
+    MIX,
+    nearest_base,
+    prompts,
+    sample,
+    sample_for,
+    sample_spec,
+)
 from rl3d.corpus.splits import is_held_out
 
 
@@ -91,7 +104,10 @@ def test_colour_names_are_their_base_even_when_jittered():
 
 
 def test_prompts_are_fixed_distinct_and_balanced():
-    first, again = prompts(2 * len(CATEGORIES), 0, kinds=("single",)), prompts(2 * len(CATEGORIES), 0, kinds=("single",))
+    first, again = (
+        prompts(2 * len(CATEGORIES), 0, kinds=("single",)),
+        prompts(2 * len(CATEGORIES), 0, kinds=("single",)),
+    )
     assert [item.caption for item in first] == [item.caption for item in again]
     assert len({item.caption for item in first}) == len(first)
     assert all([item.category for item in first].count(category) == 2 for category in CATEGORIES)
@@ -103,7 +119,9 @@ def test_prompts_of_all_kinds_keep_the_mix():
     assert {kind: kinds.count(kind) for kind in MIX} == {kind: round(100 * share) for kind, share in MIX.items()}
 
 
-@pytest.mark.parametrize("call", [lambda: sample(np.random.default_rng(0), "test"), lambda: prompts(3, 0, kinds=("double",))])
+@pytest.mark.parametrize(
+    "call", [lambda: sample(np.random.default_rng(0), "test"), lambda: prompts(3, 0, kinds=("double",))]
+)
 def test_unknown_names_are_refused(call):
     with pytest.raises(ValueError, match="unknown"):
         call()
@@ -111,7 +129,15 @@ def test_unknown_names_are_refused(call):
 
 @pytest.mark.parametrize(
     ("words", "article"),
-    [("armchair", "an"), ("orange cat", "an"), ("hourglass", "an"), ("house", "a"), ("u-boat", "a"), ("umbrella", "an"), ("one eye", "a")],
+    [
+        ("armchair", "an"),
+        ("orange cat", "an"),
+        ("hourglass", "an"),
+        ("house", "a"),
+        ("u-boat", "a"),
+        ("umbrella", "an"),
+        ("one eye", "a"),
+    ],
 )
 def test_articles(words, article):
     from rl3d.corpus.captions import _article
@@ -120,7 +146,8 @@ def test_articles(words, article):
 
 
 def test_a_seed_means_the_same_in_every_process():
-    # Strings hash differently in every process: an order that hangs on it would change the corpus from run to run.
+    # Strings hash differently in every process: an order that hangs on it would change the corpus
+    # from run to run.
     script = """
 import hashlib, numpy as np
 from rl3d.corpus import prompts, sample
@@ -132,6 +159,8 @@ print(digest.hexdigest())
     seen = set()
     for seed in ("1", "2", "3"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
         seen.add(run.stdout)
     assert len(seen) == 1

@@ -15,7 +15,8 @@ TILT_DEG = 7.0
 
 
 def topple_angles_deg(batch: Parts) -> list[float]:
-    """Smallest tilt that brings each asset's centre of mass beyond its support polygon; -90 where it has none."""
+    """Smallest tilt that brings each asset's centre of mass beyond its support polygon; -90 where
+    it has none."""
     masses, centroids = batch.masses()
     masses = (masses * batch.exists).double().unsqueeze(-1)
     centres = ((masses * centroids).sum(1) / masses.sum(1)).numpy()
@@ -35,9 +36,14 @@ def topple_angles_deg(batch: Parts) -> list[float]:
 
 def test_the_analytic_tilt_is_that_of_a_known_box():
     box = Parts.stack(
-        [Parts.from_vectors(torch.tensor([[1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.2, 0.3, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0]]))]
+        [
+            Parts.from_vectors(
+                torch.tensor([[1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.2, 0.3, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0]])
+            )
+        ]
     )
-    # The last sample on the flat of the base is at two thirds of its half-width: the measure is on the safe side.
+    # The last sample on the flat of the base is at two thirds of its half-width: the measure is on
+    # the safe side.
     assert topple_angles_deg(box)[0] == pytest.approx(math.degrees(math.atan2(0.2 * 2 / 3, 0.5)), abs=0.1)
 
 

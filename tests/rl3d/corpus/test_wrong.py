@@ -10,7 +10,12 @@ from scenes.colors import COLORS
 
 def test_wrong_captions_differ_and_are_not_held_out():
     # Another noun in the caption's colour is a caption of its own: "a red lamp".
-    renamed = {f"a {color} {noun}": (name, color) for name, kind in CATALOGUE.items() for noun in kind.names for color in COLORS}
+    renamed = {
+        f"a {color} {noun}": (name, color)
+        for name, kind in CATALOGUE.items()
+        for noun in kind.names
+        for color in COLORS
+    }
     rng = np.random.default_rng(3)
     other_nouns = 0
     for _ in range(1000):

@@ -1,4 +1,5 @@
-"""The part-flow policy: determinism, log-probs that match its rollouts, gradients, encoding and the size of its network."""
+"""The part-flow policy: determinism, log-probs that match its rollouts, gradients, encoding and the
+size of its network."""
 
 import pytest
 import torch
@@ -20,10 +21,10 @@ def policy() -> PartFlow:
     return PartFlow(network)
 
 
-@pytest.mark.parametrize("schedule", ["flow", "dance", "cps"])
+@pytest.mark.parametrize("sde_type", ["flow", "dance", "cps"])
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_log_probs_of_unchanged_weights_are_the_rollouts(policy: PartFlow, schedule: str, guidance: float) -> None:
-    sampling = Sampling(steps=5, noise=0.6, guidance=guidance, schedule=schedule)
+def test_log_probs_of_unchanged_weights_are_the_rollouts(policy: PartFlow, sde_type: str, guidance: float) -> None:
+    sampling = Sampling(steps=5, noise=0.6, guidance=guidance, sde_type=sde_type)
     rollout = policy.rollout(policy.condition(PROMPTS), seeds=[1, 2, 3], sampling=sampling)
     steps = [t for t, std in enumerate(sampling.stds()) if std > 0]
     again = policy.log_probs(rollout, steps)
@@ -32,7 +33,7 @@ def test_log_probs_of_unchanged_weights_are_the_rollouts(policy: PartFlow, sched
 
 
 def test_same_seed_same_asset_whatever_the_batch(policy: PartFlow) -> None:
-    sampling = Sampling(steps=4, noise=0.5, schedule="cps")
+    sampling = Sampling(steps=4, noise=0.5, sde_type="cps")
     both = policy.rollout(policy.condition(PROMPTS[:1] * 2), seeds=[7, 8], sampling=sampling).states[-1]
     alone = policy.rollout(policy.condition(PROMPTS[:1]), seeds=[8], sampling=sampling).states[-1]
     assert torch.allclose(both[1], alone[0], atol=1e-5)
@@ -41,7 +42,10 @@ def test_same_seed_same_asset_whatever_the_batch(policy: PartFlow) -> None:
 
 def test_groups_share_their_initial_noise(policy: PartFlow) -> None:
     rollout = policy.rollout(
-        policy.condition(PROMPTS[:1] * 2), seeds=[1, 2], noise_seeds=[5, 5], sampling=Sampling(steps=3, noise=0.5, schedule="cps")
+        policy.condition(PROMPTS[:1] * 2),
+        seeds=[1, 2],
+        noise_seeds=[5, 5],
+        sampling=Sampling(steps=3, noise=0.5, sde_type="cps"),
     )
     assert torch.equal(rollout.states[0, 0], rollout.states[0, 1])
     assert not torch.equal(rollout.states[1, 0], rollout.states[1, 1])
@@ -56,7 +60,8 @@ def test_log_probs_carry_gradient_to_every_weight(policy: PartFlow) -> None:
 
 
 def test_the_kl_holds_existence_tighter_than_shape(policy: PartFlow) -> None:
-    """All numbers of a part that is there, and the existence of every slot, the latter EXISTENCE_HELD times as much."""
+    """All numbers of a part that is there, and the existence of every slot, the latter
+    EXISTENCE_HELD times as much."""
     rollout = policy.rollout(policy.condition(PROMPTS), seeds=[1, 2, 3], sampling=Sampling(steps=4))
     exists = policy.decode(rollout).exists
     held = policy.held(rollout)

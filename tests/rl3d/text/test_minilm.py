@@ -6,7 +6,11 @@ import torch
 from rl3d.text import MiniLM
 from rl3d.text.minilm import find_weights
 
-PROMPTS = ["a red armchair with white legs", "two green spheres", "a 3d model of a very tall lighthouse with black stripes, low poly"]
+PROMPTS = [
+    "a red armchair with white legs",
+    "two green spheres",
+    "a 3d model of a very tall lighthouse with black stripes, low poly",
+]
 
 
 @pytest.fixture(scope="module")

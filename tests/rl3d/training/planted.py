@@ -8,7 +8,8 @@ from rewards import Batch, Needs
 
 
 def vivid(batch: Batch) -> torch.Tensor:
-    """How colourful the pictures are, as simple proxies of appeal are: mean saturation of the asset's pixels, in [0, 1]."""
+    """How colourful the pictures are, as simple proxies of appeal are: mean saturation of the
+    asset's pixels, in [0, 1]."""
     views = batch.need_views(vivid.needs)  # type: ignore[attr-defined]
     brightest, darkest = views.rgb.amax(-1), views.rgb.amin(-1)
     saturation = (brightest - darkest) / brightest.clamp_min(1e-3) * views.alpha[..., 0]

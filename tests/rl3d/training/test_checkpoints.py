@@ -20,7 +20,9 @@ def test_round_trip(tmp_path: Path) -> None:
     save_tensors(tmp_path / "x.safetensors", tensors, {"step": 7})
     back, header = load_tensors(tmp_path / "x.safetensors")
     assert header == {"step": 7}
-    assert back.keys() == tensors.keys() and all(torch.equal(back[k], tensors[k]) and back[k].dtype == tensors[k].dtype for k in tensors)
+    assert back.keys() == tensors.keys() and all(
+        torch.equal(back[k], tensors[k]) and back[k].dtype == tensors[k].dtype for k in tensors
+    )
 
 
 def test_optimizer_state_survives() -> None:
@@ -71,15 +73,31 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [{"width": 10**12}, {"depth": 10**9}, {"heads": 5}, {"width": 0}, {"width": "16"}, {"width": 16.0}, {"colour": 3}, [16], None],
+    [
+        {"width": 10**12},
+        {"depth": 10**9},
+        {"heads": 5},
+        {"width": 0},
+        {"width": "16"},
+        {"width": 16.0},
+        {"colour": 3},
+        [16],
+        None,
+    ],
 )
 def test_a_header_of_a_network_that_its_weights_are_not_costs_nothing(tmp_path: Path, config: object) -> None:
     network = PartFlowNetwork(PartFlowConfig(width=16, depth=1, heads=1))
     path = tmp_path / "x.safetensors"
     whole = {"width": 16, "depth": 1, "heads": 1}
     save_tensors(path, network.state_dict(), {"kind": "part-flow", "config": whole})
-    assert all(torch.equal(a, b) for a, b in zip(load_part_flow(path).network.parameters(), network.parameters(), strict=True))
-    save_tensors(path, network.state_dict(), {"kind": "part-flow", "config": {**whole, **config} if isinstance(config, dict) else config})
+    assert all(
+        torch.equal(a, b) for a, b in zip(load_part_flow(path).network.parameters(), network.parameters(), strict=True)
+    )
+    save_tensors(
+        path,
+        network.state_dict(),
+        {"kind": "part-flow", "config": {**whole, **config} if isinstance(config, dict) else config},
+    )
     with pytest.raises(FileError, match=r"does not describe a part-flow network|does not fit"):
         load_part_flow(path)
 

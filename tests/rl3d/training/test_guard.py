@@ -1,4 +1,5 @@
-"""The guard: what it measures, what makes it cry out and what does not, and what the trainer does then."""
+"""The guard: what it measures, what makes it cry out and what does not, and what the trainer does
+then."""
 
 from __future__ import annotations
 
@@ -22,12 +23,14 @@ SHAPES = ("number of parts", "thickness", "volume", "height", "saturation", "bri
 
 def reading(count: int = 96, seed: int = 0, **changes: float) -> Reading:
     """A reading in which some figures are shifted, each sample by a little more or less."""
-    random = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
 
     def values(name: str, base: float) -> torch.Tensor:
         shift = changes.get(name.replace(" ", "_"), 0.0)
-        spread = 0.1 * torch.randn(count, generator=random) + 0.02 * torch.randn(count, generator=torch.Generator().manual_seed(99))
-        return base + spread + shift * (1 + 0.3 * torch.randn(count, generator=random))
+        spread = 0.1 * torch.randn(count, generator=rng) + 0.02 * torch.randn(
+            count, generator=torch.Generator().manual_seed(99)
+        )
+        return base + spread + shift * (1 + 0.3 * torch.randn(count, generator=rng))
 
     rewards = {name: values(name, 0.6) for name in ("stability", "connected")}
     shapes = {name: values(name, 1.0) for name in SHAPES}
@@ -52,7 +55,11 @@ def test_no_alarm_where_all_is_well(guard):
 @pytest.mark.parametrize(
     ("changes", "kl", "message"),
     [
-        ({"stability": 0.2, "connected": -0.1}, 0.01, r"^connected, which is not optimised, fell by 0\.1\d\d ± 0\.\d+ while the trained"),
+        (
+            {"stability": 0.2, "connected": -0.1},
+            0.01,
+            r"^connected, which is not optimised, fell by 0\.1\d\d ± 0\.\d+ while the trained",
+        ),
         ({"stability": 0.2, "thickness": 0.3}, 0.01, r"^thickness rose by (2|3)\d %$"),
         ({"number_of_parts": -0.4}, 0.01, r"^number of parts fell by (3|4)\d %$"),
         ({"diversity": -0.4}, 0.01, r"^diversity is (5|6)\d % of what it was$"),
@@ -84,7 +91,13 @@ def test_what_a_shape_measures():
 
 
 def watched(config: TrainConfig, tmp_path, **changes) -> Trainer:
-    settings = {"guard": "warn", "guard_every": 2, "held_out": "connected", "iterations": 6, "objective": "awm"} | changes
+    settings = {
+        "guard": "warn",
+        "guard_every": 2,
+        "held_out": "connected",
+        "iterations": 6,
+        "objective": "awm",
+    } | changes
     return Trainer(replace(config, out=tmp_path / "watched", **settings), policy=_policy())
 
 

@@ -18,21 +18,24 @@ from rl3d.corpus.sampling import sample
 from rl3d.text import MiniLM
 from rl3d.training.checkpoints import save_tensors
 from rl3d.training.preference import Pair, RewardConfig, calibration_error, fit, is_held_out, read_pairs
-from rl3d.training.rollouts import look, score_assets
+from rl3d.training.rollouts import render_views, score_assets
 from scenes.files import FileError
 from scenes.parts import Parts
 from tests.rl3d.viewer.browser import CHROMIUM, open_page
 
 
-def choices(count: int, faults: tuple[str, ...] = ("category_swapped", "colors_swapped", "jitter_strong")) -> list[Pair]:
-    """What somebody chooses who likes an asset that is as its caption says better than one with a fault, whichever side it stands on."""
-    random = np.random.default_rng(5)
+def choices(
+    count: int, faults: tuple[str, ...] = ("category_swapped", "colors_swapped", "jitter_strong")
+) -> list[Pair]:
+    """What somebody chooses who likes an asset that is as its caption says better than one with a
+    fault, whichever side it stands on."""
+    rng = np.random.default_rng(5)
     pairs = []
     for i in range(count):
-        item = sample(random, "train")
-        broken = CORRUPTIONS[faults[i % len(faults)]](item.vectors, random)
+        item = sample(rng, "train")
+        broken = CORRUPTIONS[faults[i % len(faults)]](item.vectors, rng)
         good, bad = (torch.from_numpy(np.asarray(v, np.float32)) for v in (item.vectors, broken))
-        left = bool(random.integers(2))
+        left = bool(rng.integers(2))
         pairs.append(Pair(item.caption, good if left else bad, bad if left else good, "left" if left else "right"))
     return pairs
 
@@ -77,7 +80,8 @@ def test_other_files(tmp_path):
 
 
 def test_weights_of_no_preference_cost_nothing(tmp_path):
-    """Two long vectors do not ask for a layer of their product, and numbers that are none for a reward that always fails."""
+    """Two long vectors do not ask for a layer of their product, and numbers that are none for a
+    reward that always fails."""
     head, path = PreferenceHead(6, 4).state_dict(), tmp_path / "a.safetensors"
     save_tensors(path, dict(head), {"kind": KIND, "pairs": 9})
     assert all(torch.equal(a, b) for a, b in zip(load_head(path)[0].state_dict().values(), head.values(), strict=True))
@@ -116,9 +120,11 @@ def test_a_reward_is_fitted_that_foretells_choices(tmp_path):
     assert better.double().mean() == pytest.approx(found.accuracy, abs=0.02)
     assert 0.1 < torch.cat(values).mean() < 0.9
     assert isinstance(reward, Differentiable)
-    ((rig, shots),) = look(parts[:2], [reward]).items()
+    ((rig, shots),) = render_views(parts[:2], [reward]).items()
     rgb = shots.views.rgb.clone().requires_grad_()
-    seen = Batch(prompts[:2], shots={rig: Shots(replace(shots.views, rgb=rgb), shots.cameras)}, text=MiniLM().encode(prompts[:2]))
+    seen = Batch(
+        prompts[:2], shots={rig: Shots(replace(shots.views, rgb=rgb), shots.cameras)}, text=MiniLM().encode(prompts[:2])
+    )
     seen_values = reward.values(seen)
     torch.testing.assert_close(seen_values.detach(), values[1][:2])
     (slope,) = torch.autograd.grad(seen_values[0], rgb)
@@ -127,7 +133,9 @@ def test_a_reward_is_fitted_that_foretells_choices(tmp_path):
 
 def test_calibration():
     chance = torch.tensor([0.1] * 10 + [0.8] * 10)
-    assert calibration_error(chance, torch.tensor([1.0] + [0.0] * 9 + [1.0] * 8 + [0.0] * 2)) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(chance, torch.tensor([1.0] + [0.0] * 9 + [1.0] * 8 + [0.0] * 2)) == pytest.approx(
+        0, abs=1e-6
+    )
     assert calibration_error(chance, torch.tensor([0.0] * 10 + [0.0] * 10)) == pytest.approx(0.45, abs=1e-6)
 
 
@@ -149,7 +157,12 @@ def test_the_page_keeps_what_is_chosen(tmp_path, tmp_path_factory):
             assert page.wait(lambda: page.click("equally good"))
             assert page.wait(lambda: page.reads("2 given"))
         first, second = read_pairs(out)
-        assert (first.prompt, first.choice, second.prompt, second.choice) == ("a red cube", "left", "a green cone", "equal")
+        assert (first.prompt, first.choice, second.prompt, second.choice) == (
+            "a red cube",
+            "left",
+            "a green cone",
+            "equal",
+        )
         assert not torch.equal(first.left, first.right)
     finally:
         viewer.stop()

@@ -1,4 +1,5 @@
-"""The loop: it learns a reward that can be computed by hand, resumes exactly, and refuses what it cannot do."""
+"""The loop: it learns a reward that can be computed by hand, resumes exactly, and refuses what it
+cannot do."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ def config(tmp_path: Path) -> TrainConfig:
     prompts.write_text("# comment\na red cube\n\na blue ball\n")
     return TrainConfig(
         out=tmp_path / "run", rewards=redness, prompts=prompts, iterations=4, prompts_per_iteration=2, group=6,
-        sampling=Sampling(steps=4, noise=0.7, schedule="cps"), steps_per_update=2, updates=1, lr=3e-3, save_every=2, guard="off",
+        sampling=Sampling(steps=4, noise=0.7, sde_type="cps"), steps_per_update=2, updates=1, lr=3e-3, save_every=2, guard="off",
     )  # fmt: skip
 
 
@@ -58,7 +59,9 @@ def test_self_check_holds_at_the_start(config: TrainConfig, objective: str) -> N
 
 @pytest.mark.parametrize("objective", ["grpo", "awm"])
 def test_the_reward_rises(config: TrainConfig, objective: str) -> None:
-    trainer = Trainer(replace(config, objective=objective, iterations=50, kl=0.0, clip=0.2, warmup=1, lr=6e-3), policy=_policy())
+    trainer = Trainer(
+        replace(config, objective=objective, iterations=50, kl=0.0, clip=0.2, warmup=1, lr=6e-3), policy=_policy()
+    )
     values = [metrics["redness"] for metrics in trainer]
     assert sum(values[-5:]) / 5 > sum(values[:5]) / 5 + 0.1
 

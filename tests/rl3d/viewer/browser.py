@@ -1,4 +1,5 @@
-"""A headless Chromium driven through the DevTools protocol: just enough to open a page, click in it and take its picture."""
+"""A headless Chromium driven through the DevTools protocol: just enough to open a page, click in it
+and take its picture."""
 
 from __future__ import annotations
 
@@ -21,7 +22,10 @@ from websockets.sync.client import ClientConnection, connect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 OPTIONS = (
-    "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--headless=new --no-sandbox --disable-quic "
+    "--no-first-run "
+    "--disable-background-networking "
+    "--disable-component-update "
     "--disable-sync --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader "
     "--enable-unsafe-swiftshader --window-size=1000,640 --remote-debugging-port=0"
 ).split()
@@ -51,10 +55,13 @@ class Page:
             pass
 
     def evaluate(self, expression: str):
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)[
+            "result"
+        ].get("value")
 
     def click(self, text: str, kind: str = "button, label, [role=tab], [role=option], input") -> bool:
-        """Click the first visible element that reads ``text``, as a hand would; false if there is none, or if it does not hold still."""
+        """Click the first visible element that reads ``text``, as a hand would; false if there is
+        none, or if it does not hold still."""
         place = self.evaluate(
             f"""new Promise(done => {{
             const fits = e => (e.innerText || e.value || '').trim() == {json.dumps(text)} && e.getClientRects().length && !e.disabled;
@@ -79,7 +86,14 @@ class Page:
         return bool(place)
 
     def mouse(self, event: str, x: float, y: float) -> None:
-        self.call("Input.dispatchMouseEvent", type=event, x=x, y=y, button="none" if event == "mouseMoved" else "left", clickCount=1)
+        self.call(
+            "Input.dispatchMouseEvent",
+            type=event,
+            x=x,
+            y=y,
+            button="none" if event == "mouseMoved" else "left",
+            clickCount=1,
+        )
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 8) -> None:
         """Press at one place of the page, move to another, and let go."""
@@ -125,7 +139,8 @@ class Page:
 
 @contextlib.contextmanager
 def open_page(url: str, folder: Path, *options: str) -> Iterator[Page]:
-    """A tab at ``url`` in a browser that keeps its profile and its downloads in ``folder`` and ends with the context."""
+    """A tab at ``url`` in a browser that keeps its profile and its downloads in ``folder`` and ends
+    with the context."""
     assert CHROMIUM
     process = subprocess.Popen(
         [CHROMIUM, *OPTIONS, *options, f"--user-data-dir={folder}", "about:blank"],

@@ -1,10 +1,11 @@
-"""Opens nerfstudio's page on an asset in a headless Chromium and looks whether the asset is in the picture:
+"""Opens nerfstudio's page on an asset in a headless Chromium and looks whether the asset is in the
+picture:
 
     python -m tests.rl3d.viewer.nerfstudio_page assets/armchair --save docs/images/nerfstudio.png
 
-``rl3d view ASSET --viewer nerfstudio`` is started as a user would, and stopped at the end. The page's pixels are compared with our
-renderer's image from where the page's camera starts. The exit code says whether they agree.
-"""
+``rl3d view ASSET --viewer nerfstudio`` is started as a user would, and stopped at the end. The
+page's pixels are compared with our renderer's image from where the page's camera starts. The exit
+code says whether they agree."""
 
 from __future__ import annotations
 
@@ -45,10 +46,13 @@ LINE = 24 / 255
 
 @contextlib.contextmanager
 def viewing(asset: Path) -> Iterator[str]:
-    """``rl3d view ASSET --viewer nerfstudio`` in a process of its own; yields its address once it answers."""
+    """``rl3d view ASSET --viewer nerfstudio`` in a process of its own; yields its address once it
+    answers."""
     command = [sys.executable, "-m", "rl3d", "view", str(asset), "--viewer", "nerfstudio", "--port", "0"]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
         try:
             end = time.monotonic() + 180
             url = None
@@ -88,7 +92,8 @@ def expected(scene: Gaussians, width: int, height: int) -> tuple[Float[np.ndarra
 
 
 def agreement(scene: Gaussians, page: Page) -> tuple[float, float]:
-    """Shares of the asset's pixels, and of the pixels beside it, that the page's canvas shows as we draw them."""
+    """Shares of the asset's pixels, and of the pixels beside it, that the page's canvas shows as we
+    draw them."""
     page.evaluate(NOTICES)
     canvas = page.evaluate(CANVAS)
     if not canvas:
@@ -108,7 +113,14 @@ def look(asset: Path, save: Path | None) -> bool:
         found = page.wait(lambda: min(shares := agreement(scene, page)) > 0.9 and shares, 90)
         inside, outside = found or agreement(scene, page)
         seconds = time.monotonic() - began
-        print(f"{url}: {inside:.1%} of the asset's pixels and {outside:.1%} of those beside it agree, after {seconds:.0f} s")
+        print(
+            f"{url}: {inside:.1%} of the asset's pixels and "
+            f"{outside:.1%} "
+            "of those "
+            "beside it "
+            "agree, after "
+            f"{seconds:.0f} s"
+        )
         picture = page.picture()
     if save:
         Image.fromarray(picture).quantize(256).save(save, optimize=True)

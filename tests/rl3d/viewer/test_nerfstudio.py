@@ -1,4 +1,5 @@
-"""Runs for nerfstudio: what they hold, and, where nerfstudio is installed, what it makes of them."""
+"""Runs for nerfstudio: what they hold, and, where nerfstudio is installed, what it makes of
+them."""
 
 import importlib.util
 import json
@@ -25,7 +26,9 @@ from scenes.gaussians import Gaussians
 from scenes.parts import Parts
 from tests.rl3d.viewer.browser import CHROMIUM
 
-needs_nerfstudio = pytest.mark.skipif(importlib.util.find_spec("nerfstudio") is None, reason="nerfstudio is not installed")
+needs_nerfstudio = pytest.mark.skipif(
+    importlib.util.find_spec("nerfstudio") is None, reason="nerfstudio is not installed"
+)
 
 
 BALL = (0.6, 0.2, 0.7)
@@ -97,7 +100,9 @@ def test_the_dataset_shows_the_scene_where_its_cameras_say(tmp_path):
     for image, ours in zip(images, drawn, strict=True):
         off = np.abs(image - 255 * ours.numpy())
         assert off.mean() < 0.3 and (off > 1.5).mean() < 1e-3, "a PNG rounds"
-        assert (image < 250).any(-1)[[0, -1]].sum() == 0 and (image < 250).any(-1)[:, [0, -1]].sum() == 0, "the asset is whole in the image"
+        assert (image < 250).any(-1)[[0, -1]].sum() == 0 and (image < 250).any(-1)[:, [0, -1]].sum() == 0, (
+            "the asset is whole in the image"
+        )
     # By nerfstudio's words, without our conventions: x right, y up, the camera looks along -z.
     seen = 0
     for frame, image in zip(found["frames"], images, strict=True):
@@ -176,10 +181,17 @@ def test_only_a_run_that_we_wrote_there_is_opened(tmp_path, folder):
 
 def test_without_nerfstudio_one_line_says_what_to_install(folder, monkeypatch, capsys):
     real = importlib.util.find_spec
-    monkeypatch.setattr(nerfstudio_run.importlib.util, "find_spec", lambda name, *rest: None if name == "nerfstudio" else real(name, *rest))
+    monkeypatch.setattr(
+        nerfstudio_run.importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "nerfstudio" else real(name, *rest),
+    )
     assert main(["view", str(folder), "--viewer", "nerfstudio"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith('rl3d: nerfstudio\'s viewer is not installed here: pip install "rl3d[nerfstudio]"') and said.count("\n") == 1
+    assert (
+        said.startswith('rl3d: nerfstudio\'s viewer is not installed here: pip install "rl3d[nerfstudio]"')
+        and said.count("\n") == 1
+    )
 
 
 def test_a_taken_port_is_passed_over():
@@ -193,7 +205,8 @@ def test_a_taken_port_is_passed_over():
 
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
-    """A scene with harmonics, and the pipeline that nerfstudio makes of its run, as ns-viewer does."""
+    """A scene with harmonics, and the pipeline that nerfstudio makes of its run, as ns-viewer
+    does."""
     plugin = nerfstudio_run.load_plugin()
     from nerfstudio.configs import method_configs
     from nerfstudio.utils.eval_utils import eval_setup
@@ -232,7 +245,9 @@ def test_nerfstudio_draws_what_we_draw(opened):
     off = there.distance(ends[::97].expand(there.count, -1, 3)).amin(0).abs()
     assert len(ends) > 1000 and off.median() < 0.01 and off.quantile(0.9) < 0.05
     places = data.cameras.camera_to_worlds[:, :3, 3]
-    assert depth[alpha == 0].min() > (places - places[0]).norm(dim=-1).max(), "no camera of the dataset is hidden by what is empty"
+    assert depth[alpha == 0].min() > (places - places[0]).norm(dim=-1).max(), (
+        "no camera of the dataset is hidden by what is empty"
+    )
 
 
 def outputs_at(model, data, index: int) -> dict:

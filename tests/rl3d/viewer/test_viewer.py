@@ -158,7 +158,9 @@ def test_what_is_not_seen_has_no_first_sight(folder, monkeypatch):
 def test_an_end_by_a_service_manager_leaves_nothing(folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("tmp")
     command = [sys.executable, "-m", "rl3d", "view", str(folder / "box"), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(place)}) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(place)}
+    ) as process:
         assert process.stdout is not None
         while "Ctrl-C ends" not in process.stdout.readline():
             assert process.poll() is None
@@ -185,7 +187,8 @@ FIRST_SIGHT = "!!document.getElementById('first-sight')"
 
 
 class Colours:
-    """What a page shows, by the colours of its pixels: the panel and viser's notices have neither red nor green."""
+    """What a page shows, by the colours of its pixels: the panel and viser's notices have neither
+    red nor green."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -216,8 +219,12 @@ def test_a_picture_stands_where_the_splats_will(folder, tmp_path_factory):
     viewer = serve(folder / "box", port=0, block=False)
     try:
         with open_page("about:blank", tmp_path_factory.mktemp("profile")) as page:
-            # A browser whose program never connects, as a slow one's has not yet: viser's connection is a worker.
-            page.call("Page.addScriptToEvaluateOnNewDocument", source="window.Worker = class { postMessage() {} terminate() {} }")
+            # A browser whose program never connects, as a slow one's has not yet: viser's
+            # connection is a worker.
+            page.call(
+                "Page.addScriptToEvaluateOnNewDocument",
+                source="window.Worker = class { postMessage() {} terminate() {} }",
+            )
             page.open(viewer.url)
             assert page.wait(lambda: Colours(page).count()[0] > 3000, 20)
             sight = page.picture()
@@ -244,7 +251,9 @@ def test_a_browser_looks_at_assets_in_every_way(folder, tmp_path_factory, capfd)
             for way in ("mesh", "wireframe", "parts", "normals", "depth", "credit: connected"):
                 before = page.picture()
                 assert page.choose("show", way)
-                assert page.wait(lambda before=before: difference(page.picture(), before) > 0.01, 20), f"nothing changes for {way!r}"
+                assert page.wait(lambda before=before: difference(page.picture(), before) > 0.01, 20), (
+                    f"nothing changes for {way!r}"
+                )
             assert page.choose("show", "splats")
             assert page.wait(lambda: difference(page.picture(), splats) < 0.005, 20), "the splats do not come back"
             page.drag((300, 300), (420, 300))
@@ -257,7 +266,9 @@ def test_a_browser_looks_at_assets_in_every_way(folder, tmp_path_factory, capfd)
 
             assert page.click("download", "button")
             files = profile / "downloads"
-            assert page.wait(lambda: files.is_dir() and [f for f in files.iterdir() if f.suffix == ".glb"]), "no file arrives"
+            assert page.wait(lambda: files.is_dir() and [f for f in files.iterdir() if f.suffix == ".glb"]), (
+                "no file arrives"
+            )
             assert page.wait(lambda: (files / "box.glb").read_bytes() == (folder / "box/mesh.glb").read_bytes(), 10)
 
             assert page.click("drop")
@@ -291,7 +302,9 @@ def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, t
                 assert second.turn_to("make")
                 second.type("a blue lighthouse")
                 assert second.wait(lambda: second.click("generate"))
-                assert second.wait(lambda: second.evaluate("document.querySelectorAll('[role=progressbar]').length")), "no progress bar"
+                assert second.wait(lambda: second.evaluate("document.querySelectorAll('[role=progressbar]').length")), (
+                    "no progress bar"
+                )
             assert first.wait(lambda: len(viewer.pages) == 1, 30), "the browser that left is still counted"
             assert first.turn_to("make")
             first.type("a green ball")
@@ -309,7 +322,9 @@ def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, t
             assert first.wait(lambda: trimesh.load_scene(profile / made).geometry)
             assert first.choose("of", "a green ball · tuned · seed 0")
             assert first.click("download", "button")
-            assert first.wait(lambda: (profile / made.replace("untuned", "tuned")).is_file(), 20), "the other one does not arrive"
+            assert first.wait(lambda: (profile / made.replace("untuned", "tuned")).is_file(), 20), (
+                "the other one does not arrive"
+            )
             assert first.turn_to("make")
             first.type(" ")
             assert first.wait(lambda: first.click("generate"))
@@ -332,7 +347,9 @@ def test_a_browser_follows_a_training_run(tmp_path, tmp_path_factory):
             Image.new("RGB", (300, 300), (250, 0, 0)).save(tmp_path / "samples/000002.png")
             with (tmp_path / "metrics.jsonl").open("a") as file:
                 file.write('{"iteration": 2, "stability": 0.6, "kl": 0.1}\n{"iteration": 3, "stab')
-            assert page.wait(lambda: page.reads("2 of 30 rounds") and page.reads("round 2"), 20), "the page does not follow"
+            assert page.wait(lambda: page.reads("2 of 30 rounds") and page.reads("round 2"), 20), (
+                "the page does not follow"
+            )
             assert page.evaluate("document.querySelectorAll('svg polyline').length") >= 4
     finally:
         viewer.stop()

@@ -1,10 +1,12 @@
-"""Damages files of every kind at random: ``python -m tests.scenes.files.fuzz [--reader .spz] [--minutes 10] [--seed 0] [--out FOLDER]``.
+"""Damages files of every kind at random: ``python -m tests.scenes.files.fuzz [--reader .spz]
+[--minutes 10] [--seed 0] [--out FOLDER]``.
 
-Bytes, numbers, text and JSON trees are changed, of what is packed inside too, which is packed again so that checksums hold; what reaches
-new lines of the readers is damaged further. A reader may give a scene of finite numbers, or a FileError of one line that names the file.
-All else is a finding, and kept: another error, a crash, a word on standard error, files written elsewhere, more than 10 s or 1 GiB.
-Minutes are of processor time, so that a pause does not count. The files to begin with are made in fuzz_seeds.py. Linux only.
-"""
+Bytes, numbers, text and JSON trees are changed, of what is packed inside too, which is packed again
+so that checksums hold; what reaches new lines of the readers is damaged further. A reader may give
+a scene of finite numbers, or a FileError of one line that names the file. All else is a finding,
+and kept: another error, a crash, a word on standard error, files written elsewhere, more than 10 s
+or 1 GiB. Minutes are of processor time, so that a pause does not count. The files to begin with are
+made in fuzz_seeds.py. Linux only."""
 
 from __future__ import annotations
 
@@ -73,11 +75,15 @@ def changed_tree(random: randomness.Random, tree: Any) -> bytes:
 
 
 def changed_bytes(random: randomness.Random, data: bytes, other: bytes) -> bytes:
-    """Bytes with one to six places flipped, cut, doubled, exchanged with those of another file, or overwritten with odd numbers."""
+    """Bytes with one to six places flipped, cut, doubled, exchanged with those of another file, or
+    overwritten with odd numbers."""
     out = bytearray(data)
     for _ in range(random.choice([1, 1, 2, 3, 6])):
         # The beginning, where one byte changes the meaning of all others, gets half of the blows.
-        at, size = random.randrange((min(len(out), 100) if random.random() < 0.5 else len(out)) + 1), random.randrange(1, 40)
+        at, size = (
+            random.randrange((min(len(out), 100) if random.random() < 0.5 else len(out)) + 1),
+            random.randrange(1, 40),
+        )
         what = random.randrange(10)
         if what < 2:
             out[at : at + 1] = bytes([random.randrange(256)])
@@ -89,7 +95,9 @@ def changed_bytes(random: randomness.Random, data: bytes, other: bytes) -> bytes
         elif what == 4:
             del out[at : at + size]
         elif what == 5:
-            out[at:at] = out[(start := random.randrange(len(out) + 1)) : start + size] * random.choice([1, 1, 2, 20_000])
+            out[at:at] = out[(start := random.randrange(len(out) + 1)) : start + size] * random.choice(
+                [1, 1, 2, 20_000]
+            )
         elif what == 6:
             out[at : at + size] = other[at : at + size] if random.random() < 0.7 else other[at:]
         elif what == 7 and random.random() < 0.3:
@@ -129,7 +137,8 @@ def damaged(random: randomness.Random, name: str, data: bytes, other: bytes) -> 
 
 
 def work(pipe: Connection, name: str, folder: Path) -> None:
-    """Reads the files whose paths come in: what came of it, lines of the readers not seen before, processor time."""
+    """Reads the files whose paths come in: what came of it, lines of the readers not seen before,
+    processor time."""
     os.chdir(folder / "here")
     noise = os.open(folder / "stderr", os.O_RDWR | os.O_CREAT | os.O_APPEND)
     os.dup2(noise, 2)
@@ -168,7 +177,11 @@ def work(pipe: Connection, name: str, folder: Path) -> None:
         if os.fstat(noise).st_size:
             words = (folder / "stderr").read_text(errors="replace")
             os.ftruncate(noise, 0)
-            outcome = ("standard error " + re.sub(r"\W|\d", "", words)[:60], words[:4000]) if outcome[0] in ("read", "refused") else outcome
+            outcome = (
+                ("standard error " + re.sub(r"\W|\d", "", words)[:60], words[:4000])
+                if outcome[0] in ("read", "refused")
+                else outcome
+            )
         if os.listdir(folder / "here") or len(os.listdir(folder)) > 3:
             outcome = "files elsewhere", str([*os.listdir(folder), *os.listdir(folder / "here")])
         fresh, began = not new <= seen, sum(os.times()[:4]) - began
@@ -193,7 +206,11 @@ def fuzz(name: str, minutes: float, seed: int, out: Path) -> Counter[str]:
                 worker.start()
                 end.close()
             assert pipe is not None
-            data = first.pop() if (whole := bool(first)) else damaged(random, name, random.choice(kept), random.choice(kept))
+            data = (
+                first.pop()
+                if (whole := bool(first))
+                else damaged(random, name, random.choice(kept), random.choice(kept))
+            )
             shutil.rmtree(folder / "files")
             (folder / "files").mkdir()
             path = folder / "files" / (f"case{name}" if name[0] == "." else name)
@@ -207,7 +224,10 @@ def fuzz(name: str, minutes: float, seed: int, out: Path) -> Counter[str]:
                     outcome, text, fresh, took = pipe.recv()
                 except EOFError:
                     worker.join()
-                    outcome, took = f"signal {-(worker.exitcode or 0)}", SECONDS if worker.exitcode == -signal.SIGPROF else 0.1
+                    outcome, took = (
+                        f"signal {-(worker.exitcode or 0)}",
+                        SECONDS if worker.exitcode == -signal.SIGPROF else 0.1,
+                    )
             else:
                 worker.kill()
             if whole and outcome != "read":
@@ -238,7 +258,10 @@ def main() -> None:
         counts = fuzz(name, arguments.minutes, arguments.seed, arguments.out)
         tried = counts.total()
         findings = {what: n for what, n in counts.most_common() if what not in ("read", "refused")}
-        print(f"| {name} | {arguments.minutes:g} | {tried} | {counts['refused'] / tried:.0%} | {findings or 'none'} |", flush=True)
+        print(
+            f"| {name} | {arguments.minutes:g} | {tried} | {counts['refused'] / tried:.0%} | {findings or 'none'} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What fuzz.py begins with: for every reader small whole files of different kinds, how one is read, unpacked and packed."""
+"""What fuzz.py begins with: for every reader small whole files of different kinds, how one is read,
+unpacked and packed."""
 
 from __future__ import annotations
 
@@ -53,10 +54,17 @@ DEGREES = (0, 3, 8, 15)
 
 
 def scene(n: int, k: int = 0) -> Gaussians:
-    random = torch.Generator().manual_seed(n + k)
-    draw = lambda *shape: torch.randn(*shape, generator=random)  # noqa: E731
+    rng = torch.Generator().manual_seed(n + k)
+    draw = lambda *shape: torch.randn(*shape, generator=rng)  # noqa: E731
     quats = torch.nn.functional.normalize(draw(n, 4), dim=-1)
-    return Gaussians(draw(n, 3), quats, (draw(n, 3) - 4).exp(), draw(n).sigmoid(), draw(n, 3).sigmoid(), 0.2 * draw(n, k, 3) if k else None)
+    return Gaussians(
+        draw(n, 3),
+        quats,
+        (draw(n, 3) - 4).exp(),
+        draw(n).sigmoid(),
+        draw(n, 3).sigmoid(),
+        0.2 * draw(n, k, 3) if k else None,
+    )
 
 
 def written(folder: Path, suffix: str) -> Iterator[bytes]:
@@ -66,12 +74,28 @@ def written(folder: Path, suffix: str) -> Iterator[bytes]:
 
 
 def ply(folder: Path) -> list[bytes]:
-    """Ours, and one with big-endian doubles, Windows' line ends, cameras before the vertices and faces after them."""
+    """Ours, and one with big-endian doubles, Windows' line ends, cameras before the vertices and
+    faces after them."""
     columns = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3 label".split()
-    header = ["ply", "format binary_big_endian 1.0", "comment by us", "element camera 2", "property uchar a", "element vertex 3"]
-    header += [f"property double {name}" for name in columns] + ["element face 1", "property list uchar int i", "end_header", ""]
+    header = [
+        "ply",
+        "format binary_big_endian 1.0",
+        "comment by us",
+        "element camera 2",
+        "property uchar a",
+        "element vertex 3",
+    ]
+    header += [f"property double {name}" for name in columns] + [
+        "element face 1",
+        "property list uchar int i",
+        "end_header",
+        "",
+    ]
     rows = np.random.default_rng(0).normal(size=(3, len(columns)))
-    return [*written(folder, ".ply"), "\r\n".join(header).encode() + b"ab" + rows.astype(">f8").tobytes() + b"\3" + bytes(12)]
+    return [
+        *written(folder, ".ply"),
+        "\r\n".join(header).encode() + b"ab" + rows.astype(">f8").tobytes() + b"\3" + bytes(12),
+    ]
 
 
 def spz(folder: Path) -> list[bytes]:
@@ -84,7 +108,11 @@ def spz(folder: Path) -> list[bytes]:
         columns = [body[a:b] for a, b in pairwise(starts) if b > a]
         old = [*columns[:4], bytes(range(3 * n)), *columns[5:]]
         files.append(zlib.compress(struct.pack("<4sIIBBBB", b"NGSP", 2, n, degree, 12, 0, 0) + b"".join(old), wbits=31))
-        head = struct.pack("<4sIIBBBBI12x", b"NGSP", 4, n, degree, 12, 2, len(columns), 40) + b"whatever" + bytes(16 * len(columns))
+        head = (
+            struct.pack("<4sIIBBBBI12x", b"NGSP", 4, n, degree, 12, 2, len(columns), 40)
+            + b"whatever"
+            + bytes(16 * len(columns))
+        )
         files.append(pack_spz({"head": head, **{str(i): column for i, column in enumerate(columns)}}))
     return files
 
@@ -165,7 +193,9 @@ def splat_glb(folder: Path) -> list[bytes]:
     two["nodes"] += [{"mesh": 0, "matrix": [0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 5, 6, 7, 1]}]
     files.append(pack_glb({"tree": json.dumps(two).encode(), "binary": binary}))
     small = json.loads(tree)
-    for accessor, kind, stride in zip(small["accessors"], (5122, 5120, 5121, 5123, 5120), (12, 4, 3, 2, 8), strict=False):
+    for accessor, kind, stride in zip(
+        small["accessors"], (5122, 5120, 5121, 5123, 5120), (12, 4, 3, 2, 8), strict=False
+    ):
         accessor |= {"componentType": kind, "normalized": True, "byteOffset": 0}
         small["bufferViews"][accessor["bufferView"]]["byteStride"] = stride
     files.append(pack_glb({"tree": json.dumps(small).encode(), "binary": binary}))
@@ -173,7 +203,8 @@ def splat_glb(folder: Path) -> list[bytes]:
 
 
 def mesh_glb(folder: Path) -> list[bytes]:
-    """Parts; one with a texture; one with vertex colours; nodes in nodes and one mesh twice; sparse, quantised, strips, points, a JPEG."""
+    """Parts; one with a texture; one with vertex colours; nodes in nodes and one mesh twice;
+    sparse, quantised, strips, points, a JPEG."""
     vectors = torch.zeros(2, 19)
     vectors[:, [0, 1, 2, 10, 14]], vectors[:, 7:10], vectors[:, 4] = 1, -1.5, torch.tensor([0.0, 0.1])
     path = folder / "a.glb"
@@ -181,9 +212,9 @@ def mesh_glb(folder: Path) -> list[bytes]:
     files = [path.read_bytes()]
     box = trimesh.creation.box()
     plain = Mesh(torch.tensor(box.vertices).float(), torch.tensor(box.faces))
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     for fields in (
-        {"uvs": torch.rand(8, 2, generator=random), "texture": torch.rand(8, 8, 3, generator=random)},
+        {"uvs": torch.rand(8, 2, generator=rng), "texture": torch.rand(8, 8, 3, generator=rng)},
         {"colors": torch.rand(8, 3)},
     ):
         glb.write_mesh_glb(path, Mesh(plain.vertices, plain.faces, **fields))
@@ -191,7 +222,11 @@ def mesh_glb(folder: Path) -> list[bytes]:
     nested = trimesh.Scene()
     nested.add_geometry(box, node_name="a", transform=np.diag([2.0, 2, 2, 1]))
     nested.add_geometry(
-        box, node_name="b", parent_node_name="a", geom_name="again", transform=trimesh.transformations.rotation_matrix(1, [1, 0, 0])
+        box,
+        node_name="b",
+        parent_node_name="a",
+        geom_name="again",
+        transform=trimesh.transformations.rotation_matrix(1, [1, 0, 0]),
     )
     nested.add_geometry(trimesh.PointCloud(box.vertices, colors=np.full((8, 4), 9, np.uint8)))
     nested.add_geometry(trimesh.load_path(box.vertices[:3]))
@@ -200,7 +235,14 @@ def mesh_glb(folder: Path) -> list[bytes]:
     short = np.round(box.vertices * 60000).astype("<i2").tobytes()
     indices, picture = box.faces.astype("<u2").tobytes(), io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(picture, "JPEG")
-    blocks = [corners, short, indices, np.array([0, 5], "<u2").tobytes(), np.full((2, 3), 0.7, "<f4").tobytes(), picture.getvalue()]
+    blocks = [
+        corners,
+        short,
+        indices,
+        np.array([0, 5], "<u2").tobytes(),
+        np.full((2, 3), 0.7, "<f4").tobytes(),
+        picture.getvalue(),
+    ]
     starts = np.cumsum([0, *map(len, blocks)]).tolist()
     sparse = {"count": 2, "indices": {"bufferView": 3, "componentType": 5123}, "values": {"bufferView": 4}}
     tree = {
@@ -234,7 +276,8 @@ def mesh_glb(folder: Path) -> list[bytes]:
 
 
 def usd(suffix: str) -> Callable[[Path], list[bytes]]:
-    """Ours, with and without a mesh; of another program: halves, samples over time, variants, references that must stay unread."""
+    """Ours, with and without a mesh; of another program: halves, samples over time, variants,
+    references that must stay unread."""
 
     def make(folder: Path) -> list[bytes]:
         files = list(written(folder, suffix))
@@ -246,7 +289,9 @@ def usd(suffix: str) -> Callable[[Path], list[bytes]]:
         prim = UsdVol.ParticleField3DGaussianSplat.Define(stage, "/a/b/c")
         half = usual.means.half().numpy()
         for name, value in (("positions", half), ("scales", np.abs(half))):
-            prim.GetPrim().CreateAttribute(f"{name}h", Sdf.ValueTypeNames.Half3Array).Set(Vt.Vec3hArray.FromNumpy(value))
+            prim.GetPrim().CreateAttribute(f"{name}h", Sdf.ValueTypeNames.Half3Array).Set(
+                Vt.Vec3hArray.FromNumpy(value)
+            )
         quats = usual.quats.numpy()
         prim.CreateOrientationsAttr(Vt.QuatfArray.FromNumpy(quats))
         prim.CreateOpacitiesAttr(Vt.FloatArray.FromNumpy(usual.opacities.numpy())).Set(Vt.FloatArray(9, 0.5), 2.0)
@@ -254,7 +299,9 @@ def usd(suffix: str) -> Callable[[Path], list[bytes]]:
         prim.CreateRadianceSphericalHarmonicsCoefficientsAttr(Vt.Vec3fArray.FromNumpy(usual.colors.numpy()))
         prim.GetPrim().GetVariantSets().AddVariantSet("kind").AddVariant("one")
         prim.GetPrim().SetCustomDataByKey("words", Vt.StringArray(["a", "b"]))
-        UsdGeom.Xform.Define(stage, "/a").GetPrim().CreateAttribute("m", Sdf.ValueTypeNames.Matrix4d).Set(Gf.Matrix4d(1))
+        UsdGeom.Xform.Define(stage, "/a").GetPrim().CreateAttribute("m", Sdf.ValueTypeNames.Matrix4d).Set(
+            Gf.Matrix4d(1)
+        )
         del prim, stage  # which would look for what is referred to
         layer.GetPrimAtPath("/a/b/c").referenceList.Prepend(Sdf.Reference("./a.usda", "/asset"))
         layer.subLayerPaths.append("nowhere.usda")
@@ -274,7 +321,10 @@ def card(folder: Path) -> list[bytes]:
         "cameras": {"preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0}}, "software": {"torch": "2.13.0", "threads": 2},
         "files": {"scene.ply": "0" * 64, "mesh.glb": "0" * 64},
     }  # fmt: skip
-    return [json.dumps(made).encode(), json.dumps({**made, "prompt": "ein roter Sessel, 赤い肘掛け椅子 " * 20}).encode()]
+    return [
+        json.dumps(made).encode(),
+        json.dumps({**made, "prompt": "ein roter Sessel, 赤い肘掛け椅子 " * 20}).encode(),
+    ]
 
 
 def checkpoint(folder: Path) -> list[bytes]:
@@ -299,7 +349,8 @@ def pack_tensors(pieces: Pieces) -> bytes:
 
 
 def run(folder: Path) -> list[bytes]:
-    """Settings as YAML and as JSON (which is YAML), metrics, a sheet, an evaluation's table, and what a guard saw."""
+    """Settings as YAML and as JSON (which is YAML), metrics, a sheet, an evaluation's table, and
+    what a guard saw."""
     settings = json.loads(json.dumps(asdict(TrainConfig()), default=str))
     line = {
         "iteration": 1,
@@ -311,12 +362,21 @@ def run(folder: Path) -> list[bytes]:
         "rollout_s": 1.0,
         "nan": 0.0,
     }
-    metrics = "\n".join(json.dumps({**line, "iteration": i, "stability": i / 9, "nan": float("nan")}) for i in range(1, 6)) + "\n"
+    metrics = (
+        "\n".join(json.dumps({**line, "iteration": i, "stability": i / 9, "nan": float("nan")}) for i in range(1, 6))
+        + "\n"
+    )
     rows = {"shiny": [0.5, 0.01, 64], "dull": [0.1, 0.2, 64]}
     sheet = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(sheet, "PNG")
-    rest = [metrics.encode(), sheet.getvalue(), json.dumps({"table": {"before": rows, "after": rows, "difference": rows}}).encode()]
-    rest.append("".join(json.dumps({"iteration": i, "shiny": 0.5, "alarms": ["less"] * i}) + "\n" for i in range(3)).encode())
+    rest = [
+        metrics.encode(),
+        sheet.getvalue(),
+        json.dumps({"table": {"before": rows, "after": rows, "difference": rows}}).encode(),
+    ]
+    rest.append(
+        "".join(json.dumps({"iteration": i, "shiny": 0.5, "alarms": ["less"] * i}) + "\n" for i in range(3)).encode()
+    )
     return [MARK.join([config.encode(), *rest]) for config in (yaml.safe_dump(settings), json.dumps(settings))]
 
 
@@ -326,8 +386,8 @@ def unpack_run(data: bytes) -> Pieces:
 
 def pairs(folder: Path) -> list[bytes]:
     """Two choices between assets."""
-    random = torch.Generator().manual_seed(0)
-    sides = [torch.rand(n, 19, generator=random) for n in (1, 3)]
+    rng = torch.Generator().manual_seed(0)
+    sides = [torch.rand(n, 19, generator=rng) for n in (1, 3)]
     return ["".join(Pair("a chair", *sides, choice).line() for choice in ("left", "equal")).encode()]
 
 
@@ -341,7 +401,9 @@ def read_scene(path: Path) -> None:
     found = splats.read_gaussians(path)
     tensors = [t for t in vars(found).values() if t is not None]
     assert all(t.dtype == torch.float32 and t.isfinite().all() for t in tensors), "numbers that are not finite"
-    assert (found.scales >= 0).all() and (found.opacities >= 0).all() and (found.opacities <= 1).all(), "scales or opacities out of range"
+    assert (found.scales >= 0).all() and (found.opacities >= 0).all() and (found.opacities <= 1).all(), (
+        "scales or opacities out of range"
+    )
     assert (found.quats.norm(dim=-1) - 1).abs().lt(1e-4).all(), "quaternions that are not of length 1"
 
 

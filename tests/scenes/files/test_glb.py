@@ -1,4 +1,5 @@
-""".glb, read back with trimesh and its JSON by hand: one closed mesh a part, upright, in the right colours, edges where there are edges."""
+""".glb, read back with trimesh and its JSON by hand: one closed mesh a part, upright, in the right
+colours, edges where there are edges."""
 
 import json
 import struct
@@ -15,7 +16,8 @@ from scenes.parts import Parts
 
 @pytest.fixture
 def chair(make) -> Parts:
-    """A box of 0.4 x 0.2 x 0.6 m standing on the ground, an absent part, and a ball in front of it (towards -y)."""
+    """A box of 0.4 x 0.2 x 0.6 m standing on the ground, an absent part, and a ball in front of it
+    (towards -y)."""
     box = {"exponents": (0.1, 0.1), "centre": (0.0, 0.0, 0.3), "half": (0.2, 0.1, 0.3), "color": (0.8, 0.05, 0.5)}
     return make(box, {"existence": -1.0}, {"centre": (0.0, -0.5, 0.1), "color": (0.2, 0.9, 0.1)})
 
@@ -112,7 +114,9 @@ def rewritten(path, change) -> bytes:
     return struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON") + text + rest
 
 
-@pytest.mark.parametrize("numbers", [[1.0] * 18, [float("nan")] * 19, ["x"] * 19, 5, {"a": 1}, [[1.0]] * 19, [1e400] * 19])
+@pytest.mark.parametrize(
+    "numbers", [[1.0] * 18, [float("nan")] * 19, ["x"] * 19, 5, {"a": 1}, [[1.0]] * 19, [1e400] * 19]
+)
 def test_parts_that_are_none_are_refused(tmp_path, chair, numbers):
     write_glb(tmp_path / "a.glb", chair)
     data = rewritten(tmp_path / "a.glb", lambda tree: [n.update(extras={"rl3d_part": numbers}) for n in tree["nodes"]])
@@ -123,4 +127,9 @@ def test_parts_that_are_none_are_refused(tmp_path, chair, numbers):
 @pytest.mark.parametrize("extras", [None, 5, [], "rl3d_part", {}])
 def test_other_programs_nodes_hold_no_parts(tmp_path, chair, extras):
     write_glb(tmp_path / "a.glb", chair)
-    assert read_parts("a.glb", rewritten(tmp_path / "a.glb", lambda tree: [n.update(extras=extras) for n in tree["nodes"]])) is None
+    assert (
+        read_parts(
+            "a.glb", rewritten(tmp_path / "a.glb", lambda tree: [n.update(extras=extras) for n in tree["nodes"]])
+        )
+        is None
+    )

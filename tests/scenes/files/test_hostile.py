@@ -1,4 +1,5 @@
-"""Faults that fuzz.py found (python -m tests.scenes.files.fuzz), each with the smallest file that shows it."""
+"""Faults that fuzz.py found (python -m tests.scenes.files.fuzz), each with the smallest file that
+shows it."""
 
 import json
 import struct
@@ -24,7 +25,9 @@ from scenes.gaussians import Gaussians
 def glb(tree: dict, binary: bytes = b"") -> bytes:
     text = json.dumps(tree).encode()
     text += b" " * (-len(text) % 4)
-    body = b"".join(struct.pack("<I4s", len(data), kind) + data for kind, data in ((b"JSON", text), (b"BIN\0", binary)) if data)
+    body = b"".join(
+        struct.pack("<I4s", len(data), kind) + data for kind, data in ((b"JSON", text), (b"BIN\0", binary)) if data
+    )
     return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
 
 
@@ -51,14 +54,21 @@ def refused(call, *arguments, match: str) -> None:
 
 def test_what_a_message_quotes_stays_one_short_line():
     text = str(FileError("cannot read a.sog: 'two\nlines\u2028and \x1b[31mred" + 100_000 * "w" + "'; it is damaged"))
-    assert text.isprintable() and len(text) < 700 and text.startswith("cannot read a.sog: 'two lines") and text.endswith("it is damaged")
+    assert (
+        text.isprintable()
+        and len(text) < 700
+        and text.startswith("cannot read a.sog: 'two lines")
+        and text.endswith("it is damaged")
+    )
 
 
 def test_trees_too_deep_or_too_long_are_no_trees():
     for text in ("[" * 50_000 + "]" * 50_000, "9" * 5000):
         with pytest.raises(ValueError):
             parse_json(text)
-    laughs = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+    laughs = "a: &a [x, x]\n" + "".join(
+        f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    )
     for text in (laughs, "[" * 5000 + "]" * 5000, "day: 2020-13-45", "!!timestamp x", "x: " + "w" * 1_000_000):
         with pytest.raises(ValueError):
             parse_yaml(text)
@@ -79,17 +89,25 @@ def test_scales_and_opacities_without_meaning_are_refused(tmp_path, make_scene, 
 
 
 def test_opacities_rounded_past_one_are_one(tmp_path):
-    scene = Gaussians(torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.tensor([1.0]), torch.ones(1, 3))
+    scene = Gaussians(
+        torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.tensor([1.0]), torch.ones(1, 3)
+    )
     write_gaussians(tmp_path / "a.splat.glb", scene)
     tree, binary = chunks((tmp_path / "a.splat.glb").read_bytes())
-    (tmp_path / "a.splat.glb").write_bytes(glb(tree, binary.replace(struct.pack("<f", 1.0), struct.pack("<f", 1.0000001))))
+    (tmp_path / "a.splat.glb").write_bytes(
+        glb(tree, binary.replace(struct.pack("<f", 1.0), struct.pack("<f", 1.0000001)))
+    )
     assert read_gaussians(tmp_path / "a.splat.glb").opacities.tolist() == [1.0]
 
 
 def test_nodes_that_overflow_are_refused_without_a_word(tmp_path, make_scene):
     write_gaussians(tmp_path / "a.splat.glb", make_scene(3))
     tree, binary = chunks((tmp_path / "a.splat.glb").read_bytes())
-    for node in ({"scale": [1e200] * 3}, {"translation": [1e308, 0, 0], "scale": [1e-200, 1, 1]}, {"matrix": [1e308] * 16}):
+    for node in (
+        {"scale": [1e200] * 3},
+        {"translation": [1e308, 0, 0], "scale": [1e-200, 1, 1]},
+        {"matrix": [1e308] * 16},
+    ):
         tree["nodes"] = [{"children": [1], **node}, {"mesh": 0, **node}]
         (tmp_path / "a.splat.glb").write_bytes(glb(tree, binary))
         refused(read_gaussians, tmp_path / "a.splat.glb", match="one of its nodes|not finite")
@@ -115,22 +133,38 @@ def test_a_ply_of_numbers_that_signal_is_refused_without_a_warning(tmp_path, mak
     (tmp_path / "a.ply").write_bytes(data)
     refused(read_gaussians, tmp_path / "a.ply", match="sh_rest that are not finite")
     names = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
-    header = "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" + "".join(f"property double {name}\n" for name in names)
-    (tmp_path / "a.ply").write_bytes(f"{header}end_header\n".encode() + struct.pack("<Q", 0x7FF4000000000000) + bytes(8 * 13))
+    header = "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" + "".join(
+        f"property double {name}\n" for name in names
+    )
+    (tmp_path / "a.ply").write_bytes(
+        f"{header}end_header\n".encode() + struct.pack("<Q", 0x7FF4000000000000) + bytes(8 * 13)
+    )
     refused(read_gaussians, tmp_path / "a.ply", match="means that are not finite")
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda tree: tree["accessors"].append({"count": 2**40, "type": "VEC3", "componentType": 5126}), "more entries than the file"),
+        (
+            lambda tree: tree["accessors"].append({"count": 2**40, "type": "VEC3", "componentType": 5126}),
+            "more entries than the file",
+        ),
         (lambda tree: tree["bufferViews"].extend([tree["bufferViews"][0]] * 99), "more entries than the file"),
-        (lambda tree: tree["nodes"].append({"children": [0] * 4000}) or tree["scenes"][0].update(nodes=[len(tree["nodes"]) - 1]), "a tree"),
+        (
+            lambda tree: (
+                tree["nodes"].append({"children": [0] * 4000})
+                or tree["scenes"][0].update(nodes=[len(tree["nodes"]) - 1])
+            ),
+            "a tree",
+        ),
         (lambda tree: tree["nodes"][0].update(scale=[1e300] * 3, children=[0]), "a tree|not a finite number"),
         (lambda tree: tree["accessors"][0].update(sparse={}), "sparsely|it is not a valid"),
         (lambda tree: tree["accessors"][1].update(normalized=True), "quantised"),
         (lambda tree: tree["meshes"][0]["primitives"][0].update(mode=0), "it holds no mesh"),
-        (lambda tree: tree["meshes"][0]["primitives"][0].update(extensions={"KHR_draco_mesh_compression": {}}), "Draco"),
+        (
+            lambda tree: tree["meshes"][0]["primitives"][0].update(extensions={"KHR_draco_mesh_compression": {}}),
+            "Draco",
+        ),
         (lambda tree: tree["nodes"][-1].update(translation=[1e30, 0, 0]), "more than 1000 km away"),
         (lambda tree: tree["nodes"][-1].update(scale=[1e200, 1, 1]), "more than 1000 km away"),
     ],
@@ -199,7 +233,10 @@ def test_a_usd_file_on_which_openusd_breaks_off_or_does_not_end_is_refused(tmp_p
 
 @pytest.mark.parametrize("largest", [1e308, 1e5])
 def test_a_sog_whose_places_are_beyond_all_numbers(tmp_path, largest):
-    write_sog(tmp_path / "a.sog", Gaussians(torch.rand(4, 3), torch.ones(4, 4), torch.ones(4, 3), torch.ones(4), torch.ones(4, 3)))
+    write_sog(
+        tmp_path / "a.sog",
+        Gaussians(torch.rand(4, 3), torch.ones(4, 4), torch.ones(4, 3), torch.ones(4), torch.ones(4, 3)),
+    )
     with zipfile.ZipFile(tmp_path / "a.sog") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     meta = json.loads(files["meta.json"])

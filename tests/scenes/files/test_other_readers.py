@@ -1,10 +1,9 @@
-"""What other people's programs say of our files: Khronos' validator, PlayCanvas' splat-transform and MikkTSpace, all run by Node.js,
-and Open3D.
+"""What other people's programs say of our files: Khronos' validator, PlayCanvas' splat-transform
+and MikkTSpace, all run by Node.js, and Open3D.
 
-The first three are installed by
-npm install --no-save --no-package-lock --prefix build/readers gltf-validator @playcanvas/splat-transform mikktspace
-(.ci/run does), Open3D by  pip install open3d  (0.4 GB); where they are not, these tests skip.
-"""
+The first three are installed by npm install --no-save --no-package-lock --prefix build/readers
+gltf-validator @playcanvas/splat-transform mikktspace (.ci/run does), Open3D by  pip install open3d
+(0.4 GB); where they are not, these tests skip."""
 
 import json
 import os
@@ -42,12 +41,18 @@ fs.writeFileSync(out, Buffer.from(generateTangents(floats(positions), floats(nor
 
 def needs(name: str) -> pytest.MarkDecorator:
     there = shutil.which("node") is not None and (MODULES / name).is_dir()
-    return pytest.mark.skipif(not there, reason=f"Node.js or its package {name} is not installed (see the top of this file)")
+    return pytest.mark.skipif(
+        not there, reason=f"Node.js or its package {name} is not installed (see the top of this file)"
+    )
 
 
 def node(*arguments: object) -> str:
     run = subprocess.run(
-        ["node", *map(str, arguments)], capture_output=True, text=True, timeout=120, env={**os.environ, "NODE_PATH": str(MODULES)}
+        ["node", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "NODE_PATH": str(MODULES)},
     )
     assert run.returncode == 0, run.stderr + run.stdout
     return run.stdout
@@ -71,7 +76,8 @@ def test_the_khronos_validator_finds_nothing(tmp_path, varied, make_scene):
     assert len(files) == 10
     for line in node("-e", VALIDATE, *files).splitlines():
         report = json.loads(line)
-        # The validator does not know the extension yet: it takes its attributes' names for mistakes.
+        # The validator does not know the extension yet: it takes its attributes' names for
+        # mistakes.
         wrong = [m for m in report["messages"] if m["severity"] <= 1 and "KHR_gaussian_splatting:" not in m["pointer"]]
         assert wrong == [], report["path"]
 
@@ -108,7 +114,8 @@ def test_tangents_are_those_of_mikktspace(tmp_path, varied):
 @pytest.mark.parametrize("suffix", [".spz", ".sog", ".splat"])
 @pytest.mark.parametrize("k", [0, 15])
 def test_splat_transform_reads_what_we_wrote(tmp_path, make_scene, suffix, k):
-    """Their reading, as a .ply, is ours, which other tests hold to what was written; harmonics too."""
+    """Their reading, as a .ply, is ours, which other tests hold to what was written; harmonics
+    too."""
     scene = make_scene(500, k)
     rest = None if scene.sh_rest is None else 0.2 * scene.sh_rest.clamp(-4, 4)
     scene = Gaussians(scene.means, scene.quats, scene.scales, scene.opacities.clamp(0.01, 0.99), scene.colors, rest)
@@ -126,13 +133,20 @@ def test_splat_transform_reads_what_we_wrote(tmp_path, make_scene, suffix, k):
 
 @needs("@playcanvas/splat-transform")
 def test_we_read_what_splat_transform_wrote(tmp_path, make_scene):
-    """.spz of version 4, which we do not write, and their .sog, both from our .ply; their order is their own."""
+    """.spz of version 4, which we do not write, and their .sog, both from our .ply; their order is
+    their own."""
     scene = make_scene(500, 0)
     scene = Gaussians(scene.means, scene.quats, scene.scales, scene.opacities.clamp(0.01, 0.99), scene.colors)
     write_gaussians(tmp_path / "a.ply", scene)
     for suffix, reach in ((".spz", 3e-4), (".sog", 1e-3)):
         gpu = ["-g", "cpu"] if suffix == ".sog" else []
-        node(MODULES / "@playcanvas/splat-transform/bin/cli.mjs", "-w", *gpu, tmp_path / "a.ply", tmp_path / f"theirs{suffix}")
+        node(
+            MODULES / "@playcanvas/splat-transform/bin/cli.mjs",
+            "-w",
+            *gpu,
+            tmp_path / "a.ply",
+            tmp_path / f"theirs{suffix}",
+        )
         theirs = read_gaussians(tmp_path / f"theirs{suffix}")
         distance, nearest = torch.cdist(scene.means.double(), theirs.means.double()).min(1)
         assert theirs.count == scene.count and distance.max() < reach
@@ -155,10 +169,14 @@ def test_open3d_loads_every_mesh(tmp_path, varied):
             model = open3d.io.read_triangle_model(str(path)) if suffix != ".stl" else None
             parts = [open3d.io.read_triangle_mesh(str(path))] if model is None else [part.mesh for part in model.meshes]
             points = np.concatenate([np.asarray(part.vertices) for part in parts])
-            np.testing.assert_allclose([points.min(0), points.max(0)], ours.bounds, atol=2e-4 * ours.scale, err_msg=path.name)
+            np.testing.assert_allclose(
+                [points.min(0), points.max(0)], ours.bounds, atol=2e-4 * ours.scale, err_msg=path.name
+            )
             area = sum(part.get_surface_area() for part in parts)
             assert area == pytest.approx(ours.area, rel=1e-3), path.name
             if model is not None:
                 assert len(parts) == (int(varied[0].exists.sum()) if name == "parts" else 1), path.name
                 pictures = [material.albedo_img for material in model.materials if material.albedo_img is not None]
-                assert [np.asarray(p).shape[:2] for p in pictures] == ([(64, 64)] if name == "textured" else []), path.name
+                assert [np.asarray(p).shape[:2] for p in pictures] == ([(64, 64)] if name == "textured" else []), (
+                    path.name
+                )

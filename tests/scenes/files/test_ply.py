@@ -1,4 +1,5 @@
-"""3DGS .ply: against gsplat's exporter and plyfile, other people's layouts, and files that are wrong."""
+"""3DGS .ply: against gsplat's exporter and plyfile, other people's layouts, and files that are
+wrong."""
 
 import numpy as np
 import plyfile
@@ -18,7 +19,10 @@ FIELDS = ("means", "quats", "scales", "opacities", "colors", "sh_rest")
 def assert_same(one: Gaussians, two: Gaussians, **tolerance) -> None:
     for name in FIELDS:
         torch.testing.assert_close(
-            getattr(one, name), getattr(two, name), **(tolerance or {"rtol": 1e-5, "atol": 1e-6}), msg=lambda m, n=name: f"{n}: {m}"
+            getattr(one, name),
+            getattr(two, name),
+            **(tolerance or {"rtol": 1e-5, "atol": 1e-6}),
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
@@ -65,15 +69,32 @@ def test_the_layout_is_that_of_the_reference_code(tmp_path, make_scene):
     write_ply(tmp_path / "a.ply", make_scene())
     header, body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n", 1)
     lines = header.decode().splitlines()
-    columns = ["x", "y", "z", "nx", "ny", "nz", *(f"f_dc_{i}" for i in range(3)), *(f"f_rest_{i}" for i in range(45)), "opacity"]
+    columns = [
+        "x",
+        "y",
+        "z",
+        "nx",
+        "ny",
+        "nz",
+        *(f"f_dc_{i}" for i in range(3)),
+        *(f"f_rest_{i}" for i in range(45)),
+        "opacity",
+    ]
     columns += [*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
-    assert lines == ["ply", "format binary_little_endian 1.0", "element vertex 40", *(f"property float {c}" for c in columns)]
+    assert lines == [
+        "ply",
+        "format binary_little_endian 1.0",
+        "element vertex 40",
+        *(f"property float {c}" for c in columns),
+    ]
     assert len(body) == 40 * 62 * 4
 
 
 def test_extreme_values_stay_finite(tmp_path, make_scene):
     scene = make_scene(4)
-    scene = Gaussians(scene.means, 3 * scene.quats, torch.zeros(4, 3), torch.tensor([0.0, 1.0, 1e-9, 0.5]), torch.full((4, 3), 2.0))
+    scene = Gaussians(
+        scene.means, 3 * scene.quats, torch.zeros(4, 3), torch.tensor([0.0, 1.0, 1e-9, 0.5]), torch.full((4, 3), 2.0)
+    )
     write_ply(tmp_path / "a.ply", scene)
     rows = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"].data
     assert all(np.isfinite(rows[name]).all() for name in rows.dtype.names)
@@ -144,7 +165,8 @@ def test_header_with_windows_line_ends(tmp_path, make_scene):
 
 
 GOOD_HEADER = "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" + "".join(
-    f"property float {c}\n" for c in "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
+    f"property float {c}\n"
+    for c in "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
 )
 
 
@@ -161,18 +183,30 @@ GOOD_HEADER = "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" + "".jo
             b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n",
             "it is a text .ply; save it as binary_little_endian",
         ),
-        (b"ply\nformat binary_little_endian 1.0\nelement vertex -5\nend_header\n", "a line that is not understood: 'element vertex -5'"),
-        (b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty half x\nend_header\n", "not understood: 'property half x'"),
+        (
+            b"ply\nformat binary_little_endian 1.0\nelement vertex -5\nend_header\n",
+            "a line that is not understood: 'element vertex -5'",
+        ),
+        (
+            b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty half x\nend_header\n",
+            "not understood: 'property half x'",
+        ),
         (
             b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\nproperty float x\nend_header\n",
             "names a column twice",
         ),
         (
-            b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\nproperty uchar red\nend_header\n",
+            b"ply\nformat binary_little_endian "
+            b"1.0\nelement vertex "
+            b"1\nproperty float "
+            b"x\nproperty uchar "
+            b"red\nend_header\n",
             r"it has no y, z, f_dc_0, f_dc_1 \.\.\.;",
         ),
         (
-            b"ply\nformat binary_little_endian 1.0\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n",
+            b"ply\nformat binary_little_endian 1.0\nelement face 1\nproperty list "
+            b"uchar int "
+            b"vertex_indices\nend_header\n",
             "it looks like a mesh",
         ),
         ((GOOD_HEADER + "end_header\n").encode() + b"\0" * 55, "its header says 1 Gaussians but only 0 are there"),
@@ -185,7 +219,10 @@ GOOD_HEADER = "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" + "".jo
             (GOOD_HEADER + "end_header\n").encode() + b"\0" * 24 + np.float32(np.nan).tobytes() + b"\0" * 28,
             "1 of 1 Gaussians have opacities that are not finite",
         ),
-        ((GOOD_HEADER + "end_header\n").encode() + b"\0" * 28 + np.float32(1e9).tobytes() + b"\0" * 24, "scales that are not finite"),
+        (
+            (GOOD_HEADER + "end_header\n").encode() + b"\0" * 28 + np.float32(1e9).tobytes() + b"\0" * 24,
+            "scales that are not finite",
+        ),
     ],
 )
 def test_wrong_files_are_refused_in_one_line(tmp_path, data, message):
@@ -200,7 +237,13 @@ def test_compressed_ply_says_what_to_do(tmp_path, make_scene):
     export_splats = pytest.importorskip("gsplat.exporter").export_splats
     s = make_scene(300)
     data = export_splats(
-        s.means, s.scales.log(), s.quats, s.opacities.logit(), s.colors.unsqueeze(1), torch.zeros(300, 0, 3), format="ply_compressed"
+        s.means,
+        s.scales.log(),
+        s.quats,
+        s.opacities.logit(),
+        s.colors.unsqueeze(1),
+        torch.zeros(300, 0, 3),
+        format="ply_compressed",
     )
     (tmp_path / "a.ply").write_bytes(data)
     with pytest.raises(FileError, match=r"compressed \.ply; save it uncompressed"):
@@ -255,7 +298,15 @@ def test_damage_never_surprises(tmp_path, make_scene, data):
 @given(
     st.lists(
         st.sampled_from(
-            [*GOOD_HEADER.splitlines(), "element face 3", "element vertex 0", "property list uchar int i", "end_header", "comment", "\0é"]
+            [
+                *GOOD_HEADER.splitlines(),
+                "element face 3",
+                "element vertex 0",
+                "property list uchar int i",
+                "end_header",
+                "comment",
+                "\0é",
+            ]
         )
     )
 )

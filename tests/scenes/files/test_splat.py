@@ -32,7 +32,13 @@ def test_gsplats_file_is_read_and_holds_the_same_rows(tmp_path, make_scene):
     scene = make_scene()
     sh0 = ((scene.colors - 0.5) / SH_C0).unsqueeze(1)
     theirs = export_splats(
-        scene.means, scene.scales.log(), scene.quats, scene.opacities.logit(), sh0, torch.zeros(40, 0, 3), format="splat"
+        scene.means,
+        scene.scales.log(),
+        scene.quats,
+        scene.opacities.logit(),
+        sh0,
+        torch.zeros(40, 0, 3),
+        format="splat",
     )
     (tmp_path / "theirs.splat").write_bytes(theirs)
     read = read_splat(tmp_path / "theirs.splat")
@@ -40,7 +46,10 @@ def test_gsplats_file_is_read_and_holds_the_same_rows(tmp_path, make_scene):
     assert sorted(order) == list(range(40))
     assert_near(read, scene.select(torch.tensor(order)))
     write_splat(tmp_path / "ours.splat", scene.select(torch.tensor(order)))
-    ours, other = (np.frombuffer((tmp_path / name).read_bytes(), np.uint8).reshape(40, 32) for name in ("ours.splat", "theirs.splat"))
+    ours, other = (
+        np.frombuffer((tmp_path / name).read_bytes(), np.uint8).reshape(40, 32)
+        for name in ("ours.splat", "theirs.splat")
+    )
     assert np.array_equal(ours[:, :12], other[:, :12])
     assert np.abs(ours[:, 24:].astype(int) - other[:, 24:]).max() <= 1
 
@@ -48,7 +57,9 @@ def test_gsplats_file_is_read_and_holds_the_same_rows(tmp_path, make_scene):
 def test_full_ranges(tmp_path, make_scene):
     scene = make_scene(4)
     quats = torch.eye(4) * torch.tensor([[1.0], [-1.0], [5.0], [1e-3]])
-    wide = Gaussians(scene.means, quats, torch.zeros(4, 3), torch.tensor([0.0, 1, 0, 1]), torch.tensor([[-1.0, 0, 2]]).expand(4, 3))
+    wide = Gaussians(
+        scene.means, quats, torch.zeros(4, 3), torch.tensor([0.0, 1, 0, 1]), torch.tensor([[-1.0, 0, 2]]).expand(4, 3)
+    )
     write_splat(tmp_path / "a.splat", wide)
     again = read_splat(tmp_path / "a.splat")
     assert again.opacities.tolist() == [0, 1, 0, 1] and again.colors[0].tolist() == [0, 0, 1]

@@ -1,4 +1,5 @@
-"""Every format of Gaussians: what is read back is what was written, within what the format can hold, and damaged files are refused."""
+"""Every format of Gaussians: what is read back is what was written, within what the format can
+hold, and damaged files are refused."""
 
 import io
 import json
@@ -19,7 +20,8 @@ from scenes.files.splats import READERS, SILENT, read_gaussians, write_gaussians
 from scenes.files.spz import write_spz
 from scenes.gaussians import Gaussians, transformed
 
-# Largest error of means (metres), log scales, opacities, colours, rotations (1 - |dot|), and harmonics, of the scenes made here.
+# Largest error of means (metres), log scales, opacities, colours, rotations (1 - |dot|), and
+# harmonics, of the scenes made here.
 TOLERANCE = {
     ".ply": (0, 1e-5, 1e-6, 1e-6, 1e-6, 0),
     ".splat": (0, 1e-6, 1 / 500, 1 / 500, 2e-4, None),
@@ -61,7 +63,8 @@ def test_round_trip(tmp_path, make_scene, suffix, n, k):
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_scenes_are_stood_up(tmp_path, make_scene, suffix):
-    """What is up in a capture, -y, is z here, and its front, which a camera that looks along z sees, looks along -y."""
+    """What is up in a capture, -y, is z here, and its front, which a camera that looks along z
+    sees, looks along -y."""
     scene = gentle(make_scene(100, 15))
     write_gaussians(tmp_path / f"a{suffix}", scene)
     if suffix not in SILENT:
@@ -75,7 +78,8 @@ def test_scenes_are_stood_up(tmp_path, make_scene, suffix):
 
 
 def test_an_spz_is_what_its_layout_says(tmp_path):
-    """Byte for byte, by hand: one Gaussian, turned a quarter about z, at (1, 2, -3) of the .ply's axes."""
+    """Byte for byte, by hand: one Gaussian, turned a quarter about z, at (1, 2, -3) of the .ply's
+    axes."""
     half = 0.5**0.5
     scene = Gaussians(
         torch.tensor([[1.0, 2, -3]]),
@@ -91,8 +95,13 @@ def test_an_spz_is_what_its_layout_says(tmp_path):
     assert places == [4096, -2 * 4096, 3 * 4096]
     assert data[25] == 255 and list(data[26:29]) == [128] * 3 and list(data[29:32]) == [160] * 3
     packed = int.from_bytes(data[32:], "little")
-    # xyzw = (0, 0, -h, h): z and w tie, the first is the largest, and turned positive it makes w negative.
-    assert packed >> 30 == 2 and packed & 1023 == 512 + 511 and (packed >> 10) & 0xFFFFF in (0, 1 << 19, 1 << 9, (1 << 19) + (1 << 9))
+    # xyzw = (0, 0, -h, h): z and w tie, the first is the largest, and turned positive it makes w
+    # negative.
+    assert (
+        packed >> 30 == 2
+        and packed & 1023 == 512 + 511
+        and (packed >> 10) & 0xFFFFF in (0, 1 << 19, 1 << 9, (1 << 19) + (1 << 9))
+    )
 
 
 def test_an_spz_of_version_4_is_the_same_columns_apart(tmp_path, make_scene):
@@ -110,7 +119,11 @@ def test_an_spz_of_version_4_is_the_same_columns_apart(tmp_path, make_scene):
     header = struct.pack("<4sIIBBBBI12x", b"NGSP", 4, 50, 2, 12, 2, 6, 32 + len(extension))
     whole = header + extension + sizes + b"".join(streams)
     (tmp_path / "b.spz").write_bytes(whole)
-    for a, b in zip(vars(read_gaussians(tmp_path / "a.spz")).values(), vars(read_gaussians(tmp_path / "b.spz")).values(), strict=True):
+    for a, b in zip(
+        vars(read_gaussians(tmp_path / "a.spz")).values(),
+        vars(read_gaussians(tmp_path / "b.spz")).values(),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     for cut in range(0, len(whole) - 1, 7):
         (tmp_path / "b.spz").write_bytes(whole[:cut])
@@ -128,9 +141,13 @@ def test_a_scene_is_turned_with_its_harmonics(make_scene):
     from scenes.cameras import Cameras
 
     scene = gentle(make_scene(60, 15))
-    scene = Gaussians(0.3 * scene.means, scene.quats, 0.3 * scene.scales + 0.03, scene.opacities, scene.colors, scene.sh_rest)
+    scene = Gaussians(
+        0.3 * scene.means, scene.quats, 0.3 * scene.scales + 0.03, scene.opacities, scene.colors, scene.sh_rest
+    )
     axis = torch.tensor([0.3, -0.5, 0.8])
-    rotation = torch.linalg.matrix_exp(torch.tensor([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]]) * 1.3)
+    rotation = torch.linalg.matrix_exp(
+        torch.tensor([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]]) * 1.3
+    )
     moved = transformed(scene, rotation, torch.tensor([0.1, 0.2, 0.3]), scale=1.5)
     rig = orbit(2, size=32)
     back = torch.eye(4)
@@ -143,7 +160,8 @@ def test_a_scene_is_turned_with_its_harmonics(make_scene):
 
 
 def test_a_glb_of_others_stands_upright(tmp_path, make_scene):
-    """Without a node that turns it, what is up in glTF is up in ours; quantised attributes and strides are understood."""
+    """Without a node that turns it, what is up in glTF is up in ours; quantised attributes and
+    strides are understood."""
     scene = make_scene(5, 3)
     write_gaussians(tmp_path / "a.splat.glb", scene)
     data = (tmp_path / "a.splat.glb").read_bytes()
@@ -273,7 +291,9 @@ def test_a_glb_of_nodes_that_name_each_other_is_refused_at_once(tmp_path):
     }
     text = json.dumps(tree).encode()
     text += b" " * (-len(text) % 4)
-    (tmp_path / "a.splat.glb").write_bytes(struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text), len(text), b"JSON") + text)
+    (tmp_path / "a.splat.glb").write_bytes(
+        struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text), len(text), b"JSON") + text
+    )
     with pytest.raises(FileError, match="do not form a tree"):
         read_gaussians(tmp_path / "a.splat.glb")
 

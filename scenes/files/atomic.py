@@ -1,4 +1,5 @@
-"""Safe writes: a file appears whole or not at all, because it is written beside its place and then renamed (atomic in POSIX)."""
+"""Safe writes: a file appears whole or not at all, because it is written beside its place and then
+renamed (atomic in POSIX)."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ _LONGEST = 600
 
 
 class FileError(ValueError):
-    """A file that cannot be read or written. The message is one line: what, where, and what to do; the command line shows it as it is.
+    """A file that cannot be read or written. The message is one line: what, where, and what to do;
+    the command line shows it as it is.
 
-    What it quotes of a file may be anything: it is cut in its middle, and stripped of what would break the line or steer a terminal.
-    """
+    What it quotes of a file may be anything: it is cut in its middle, and stripped of what would
+    break the line or steer a terminal."""
 
     def __init__(self, message: str) -> None:
         line = "".join(c if c.isprintable() else " " for c in message.strip())
@@ -24,12 +26,14 @@ class FileError(ValueError):
 
 
 def reason(error: OSError) -> str:
-    """The operating system's reason in one line, without the path that our own message already names."""
+    """The operating system's reason in one line, without the path that our own message already
+    names."""
     return error.strerror or str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder and its parents before the work begins; FileError with one line if it cannot be written to."""
+    """Make a folder and its parents before the work begins; FileError with one line if it cannot be
+    written to."""
     if path.exists() and not path.is_dir():
         raise FileError(f"cannot write to {path}: it is a file; name a folder")
     try:
@@ -40,11 +44,12 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def write_aside(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; on success it is flushed to disk and takes the name ``path``, else it is removed.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; on success it is flushed to disk and takes
+    the name ``path``, else it is removed.
 
-    Missing parent folders are made. The temporary name keeps the suffix, since many writers choose their format by it.
-    """
+    Missing parent folders are made. The temporary name keeps the suffix, since many writers choose
+    their format by it."""
     path = Path(path)
     target = Path(os.path.realpath(path))  # a link keeps being a link
     temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
@@ -53,7 +58,8 @@ def write_aside(path: str | Path) -> Iterator[Path]:
             raise FileError(f"cannot write {path}: it is a folder; name a file")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            # Made here rather than by tempfile, whose files are private to the user whatever the umask says.
+            # Made here rather than by tempfile, whose files are private to the user whatever the
+            # umask says.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
             _flush(temporary)
@@ -62,17 +68,22 @@ def write_aside(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         _flush(target.parent)
     except OSError as error:
-        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, target, target.parent, *target.parents):
+        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (
+            temporary,
+            target,
+            target.parent,
+            *target.parents,
+        ):
             raise  # the caller's own trouble with some other file
         raise FileError(f"cannot write {path}: {reason(error)}; choose another place or free this one") from error
 
 
 @contextmanager
-def write_folder_aside(path: str | Path, is_ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
+def atomic_write_folder(path: str | Path, is_ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
     """Yield a new folder beside ``path``; on success it takes that name, else it is removed.
 
-    A folder that is there already is replaced if it is empty or ``is_ours``, and else left alone: FileError says that it is not ``what``.
-    """
+    A folder that is there already is replaced if it is empty or ``is_ours``, and else left alone:
+    FileError says that it is not ``what``."""
     target = Path(path).resolve()
     try:
         if os.path.lexists(target) and not (target.is_dir() and (is_ours(target) or not any(target.iterdir()))):
@@ -98,7 +109,9 @@ def _flush(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except PermissionError:
-        if path.is_dir():  # Windows cannot open folders, and a write-only folder cannot be read: the rename itself is done
+        if (
+            path.is_dir()
+        ):  # Windows cannot open folders, and a write-only folder cannot be read: the rename itself is done
             return
         raise
     try:
