@@ -19,9 +19,9 @@ from torch import Tensor
 import rewards
 from renderers.base import Views
 from rewards.base import Batch, Shots
+from rewards.text import MiniLM
 from rl3d.corpus import CATEGORIES, FACED, Item, captions, sample_for
 from rl3d.corpus.corruptions import faces_copied
-from rl3d.text import MiniLM
 from rl3d.training.rollouts import render_views
 from scenes.parts import Parts
 

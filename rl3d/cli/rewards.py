@@ -71,8 +71,8 @@ def corpus_batch(count: int, rewards: list[Reward]) -> Batch:
     import numpy as np
     import torch
 
+    from rewards.text import MiniLM
     from rl3d.corpus import sample
-    from rl3d.text import MiniLM
     from rl3d.training.rollouts import render_views
     from scenes.parts import Parts
 

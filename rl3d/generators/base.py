@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rewards.text import TextFeatures
 from rl3d.generators.sde import Sampling
-from rl3d.text import TextFeatures
 from scenes.parts import Parts
 
 

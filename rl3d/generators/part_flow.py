@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from rewards.text import MiniLM, TextFeatures
+from rewards.text.minilm import DIM as TEXT_DIM
 from rl3d.generators.base import Condition, MatchingStats, Rollout, StepStats
 from rl3d.generators.sde import Sampling, gaussian_log_prob
-from rl3d.text import MiniLM, TextFeatures
-from rl3d.text.minilm import DIM as TEXT_DIM
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
 # The network sees each of the 19 numbers shifted and scaled to about unit size; an absent part is

@@ -18,7 +18,7 @@ from torch import Tensor
 from rewards.base import Batch
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.preference import KIND, Preference, PreferenceHead, features
-from rl3d.text import MiniLM
+from rewards.text import MiniLM
 from rl3d.training.checkpoints import as_paths, at_least, save_tensors
 from rl3d.training.rollouts import render_views
 from scenes.files import FileError

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rewards.text import MiniLM, TextFeatures
 from rl3d.corpus import sample, sample_for
 from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork, encode
-from rl3d.text import MiniLM, TextFeatures
 from rl3d.training.checkpoints import (
     as_paths,
     at_least,

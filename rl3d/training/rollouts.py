@@ -10,7 +10,7 @@ import torch
 from renderers import render
 from rewards.base import Batch, Needs, Reward, Scores, Shots
 from rewards.mix import score
-from rl3d.text import TextFeatures
+from rewards.text import TextFeatures
 from scenes import cameras
 from scenes.parts import Parts
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.scorer import Scorer
+from rewards.text import MiniLM, TextFeatures
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, Item, captions, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
-from rl3d.text import MiniLM, TextFeatures
 from rl3d.training.supervised import Recipe, fit
 from rl3d.training.train_scorer import ScorerTraining, padded, render_assets
 from scenes.files import make_folder

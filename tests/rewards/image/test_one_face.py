@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from rewards import Batch, resolve
+from rewards.text import MiniLM
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, captions, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
-from rl3d.text import MiniLM
 from rl3d.training.rollouts import render_views
 from scenes.parts import Parts
 

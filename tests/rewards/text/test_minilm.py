@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rl3d.text import MiniLM
-from rl3d.text.minilm import find_weights
+from rewards.text import MiniLM
+from rewards.text.minilm import find_weights
 
 PROMPTS = [
     "a red armchair with white legs",
