@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rl3d.assets import Asset as Asset
-    from rl3d.assets import load_generator as load_generator
     from rl3d.cli.evaluate import EvaluateConfig as EvaluateConfig
     from rl3d.cli.evaluate import evaluate as evaluate
     from rl3d.cli.generate import GenerateConfig as GenerateConfig
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from rl3d.cli.replay import replay as replay
     from rl3d.cli.train import train as train
     from rl3d.exporting import export as export
+    from rl3d.generators.load import load_generator as load_generator
     from rl3d.generators.sde import Sampling as Sampling
     from rl3d.report import report as report
     from rl3d.training.pretrain import PretrainConfig as PretrainConfig
@@ -43,7 +43,7 @@ _HOMES = {
     "evaluate": "rl3d.cli.evaluate",
     "export": "rl3d.exporting",
     "generate": "rl3d.cli.generate",
-    "load_generator": "rl3d.assets",
+    "load_generator": "rl3d.generators.load",
     "pretrain": "rl3d.training.pretrain",
     "PretrainConfig": "rl3d.training.pretrain",
     "replay": "rl3d.cli.replay",

@@ -13,11 +13,8 @@ from typing import Any
 
 import torch
 
-from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import preview, save_image, turntable
-from rl3d.training.checkpoints import TUNED
-from rl3d.training.pretrain import load_part_flow
 from scenes.files import FileError, atomic_write
 from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
@@ -104,11 +101,6 @@ class Asset:
             files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in HASHED}
             temporary.write_text(json.dumps(self.card(files), indent=2) + "\n")
         return folder
-
-
-def load_generator(checkpoint: Path = TUNED, device: str = "cpu") -> PartFlow:
-    """The generator of a weights file, a run's folder or, by default, the shipped one."""
-    return load_part_flow(checkpoint, device=device)
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from rl3d.cli.evaluate import EvaluateConfig, evaluate, markdown
 from rl3d.cli.generate import GenerateConfig, generate
 from rl3d.cli.options import parse as parse_options
 from rl3d.cli.train import progress
-from rl3d.training.checkpoints import PRETRAINED, as_paths, at_least
+from rl3d.configs import as_paths, at_least
+from rl3d.generators.load import PRETRAINED
 from rl3d.training.trainer import TrainConfig
 
 

@@ -30,7 +30,7 @@ def machine() -> dict[str, str]:
     import torch
 
     from renderers import kernels
-    from rl3d.training.checkpoints import has_bfloat16
+    from rl3d.devices import has_bfloat16
 
     cuda = "none"
     if torch.cuda.is_available():

@@ -20,16 +20,16 @@ from rewards.image.alignment import load_scorer
 from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS
 from rewards.mix import parse
 from rewards.physics.simulate import settle
-from rl3d.assets import load_generator
 from rl3d.cli.options import parse as parse_options
+from rl3d.configs import as_paths, at_least
 from rl3d.corpus import CATEGORIES, Facts, Spec, check_colors, check_count, check_relation, prompts
+from rl3d.generators.load import PRETRAINED, WEIGHTS, load_generator
 from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
 from rl3d.generators.sde import Sampling
+from rl3d.measures import diversity, shape_of
 from rl3d.pictures import Picture, previews, render_sheet, save_image
-from rl3d.training.checkpoints import PRETRAINED, WEIGHTS, as_paths, at_least
-from rl3d.training.guard import diversity, shape_of
-from rl3d.training.rollouts import score_assets
-from rl3d.training.trainer import read_prompts
+from rl3d.prompts import read_prompts
+from rl3d.scoring import score_assets
 from scenes import cameras
 from scenes.files import atomic_write, make_folder
 from scenes.parts import Parts

@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 
 from rl3d.cli.options import parse as parse_options
-from rl3d.training.checkpoints import at_least
+from rl3d.configs import at_least
 from scenes.files.splats import Axes
 
 

@@ -13,12 +13,13 @@ import tyro
 
 from renderers import kernels
 from rewards.mix import parse
-from rl3d.assets import Asset, load_generator
+from rl3d.assets import Asset
 from rl3d.cli.options import parse as parse_options
+from rl3d.configs import as_paths, at_least
+from rl3d.generators.load import TUNED, load_generator
 from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import TUNED, as_paths, at_least
-from rl3d.training.rollouts import score_assets
+from rl3d.scoring import score_assets
 from scenes.files import make_folder
 
 

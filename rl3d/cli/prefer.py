@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rl3d.cli.options import parse as parse_options
-from rl3d.training.checkpoints import TUNED, as_paths, at_least
+from rl3d.configs import as_paths, at_least
+from rl3d.generators.load import TUNED
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from typing import Any
 
 import tyro
 
-from rl3d.assets import HASHED, Asset, environment, load_generator, read_card
+from rl3d.assets import HASHED, Asset, environment, read_card
 from rl3d.cli.options import parse as parse_options
+from rl3d.configs import as_paths, from_file
+from rl3d.generators.load import TUNED, load_generator
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import TUNED, as_paths, from_file
 from scenes.files import FileError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rewards import KNOWN, Batch, Needs, Reward, resolve
 from rl3d.cli.options import parse as parse_options
-from rl3d.training.checkpoints import at_least
+from rl3d.configs import at_least
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def corpus_batch(count: int, rewards: list[Reward]) -> Batch:
 
     from rewards.text import MiniLM
     from rl3d.corpus import sample
-    from rl3d.training.rollouts import render_views
+    from rl3d.scoring import render_views
     from scenes.parts import Parts
 
     rng = np.random.default_rng(0)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rewards.base import Reward
 from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
-from rl3d.training.rollouts import score_assets
-from scenes.parts import Parts
+from rl3d.measures import diversity, shape_of
+from rl3d.scoring import score_assets
 
 AZIMUTH_DEG, ELEVATION_DEG = 18.0, 27.0
 """Where the guard's first camera stands: no round of training looks from there."""
@@ -106,39 +105,6 @@ class Guard:
         if kl > self.kl_limit:
             found.append(f"the KL to the start, {kl:.3g}, is above {self.kl_limit:g}")
         return found
-
-
-def shape_of(parts: Parts) -> dict[str, Float[Tensor, "n"]]:
-    """Plain measures of N assets that no scorer has a say in: how many parts, how thick (the
-    thinnest side of a part, in metres, by volume in the mean), how large (of all parts together, in
-    cubic metres), how high, how saturated and how bright the colours are."""
-    parts = parts.detach()
-    exists = parts.exists
-    volume = torch.where(exists, parts.masses()[0], 0)
-    share = volume / volume.sum(-1, keepdim=True).clamp_min(1e-9)
-    brightest, darkest = parts.colors.amax(-1), parts.colors.amin(-1)
-    saturation = (brightest - darkest) / brightest.clamp_min(1e-3)
-    top = torch.where(exists, parts.surface_grid(2)[..., 2].amax((-1, -2)), -math.inf).amax(-1)
-    return {
-        "number of parts": exists.sum(-1).float(),
-        "thickness": (2 * parts.half_sizes.amin(-1) * share).sum(-1),
-        "volume": volume.sum(-1),
-        "height": torch.where(exists.any(-1), top, 0.0),
-        "saturation": (saturation * share).sum(-1),
-        "brightness": (brightest * share).sum(-1),
-    }
-
-
-def diversity(parts: Parts, samples: int, points: int = 256) -> Float[Tensor, "p"]:
-    """Mean pairwise chamfer distance (metres) between the ``samples`` assets of each of P prompts;
-    0 means all the same."""
-    cloud = parts.gaussians(points, shade=False).means.view(-1, samples, points, 3)
-    pairs = [(i, j) for i in range(samples) for j in range(i)]
-    out = []
-    for i, j in pairs:
-        distance = torch.cdist(cloud[:, i], cloud[:, j])
-        out.append((distance.amin(1).mean(1) + distance.amin(2).mean(1)) / 2)
-    return torch.stack(out).mean(0)
 
 
 def _paired(difference: Float[Tensor, "n"]) -> tuple[float, float]:

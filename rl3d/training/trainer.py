@@ -21,23 +21,17 @@ from rewards.mix import Constraints, gated, parse, parse_gates
 from rl3d.algorithms.advantages import gdpo
 from rl3d.algorithms.awm import awm_loss
 from rl3d.algorithms.grpo import PolicyStats, grpo_loss
+from rl3d.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.configs import as_paths, from_file
+from rl3d.devices import has_bfloat16
 from rl3d.generators.base import Rollout
+from rl3d.generators.load import PRETRAINED, load_part_flow
 from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import (
-    PRETRAINED,
-    as_paths,
-    from_file,
-    has_bfloat16,
-    load_network,
-    load_optimizer,
-    load_tensors,
-    optimizer_tensors,
-    save_tensors,
-)
+from rl3d.prompts import corpus_prompts, read_prompts
+from rl3d.scoring import VIEW_AZIMUTH_DEG, score_assets
 from rl3d.training.guard import Guard
-from rl3d.training.pretrain import load_part_flow
-from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
+from rl3d.training.rollouts import Seeds
 from scenes.files import FileError, atomic_write, make_folder
 from scenes.files.trees import parse_json, parse_yaml
 
@@ -159,20 +153,6 @@ class TrainConfig:
             )
 
 
-def read_prompts(path: Path) -> list[str]:
-    """Prompts of a text file, one a line; blank lines and lines that start with # are skipped."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"{path}: cannot read prompts ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"
-        ) from error
-    prompts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not prompts:
-        raise FileError(f"{path}: holds no prompt: write one a line")
-    return prompts
-
-
 def saved_config(out: Path) -> TrainConfig:
     """The settings of the run in a folder, from its config.yaml; FileError if there are none."""
     path = out / "config.yaml"
@@ -183,16 +163,6 @@ def saved_config(out: Path) -> TrainConfig:
         raise FileError(f"{out}: no checkpoint to resume from (there is no config.yaml)") from error
     except (ValueError, TypeError, KeyError) as error:
         raise FileError(f"{path}: not the settings of a training run ({error})") from error
-
-
-def corpus_prompts(count: int, seed: int) -> list[str]:
-    """Captions of the corpus's training split, none twice."""
-    from rl3d.corpus import sample
-
-    rng, found = np.random.default_rng([seed, 77]), {}
-    while len(found) < count:
-        found.setdefault(sample(rng, "train").caption)
-    return list(found)
 
 
 class Trainer:

@@ -10,10 +10,10 @@ import torch
 
 from rewards import Batch
 from rewards.mix import parse
-from rl3d.assets import Asset, load_generator
+from rl3d.assets import Asset
 from rl3d.cli.generate import GenerateConfig, generate
+from rl3d.generators.load import PRETRAINED, TUNED, load_generator
 from rl3d.generators.part_flow import PartFlow
-from rl3d.training.checkpoints import PRETRAINED, TUNED
 from rl3d.viewer.library import is_run
 from scenes.parts import Parts
 

@@ -9,7 +9,7 @@ from rewards import Batch, resolve
 from rewards.text import MiniLM
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, captions, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
-from rl3d.training.rollouts import render_views
+from rl3d.scoring import render_views
 from scenes.parts import Parts
 
 FAULTS = {**CORRUPTIONS, **SUBTLE}

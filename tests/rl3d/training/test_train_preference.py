@@ -13,12 +13,13 @@ from safetensors.torch import save
 from rewards import Batch, Differentiable, Shots, resolve
 from rewards.image.preference import KIND, PreferenceHead, load_head
 from rewards.text import MiniLM
+from rl3d.checkpoints import save_tensors
 from rl3d.cli.prefer import PreferConfig
 from rl3d.corpus.corruptions import CORRUPTIONS
 from rl3d.corpus.sampling import sample
-from rl3d.training.checkpoints import save_tensors
-from rl3d.training.preference import Pair, RewardConfig, calibration_error, fit, is_held_out, read_pairs
-from rl3d.training.rollouts import render_views, score_assets
+from rl3d.preferences import Pair, read_pairs
+from rl3d.scoring import render_views, score_assets
+from rl3d.training.train_preference import RewardConfig, calibration_error, fit, is_held_out
 from scenes.files import FileError
 from scenes.parts import Parts
 from tests.rl3d.viewer.browser import CHROMIUM, open_page

@@ -7,7 +7,7 @@ import hashlib
 import json
 import struct
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,12 +17,6 @@ from torch import Tensor, nn
 from scenes.files import FileError, atomic_write
 from scenes.files.trees import parse_json
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
-PRETRAINED = WEIGHTS / "part_flow.safetensors"
-"""The generator after supervised training alone: where reinforcement learning starts."""
-TUNED = WEIGHTS / "part_flow_tuned.safetensors"
-"""The same after the training of docs/results.md: what assets are generated with."""
-Config = TypeVar("Config")
 MAX_BYTES = 2**31
 """A checkpoint larger than this is refused before it is read."""
 
@@ -52,65 +46,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FileError(
             f"{path}: not an rl3d checkpoint, or cut short ({type(error).__name__}); make or fetch it again"
         ) from error
-
-
-def from_file(kind: type[Config], values: Any) -> Config:
-    """A config dataclass from the fields that a file names; ValueError if one of them is not its,
-    or of another type."""
-    hints, fields = get_type_hints(kind), {}
-    for name, value in values.items() if isinstance(values, dict) else [("", values)]:
-        if name not in hints or not _fits(value, hints[name]):
-            raise ValueError(f"{name} = {value!r}")
-        is_path = isinstance(value, str) and Path in (hints[name], *get_args(hints[name]))
-        fields[name] = Path(value) if is_path else value
-    return kind(**fields)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_args(hint):  # a union
-        return any(_fits(value, one) for one in get_args(hint))
-    if hint is float:
-        return type(value) in (int, float) and abs(value) < 1e300
-    return isinstance(value, (str, Path)) if hint is Path else type(value) is hint
-
-
-def as_paths(config: Any, *names: str) -> None:
-    """Turn the named fields of a frozen config into paths: callers may give strings."""
-    for name in names:
-        if getattr(config, name) is not None:
-            object.__setattr__(config, name, Path(getattr(config, name)))
-
-
-def at_least(config: Any, **bounds: float) -> None:
-    """ValueError with one line if a field of a config is below its bound."""
-    for name, least in bounds.items():
-        if getattr(config, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
-
-
-def usable_device(name: str) -> torch.device:
-    """The torch device called ``name``; ValueError with one line if this machine or this torch does
-    not have it."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"--device {name!r} is no device: use cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: torch {torch.__version__} sees no CUDA device here; use cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"--device {name}: there are only {torch.cuda.device_count()} CUDA devices, counted from 0")
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device {name!r} is not supported: use cpu, cuda or cuda:N")
-    return device
-
-
-def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware: training is then 1.8 times as fast
-    with them, else slower."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def file_hash(path: Path) -> str:
