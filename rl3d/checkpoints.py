@@ -53,20 +53,24 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy weights into a network, or put them into one without (on torch's meta device); FileError
-    naming the first that is missing, unexpected, of another shape or not finite."""
+def check_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """FileError naming the first weight that is missing, unexpected, or of another shape."""
     own = network.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors:
             raise FileError(f"{path}: weight {name} is missing: the checkpoint is of another model")
         if name not in own or own[name].shape != tensors[name].shape:
             raise FileError(f"{path}: weight {name} does not fit: the checkpoint is of another model")
-    weights = {k: v.float() for k, v in tensors.items()}
-    for name, value in weights.items():
-        if not value.isfinite().all():
+
+
+def load_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy weights into a network. FileError naming the first that is missing, unexpected, of
+    another shape or not finite."""
+    check_weights(network, tensors, path)
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
             raise FileError(f"{path}: weight {name} has values that are not finite numbers")
-    network.load_state_dict(weights, assign=any(value.is_meta for value in own.values()))
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -2,44 +2,114 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from rewards.text import MiniLM
-from rl3d.checkpoints import file_hash, load_network, load_tensors
-from rl3d.configs import from_file
+from rl3d.checkpoints import check_weights, file_hash, load_network, load_tensors, save_tensors
 from rl3d.devices import usable_device
-from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork
+from rl3d.generators.base import Generator, generator_name
 from scenes.files import FileError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PRETRAINED = WEIGHTS / "part_flow.safetensors"
-"""The generator after supervised training alone: where reinforcement learning starts."""
+"""The embedded generator after supervised training alone: where reinforcement learning starts."""
 TUNED = WEIGHTS / "part_flow_tuned.safetensors"
 """The same after the training of docs/results.md: what assets are generated with."""
+RESULT = "generator.safetensors"
+"""Name of the weights in the folder of a run."""
 
 
-def load_generator(checkpoint: Path = TUNED, device: str = "cpu") -> PartFlow:
-    """The generator of a weights file, a run's folder or, by default, the shipped one."""
-    return load_part_flow(checkpoint, device=device)
+@dataclass(frozen=True)
+class BuiltIn:
+    """A generator that comes with rl3d: where its class is, and its shipped weights."""
+
+    path: str
+    pretrained: Path
+    tuned: Path
 
 
-def load_part_flow(path: Path, encoder: MiniLM | None = None, device: str = "cpu") -> PartFlow:
-    """The part-flow policy of a weights file, or of the folder of a run."""
-    place = usable_device(device)
-    if path.is_dir():
-        path = path / "part_flow.safetensors"
-    tensors, header = load_tensors(path)
-    if header.get("kind") != "part-flow":
-        raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a part-flow generator")
+BUILT_IN = {"part-flow": BuiltIn("rl3d.generators.part_flow:PartFlow", PRETRAINED, TUNED)}
+
+
+def find_generator(name: str) -> type[Generator]:
+    """The class of a built-in generator, or of ``module:Class``. ValueError with one line if there
+    is none."""
+    if ":" not in name and name not in BUILT_IN:
+        close = difflib.get_close_matches(name, BUILT_IN, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"unknown generator {name!r}{hint} (known: {', '.join(BUILT_IN)}, or module:Class of your own)"
+        )
+    module_name, _, attribute = (BUILT_IN[name].path if name in BUILT_IN else name).partition(":")
     try:
-        config = from_file(PartFlowConfig, header["config"])
-        if config.depth > len(tensors):
-            raise ValueError("depth")
-        with torch.device("meta"):  # sizes that the weights do not have cost nothing
-            network = PartFlowNetwork(config)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise FileError(f"{path}: its header does not describe a part-flow network") from error
-    load_network(network, tensors, path)
-    return PartFlow(network.to(place).eval(), encoder, source={"weights": path.name, "sha256": file_hash(path)})
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module_name == missing or module_name.startswith(f"{missing}."):
+            raise ValueError(f"generator {name!r}: there is no module {missing!r} here") from None
+        raise ValueError(f"generator {name!r} needs the package {missing!r}, which is not installed") from error
+    found = getattr(module, attribute, None)
+    if not (isinstance(found, type) and issubclass(found, Generator)):
+        raise ValueError(f"generator {name!r}: {attribute!r} is no subclass of rl3d.generators.base.Generator")
+    return found
+
+
+def load_generator(
+    checkpoint: Path | None = None, device: str = "cpu", *, generator: str | None = None, pretrained: bool = False
+) -> Generator:
+    """The generator of a weights file or of a run's folder, which know their own class.
+
+    Without a checkpoint, ``generator`` names one: a built-in one comes with its shipped weights (the
+    tuned ones, or with ``pretrained`` those that training starts from), a user's own is made without
+    arguments. With both, they must agree. FileError or ValueError with one line for anything else.
+    """
+    place = usable_device(device)
+    if checkpoint is None:
+        name = generator or "part-flow"
+        if name not in BUILT_IN:
+            return find_generator(name)().to(place)  # type: ignore[call-arg]
+        checkpoint = BUILT_IN[name].pretrained if pretrained else BUILT_IN[name].tuned
+    path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
+    tensors, header = load_tensors(path)
+    if header.get("kind") != "generator" or not isinstance(header.get("generator"), str):
+        raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a generator")
+    if generator is not None and generator_name(find_generator(generator)) != header["generator"]:
+        raise FileError(f"{path}: holds the generator {header['generator']}, not {generator}")
+    made = _build(find_generator(header["generator"]), header.get("config"), tensors, path)
+    load_network(made.network, tensors, path)
+    made.source = {"weights": path.name, "sha256": file_hash(path)}
+    made.network.eval()
+    return made.to(place)
+
+
+def _build(kind: type[Generator], config: Any, tensors: dict[str, Tensor], path: Path) -> Generator:
+    try:
+        if not isinstance(config, dict):
+            raise TypeError("config")
+        if kind.name in BUILT_IN:
+            # Sizes that the weights do not have cost nothing: a network on the meta device has no
+            # memory. A user's own class may not allow for that.
+            with torch.device("meta"):
+                check_weights(kind(**config).network, tensors, path)
+        return kind(**config)
+    except FileError:
+        raise
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise FileError(f"{path}: its header does not describe a {generator_name(kind)} network") from error
+
+
+def save_generator(path: Path, generator: Generator, network: nn.Module | None = None, **header: Any) -> None:
+    """Write a generator's weights (or those of another network of its kind) as float16, with what
+    it takes to load them."""
+    weights = {
+        name: t.half() if t.is_floating_point() else t
+        for name, t in (network or generator.network).state_dict().items()
+    }
+    known = {"kind": "generator", "generator": generator_name(generator), "config": generator.config}
+    save_tensors(path, weights, {**known, **header})
