@@ -31,6 +31,7 @@ from rl3d.training.guard import diversity, shape_of
 from rl3d.training.rollouts import score_assets
 from rl3d.training.trainer import read_prompts
 from scenes import cameras
+from scenes.asset import PartAsset
 from scenes.files import atomic_write, make_folder
 from scenes.parts import Parts
 
@@ -95,7 +96,7 @@ def measure(generator: PartFlow, items: list[Spec], config: EvaluateConfig) -> M
         parts = generator.generate(chunk, seeds=some, sampling=config.sampling)
         vectors.append(parts.vectors().cpu())
         text = generator.condition(chunk).text
-        for name, score in score_assets(rewards, chunk, text, parts, azimuth_deg=AZIMUTH_DEG).items():
+        for name, score in score_assets(rewards, chunk, PartAsset(parts), azimuth_deg=AZIMUTH_DEG).items():
             values[name].append(score.values)
             if score.verdict is not None:
                 values[f"{name}_share"].append(score.verdict.float())

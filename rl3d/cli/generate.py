@@ -19,6 +19,7 @@ from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.training.checkpoints import TUNED, as_paths, at_least
 from rl3d.training.rollouts import score_assets
+from scenes.asset import PartAsset
 from scenes.files import make_folder
 
 
@@ -74,7 +75,7 @@ def generate(
     on_progress(0.2)
     parts = generator.generate(prompts, seeds=seeds, sampling=config.sampling)
     on_progress(0.6)
-    scores = score_assets([r for r, _ in weighted], prompts, generator.condition(prompts).text, parts)
+    scores = score_assets([r for r, _ in weighted], prompts, PartAsset(parts))
     on_progress(0.8)
     parts = parts.to("cpu")
     total = torch.stack([w * scores[r.name].values for r, w in weighted]).sum(0).view(config.num, config.best_of)

@@ -45,7 +45,7 @@ def declared(name: str) -> Any:
 
 def looks_at(needs: Needs) -> str:
     """In words."""
-    seen = ["parts"] * needs.parts + ["text embeddings"] * needs.text
+    seen = [name for name in ("parts", "bodies", "mesh", "frames") if getattr(needs, name)]
     if needs.cameras:
         seen.append(f"{needs.cameras} views of {needs.size}" + " with normals" * needs.normals)
     return ", ".join(seen)
@@ -71,16 +71,16 @@ def corpus_batch(count: int, rewards: list[Reward]) -> Batch:
     import numpy as np
     import torch
 
-    from rewards.text import MiniLM
     from rl3d.corpus import sample
     from rl3d.training.rollouts import render_views
+    from scenes.asset import PartAsset
     from scenes.parts import Parts
 
     rng = np.random.default_rng(0)
     items = [sample(rng, "heldout") for _ in range(count)]
     prompts = [item.caption for item in items]
-    parts = Parts.stack([Parts.from_vectors(torch.from_numpy(item.vectors)) for item in items])
-    return Batch(prompts, parts, render_views(parts, rewards), MiniLM().encode(prompts))
+    asset = PartAsset(Parts.stack([Parts.from_vectors(torch.from_numpy(item.vectors)) for item in items]))
+    return Batch(prompts, asset, render_views(asset, rewards))
 
 
 def run(arguments: list[str]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from rewards.base import Reward
 from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
 from rl3d.training.rollouts import score_assets
+from scenes.asset import PartAsset
 from scenes.parts import Parts
 
 AZIMUTH_DEG, ELEVATION_DEG = 18.0, 27.0
@@ -68,9 +69,8 @@ class Guard:
     def read(self, policy: PartFlow) -> Reading:
         """Sample and measure; the same policy always gives the same reading."""
         parts = policy.generate(self.prompts, seeds=list(range(len(self.prompts))), sampling=DEFAULT_SAMPLING)
-        text = policy.condition(self.prompts).text
         scores = score_assets(
-            self.rewards, self.prompts, text, parts, azimuth_deg=AZIMUTH_DEG, elevation_deg=ELEVATION_DEG
+            self.rewards, self.prompts, PartAsset(parts), azimuth_deg=AZIMUTH_DEG, elevation_deg=ELEVATION_DEG
         )
         return Reading(
             {name: s.values for name, s in scores.items()}, shape_of(parts.to("cpu")), diversity(parts, SAMPLES).cpu()

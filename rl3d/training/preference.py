@@ -18,9 +18,9 @@ from torch import Tensor
 from rewards.base import Batch
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.preference import KIND, Preference, PreferenceHead, features
-from rewards.text import MiniLM
 from rl3d.training.checkpoints import as_paths, at_least, save_tensors
 from rl3d.training.rollouts import render_views
+from scenes.asset import PartAsset
 from scenes.files import FileError
 from scenes.files.trees import parse_json
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
@@ -183,15 +183,15 @@ def calibration_error(chance: Float[Tensor, "n"], came_true: Float[Tensor, "n"],
 @torch.no_grad()
 def embed(pairs: list[Pair], size: int = 64) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n f"]]:
     """Features of the left and the right assets, seen as the reward sees them."""
-    scorer, encoder = load_scorer(SHIPPED), MiniLM()
+    scorer = load_scorer(SHIPPED)
 
     def side(assets: list[Tensor]) -> Iterator[Tensor]:
         for start in range(0, len(pairs), size):
             piece = slice(start, start + size)
             prompts = [pair.prompt for pair in pairs[piece]]
-            parts = Parts.stack([Parts.from_vectors(vectors) for vectors in assets[piece]])
+            asset = PartAsset(Parts.stack([Parts.from_vectors(vectors) for vectors in assets[piece]]))
             seen = _Views()
-            batch = Batch(prompts, parts, render_views(parts, [seen]), encoder.encode(prompts))
+            batch = Batch(prompts, asset, render_views(asset, [seen]))
             yield features(scorer, batch, seen.needs)
 
     return torch.cat(list(side([pair.left for pair in pairs]))), torch.cat(list(side([pair.right for pair in pairs])))

@@ -10,9 +10,8 @@ import torch
 from renderers import render
 from rewards.base import Batch, Needs, Reward, Scores, Shots
 from rewards.mix import score
-from rewards.text import TextFeatures
 from scenes import cameras
-from scenes.parts import Parts
+from scenes.asset import Asset
 
 BACKGROUND = (1.0, 1.0, 1.0)
 TRAINING_GAUSSIANS = 2048
@@ -21,24 +20,21 @@ VIEW_AZIMUTH_DEG = 30.0
 
 
 def render_views(
-    parts: Parts,
+    asset: Asset,
     rewards: Sequence[Reward],
     *,
     azimuth_deg: float = VIEW_AZIMUTH_DEG,
     elevation_deg: float = 20.0,
     gaussians: int = TRAINING_GAUSSIANS,
 ) -> dict[tuple[int, int], Shots]:
-    """The views that rewards want of a batch of assets: every distinct set of cameras in one
-    call."""
+    """The views that rewards look at: every distinct set of cameras in one call."""
     shots = {}
     rigs = Needs.rigs(rewards)
     with torch.no_grad():
-        scene = parts.gaussians(gaussians) if rigs else None
+        scene = asset.gaussians(gaussians) if rigs else None
         for (count, size), normals in rigs.items():
             assert scene is not None
-            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(
-                parts.centres.device
-            )
+            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(asset.device)
             outputs = ("rgb", "normal") if normals else ("rgb",)
             shots[count, size] = Shots(render(scene, rig, background=BACKGROUND, outputs=outputs), rig)
     return shots
@@ -47,8 +43,7 @@ def render_views(
 def score_assets(
     rewards: Sequence[Reward],
     prompts: list[str],
-    text: TextFeatures,
-    parts: Parts,
+    asset: Asset,
     *,
     azimuth_deg: float = VIEW_AZIMUTH_DEG,
     elevation_deg: float = 20.0,
@@ -56,7 +51,7 @@ def score_assets(
     """Every reward on a batch of assets, rendered once."""
     return score(
         rewards,
-        Batch(prompts, parts, render_views(parts, rewards, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg), text),
+        Batch(prompts, asset, render_views(asset, rewards, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg)),
     )
 
 

@@ -38,6 +38,7 @@ from rl3d.training.checkpoints import (
 from rl3d.training.guard import Guard
 from rl3d.training.pretrain import load_part_flow
 from rl3d.training.rollouts import VIEW_AZIMUTH_DEG, Seeds, score_assets
+from scenes.asset import PartAsset
 from scenes.files import FileError, atomic_write, make_folder
 from scenes.files.trees import parse_json, parse_yaml
 
@@ -249,7 +250,7 @@ class Trainer:
         if self.gates:
             rollout = self._rollout(-1, self.prompts[:1])
             condition, rewards = rollout.condition, [reward for reward, _ in self.rewards]
-            gated(score_assets(rewards, condition.prompts, condition.text, self.policy.decode(rollout)), self.gates)
+            gated(score_assets(rewards, condition.prompts, PartAsset(self.policy.decode(rollout))), self.gates)
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.config.out / "checkpoints").glob("state_*.safetensors"))
@@ -419,12 +420,13 @@ class Trainer:
         azimuth = VIEW_AZIMUTH_DEG + float(rng.uniform(-15, 15))
         parts = self.policy.decode(rollout)
         scores = score_assets(
-            [r for r, _ in self.rewards], rollout.condition.prompts, rollout.condition.text, parts, azimuth_deg=azimuth
+            [r for r, _ in self.rewards], rollout.condition.prompts, PartAsset(parts), azimuth_deg=azimuth
         )
         scored = time.monotonic()
-        values = {name: v.view(-1, config.group) for name, v in gated(scores, self.gates).items()}
+        earned = gated(scores, self.gates)
+        values = {name: s.values.view(-1, config.group) for name, s in earned.items()}
         self.constraints.update({name: s.values for name, s in scores.items()})
-        advantages = self._advantages(values, scores, parts.exists.cpu()).to(rollout.states.device)
+        advantages = self._advantages(values, earned, parts.exists.cpu()).to(rollout.states.device)
         stats = self.update(rollout, advantages)
         rate = 1 - min(AVERAGE, (1 + self.iteration) / (10 + self.iteration))
         with torch.no_grad():
