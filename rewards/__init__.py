@@ -1,5 +1,5 @@
-"""Rewards: what an asset is scored by. ``resolve`` finds one by name, or by the dotted path of a
-user's own.
+"""Rewards: what an asset is scored by. ``resolve`` finds one by name, or a user's own by its dotted
+path.
 
 Floor 3 of 4: imports from scenes and renderers only.
 """
@@ -39,17 +39,18 @@ KNOWN = {
     "image_reward": "rewards.image.image_reward:ImageReward",
     "vlm": "rewards.image.judge:VLMJudge",
 }
-"""Where each built-in reward lives. Imported only when asked for: a run without physics does not
-need a simulator."""
+"""Where each built-in reward lives. It is imported only when asked for: a run without physics needs
+no simulator."""
 
 
 def resolve(name: str) -> Reward:
-    """The reward called ``name``, the one that ``rl3d train-reward`` wrote to the .safetensors file
-    ``name``, or the one at ``package.module:attribute``.
+    """The reward called ``name``, the one in the .safetensors file ``name`` that ``rl3d
+    train-reward`` wrote, or the one at ``package.module:attribute``.
 
     That may be an instance, a class that takes no arguments, or a plain function of a ``Batch``
-    that returns one number in [0, 1] an asset, or ``Scores``: it is given the parts, four views of
-    64 pixels and the text, or what its attribute ``needs`` says."""
+    that returns one number in [0, 1] an asset, or ``Scores``. A function gets the asset and four
+    views of 64 pixels, or the views that its attribute ``needs`` states. ValueError for anything
+    else."""
     if name.endswith(".safetensors"):
         from rewards.image.preference import Preference
 

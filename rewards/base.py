@@ -1,8 +1,7 @@
-"""What a reward is: a callable that scores a batch of assets, and says beforehand what it wants to
-look at.
+"""What a reward is: a callable that scores a batch of assets and states what it looks at.
 
-Rewards never render. They state their ``Needs``; the caller renders the union once and hands every
-reward the same ``Batch``."""
+Rewards never render. They state their ``Needs``; the caller renders every set of views once and
+hands all rewards the same ``Batch``."""
 
 from __future__ import annotations
 
@@ -18,20 +17,34 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from renderers.base import Views
+from rewards.text import TextFeatures, shared_encoder
+from scenes.asset import Asset
 from scenes.cameras import Cameras
 from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a reward looks at. ``cameras`` = 0 means no images; otherwise so many views of so many
-    pixels (``size``) a side, evenly around the asset, with normals if ``normals``."""
+    """What a reward looks at.
+
+    Bodies, the mesh and views exist for every asset. Parts and frames do not: ``mix.check_needs``
+    refuses a reward whose asset lacks them. ValueError for views without a size, or normals
+    without views."""
 
     parts: bool = False
+    """The asset's parts."""
+    bodies: bool = False
+    """Its rigid convex pieces, in the simulator."""
+    mesh: bool = False
+    """Its triangle mesh."""
+    frames: bool = False
+    """Its states at several times: the asset must have a motion."""
     cameras: int = 0
+    """Number of views, evenly around the asset; 0: no images."""
     size: int = 0
-    text: bool = False
+    """Pixels a side of each view."""
     normals: bool = False
+    """The views carry normals."""
 
     def __post_init__(self) -> None:
         if min(self.cameras, self.size) < 0 or (self.cameras > 0) != (self.size > 0):
@@ -43,13 +56,14 @@ class Needs:
 
     @property
     def rig(self) -> tuple[int, int]:
-        """The views it wants, as a key of ``Batch.shots``."""
+        """Number and size of the views, the key of ``Batch.shots``."""
         return self.cameras, self.size
 
     @staticmethod
     def rigs(rewards: Iterable[Reward]) -> dict[tuple[int, int], bool]:
-        """The distinct sets of views that ``rewards`` want, and whether with normals: each is
-        rendered once, and what a reward sees does not depend on which others there are."""
+        """The distinct sets of views that ``rewards`` look at, and whether they carry normals.
+
+        Each set is rendered once. What a reward sees does not depend on the other rewards."""
         found: dict[tuple[int, int], bool] = {}
         for needs in (reward.needs for reward in rewards):
             if needs.cameras:
@@ -59,26 +73,11 @@ class Needs:
 
 @dataclass(frozen=True)
 class Shots:
-    """Rendered views (B, C, H, W, 3) of a batch on white, and the C cameras, the same for every
+    """Rendered views (B, C, H, W, 3) of a batch on white, and their C cameras, the same for every
     asset."""
 
     views: Views
     cameras: Cameras
-
-
-@runtime_checkable
-class Text(Protocol):
-    """Embeddings of the prompts, made once by the caller's text encoder: contextual tokens with
-    their mask, and sentence means."""
-
-    @property
-    def tokens(self) -> Float[Tensor, "b l d"]: ...
-
-    @property
-    def mask(self) -> Bool[Tensor, "b l"]: ...
-
-    @property
-    def pooled(self) -> Float[Tensor, "b d"]: ...
 
 
 REACH = 0.1
@@ -89,35 +88,43 @@ MOST_PARTS = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """B assets as the rewards see them: prompts; parts (B, P), rendered views by their rig, and
-    text where a reward needs them."""
+    """B assets as the rewards see them: the prompts, the asset (B scenes) and rendered views by
+    their rig.
+
+    Everything derived from the asset is computed once and shared by all rewards. ValueError if the
+    asset has another number of scenes, or more than ``MOST_PARTS`` parts a scene."""
 
     prompts: list[str]
-    parts: Parts | None = None
+    asset: Asset | None = None
     shots: dict[tuple[int, int], Shots] = field(default_factory=dict)
-    text: Text | None = None
 
     def __post_init__(self) -> None:
-        if self.parts is not None and (
-            self.parts.existence.dim() != 2 or len(self.parts.existence) != len(self.prompts)
-        ):
-            raise ValueError(f"parts must be ({len(self.prompts)} assets, P), got {tuple(self.parts.existence.shape)}")
-        if self.parts is not None and self.parts.count > MOST_PARTS:
-            raise ValueError(f"an asset of {self.parts.count:,} parts: rewards look at {MOST_PARTS} at most")
+        if self.asset is None:
+            return
+        if len(self.asset) != len(self.prompts):
+            raise ValueError(f"{len(self.prompts)} prompts for an asset of {len(self.asset)} scenes")
+        if self.asset.parts is not None and self.asset.parts.count > MOST_PARTS:
+            raise ValueError(f"an asset of {self.asset.parts.count:,} parts: rewards look at {MOST_PARTS} at most")
 
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def need_asset(self) -> Asset:
+        """The asset; ValueError without one."""
+        if self.asset is None:
+            raise ValueError("this reward looks at the asset, and the batch has none: pass Batch(prompts, asset)")
+        return self.asset
+
     def need_parts(self) -> Parts:
-        """The parts, or one clear error when the caller did not supply what ``Needs`` asked for."""
-        if self.parts is None:
+        """The asset's parts (B, P); ValueError if it has none."""
+        if self.asset is None or self.asset.parts is None:
             raise ValueError(
-                "this reward looks at parts, and the batch has none (a generator without parts cannot be scored by it)"
+                "this reward looks at parts, and the batch has none: score it by views, bodies or the mesh"
             )
-        return self.parts
+        return self.asset.parts
 
     def need_shots(self, needs: Needs) -> Shots:
-        """The views that a reward asked for, with their cameras, or one clear error."""
+        """The views that a reward asked for, with their cameras; ValueError without them."""
         if needs.rig not in self.shots:
             raise ValueError(
                 f"this reward looks at {needs.cameras} views of {needs.size} pixels a side, and the batch has none"
@@ -125,14 +132,14 @@ class Batch:
         return self.shots[needs.rig]
 
     def need_views(self, needs: Needs) -> Views:
-        """The views that a reward asked for, or one clear error."""
+        """The views that a reward asked for; ValueError without them."""
         return self.need_shots(needs).views
 
-    def need_text(self) -> Text:
-        """The prompts' embeddings, or one clear error."""
-        if self.text is None:
-            raise ValueError("this reward looks at the text's embeddings, and the batch has none")
-        return self.text
+    @cached_property
+    def text(self) -> TextFeatures:
+        """The prompts' embeddings by the shared text encoder, on the CPU. ValueError for an empty
+        prompt."""
+        return shared_encoder().encode(self.prompts)
 
     @cached_property
     def broken(self) -> Bool[Tensor, "b"]:
@@ -186,24 +193,33 @@ class Batch:
 
 @dataclass(frozen=True)
 class Scores:
-    """One reward's result for B assets, in main memory. ``values`` are finite and in [0, 1]: an
-    asset that could not be scored gets 0 and counts in ``failed``.
+    """One reward's result for B assets, on the CPU.
 
-    Where a reward can, it says more: ``verdict``, its plain yes or no; ``per_part`` and
-    ``per_view``, which parts or views earned the value (1 good, 0 bad), for credit finer than the
-    whole asset."""
+    A reward that can tell which parts, views or frames earned the value says so, in [0, 1] (1 good,
+    0 bad, NaN where there is none): credit finer than the whole asset."""
 
     values: Float[Tensor, "b"]
+    """Finite, in [0, 1]. An asset that could not be scored gets 0."""
     failed: int = 0
+    """Number of assets that could not be scored."""
     verdict: Bool[Tensor, "b"] | None = None
+    """A plain yes or no."""
     per_part: Float[Tensor, "b p"] | None = None
     per_view: Float[Tensor, "b c"] | None = None
+    per_frame: Float[Tensor, "b t"] | None = None
+
+
+CREDITS = ("per_part", "per_view", "per_frame")
+"""The fields of ``Scores`` that are finer than the whole asset."""
 
 
 @runtime_checkable
 class Reward(Protocol):
-    """``version`` changes whenever the same asset would score differently: it is written on every
-    asset's card."""
+    """Scores a batch.
+
+    ``version`` changes whenever the same asset would score differently: it is written on every
+    asset's card. A reward that needs parts or frames also has an attribute ``instead``: what to use
+    for assets without them, "stability or push"."""
 
     name: str
     version: str
@@ -214,33 +230,30 @@ class Reward(Protocol):
 
 @runtime_checkable
 class Differentiable(Reward, Protocol):
-    """A reward that a generator can also be tuned on directly, through the renderer (as DRaFT,
-    Clark et al., 2024, for images)."""
+    """A reward whose gradient can train a generator directly, through the renderer (as DRaFT, Clark
+    et al., 2024, for images)."""
 
     def values(self, batch: Batch) -> Float[Tensor, "b"]:
-        """``Scores.values`` on the batch's device, with gradients to its parts (if ``needs.parts``)
-        or to the colours and alphas of its views. Not checked for what cannot be scored: there they
-        may be NaN."""
+        """``Scores.values`` on the batch's device, with gradient to the asset's tensors, or to the
+        colours and alphas of its views. They may be NaN for an asset that cannot be scored."""
         ...
 
 
 class Function:
-    """A user's plain function as a reward, called by its own name. Its version is a hash of its
+    """A user's plain function as a reward, under its own name. Its version is a hash of its
     source."""
 
     def __init__(self, function: Callable[[Batch], Scores | Tensor]) -> None:
         self.function = function
         self.name: str = function.__name__
-        self.needs: Needs = getattr(function, "needs", Needs(parts=True, cameras=4, size=64, text=True))
+        self.needs: Needs = getattr(function, "needs", Needs(cameras=4, size=64))
         self.version = hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:8]
 
     def __call__(self, batch: Batch) -> Scores:
         result = self.function(batch)
-        return (
-            result
-            if isinstance(result, Scores)
-            else Scores(torch.as_tensor(result, dtype=torch.float32).detach().cpu())
-        )
+        if isinstance(result, Scores):
+            return result
+        return Scores(torch.as_tensor(result, dtype=torch.float32).detach().cpu())
 
 
 _ABSENT = {

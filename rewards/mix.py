@@ -1,19 +1,21 @@
-"""Several rewards at once: reading ``stability=1,alignment=0.5``, scoring a batch by all of them,
+"""Several rewards at once: reading ``stability=1,alignment=0.5``, scoring a batch with all of them,
 gates and constraints between them.
 
-Only the scores are made here; how they become advantages (normalised per reward within the group,
-then weighted, as in GDPO) is the training loop's business."""
+Only scores are made here. The training loop turns them into advantages: normalised per reward
+within the group, then weighted (GDPO)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rewards import resolve
-from rewards.base import Batch, Reward, Scores
+from rewards.base import CREDITS, Batch, Reward, Scores
 
 
 def parse(text: str) -> list[tuple[Reward, float]]:
@@ -42,20 +44,54 @@ def parse(text: str) -> list[tuple[Reward, float]]:
     return mixed
 
 
+def check_needs(rewards: Iterable[Reward], gives: frozenset[str], generator: str = "the asset") -> None:
+    """Refuse rewards that an asset cannot be scored by.
+
+    ``gives`` is a subset of {"parts", "motion"}: what the asset has besides bodies, a mesh and
+    views, which every asset has. ``generator`` is what the message calls it. ValueError with one
+    line that names the reward, the generator, what is missing and what to use instead."""
+    for reward in rewards:
+        for needed, missing in ((reward.needs.parts, "parts"), (reward.needs.frames, "motion")):
+            if needed and missing not in gives:
+                instead = getattr(reward, "instead", "a reward of views, bodies or meshes")
+                raise ValueError(
+                    f"reward {reward.name!r} needs {missing}, which {generator} lacks: use {instead} instead"
+                )
+
+
 def score(rewards: Iterable[Reward], batch: Batch) -> dict[str, Scores]:
-    """Every reward's scores by its name, checked: one finite number in [0, 1] per asset."""
+    """Every reward's scores by its name.
+
+    ValueError for values that are not one finite number in [0, 1] an asset, and for verdicts or
+    credits of a wrong shape or range."""
     scores: dict[str, Scores] = {}
     for reward in rewards:
         if reward.name in scores:
             raise ValueError(f"two rewards are called {reward.name!r}")
-        result = reward(batch)
-        values = result.values
-        if values.shape != (len(batch),):
-            raise ValueError(f"reward {reward.name!r} gave {tuple(values.shape)} values for {len(batch)} assets")
-        if not bool(((values >= 0) & (values <= 1)).all()):  # a NaN fails this too
-            raise ValueError(f"reward {reward.name!r} gave a value that is NaN or outside [0, 1]")
-        scores[reward.name] = result
+        scores[reward.name] = _checked(reward, reward(batch), batch)
     return scores
+
+
+def _checked(reward: Reward, result: Scores, batch: Batch) -> Scores:
+    values, verdict, wrong = result.values, result.verdict, f"reward {reward.name!r} gave"
+    if values.shape != (len(batch),):
+        raise ValueError(f"{wrong} {tuple(values.shape)} values for {len(batch)} assets")
+    if not bool(((values >= 0) & (values <= 1)).all()):  # a NaN fails this too
+        raise ValueError(f"{wrong} a value that is NaN or outside [0, 1]")
+    if verdict is not None and (verdict.shape != values.shape or verdict.dtype != torch.bool):
+        raise ValueError(f"{wrong} a verdict {verdict.dtype} {tuple(verdict.shape)}: expected bool ({len(batch)},)")
+    parts = batch.asset.parts if batch.asset is not None else None
+    counts = {"per_part": parts.count if parts is not None else None, "per_view": reward.needs.cameras}
+    for name in CREDITS:
+        credit, count = getattr(result, name), counts.get(name)
+        if credit is None:
+            continue
+        if credit.dim() != 2 or len(credit) != len(batch) or (count is not None and credit.shape[1] != count):
+            expected = f"({len(batch)}, {'any' if count is None else count})"
+            raise ValueError(f"{wrong} {name} of shape {tuple(credit.shape)}: expected {expected}")
+        if bool(((credit < 0) | (credit > 1)).any()):
+            raise ValueError(f"{wrong} {name} outside [0, 1]")
+    return result
 
 
 def parse_gates(text: str, names: Collection[str]) -> dict[str, tuple[str, ...]]:
@@ -72,27 +108,36 @@ def parse_gates(text: str, names: Collection[str]) -> dict[str, tuple[str, ...]]
     return gates
 
 
-def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[str, Float[Tensor, "b"]]:
-    """The values of every reward, 0 where one of its gates is shut: lexicographic preference with
-    the gates first."""
-    values = {name: score.values for name, score in scores.items()}
+def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[str, Scores]:
+    """The scores with everything that a reward earned 0 where one of its gates is shut: values and
+    per-part, per-view and per-frame scores (NaN stays). A lexicographic preference, the gates
+    first.
+
+    Verdicts stay, so the order of gates does not matter. ValueError for a gate without verdicts."""
+    out = dict(scores)
     for name, needed in gates.items():
         for gate in needed:
             verdict = scores[gate].verdict
             if verdict is None:
                 raise ValueError(f"reward {gate!r} gives no verdict, so it cannot be a gate")
-            values[name] = values[name] * verdict
-    return values
+            left = {"values": torch.where(verdict, out[name].values, 0)}
+            for key in CREDITS:
+                if (credit := getattr(out[name], key)) is not None:
+                    left[key] = torch.where(verdict.unsqueeze(-1) | credit.isnan(), credit, 0)
+            out[name] = replace(out[name], **left)
+    return out
 
 
 class Constraints:
-    """Rewards that are to reach a mean, ``alignment=0.55``, rather than to grow: their weights are
-    Lagrange multipliers, raised by dual ascent while the batch's mean falls short and lowered, down
-    to 0, while it exceeds what was asked (as in MVC-ZigAL)."""
+    """Rewards that must reach a mean, ``alignment=0.55``. Their weights are Lagrange multipliers.
+
+    Dual ascent raises a weight while the batch's mean is below the target, and lowers it, down to
+    0, while the mean is above (as in MVC-ZigAL)."""
 
     RATE = 0.5
-    """Change of a weight in a round in which the mean is off by 1."""
+    """Change of a weight in an iteration whose mean is off by 1."""
     MOST = 10.0
+    """Largest weight."""
 
     def __init__(self, text: str, weights: dict[str, float]) -> None:
         self.targets: dict[str, float] = {}

@@ -32,7 +32,7 @@ class Connected:
 
     name = "connected"
     version = "4"
-    needs = Needs(parts=True)
+    needs = Needs(mesh=True)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:

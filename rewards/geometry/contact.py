@@ -32,6 +32,7 @@ class Contact:
     name = "contact"
     version = "2"
     needs = Needs(parts=True)
+    instead = "connected or printable"
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:

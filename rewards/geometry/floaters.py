@@ -26,7 +26,7 @@ class Floaters:
 
     name = "floaters"
     version = "1"
-    needs = Needs(parts=True)
+    needs = Needs(mesh=True)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:

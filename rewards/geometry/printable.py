@@ -24,7 +24,7 @@ class Printable:
 
     name = "printable"
     version = "1"
-    needs = Needs(parts=True)
+    needs = Needs(mesh=True)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:

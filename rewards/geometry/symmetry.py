@@ -29,6 +29,7 @@ class Symmetry:
     name = "symmetry"
     version = "1"
     needs = Needs(parts=True)
+    instead = "one_face or alignment"
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rewards.base import Batch, Needs, Scores, Text
+from rewards.base import Batch, Needs, Scores
 from rewards.image.scorer import SIZE, VIEWS, Scorer, ScorerConfig
+from rewards.text import TextFeatures
 from scenes.files import FileError
 from scenes.files.trees import parse_json
 
@@ -37,7 +38,7 @@ def load_scorer(path: Path) -> Scorer:
     return scorer.eval().requires_grad_(False)
 
 
-def embed_prompts(scorer: Scorer, text: Text, device: torch.device) -> Float[Tensor, "b d"]:
+def embed_prompts(scorer: Scorer, text: TextFeatures, device: torch.device) -> Float[Tensor, "b d"]:
     """Unit embeddings of a batch's prompts. Each by itself and without padding, as
     ``one_by_one``."""
     lengths = text.mask.sum(-1).tolist()
@@ -60,14 +61,14 @@ class AlignmentReward:
 
     name = "alignment"
     version = "1"
-    needs = Needs(cameras=VIEWS, size=SIZE, text=True)
+    needs = Needs(cameras=VIEWS, size=SIZE)
 
     def __init__(self, weights: Path = SHIPPED) -> None:
         self.scorer = load_scorer(weights)
 
     def values(self, batch: Batch) -> Float[Tensor, "b"]:
         """With gradient to the colours and alphas of the views."""
-        views, text = batch.need_views(self.needs), batch.need_text()
+        views, text = batch.need_views(self.needs), batch.text
         device = views.rgb.device
         self.scorer.to(device)
 

@@ -42,7 +42,7 @@ class PreferenceHead(nn.Module):
 def features(scorer: Scorer, batch: Batch, needs: Needs) -> Float[Tensor, "b f"]:
     """Of every asset: how the views look in the mean and how much they differ, its embedding, the
     prompt's, and both together."""
-    views, text = batch.need_views(needs), batch.need_text()
+    views, text = batch.need_views(needs), batch.text
     device = views.rgb.device
     seen = one_by_one(scorer.view_features, views.rgb, views.alpha)
     image = torch.nn.functional.normalize(one_by_one(lambda one: scorer.image_out(one.mean(1)), seen), dim=-1)
@@ -55,7 +55,7 @@ class Preference:
     a hash of the weights."""
 
     name = KIND
-    needs = Needs(cameras=VIEWS, size=SIZE, text=True)
+    needs = Needs(cameras=VIEWS, size=SIZE)
 
     def __init__(self, weights: Path) -> None:
         self.head, self.version = load_head(weights)

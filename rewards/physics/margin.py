@@ -40,6 +40,7 @@ class Margin:
     name = "margin"
     version = "1"
     needs = Needs(parts=True)
+    instead = "stability or push"
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:

@@ -30,6 +30,7 @@ class Penetration:
     name = "penetration"
     version = "2"
     needs = Needs(parts=True)
+    instead = "connected or printable"
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:

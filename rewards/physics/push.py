@@ -32,7 +32,7 @@ class Push:
 
     name = "push"
     version = "1"
-    needs = Needs(parts=True)
+    needs = Needs(bodies=True)
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers

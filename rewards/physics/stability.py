@@ -28,7 +28,7 @@ class Stability:
 
     name = "stability"
     version = "1"
-    needs = Needs(parts=True)
+    needs = Needs(bodies=True)
 
     def __init__(self, trial: Trial | None = None, workers: int | None = None) -> None:
         self.trial = trial or Trial()

@@ -34,6 +34,7 @@ class Stacking:
     name = "stacking"
     version = "1"
     needs = Needs(parts=True)
+    instead = "alignment or stability"
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers

@@ -44,6 +44,7 @@ class Structure:
     name = "structure"
     version = "1"
     needs = Needs(parts=True)
+    instead = "stability, push or connected"
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers

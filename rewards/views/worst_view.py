@@ -28,7 +28,7 @@ class WorstView:
 
     name = "worst_view"
     version = "1"
-    needs = Needs(cameras=VIEWS, size=SIZE, text=True)
+    needs = Needs(cameras=VIEWS, size=SIZE)
 
     def __init__(self, weights: Path = SHIPPED) -> None:
         self.scorer = load_scorer(weights)
@@ -44,7 +44,7 @@ class WorstView:
 
     def _per_view(self, batch: Batch) -> tuple[Float[Tensor, "b c"], Bool[Tensor, "b"]]:
         """The match of every view, and which assets cannot be scored."""
-        (shots, broken), text = seen(batch, self.needs), batch.need_text()
+        (shots, broken), text = seen(batch, self.needs), batch.text
         rgb, alpha = (torch.where(broken.view(-1, 1, 1, 1, 1), 0, t) for t in (shots.views.rgb, shots.views.alpha))
         scorer = self.scorer.to(rgb.device)
         where = places(shots.cameras)

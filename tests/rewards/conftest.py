@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rewards import Batch
+from scenes.asset import PartAsset
 from scenes.parts import Parts
 
 BOX, BALL, ROUND = (0.1, 0.1), (1.0, 1.0), (0.1, 1.0)
@@ -63,7 +64,7 @@ def make_batch(*assets: list[Tensor], slots: int = 8) -> Batch:
     for b, parts in enumerate(assets):
         for p, vector in enumerate(parts):
             vectors[b, p] = vector
-    return Batch([f"asset {b}" for b in range(len(assets))], Parts.from_vectors(vectors))
+    return Batch([f"asset {b}" for b in range(len(assets))], PartAsset(Parts.from_vectors(vectors)))
 
 
 @pytest.fixture

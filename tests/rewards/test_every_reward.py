@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rewards import KNOWN, Batch, resolve
+from scenes.asset import PartAsset
 from scenes.parts import Parts
 
 NAMES = [name for name, path in KNOWN.items() if path.startswith(("rewards.geometry", "rewards.physics"))]
@@ -32,12 +33,11 @@ def mixed(batch, table, part) -> Batch:
     stack[0][16:], stack[1][16:] = red, blue
     loose = [*table("abcd"), part((0.1, 0.1, 0.1), (0.2, 0.1, 0.9), (1.0, 1.0))]
     assets = batch(table(), table("abc", lift=0.03), heap, stack, loose)
-    return Batch([PROMPT] * 5, assets.parts)
+    return Batch([PROMPT] * 5, assets.asset)
 
 
 def of(batch: Batch, order: list[int]) -> Batch:
-    assert batch.parts is not None
-    return Batch([batch.prompts[i] for i in order], batch.parts[torch.tensor(order)])
+    return Batch([batch.prompts[i] for i in order], batch.need_asset()[order])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,28 +64,28 @@ def test_workers_do_not_matter(mixed, name):
 def test_nothing_and_nonsense_score_zero(batch, table, name):
     broken, flat = [[v.clone() for v in table()] for _ in range(2)]
     broken[2][5], flat[1][7] = math.nan, math.nan
-    scores = resolve(name)(Batch([PROMPT] * 4, batch(table(), broken, [], flat).parts))
+    scores = resolve(name)(Batch([PROMPT] * 4, batch(table(), broken, [], flat).asset))
     assert scores.values[1:].tolist() == [0, 0, 0]
     assert scores.failed == 2  # an asset without parts has nothing to score, and is no failure
     assert scores.verdict is None or scores.verdict[1:].tolist() == [False] * 3
     assert scores.per_part is None or scores.per_part[1:].eq(0).all()
-    alone = resolve(name)(Batch([PROMPT], batch(table()).parts))
+    alone = resolve(name)(Batch([PROMPT], batch(table()).asset))
     assert scores.values[0] == alone.values[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_in_absent_slots_does_not_matter(mixed, name):
-    clean = mixed.parts.vectors()
+    clean = mixed.need_parts().vectors()
     garbage = clean.clone()
-    garbage[~mixed.parts.exists] = math.nan
+    garbage[~mixed.need_parts().exists] = math.nan
     garbage[..., 0] = clean[..., 0]
-    scores, expected = (resolve(name)(Batch(mixed.prompts, Parts.from_vectors(v))) for v in (garbage, clean))
+    scores, expected = (resolve(name)(Batch(mixed.prompts, PartAsset(Parts.from_vectors(v)))) for v in (garbage, clean))
     assert scores.failed == 0 and torch.equal(scores.values, expected.values)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_empty_assets(batch, name):
-    scores = resolve(name)(Batch([PROMPT], batch([]).parts))
+    scores = resolve(name)(Batch([PROMPT], batch([]).asset))
     assert scores.values.tolist() == [0] and scores.failed == 0
 
 
@@ -98,4 +98,4 @@ def test_without_parts_one_line(name):
 def test_too_many_parts_are_refused():
     vectors = torch.zeros(1, 1_000_000, 19)
     with pytest.raises(ValueError, match="an asset of 1,000,000 parts: rewards look at 256 at most"):
-        Batch(["a heap"], Parts.from_vectors(vectors))
+        Batch(["a heap"], PartAsset(Parts.from_vectors(vectors)))

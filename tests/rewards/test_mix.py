@@ -1,5 +1,6 @@
 """Reading a mix of rewards, finding rewards, and what a user sees when something is wrong."""
 
+import math
 import sys
 import types
 
@@ -8,7 +9,7 @@ import torch
 
 from rewards import KNOWN as BUILT_IN
 from rewards import Needs, Reward, Scores, resolve
-from rewards.mix import Constraints, gated, parse, parse_gates, score
+from rewards.mix import Constraints, check_needs, gated, parse, parse_gates, score
 
 KNOWN = f"(known: {', '.join(BUILT_IN)}, or package.module:attribute)"
 
@@ -85,13 +86,23 @@ def test_dotted_path_takes_instances_and_classes():
 
 
 def test_a_plain_function_is_a_reward(monkeypatch, tmp_path, batch, table):
-    source = "def small(batch):\n    parts = batch.need_parts()\n    return 1 - (parts.half_sizes[..., 2] * parts.exists).amax(-1).clamp(0, 1)\n"
+    source = """
+from rewards import Needs
+
+def small(batch):
+    parts = batch.need_parts()
+    return 1 - (parts.half_sizes[..., 2] * parts.exists).amax(-1).clamp(0, 1)
+
+small.needs = Needs(parts=True)
+
+def named(batch):
+    return [1.0 / len(prompt) for prompt in batch.prompts]
+"""
     (tmp_path / "mine.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     reward = resolve("mine:small")
-    assert (reward.name, reward.needs) == ("small", Needs(parts=True, cameras=4, size=64, text=True)) and len(
-        reward.version
-    ) == 8
+    assert (reward.name, reward.needs) == ("small", Needs(parts=True)) and len(reward.version) == 8
+    assert resolve("mine:named").needs == Needs(cameras=4, size=64)
     values = score([reward], batch(table(height=0.5), table(height=0.9)))["small"].values
     assert values[0] > values[1]
 
@@ -144,8 +155,8 @@ def test_missing_inputs_are_named(batch, table):
         resolve("stability")(Batch(["a chair"]))
     with pytest.raises(ValueError, match="looks at 2 views of 64 pixels a side, and the batch has none"):
         batch(table()).need_views(Needs(cameras=2, size=64))
-    with pytest.raises(ValueError, match="parts must be"):
-        Batch(["one", "two"], batch(table()).parts)
+    with pytest.raises(ValueError, match="2 prompts for an asset of 1 scenes"):
+        Batch(["one", "two"], batch(table()).asset)
 
 
 def test_gates_shut_what_depends_on_them(batch, table):
@@ -153,10 +164,75 @@ def test_gates_shut_what_depends_on_them(batch, table):
         "alignment": Scores(torch.tensor([0.9, 0.8])),
         "stability": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([False, True])),
     }
-    assert gated(scores, parse_gates("alignment=stability", scores))["alignment"].tolist() == pytest.approx([0, 0.8])
-    assert gated(scores, {})["alignment"].tolist() == pytest.approx([0.9, 0.8])
+    shut = gated(scores, parse_gates("alignment=stability", scores))
+    assert shut["alignment"].values.tolist() == pytest.approx([0, 0.8])
+    assert shut["stability"] is scores["stability"]
+    assert gated(scores, {})["alignment"].values.tolist() == pytest.approx([0.9, 0.8])
     with pytest.raises(ValueError, match="'alignment' gives no verdict, so it cannot be a gate"):
         gated(scores, parse_gates("stability=alignment", scores))
+
+
+def test_a_shut_gate_leaves_nothing_to_learn_from():
+    """Values and every finer credit are 0 where a gate is shut; what is absent stays absent."""
+    nan = math.nan
+    credit = {
+        "per_part": torch.tensor([[1.0, 0.5, nan], [1.0, 0.5, nan]]),
+        "per_view": torch.tensor([[0.3, 0.7], [0.3, 0.7]]),
+        "per_frame": torch.tensor([[0.1], [0.2]]),
+    }
+    scores = {
+        "contact": Scores(torch.tensor([0.9, 0.8]), failed=1, verdict=torch.tensor([True, True]), **credit),
+        "stability": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([False, True])),
+        "connected": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([True, True])),
+    }
+    shut = gated(scores, parse_gates("contact=stability+connected", scores))["contact"]
+    torch.testing.assert_close(shut.values, torch.tensor([0.0, 0.8]))
+    torch.testing.assert_close(shut.per_part, torch.tensor([[0, 0, nan], [1, 0.5, nan]]), equal_nan=True)
+    torch.testing.assert_close(shut.per_view, torch.tensor([[0, 0], [0.3, 0.7]]))
+    torch.testing.assert_close(shut.per_frame, torch.tensor([[0], [0.2]]))
+    assert shut.verdict is scores["contact"].verdict and shut.failed == 1
+    torch.testing.assert_close(scores["contact"].per_view, torch.tensor([[0.3, 0.7], [0.3, 0.7]]))
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (
+            {"verdict": torch.tensor([1.0, 0.0])},
+            r"reward 'half' gave a verdict torch.float32 \(2,\): expected bool \(2,\)",
+        ),
+        ({"per_part": torch.ones(2, 3)}, r"reward 'half' gave per_part of shape \(2, 3\): expected \(2, 8\)"),
+        ({"per_view": torch.ones(2, 3)}, r"reward 'half' gave per_view of shape \(2, 3\): expected \(2, 2\)"),
+        ({"per_frame": torch.ones(1, 3)}, r"reward 'half' gave per_frame of shape \(1, 3\): expected \(2, any\)"),
+        ({"per_frame": torch.full((2, 3), 1.5)}, r"reward 'half' gave per_frame outside \[0, 1\]"),
+        ({"per_part": torch.full((2, 8), -0.1)}, r"reward 'half' gave per_part outside \[0, 1\]"),
+    ],
+)
+def test_score_refuses_bad_credit(batch, table, result, message):
+    class Bad(Half):
+        def __call__(self, batch):
+            scores = Scores(torch.ones(len(batch)))
+            vars(scores).update(result)  # past the checks of shapes that only tests have
+            return scores
+
+    with pytest.raises(ValueError, match=message):
+        score([Bad()], batch(table(), table()))
+
+
+def test_what_an_asset_lacks_is_refused_in_one_line():
+    rewards = [reward for reward, _ in parse("stability,connected,silhouette")]
+    check_needs(rewards, frozenset())
+    check_needs([resolve("structure")], frozenset({"parts"}))
+    with pytest.raises(ValueError) as error:
+        check_needs([*rewards, resolve("structure")], frozenset({"motion"}), "shap-e")
+    expected = "reward 'structure' needs parts, which shap-e lacks: use stability, push or connected instead"
+    assert str(error.value) == expected
+    moving = Half()
+    moving.needs = Needs(frames=True)
+    with pytest.raises(ValueError) as error:
+        check_needs([moving], frozenset({"parts"}))
+    expected = "reward 'half' needs motion, which the asset lacks: use a reward of views, bodies or meshes instead"
+    assert str(error.value) == expected
 
 
 @pytest.mark.parametrize(

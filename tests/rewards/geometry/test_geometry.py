@@ -11,7 +11,9 @@ from rewards.geometry.symmetry import Symmetry
 
 
 def test_skin_has_the_area_of_its_shapes(batch, part):
-    skin = Skin.of(batch([part((0.3, 0.3, 0.3), (0, 0, 0.3), (1.0, 1.0)), part((0.1, 0.2, 0.3), (0, 2, 0.3))]).parts)
+    skin = Skin.of(
+        batch([part((0.3, 0.3, 0.3), (0, 0, 0.3), (1.0, 1.0)), part((0.1, 0.2, 0.3), (0, 2, 0.3))]).need_parts()
+    )
     ball, box = skin.areas.sum(-1).tolist()
     assert ball == pytest.approx(4 * torch.pi * 0.09, rel=0.06) and box == pytest.approx(
         8 * (0.02 + 0.03 + 0.06), rel=0.08
@@ -24,7 +26,7 @@ def test_depth_is_that_of_the_nearest_part(batch, part):
     skin = Skin.of(
         batch(
             [part((0.1, 0.1, 0.1), (0, 0, 0.1)), part((0.1, 0.1, 0.1), (0.5, 0, 0.1))], [part((0.1,) * 3, (0, 0, 5))]
-        ).parts
+        ).need_parts()
     )
     points = torch.tensor([[0.0, 0.0, 0.19], [0.45, 0.0, 0.1], [0.25, 0.0, 0.1]]).double().expand(3, 3, 3)
     depth, which = skin.depths(points)

@@ -89,7 +89,7 @@ def test_crossings_are_those_of_all_pairs():
 
 
 def test_united_parts_are_one_solid(batch, table):
-    vertices, faces = batch(table()).parts[0].present().meshes(3)
+    vertices, faces = batch(table()).need_parts()[0].present().meshes(3)
     shapes = [trimesh.Trimesh(v.numpy(), faces.numpy(), process=False) for v in vertices]
     apart = inspect(together(*shapes))
     assert apart.bodies == 1 and apart.crossings > 0 and apart.manifold

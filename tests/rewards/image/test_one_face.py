@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from rewards import Batch, resolve
-from rewards.text import MiniLM
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, captions, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.scoring import render_views
+from scenes.asset import PartAsset
 from scenes.parts import Parts
 
 FAULTS = {**CORRUPTIONS, **SUBTLE}
@@ -18,11 +18,9 @@ COSTLY = ("bulged", "part_shifted", "jitter", "jitter_strong", "category_swapped
 
 def scored(items, change=lambda vectors: vectors, azimuth_deg: float = 30.0) -> torch.Tensor:
     reward = resolve("one_face")
-    parts = Parts.stack([Parts.from_vectors(torch.from_numpy(change(item.vectors))) for item in items])
+    asset = PartAsset(Parts.stack([Parts.from_vectors(torch.from_numpy(change(item.vectors))) for item in items]))
     prompts = [item.caption for item in items]
-    return reward(
-        Batch(prompts, parts, render_views(parts, [reward], azimuth_deg=azimuth_deg), MiniLM().encode(prompts))
-    ).values
+    return reward(Batch(prompts, asset, render_views(asset, [reward], azimuth_deg=azimuth_deg))).values
 
 
 @pytest.fixture(scope="module")

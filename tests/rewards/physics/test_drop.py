@@ -9,7 +9,7 @@ from rewards.physics.simulate import GRAVITY, Trial, drop
 
 
 def test_a_box_falls_freely_and_lands(batch, part):
-    box = batch([part((0.2, 0.2, 0.2), (0, 0, 0.2))]).parts[0]
+    box = batch([part((0.2, 0.2, 0.2), (0, 0, 0.2))]).need_parts()[0]
     height = 0.4
     recording = drop(box, height)
     z = recording.positions[:, 0, 2]
@@ -23,7 +23,7 @@ def test_a_box_falls_freely_and_lands(batch, part):
 
 
 def test_what_is_loose_falls_as_a_body_of_its_own(batch, part):
-    asset = batch([part((0.2, 0.2, 0.1), (0, 0, 0.1)), part((0.05, 0.05, 0.05), (0.6, 0, 0.5))]).parts[0]
+    asset = batch([part((0.2, 0.2, 0.1), (0, 0, 0.1)), part((0.05, 0.05, 0.05), (0.6, 0, 0.5))]).need_parts()[0]
     recording = drop(asset, 0.0)
     assert recording.labels.tolist()[:2] == [0, 1] and (recording.labels[2:] == -1).all()
     assert abs(recording.positions[-1, 0, 2]) < 0.005
@@ -33,18 +33,18 @@ def test_what_is_loose_falls_as_a_body_of_its_own(batch, part):
 
 
 def test_a_cone_on_its_tip_falls_over(batch, part):
-    cone = batch([part((0.3, 0.3, 0.5), (0, 0, 0.5), (0.1, 1.0), -0.97)]).parts[0]
+    cone = batch([part((0.3, 0.3, 0.5), (0, 0, 0.5), (0.1, 1.0), -0.97)]).need_parts()[0]
     assert drop(cone).tilt_deg > 45
 
 
 def test_the_same_asset_falls_the_same_way(batch, table):
-    parts = batch(table("abc")).parts[0]
+    parts = batch(table("abc")).need_parts()[0]
     first, again = drop(parts), drop(parts)
     assert (first.positions == again.positions).all() and (first.rotations == again.rotations).all()
 
 
 def test_nothing_to_drop(batch):
     with pytest.raises(ValueError, match="has no parts to drop"):
-        drop(batch([]).parts[0])
+        drop(batch([]).need_parts()[0])
     with pytest.raises(ValueError, match="a single asset"):
-        drop(batch([], []).parts)
+        drop(batch([], []).need_parts())

@@ -10,13 +10,14 @@ from rewards import Batch, Differentiable
 from rewards.physics.margin import Margin, tipping_angle
 from rewards.physics.push import Push
 from rewards.physics.stability import Stability
+from scenes.asset import PartAsset
 from scenes.parts import Parts
 
 BRINK = 0.1  # degrees that a body has to rock before its edge counts
 
 
 def angle_deg(batch) -> list[float]:
-    return torch.rad2deg(tipping_angle(batch.parts.double())).tolist()
+    return torch.rad2deg(tipping_angle(batch.need_parts().double())).tolist()
 
 
 @pytest.mark.parametrize("yaw", [0.0, 17.0, 90.0])
@@ -59,7 +60,7 @@ def test_hovering_clusters_earn_nothing(batch, table, part):
 def test_gradient_agrees_with_finite_differences(batch, table, part):
     # A lopsided table and a leaning box: where one edge is the nearest, the margin is smooth.
     lopsided = [*table(width=0.9), part((0.1, 0.12, 0.1), (0.25, 0.05, 0.65))]
-    vectors = batch(lopsided).parts.vectors().double()
+    vectors = batch(lopsided).need_parts().vectors().double()
     seen = vectors.clone().requires_grad_()
     tipping_angle(Parts.from_vectors(seen)).sum().backward()
     assert seen.grad is not None and seen.grad.isfinite().all() and seen.grad[0, :6].abs().sum() > 0.1
@@ -77,14 +78,15 @@ def test_the_values_of_the_reward_carry_gradient(batch, table, part):
     # gradients.
     loaded = [part((0.05, 0.2, 0.4), (0, 0, 0.4)), part((0.05, 0.05, 0.05), (0.02, 0, 0.85))]
     assets, margin = batch(loaded, table()), Margin()
-    vectors = assets.parts.vectors().requires_grad_()
+    vectors = assets.need_parts().vectors().requires_grad_()
     assert isinstance(margin, Differentiable)
-    values = margin.values(Batch(assets.prompts, Parts.from_vectors(vectors)))
+    values = margin.values(Batch(assets.prompts, PartAsset(Parts.from_vectors(vectors))))
     torch.testing.assert_close(values.detach(), margin(assets).values)
     (slope,) = torch.autograd.grad(values[0], vectors)
     step = 1e-4 * slope / slope.norm()
     plus, minus = (
-        float(margin(Batch(assets.prompts, Parts.from_vectors(vectors.detach() + s * step))).values[0]) for s in (1, -1)
+        float(margin(Batch(assets.prompts, PartAsset(Parts.from_vectors(vectors.detach() + s * step)))).values[0])
+        for s in (1, -1)
     )
     assert slope[1].eq(0).all() and (plus - minus) / 2 == pytest.approx(float((slope * step).sum()), rel=0.1)
 
@@ -92,8 +94,8 @@ def test_the_values_of_the_reward_carry_gradient(batch, table, part):
 def test_the_gradient_is_there_whoever_asks_first(batch, table):
     broken = [v.clone() for v in table()]
     broken[1][5] = math.nan
-    vectors = batch(table(), broken).parts.vectors().requires_grad_()
-    assets, margin = Batch(["a table"] * 2, Parts.from_vectors(vectors)), Margin()
+    vectors = batch(table(), broken).need_parts().vectors().requires_grad_()
+    assets, margin = Batch(["a table"] * 2, PartAsset(Parts.from_vectors(vectors))), Margin()
     assert margin(assets).failed == 1
     (slope,) = torch.autograd.grad(margin.values(assets)[0], vectors)
     assert slope[0].abs().sum() > 0 and slope[0].isfinite().all()
@@ -103,7 +105,7 @@ def test_a_step_along_the_gradient_makes_a_box_steadier(batch, part):
     # With a load on one side: of a box alone, two sides are equally weak, and a step helps one at
     # the other's cost.
     loaded = [part((0.05, 0.2, 0.4), (0, 0, 0.4)), part((0.05, 0.05, 0.05), (0.1, 0, 0.6))]
-    vectors = batch(loaded).parts.vectors().double().requires_grad_()
+    vectors = batch(loaded).need_parts().vectors().double().requires_grad_()
     before = tipping_angle(Parts.from_vectors(vectors))
     (gradient,) = torch.autograd.grad(before.sum(), vectors)
     after = tipping_angle(Parts.from_vectors(vectors + 1e-4 * gradient))

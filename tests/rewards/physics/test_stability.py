@@ -232,7 +232,7 @@ def test_the_rest_of_the_batch_does_not_matter(batch, part, table):
     b = messy(batch, part, table)
     whole = Stability()(b).values
     order = torch.tensor([7, 3, 0, 5])
-    some = Stability()(Batch([b.prompts[i] for i in order], b.parts[order])).values
+    some = Stability()(Batch([b.prompts[i] for i in order], b.need_asset()[order])).values
     assert torch.equal(some, whole[order])
 
 
@@ -240,7 +240,7 @@ def test_broken_and_empty_assets_score_zero_and_leave_the_others_alone(batch, ta
     broken = [v.clone() for v in table()]
     broken[3][7] = math.nan
     b = batch(table(), broken, [], table("ab"))
-    b.parts.centres[2, 0] = math.inf  # an absent part may hold anything
+    b.need_parts().centres[2, 0] = math.inf  # an absent part may hold anything
     scores = Stability()(b)
     assert scores.values[1:3].tolist() == [0, 0]
     assert scores.failed == 1  # an empty asset is no failure: it has nothing to stand on

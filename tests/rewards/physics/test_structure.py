@@ -98,15 +98,15 @@ def test_on_top_must_still_be_on_top_after_two_seconds(batch, part):
         [low, at(0.5, 0.12)],
         [low],
     )
-    assets = batch(rests, hovers, slides, beside, absent).parts
+    assets = batch(rests, hovers, slides, beside, absent).asset
     scores = Stacking()(Batch(["a red cube on top of a blue cube"] * 5, assets))
     assert scores.values.tolist() == pytest.approx([1, 1, 1, 0.2, 0])
     assert scores.verdict.tolist() == [True, True, True, False, False]
     # Over the edge by more than half of it: it was made on top and has fallen off.
-    off = Stacking()(Batch(["a red cube on top of a blue cube"], batch([low, at(0.24, 0.56)]).parts))
+    off = Stacking()(Batch(["a red cube on top of a blue cube"], batch([low, at(0.24, 0.56)]).asset))
     assert off.values.item() < 0.51 and not off.verdict
 
 
 def test_without_a_relation_everybody_gets_the_same(batch, table):
-    scores = Stacking()(Batch(["a red table", "a table"], batch(table(), table("ab")).parts))
+    scores = Stacking()(Batch(["a red table", "a table"], batch(table(), table("ab")).asset))
     assert scores.values.tolist() == [1, 1]

@@ -23,7 +23,7 @@ def pictures(batch, table, part) -> Callable[..., Batch]:
     def make(needs: Needs, edit: Callable[[Views], Views] = lambda views: views, chosen: slice = slice(None)) -> Batch:
         ball = [part((0.3, 0.3, 0.15), (0, 0, 0.15)), part((0.22, 0.22, 0.22), (0.05, 0, 0.5), (1.0, 1.0))]
         ball[1][16:] = torch.tensor([0.8, 0.1, 0.1])
-        parts = batch(table(height=0.6), ball, []).parts[chosen]
+        parts = batch(table(height=0.6), ball, []).need_parts()[chosen]
         rig = cameras.orbit(needs.cameras, size=needs.size, azimuth_deg=30.0)
         with torch.no_grad():
             views = render(parts.gaussians(2048), rig, outputs=("rgb", "normal"))

@@ -16,26 +16,14 @@ FEW_STEPS = 6
 NAMES = ["silhouette", "reprojection", "normals", "mrc", "worst_view"]
 
 
-class Text:
-    """Random embeddings, the same for every asset."""
-
-    def __init__(self, count: int) -> None:
-        self.tokens = torch.randn(1, 5, 384, generator=torch.Generator().manual_seed(0)).expand(count, 5, 384)
-        self.mask, self.pooled = torch.ones(count, 5, dtype=torch.bool), self.tokens.mean(1)
-
-
 def make(name: str) -> Reward:
     return MRC(steps=FEW_STEPS) if name == "mrc" else resolve(name)
-
-
-def with_text(batch: Batch) -> Batch:
-    return replace(batch, text=Text(len(batch)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_in_range_and_do_not_depend_on_the_batch(name, pictures):
     reward = make(name)
-    batch = with_text(pictures(reward.needs))
+    batch = pictures(reward.needs)
     together = reward(batch)
     assert score([reward], batch)[name].failed == 0
     assert together.per_view.shape == (3, 9) and ((together.per_view >= 0) & (together.per_view <= 1)).all()
@@ -43,7 +31,7 @@ def test_scores_are_in_range_and_do_not_depend_on_the_batch(name, pictures):
         assert together.values[2] == 0, "an empty asset earns nothing"
         assert (together.values[:2] > 0.8).all(), "consistent views come near 1"
     for k in range(2):
-        alone = reward(with_text(pictures(reward.needs, chosen=slice(k, k + 1))))
+        alone = reward(pictures(reward.needs, chosen=slice(k, k + 1)))
         assert torch.equal(alone.values[0], together.values[k])
         assert torch.equal(alone.per_view[0], together.per_view[k])
 
@@ -58,7 +46,7 @@ def test_values_have_gradients_to_the_views(name, pictures):
         rgb.append(views.rgb.double().float().requires_grad_())
         return replace(views, rgb=rgb[-1])
 
-    batch = with_text(pictures(reward.needs, follow))
+    batch = pictures(reward.needs, follow)
     values = reward.values(batch)
     assert torch.equal(values.detach(), reward(batch).values)
     (slope,) = torch.autograd.grad(values[1], rgb[0])
@@ -66,9 +54,7 @@ def test_values_have_gradients_to_the_views(name, pictures):
     step = 0.02 * slope / slope.norm()
     with torch.no_grad():
         plus, minus = (
-            reward.values(
-                with_text(pictures(reward.needs, lambda views, s=side: replace(views, rgb=views.rgb + s * step)))
-            )
+            reward.values(pictures(reward.needs, lambda views, s=side: replace(views, rgb=views.rgb + s * step)))
             for side in (1, -1)
         )
     assert float((plus - minus)[1]) / 2 == pytest.approx(float((slope * step).sum()), rel=0.1)
@@ -77,7 +63,7 @@ def test_values_have_gradients_to_the_views(name, pictures):
 @pytest.mark.parametrize("name", [*NAMES, "alignment"])
 def test_the_order_does_not_matter(name, pictures):
     reward = make(name)
-    batch = with_text(pictures(reward.needs))
+    batch = pictures(reward.needs)
     ((rig, shots),) = batch.shots.items()
     order = [2, 0, 1]
     images = {key: getattr(shots.views, key)[order] for key in ("rgb", "alpha", "depth", "normal")}
@@ -92,7 +78,7 @@ def test_the_order_does_not_matter(name, pictures):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_view_that_is_not_finite_fails_its_asset_alone(name, pictures):
     reward = make(name)
-    batch = with_text(pictures(reward.needs))
+    batch = pictures(reward.needs)
     before = reward(batch)
     ((rig, shots),) = batch.shots.items()
     images = {key: getattr(shots.views, key).clone() for key in ("rgb", "alpha", "depth", "normal")}
