@@ -38,8 +38,7 @@ def render_views(
         scene = asset.gaussians(gaussians) if rigs else None
         for (count, size), normals in rigs.items():
             assert scene is not None
-            place = {"azimuth_deg": azimuth_deg, "elevation_deg": elevation_deg}
-            rig = cameras.orbit(count, size=size, **place).to(asset.device)
+            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(asset.device)
             outputs = ("rgb", "normal") if normals else ("rgb",)
             shots[count, size] = Shots(render(scene, rig, background=BACKGROUND, outputs=outputs), rig)
     return shots
@@ -75,7 +74,6 @@ def reward_values(
         if not isinstance(reward, Differentiable):
             raise ValueError(f"reward {reward.name!r} has no gradient: rl3d rewards lists those that have one")
     seen = [reward for reward, _ in rewards]
-    place = {"azimuth_deg": azimuth_deg, "elevation_deg": elevation_deg}
-    batch = Batch(prompts, asset, render_views(asset, seen, **place, gradient=True))
+    batch = Batch(prompts, asset, render_views(asset, seen, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg, gradient=True))
     values = [weight * reward.values(batch) for reward, weight in rewards if isinstance(reward, Differentiable)]
     return torch.stack(values).sum(0)

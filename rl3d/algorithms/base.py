@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rewards.base import Scores
-from rl3d.generators.base import CAPABILITIES, Generator, Rollout, generator_name
+from rl3d.generators.base import CAPABILITIES, Generator, Rollout
 from scenes.asset import Asset
 
 Metrics = dict[str, Tensor]
@@ -130,8 +130,8 @@ class Experience:
 class Objective(ABC):
     """How a policy learns from rewards. Subclasses are frozen dataclasses with a field a setting."""
 
-    name: ClassVar[str] = ""
-    """As in ``--objective``. Left out, it is the class's dotted path, ``module:Class``."""
+    name: ClassVar[str]
+    """As in ``--objective``: set by built-in objectives, else the dotted path ``module:Class``."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Capabilities of the generator that it cannot do without: keys of ``CAPABILITIES``."""
     explores: ClassVar[bool] = False
@@ -139,6 +139,10 @@ class Objective(ABC):
 
     lr: float = 1e-4
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = f"{cls.__module__}:{cls.__qualname__}"
 
     @abstractmethod
     def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
@@ -154,12 +158,6 @@ class Objective(ABC):
         missing = [name for name in self.needs if not isinstance(policy, CAPABILITIES[name])]
         if missing:
             raise ValueError(
-                f"objective {objective_name(self)!r} needs a generator with {' and '.join(missing)}, which "
-                f"{generator_name(policy)!r} does not have: choose another --objective or --generator"
+                f"objective {self.name!r} needs a generator with {' and '.join(missing)}, which "
+                f"{policy.name!r} does not have: choose another --objective or --generator"
             )
-
-
-def objective_name(objective: Objective | type[Objective]) -> str:
-    """The name by which ``find_objective`` finds an objective's class."""
-    kind = objective if isinstance(objective, type) else type(objective)
-    return kind.name or f"{kind.__module__}:{kind.__qualname__}"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from rl3d.algorithms.awm import AWM
-from rl3d.algorithms.base import Objective, objective_name
+from rl3d.algorithms.base import Objective
 from rl3d.algorithms.load import find_objective
 from rl3d.configs import as_paths, at_least, from_file
 from rl3d.devices import has_bfloat16
@@ -97,7 +97,7 @@ class TrainConfig:
 
 def as_saved(config: TrainConfig) -> dict[str, Any]:
     """The settings as plain values. Paths are names: the file may go to other machines."""
-    values = asdict(config) | {"objective": {"name": objective_name(config.objective), **asdict(config.objective)}}
+    values = asdict(config) | {"objective": {"name": config.objective.name, **asdict(config.objective)}}
     return json.loads(json.dumps(values, default=lambda path: path.name))
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rewards.mix import Constraints, gated, parse, parse_gates, refuse
-from rl3d.algorithms.base import Draw, Experience, Judgement, objective_name
-from rl3d.generators.base import Generator, generator_name
+from rl3d.algorithms.base import Draw, Experience, Judgement
+from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
 from rl3d.prompts import corpus_prompts, read_prompts
 from rl3d.scoring import VIEW_AZIMUTH_DEG, score_assets
@@ -120,7 +120,7 @@ def begin(
         named = config.generator or None
         policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True)
     config.objective.check(policy)
-    refuse([reward for reward, _ in rewards], policy.gives, generator_name(policy))
+    refuse([reward for reward, _ in rewards], policy.gives, policy.name)
     policy.bfloat16 = config.bfloat16
     prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(CORPUS_PROMPTS, config.seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
@@ -162,7 +162,7 @@ def check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str) -
     if not deviation < MAX_RATIO_DEVIATION:
         raise RuntimeError(
             f"self-check failed: the importance ratio of unchanged weights differs from 1 by {deviation:.1e} with "
-            f"objective {objective_name(config.objective)!r} and generator {generator_name(policy)!r}"
+            f"objective {config.objective.name!r} and generator {policy.name!r}"
         )
     return deviation
 
