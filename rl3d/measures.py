@@ -8,10 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scenes.asset import Asset
 from scenes.parts import Parts
 
 
-def shape_of(parts: Parts) -> dict[str, Float[Tensor, "n"]]:
+def shape_of(asset: Asset) -> dict[str, Float[Tensor, "n"]]:
+    """Plain measures of N assets."""
+    if asset.parts is not None:
+        return _shape_of_parts(asset.parts)
+    scene = asset.gaussians().detach()
+    weight = scene.opacities / scene.opacities.sum(-1, keepdim=True).clamp_min(1e-9)
+    top = torch.where(scene.opacities > 0, scene.means[..., 2], -math.inf).amax(-1)
+    return {"height": top.clamp_min(0), "brightness": (scene.colors.amax(-1) * weight).sum(-1)}
+
+
+def _shape_of_parts(parts: Parts) -> dict[str, Float[Tensor, "n"]]:
     """Plain measures of N assets that no scorer has a say in: how many parts, how thick (the
     thinnest side of a part, in metres, by volume in the mean), how large (of all parts together, in
     cubic metres), how high, how saturated and how bright the colours are."""
@@ -32,10 +43,12 @@ def shape_of(parts: Parts) -> dict[str, Float[Tensor, "n"]]:
     }
 
 
-def diversity(parts: Parts, samples: int, points: int = 256) -> Float[Tensor, "p"]:
+def diversity(asset: Asset, samples: int, points: int = 256) -> Float[Tensor, "p"]:
     """Mean pairwise chamfer distance (metres) between the ``samples`` assets of each of P prompts;
     0 means all the same."""
-    cloud = parts.gaussians(points, shade=False).means.view(-1, samples, points, 3)
+    means = asset.gaussians(points).means
+    cloud = means[:, :: max(1, means.shape[1] // points)]
+    cloud = cloud.reshape(-1, samples, cloud.shape[1], 3)
     pairs = [(i, j) for i in range(samples) for j in range(i)]
     out = []
     for i, j in pairs:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rl3d.assets import HASHED, GeneratedAsset, environment, read_card
 from rl3d.configs import from_file
+from rl3d.generators.base import generator_name
 from rl3d.generators.load import load_generator
 from scenes.files import FileError
 
@@ -88,7 +89,7 @@ def replay(
         raise FileError(f"cannot replay {path}: its generator is {made.generator}, not {generator}")
     policy = load_generator(checkpoint, made.device, generator=made.generator)
     try:
-        options = from_file(policy.options, made.sampling)
+        options = from_file(type(policy.default_options), made.sampling)
     except (TypeError, ValueError) as error:
         raise _incomplete(path, error) from error
     seeds = list(range(made.first, made.first + made.count))
@@ -98,7 +99,7 @@ def replay(
         prompt=made.prompt,
         asset=batch[index : index + 1],
         seed=made.seed,
-        generator=policy.name,
+        generator=generator_name(policy),
         options=options,
         source=policy.source,
         rewards=made.rewards,

@@ -9,9 +9,8 @@ import torch
 from renderers import render
 from rewards.base import Batch, Needs, Reward, Scores, Shots
 from rewards.mix import score
-from rewards.text import TextFeatures
 from scenes import cameras
-from scenes.parts import Parts
+from scenes.asset import Asset
 
 BACKGROUND = (1.0, 1.0, 1.0)
 TRAINING_GAUSSIANS = 2048
@@ -20,7 +19,7 @@ VIEW_AZIMUTH_DEG = 30.0
 
 
 def render_views(
-    parts: Parts,
+    asset: Asset,
     rewards: Sequence[Reward],
     *,
     azimuth_deg: float = VIEW_AZIMUTH_DEG,
@@ -32,11 +31,11 @@ def render_views(
     shots = {}
     rigs = Needs.rigs(rewards)
     with torch.no_grad():
-        scene = parts.gaussians(gaussians) if rigs else None
+        scene = asset.gaussians(gaussians) if rigs else None
         for (count, size), normals in rigs.items():
             assert scene is not None
             rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(
-                parts.centres.device
+                asset.device
             )
             outputs = ("rgb", "normal") if normals else ("rgb",)
             shots[count, size] = Shots(render(scene, rig, background=BACKGROUND, outputs=outputs), rig)
@@ -46,14 +45,11 @@ def render_views(
 def score_assets(
     rewards: Sequence[Reward],
     prompts: list[str],
-    text: TextFeatures,
-    parts: Parts,
+    asset: Asset,
     *,
     azimuth_deg: float = VIEW_AZIMUTH_DEG,
     elevation_deg: float = 20.0,
 ) -> dict[str, Scores]:
     """Every reward on a batch of assets, rendered once."""
-    return score(
-        rewards,
-        Batch(prompts, parts, render_views(parts, rewards, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg), text),
-    )
+    shots = render_views(asset, rewards, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg)
+    return score(rewards, Batch(prompts, asset, shots))
