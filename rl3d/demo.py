@@ -1,18 +1,21 @@
-"""``rl3d demo``: what ``make demo`` runs. Fine-tune the shipped generator for a few minutes, then
-show before and after."""
+"""The demo: fine-tune the shipped generator for a few minutes, then measure and show before and
+after."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rl3d.cli.evaluate import EvaluateConfig, evaluate, markdown
-from rl3d.cli.generate import GenerateConfig, generate
-from rl3d.cli.options import parse as parse_options
-from rl3d.cli.train import progress
 from rl3d.configs import as_paths, at_least
+from rl3d.evaluate import EvaluateConfig, evaluate
+from rl3d.generate import GenerateConfig, generate
 from rl3d.generators.load import PRETRAINED
+from rl3d.tables import markdown
 from rl3d.training.trainer import TrainConfig
+
+Train = Callable[[TrainConfig, bool], Path]
+"""Runs a training, or with True resumes it; returns the weights."""
 
 
 @dataclass(frozen=True)
@@ -20,24 +23,25 @@ class DemoConfig:
     """Settings of ``rl3d demo``."""
 
     out: Path = Path("runs/demo")
-    """Folder of the demo; a demo that was cut off goes on."""
+    """Folder of the demo. An interrupted demo is resumed."""
     iterations: int = 60
     """Iterations of reinforcement learning."""
     prompts: int = 96
-    """Held-out prompts that are measured before and after."""
+    """Held-out prompts for the comparison of before and after."""
     prompt: str = "a red armchair with white legs"
-    """What is generated at the end."""
+    """Prompt of the asset at the end."""
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
         at_least(self, iterations=1, prompts=2)
 
 
-def demo(config: DemoConfig) -> None:
-    print("1. Reinforcement learning: the pretrained generator learns to make things that stand and hold together.")
+def demo(config: DemoConfig, train: Train, say: Callable[[str], None] = print) -> None:
+    """Train, evaluate and generate, and report each step with ``say``."""
+    say("1. Reinforcement learning: the pretrained generator learns to make things that stand and hold together.")
     training = TrainConfig(out=config.out / "train", iterations=config.iterations, save_every=20)
-    progress(training, resume=any((training.out / "checkpoints").glob("state_*.safetensors")))
-    print("\n2. Held-out prompts, the same seeds before and after:")
+    train(training, any((training.out / "checkpoints").glob("state_*.safetensors")))
+    say("\n2. Held-out prompts, the same seeds before and after:")
     evaluation = EvaluateConfig(
         checkpoint=PRETRAINED,
         against=training.out,
@@ -45,19 +49,14 @@ def demo(config: DemoConfig) -> None:
         num_prompts=config.prompts,
         samples=8,
     )
-    table = evaluate(evaluation)
-    print(markdown(table))
-    print(f"\n3. A prompt: {config.prompt}")
+    say(markdown(evaluate(evaluation)))
+    say(f"\n3. A prompt: {config.prompt}")
     for checkpoint, name in ((PRETRAINED, "before"), (training.out, "after")):
         generate(config.prompt, GenerateConfig(out=config.out / "armchair" / name, checkpoint=checkpoint))
-    print("\nLook at:")
+    say("\nLook at:")
     for what, path in (
         ("before and after, same seeds", evaluation.out / "sheet.png"),
-        ("the training as it went", training.out / "samples"),
+        ("contact sheets during training", training.out / "samples"),
         ("the asset (scene.ply, mesh.glb, preview.png, turntable.mp4)", config.out / "armchair" / "after"),
     ):
-        print(f"  {path}  ({what})")
-
-
-def run(arguments: list[str]) -> None:
-    demo(parse_options(DemoConfig, "demo", __doc__, arguments))
+        say(f"  {path}  ({what})")

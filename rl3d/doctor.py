@@ -1,24 +1,18 @@
-"""``rl3d doctor``: what this machine can do, what it cannot and why, and whether the fast renderer
-draws what the reference draws."""
+"""What this machine can do: its hardware, its packages, and how exact its renderer is."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
-from dataclasses import dataclass
-
-from rl3d.cli.options import parse as parse_options
 
 PACKAGES = ("torch", "gsplat", "pytorch3d", "kaolin", "nerfstudio", "mujoco", "trimesh", "viser")
-
-
-@dataclass(frozen=True)
-class DoctorConfig:
-    """``rl3d doctor`` takes no options."""
+TOLERANCE = 1e-4
+"""The renderer may differ from the reference by this much, of colours in [0, 1]."""
 
 
 def version(package: str) -> str:
+    """The installed version of a package, or "not installed"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -26,7 +20,7 @@ def version(package: str) -> str:
 
 
 def machine() -> dict[str, str]:
-    """What the renderers and the trainer run on."""
+    """The hardware that the renderers and the trainer run on."""
     import torch
 
     from renderers import kernels
@@ -44,9 +38,16 @@ def machine() -> dict[str, str]:
     }
 
 
+def renderers() -> list[tuple[str, ...]]:
+    """Every backend: its name, what it draws, on which devices, and whether it can be used."""
+    from renderers import backends
+
+    return [(name, backend.draws, backend.devices, backend.state) for name, backend in backends().items()]
+
+
 def largest_error() -> float:
-    """The largest difference between the usual renderer's image of a small scene and the
-    reference's in float64."""
+    """The largest difference between the default renderer's image of a small scene and that of the
+    float64 reference; colours are in [0, 1]."""
     import torch
 
     from renderers import render
@@ -65,25 +66,3 @@ def largest_error() -> float:
     cameras = orbit(2, size=48)
     exact = render(scene.to(torch.float64), cameras.to(torch.float64), backend="torch").rgb
     return float((render(scene, cameras).rgb - exact).abs().max())
-
-
-def run(arguments: list[str]) -> None:
-    parse_options(DoctorConfig, "doctor", __doc__, arguments)
-    from renderers import backends
-
-    def table(title: str, rows: list[tuple[str, ...]]) -> None:
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        print(f"\n{title}")
-        for row in rows:
-            print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-    print(f"rl3d {version('rl3d')}")
-    table("machine", list(machine().items()))
-    table("packages", [(name, version(name)) for name in PACKAGES])
-    table("renderers", [(name, b.draws, b.devices, b.state) for name, b in backends().items()])
-    error = largest_error()
-    print(f"\nself-check: the renderer differs from the float64 reference by at most {error:.1e}")
-    if error > 1e-4:
-        raise ValueError(
-            "the renderer does not draw what the reference draws: compile it again (python -m renderers.kernels.build)"
-        )

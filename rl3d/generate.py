@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from renderers import kernels
-from rewards.mix import parse, refuse
+from rewards.mix import check_needs, parse
 from rl3d.assets import GeneratedAsset
 from rl3d.configs import as_paths, at_least
 from rl3d.generators.base import Generator
-from rl3d.generators.load import load_generator
+from rl3d.generators.load import load_generator, sampling_options
 from rl3d.scoring import score_assets
 from scenes.files import make_folder
 
@@ -69,7 +69,7 @@ def generate(
     rewards = [reward for reward, _ in weighted]
     on_progress(0.0)
     generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
-    refuse(rewards, generator.gives, generator.name)
+    check_needs(rewards, generator.gives, generator.name)
     options = sampling_options(generator, config.sampling)
     kernels.thread_count()  # refuses a wrong number of threads before a folder is made
     if config.out is not None:
@@ -112,18 +112,6 @@ def generate(
             one.save(folder)
     on_progress(1.0)
     return made
-
-
-def sampling_options(generator: Generator, options: Any) -> Any:
-    """``options`` if they are the generator's, its defaults if they are None; else ValueError."""
-    if options is None:
-        return generator.default_options
-    if not isinstance(options, generator.options):
-        raise ValueError(
-            f"the generator {generator.name} takes {generator.options.__name__} as sampling options, "
-            f"not {type(options).__name__}"
-        )
-    return options
 
 
 def folders(out: Path, count: int) -> list[Path]:

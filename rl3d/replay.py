@@ -88,7 +88,7 @@ def replay(
         raise FileError(f"cannot replay {path}: its generator is {made.generator}, not {generator}")
     policy = load_generator(checkpoint, made.device, generator=made.generator)
     try:
-        options = from_file(policy.options, made.sampling)
+        options = from_file(type(policy.default_options), made.sampling)
     except (TypeError, ValueError) as error:
         raise _incomplete(path, error) from error
     seeds = list(range(made.first, made.first + made.count))

@@ -74,6 +74,8 @@ def reward_values(
         if not isinstance(reward, Differentiable):
             raise ValueError(f"reward {reward.name!r} has no gradient: rl3d rewards lists those that have one")
     seen = [reward for reward, _ in rewards]
-    batch = Batch(prompts, asset, render_views(asset, seen, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg, gradient=True))
+    batch = Batch(
+        prompts, asset, render_views(asset, seen, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg, gradient=True)
+    )
     values = [weight * reward.values(batch) for reward, weight in rewards if isinstance(reward, Differentiable)]
     return torch.stack(values).sum(0)

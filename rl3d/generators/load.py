@@ -88,6 +88,29 @@ def load_generator(
     return made.to(place)
 
 
+def sampling_options(generator: Generator, options: Any = None) -> Any:
+    """``options`` if they are the generator's own, or its defaults for None; else ValueError."""
+    if options is None:
+        return generator.default_options
+    wanted = type(generator.default_options)
+    if not isinstance(options, wanted):
+        raise ValueError(
+            f"generator {generator.name!r} takes sampling options of type {wanted.__name__}, "
+            f"got {type(options).__name__}"
+        )
+    return options
+
+
+def generator_class(checkpoint: Path | None = None, generator: str | None = None) -> type[Generator]:
+    """The class of the generator that ``load_generator`` would give, without loading its weights.
+    FileError or ValueError with one line if there is none."""
+    if checkpoint is not None:
+        path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
+        known = load_tensors(path)[1].get("generator")
+        generator = known if isinstance(known, str) else generator
+    return find_generator(generator or "part-flow")
+
+
 def _build(kind: type[Generator], config: Any, tensors: dict[str, Tensor], path: Path) -> Generator:
     try:
         if not isinstance(config, dict):

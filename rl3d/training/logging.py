@@ -37,9 +37,10 @@ class RunLog:
     def metrics(self, values: dict[str, float]) -> None:
         """One iteration's figures, ``iteration`` among them."""
         self._append("metrics.jsonl", values)
-        for name, value in values.items() if self._writer else ():
-            if name != "iteration":
-                self._writer.add_scalar(name, value, int(values["iteration"]))
+        writer = self._writer
+        for name, value in values.items() if writer else ():
+            if writer and name != "iteration":
+                writer.add_scalar(name, value, int(values["iteration"]))
 
     def guard(self, values: dict[str, Any]) -> None:
         """One reading of the guard."""

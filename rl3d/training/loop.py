@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewards.mix import Constraints, gated, parse, parse_gates, refuse
+from rewards.mix import Constraints, check_needs, gated, parse, parse_gates
 from rl3d.algorithms.base import Draw, Experience, Judgement
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
@@ -120,7 +120,7 @@ def begin(
         named = config.generator or None
         policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True)
     config.objective.check(policy)
-    refuse([reward for reward, _ in rewards], policy.gives, policy.name)
+    check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
     policy.bfloat16 = config.bfloat16
     prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(CORPUS_PROMPTS, config.seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)

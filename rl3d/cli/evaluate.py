@@ -1,0 +1,14 @@
+"""``rl3d evaluate``: measure one checkpoint, or two side by side, on held-out prompts with fixed
+seeds."""
+
+from __future__ import annotations
+
+from rl3d.cli.options import parse_with_sampling
+from rl3d.evaluate import EvaluateConfig, evaluate
+from rl3d.tables import markdown
+
+
+def run(arguments: list[str]) -> None:
+    config = parse_with_sampling(EvaluateConfig, "evaluate", __doc__, arguments)
+    print(markdown(evaluate(config)))
+    print(f"\nsheet: {config.out / 'sheet.png'}")
