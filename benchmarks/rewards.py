@@ -54,7 +54,7 @@ from rewards.physics.simulate import Trial
 from rewards.text import MiniLM
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, Facts, Item, captions, check_colors, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
-from rl3d.training.rollouts import render_views
+from rl3d.scoring import render_views
 from scenes.parts import TOUCH_TOLERANCE, Parts
 from scenes.solids import joined
 

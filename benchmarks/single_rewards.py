@@ -13,9 +13,9 @@ import argparse
 from pathlib import Path
 
 from rewards.mix import parse
-from rl3d.assets import load_generator
 from rl3d.cli.evaluate import EvaluateConfig, mean_and_error, measure, per_prompt
 from rl3d.corpus import prompts
+from rl3d.generators.load import load_generator
 from rl3d.training.trainer import TrainConfig, Trainer
 
 REWARDS = "stability,connected,alignment,structure,margin,push,contact,printable,symmetry,penetration,one_face"

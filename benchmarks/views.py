@@ -22,7 +22,7 @@ from rewards.base import Batch, Shots
 from rewards.text import MiniLM
 from rl3d.corpus import CATEGORIES, FACED, Item, captions, sample_for
 from rl3d.corpus.corruptions import faces_copied
-from rl3d.training.rollouts import render_views
+from rl3d.scoring import render_views
 from scenes.parts import Parts
 
 REWARDS = ("silhouette", "reprojection", "normals", "mrc", "worst_view")

@@ -1,5 +1,4 @@
-"""Assets on disk: the folder that ``generate`` leaves behind, and the card that says how it was
-made."""
+"""A generated asset, the folder that it is saved in, and the card that says how to make it again."""
 
 from __future__ import annotations
 
@@ -7,34 +6,31 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import tempfile
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rl3d.generators.part_flow import PartFlow
-from rl3d.generators.sde import Sampling
 from rl3d.pictures import preview, save_image, turntable
-from rl3d.training.checkpoints import TUNED
-from rl3d.training.pretrain import load_part_flow
+from scenes.asset import INSET, Asset
 from scenes.files import FileError, atomic_write
-from scenes.files.glb import write_glb
+from scenes.files.glb import parts_to_glb, write_glb, write_mesh_glb
 from scenes.files.ply import write_ply
 from scenes.files.trees import parse_json
-from scenes.parts import Parts
+from scenes.gaussians import Gaussians
+from scenes.mesh import Mesh
 
 FINAL_GAUSSIANS = 16384
-"""Gaussians of an asset that is kept; training looks at fewer."""
+"""Gaussians of a saved asset, where its generator makes surfaces. Training samples fewer."""
 HASHED = ("scene.ply", "mesh.glb")
-"""Files of an asset that come out the same to the bit when it is made again."""
-INSET = 0.45
-"""How far they are moved inwards, so that the silhouettes are those of the mesh
-(``Parts.gaussians``)."""
+"""The files of an asset that a replay reproduces to the bit."""
 
 
 def environment() -> dict[str, str | int]:
-    """What the last bit of an asset may hang on, besides weights and seeds."""
+    """What the last bits of an asset may depend on, besides weights and seeds."""
     try:
         own = importlib.metadata.version("rl3d")
     except importlib.metadata.PackageNotFoundError:
@@ -51,34 +47,81 @@ def environment() -> dict[str, str | int]:
 
 
 @dataclass(frozen=True)
-class Asset:
-    """One generated asset: its parts, what it was asked to be and how it scored."""
+class GeneratedAsset:
+    """One asset with its prompt, its seed, its generator and its rewards."""
 
     prompt: str
-    parts: Parts
+    asset: Asset
+    """A batch of one scene, on the CPU."""
     seed: int
-    sampling: Sampling
+    generator: str
+    """Name of the generator, or ``module:Class``."""
+    options: Any
+    """The sampling options: an instance of the generator's own dataclass."""
     source: dict[str, str]
+    """File name and hash of the weights; empty if the generator has none."""
     rewards: dict[str, dict[str, Any]]
+    """By name: value in [0, 1], version, and verdict where the reward gives one."""
     first_seed: int
-    """Of the candidates that were made at once with it: sums are rounded otherwise in batches of
-    another size."""
+    """The first seed of the batch that the asset was sampled in. Rounding depends on batch size."""
     candidates: int
+    """Size of that batch. Its seeds are consecutive."""
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if len(self.asset) != 1:
+            raise ValueError(f"a generated asset is one scene, got a batch of {len(self.asset)}")
+
+    @cached_property
+    def splats(self) -> Gaussians:
+        """The Gaussians (n,) of scene.ply. ValueError with one line if the asset is empty."""
+        parts = self.asset.parts
+        if parts is not None and not parts.exists.any():
+            raise ValueError(f"{self.prompt!r} with seed {self.seed} has no parts: try another seed")
+        scene = self.asset.gaussians(FINAL_GAUSSIANS, fine=True)[0].detach()
+        if parts is None:  # a batch is padded with Gaussians that nobody sees
+            scene = scene.select(scene.opacities > 0)
+        if not scene.count:
+            raise ValueError(f"{self.prompt!r} with seed {self.seed} is empty: try another seed")
+        return scene
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The mesh of an asset without parts. ValueError with one line if it has no faces."""
+        (mesh,) = self.asset.meshes()
+        if not len(mesh.faces):
+            raise ValueError(f"{self.prompt!r} with seed {self.seed} has no surface: try another seed")
+        return mesh
+
+    def write_glb(self, path: Path) -> None:
+        """Write mesh.glb: a node a part where there are parts, else the whole mesh."""
+        parts = self.asset.parts
+        if parts is not None:
+            write_glb(path, parts[0])
+        else:
+            write_mesh_glb(path, self.mesh)
+
+    def glb(self) -> bytes:
+        """The bytes of mesh.glb."""
+        if self.asset.parts is not None:
+            return parts_to_glb(self.asset.parts[0])
+        with tempfile.TemporaryDirectory() as folder:
+            self.write_glb(Path(folder) / "mesh.glb")
+            return (Path(folder) / "mesh.glb").read_bytes()
+
     def card(self, files: dict[str, str]) -> dict[str, Any]:
-        """What card.json says: enough to make the asset again to the bit, and the hashes (SHA-256)
-        to tell whether it is."""
+        """The content of card.json: what a replay needs, and the SHA-256 of ``files`` by name."""
+        parts = self.asset.parts
+        shape = {} if parts is None else {"parts": int(parts.exists.sum()), "inset": INSET}
         return {
             "prompt": self.prompt,
             "seed": self.seed,
             "batch": {"seed": self.first_seed, "count": self.candidates},
             "device": self.device,
-            "generator": {"name": "part-flow", **self.source},
-            "sampling": asdict(self.sampling),
-            "parts": int(self.parts.exists.sum()),
-            "gaussians": FINAL_GAUSSIANS,
-            "inset": INSET,
+            "generator": {"name": self.generator, **self.source},
+            "sampling": asdict(self.options),
+            "gaussians": self.splats.count,
+            **shape,
             "rewards": self.rewards,
             "cameras": {
                 "preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0},
@@ -89,15 +132,17 @@ class Asset:
         }
 
     def save(self, folder: Path) -> Path:
-        """Write scene.ply, mesh.glb, preview.png, turntable.mp4 and, last, card.json into
-        ``folder``."""
-        if not self.parts.exists.any():
-            raise ValueError(f"{self.prompt!r} with seed {self.seed} came out without any part: try another seed")
-        # A folder with a card is complete: the old card goes first and the new one comes last.
+        """Write scene.ply, mesh.glb, preview.png, turntable.mp4 and card.json into ``folder``.
+
+        ValueError with one line, before anything is written, if the asset is empty.
+        """
+        scene = self.splats
+        if self.asset.parts is None:
+            _ = self.mesh
+        # The card is removed first and written last, so a folder with a card is complete.
         (folder / "card.json").unlink(missing_ok=True)
-        scene = self.parts.gaussians(FINAL_GAUSSIANS, inset=INSET).detach()
         write_ply(folder / "scene.ply", scene)
-        write_glb(folder / "mesh.glb", self.parts)
+        self.write_glb(folder / "mesh.glb")
         save_image(folder / "preview.png", preview(scene))
         turntable(folder / "turntable.mp4", scene)
         with atomic_write(folder / "card.json") as temporary:
@@ -106,13 +151,8 @@ class Asset:
         return folder
 
 
-def load_generator(checkpoint: Path = TUNED, device: str = "cpu") -> PartFlow:
-    """The generator of a weights file, a run's folder or, by default, the shipped one."""
-    return load_part_flow(checkpoint, device=device)
-
-
 def read_card(path: Path) -> dict[str, Any]:
-    """The card of an asset's folder; a FileError with one line if it cannot be read."""
+    """The card in an asset's folder, or in a file; FileError with one line if it cannot be read."""
     path = path / "card.json" if path.is_dir() else path
     try:
         card = parse_json(path.read_text(encoding="utf-8"))

@@ -7,9 +7,10 @@ up, in ``renderers.assets``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -105,6 +106,11 @@ class Asset(Protocol):
         """Every body of every scene moved by its pose; bodies without one stay where they are."""
         ...
 
+    @classmethod
+    def concatenate(cls, assets: Sequence[Any]) -> Asset:
+        """Several batches of one kind as one."""
+        ...
+
     def to(self, device: torch.device | str) -> Asset: ...
 
     def detach(self) -> Asset: ...
@@ -142,6 +148,11 @@ class PartAsset:
 
     def moved(self, poses: Sequence[Mapping[int, Pose]]) -> PartAsset:
         return PartAsset(moved_parts(self.parts, self.parts.components(), poses))
+
+    @classmethod
+    def concatenate(cls, assets: Sequence[PartAsset]) -> PartAsset:
+        fields = dataclasses.fields(Parts)
+        return PartAsset(Parts(**{f.name: torch.cat([getattr(a.parts, f.name) for a in assets]) for f in fields}))
 
     def to(self, device: torch.device | str) -> PartAsset:
         return PartAsset(self.parts.to(device))
@@ -212,8 +223,6 @@ def part_bodies(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[Convex]]:
 
 def moved_parts(parts: Parts, labels: Int[Tensor, "b p"], poses: Sequence[Mapping[int, Pose]]) -> Parts:
     """The parts with every body moved by its pose."""
-    from dataclasses import replace
-
     centres, rotations = parts.centres.clone(), parts.rotations.clone()
     for b, moves in enumerate(poses):
         for p, label in enumerate(labels[b].tolist()):
@@ -223,4 +232,4 @@ def moved_parts(parts: Parts, labels: Int[Tensor, "b p"], poses: Sequence[Mappin
                 )
                 centres[b, p] = turn @ centres[b, p] + shift
                 rotations[b, p] = turn @ rotations[b, p]
-    return replace(parts, centres=centres, rotations=rotations)
+    return dataclasses.replace(parts, centres=centres, rotations=rotations)

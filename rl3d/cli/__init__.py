@@ -1,5 +1,5 @@
-"""The command line: ``rl3d COMMAND``. One file a command; what a user got wrong ends in one line
-and exit code 2."""
+"""The command line: ``rl3d COMMAND``, one file a command. An error of the user ends in one line and
+exit code 2."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import sys
 
 COMMANDS = {
     "generate": "make assets from a prompt",
-    "train": "fine-tune the generator with reinforcement learning",
+    "train": "fine-tune a generator with reinforcement learning",
     "evaluate": "measure one or two checkpoints on held-out prompts",
-    "rewards": "what there is to reward, and what it costs here",
-    "report": "one page about a training run: curves, sheets, tables",
-    "pretrain": "train the generator or a scorer from the procedural corpus",
-    "prefer": "choose between two assets in the browser, again and again",
+    "rewards": "list the rewards, and measure what they cost",
+    "report": "write one page about a training run: curves, sheets, tables",
+    "pretrain": "train a generator or a scorer on the procedural corpus",
+    "prefer": "choose the better of two assets in the browser",
     "train-reward": "fit a reward to such choices",
     "view": "look at assets and make new ones in the browser",
-    "export": "convert an asset or a splat file",
+    "export": "convert an asset or a file of splats",
     "replay": "make an asset again from its card, and compare",
-    "doctor": "what this machine can do, and why it cannot do the rest",
-    "demo": "the tour: fine-tune for a few minutes, then generate",
+    "doctor": "list what this machine can do, and why it cannot do the rest",
+    "demo": "fine-tune for a few minutes, then generate and compare",
 }
 
 
@@ -29,17 +29,17 @@ def _usage() -> str:
     return (
         "usage: rl3d COMMAND [options]\n\ncommands:\n"
         + "\n".join(lines)
-        + "\n\nrl3d COMMAND --help says what a command takes."
+        + "\n\nrl3d COMMAND --help lists the options of a command."
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 2 for what the user can mend, or 130 after an
-    interrupt."""
+    """Run one command. The exit code is 0, 2 for an error that the user can correct, or 130 after
+    an interrupt."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Read by GCC's OpenMP when torch is imported. By default its threads spin for milliseconds
-    # after each piece of work, which halves the speed where something else wants the cores, the
-    # rasteriser's own threads included.
+    # GCC's OpenMP reads this when torch is imported. By default its threads spin for milliseconds
+    # after each task. That halves the speed if other threads need the cores, such as the
+    # rasteriser's.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -52,13 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return fail(f"unknown command {arguments[0]!r}: choose one of {', '.join(COMMANDS)}")
-    # A user's own reward, --rewards my_module:shiny, lies where they are; last, so that it can hide
-    # nothing installed.
+    # A user's own reward or generator (my_module:shiny) is a file in the working directory. It comes
+    # last on the path, so that it cannot hide an installed package.
     sys.path.append("")
     try:
         importlib.import_module(f"rl3d.cli.{arguments[0].replace('-', '_')}").run(arguments[1:])
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output (head, less) has seen enough
+    except BrokenPipeError:  # the reader of our output (head, less) has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, MemoryError) as error:

@@ -1,5 +1,5 @@
-"""``rl3d export PATH --to FILE``: convert an asset, splats or a mesh to the format that the file's
-suffix names."""
+"""``rl3d export PATH --to FILE``: convert an asset, splats or a mesh to the format of the file's
+suffix."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tyro
 
-from rl3d.cli.options import parse as parse_options
-from rl3d.training.checkpoints import at_least
+from rl3d.cli.options import parse
+from rl3d.configs import at_least
 from scenes.files.splats import Axes
 
 
@@ -18,38 +18,30 @@ class ExportConfig:
     """Settings of ``rl3d export``."""
 
     path: tyro.conf.Positional[Path]
-    """An asset's folder, a file of splats (.ply, .splat, .spz, .sog, .splat.glb), or a mesh
-    (.glb)."""
+    """Folder of an asset, a file of splats (.ply, .splat, .spz, .sog, .splat.glb, .usda, .usdc), or
+    a mesh (.glb)."""
     to: Path
-    """File to write: .ply, .splat, .spz, .sog, .splat.glb (splats); .glb, .obj, .stl, .3mf
-    (meshes); .usda, .usdc (both); .xml (MJCF), .urdf (a body for simulators); .mp4, .webp (a
-    turntable), .png (a poster); .nerfstudio (a folder for nerfstudio's viewer)."""
+    """File to write. Splats: .ply, .splat, .spz, .sog, .splat.glb. Meshes: .glb, .obj, .stl, .3mf.
+    Both: .usda, .usdc. A body for simulators: .xml (MJCF), .urdf. A turntable: .mp4, .webp. A
+    poster: .png. A folder for nerfstudio's viewer: .nerfstudio."""
     united: bool = False
-    """Of an asset's parts, make one solid without inner walls."""
+    """Join the parts of an asset to one solid without inner walls."""
     texture: int = 0
-    """Bake the colours, shaded as the splats are, into a texture of so many texels a side, and for
-    a .glb the normals."""
+    """Bake the shaded colours into a texture of so many texels a side, and for a .glb also the
+    normals. 0: no texture."""
     max_faces: int = 0
-    """The most triangles that a mesh made from splats may have; 0 is no limit."""
+    """Maximum number of triangles of a mesh made from splats. 0: no limit."""
     axes: Axes = "z-up"
-    """Which way is up in a .ply, .splat, .spz or .sog file, which do not say it; captures of
-    photographs are mostly y-down."""
+    """Which way is up in a .ply, .splat, .spz or .sog file: the format does not store it. Captures
+    from photographs are mostly y-down."""
 
     def __post_init__(self) -> None:
         at_least(self, texture=0, max_faces=0)
 
 
 def run(arguments: list[str]) -> None:
-    config = parse_options(ExportConfig, "export", __doc__, arguments)
-    from rl3d.exporting import export
+    config = parse(ExportConfig, "export", __doc__, arguments)
+    from rl3d.export import export
 
-    print(
-        export(
-            config.path,
-            config.to,
-            united=config.united,
-            texture=config.texture,
-            max_faces=config.max_faces,
-            axes=config.axes,
-        )
-    )
+    meshes = {"united": config.united, "texture": config.texture, "max_faces": config.max_faces}
+    print(export(config.path, config.to, **meshes, axes=config.axes))

@@ -1,4 +1,4 @@
-"""``rl3d report RUN``: one HTML page about a training run, that needs nothing beside it."""
+"""``rl3d report RUN``: one self-contained HTML page about a training run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from rl3d.cli.options import parse as parse_options
+from rl3d.cli.options import parse
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class ReportConfig:
     run: tyro.conf.Positional[Path]
     """Folder of a training run."""
     evaluation: Path | None = None
-    """Folder of an evaluation of it, whose table and sheet go along."""
+    """Folder of an evaluation of the run. Its table and its sheet are added."""
 
 
 def run(arguments: list[str]) -> None:
-    config = parse_options(ReportConfig, "report", __doc__, arguments)
+    config = parse(ReportConfig, "report", __doc__, arguments)
     from rl3d.report import report
 
     print(report(config.run, config.evaluation))

@@ -10,7 +10,7 @@ from typing import Any
 
 from rewards import KNOWN, Batch, Needs, Reward, resolve
 from rl3d.cli.options import parse as parse_options
-from rl3d.training.checkpoints import at_least
+from rl3d.configs import at_least
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def declared(name: str) -> Any:
 
 def looks_at(needs: Needs) -> str:
     """In words."""
-    seen = [name for name in ("parts", "bodies", "mesh", "frames") if getattr(needs, name)]
+    seen = ["parts"] * needs.parts + ["text embeddings"] * needs.text
     if needs.cameras:
         seen.append(f"{needs.cameras} views of {needs.size}" + " with normals" * needs.normals)
     return ", ".join(seen)
@@ -71,16 +71,16 @@ def corpus_batch(count: int, rewards: list[Reward]) -> Batch:
     import numpy as np
     import torch
 
+    from rewards.text import MiniLM
     from rl3d.corpus import sample
-    from rl3d.training.rollouts import render_views
-    from scenes.asset import PartAsset
+    from rl3d.scoring import render_views
     from scenes.parts import Parts
 
     rng = np.random.default_rng(0)
     items = [sample(rng, "heldout") for _ in range(count)]
     prompts = [item.caption for item in items]
-    asset = PartAsset(Parts.stack([Parts.from_vectors(torch.from_numpy(item.vectors)) for item in items]))
-    return Batch(prompts, asset, render_views(asset, rewards))
+    parts = Parts.stack([Parts.from_vectors(torch.from_numpy(item.vectors)) for item in items])
+    return Batch(prompts, parts, render_views(parts, rewards), MiniLM().encode(prompts))
 
 
 def run(arguments: list[str]) -> None:

@@ -10,7 +10,8 @@ from typing import Annotated
 import tyro
 
 from rl3d.cli.options import parse as parse_options
-from rl3d.training.preference import RewardConfig, fit, read_pairs
+from rl3d.preferences import read_pairs
+from rl3d.training.train_preference import RewardConfig, fit
 
 
 @dataclass(frozen=True)

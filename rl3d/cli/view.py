@@ -1,5 +1,5 @@
-"""``rl3d view [PATH]``: look at assets, files or a training run in the browser, and make new ones;
-on this machine only by default."""
+"""``rl3d view [PATH]``: look at assets, files or a training run in the browser, and make new assets.
+By default only this machine can open the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Literal
 
 import tyro
 
-from rl3d.cli.options import parse as parse_options
+from rl3d.cli.options import parse
+from scenes.files.splats import Axes
 
 
 @dataclass(frozen=True)
@@ -17,42 +18,41 @@ class ViewConfig:
     """Settings of ``rl3d view``."""
 
     path: tyro.conf.Positional[Path | None] = None
-    """An asset's folder, a folder of assets, a file of splats or a .glb mesh, or the folder of a
-    training run, which is followed as it goes. Left out, there is only the prompt box."""
+    """Folder of an asset, folder of assets, file of splats, .glb mesh, or folder of a training run,
+    which is followed while it is written. Default: only the prompt box."""
+    generator: str | None = None
+    """Name of a generator, or my_file:MyGenerator, for the prompt box. Default: the shipped one and
+    the one before tuning, or those of the training run."""
     host: str = "127.0.0.1"
-    """Address to listen on; the default admits this machine alone."""
+    """Address to listen on. The default is reachable from this machine only."""
     port: int = 8080
     """Port to listen on; 0 takes any free one."""
-    axes: Literal["z-up", "y-up", "y-down"] = "z-up"
-    """Which way is up in .ply, .splat, .spz and .sog files, which do not say it; captures of
-    photographs are mostly y-down. Assets' folders are z-up."""
+    axes: Axes = "z-up"
+    """Which way is up in .ply, .splat, .spz and .sog files: these formats do not store it. Captures
+    from photographs are mostly y-down. Folders of assets are z-up."""
     viewer: Literal["rl3d", "nerfstudio"] = "rl3d"
-    """nerfstudio, which is optional, opens its own page on one asset or on a folder that rl3d
-    export wrote for it (.nerfstudio)."""
+    """nerfstudio (optional) opens its own page on one asset, or on a .nerfstudio folder of rl3d
+    export."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"--port must lie between 0 and 65535, got {self.port}")
         if self.axes != "z-up" and self.path is None:
-            raise ValueError("--axes says which way is up in files of splats: give a path to some")
+            raise ValueError("--axes is for files of splats: give a path to some")
         if self.viewer == "nerfstudio" and self.path is None:
             raise ValueError(
-                "--viewer nerfstudio shows what exists: give an "
-                "asset's "
-                "folder, a "
-                "file of "
-                "splats, or a "
-                ".nerfstudio folder"
+                "--viewer nerfstudio shows existing assets: give an asset's folder, a file of splats, "
+                "or a .nerfstudio folder"
             )
 
 
 def run(arguments: list[str]) -> None:
-    config = parse_options(ViewConfig, "view", __doc__, arguments)
+    config = parse(ViewConfig, "view", __doc__, arguments)
     if config.viewer == "nerfstudio" and config.path is not None:
-        from rl3d.viewer.nerfstudio_run import view
+        from rl3d.viewer.nerfstudio import view
 
         view(config.path, host=config.host, port=config.port, axes=config.axes)
         return
-    from rl3d.viewer import serve
+    from rl3d.viewer.server import serve
 
-    serve(config.path, host=config.host, port=config.port, axes=config.axes)
+    serve(config.path, host=config.host, port=config.port, axes=config.axes, generator=config.generator)

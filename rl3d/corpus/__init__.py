@@ -5,7 +5,7 @@ An asset is made of superquadric parts, stands on the ground, holds together and
 see ``scenes.parts``."""
 
 from rl3d.corpus.categories import CATALOGUE, CATEGORIES, FACED
-from rl3d.corpus.checks import check_colors, check_count, check_relation
+from rl3d.corpus.checks import check_colors, check_count, check_facts, check_relation
 from rl3d.corpus.corruptions import CORRUPTIONS, SUBTLE
 from rl3d.corpus.items import Facts, Item, Spec
 from rl3d.corpus.sampling import MIX, prompts, sample, sample_for, sample_spec
@@ -26,6 +26,7 @@ __all__ = [
     "Spec",
     "check_colors",
     "check_count",
+    "check_facts",
     "check_relation",
     "nearest_base",
     "prompts",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rewards.relations import related
-from rl3d.corpus.items import Facts
+from rl3d.corpus.items import Facts, Spec
 from rl3d.corpus.shapes import bounds
 from scenes.colors import nearest_base
 from scenes.parts import Parts
@@ -74,6 +74,20 @@ def check_count(facts: Facts, parts: Parts) -> bool:
         for shape, name in zip((solid_shape(v) for v in whole), nearest_base(whole[:, 16:19]), strict=True)
     )
     return right == len(whole) == facts.count
+
+
+def check_facts(item: Spec, parts: Parts) -> dict[str, float]:
+    """What a caption states, checked on one asset: "colors" is the fraction of the named colours
+    that are right, "relation" and "count" are 1 or 0. What is not stated is left out."""
+    out: dict[str, float] = {}
+    right, total = check_colors(item.facts, parts)
+    if total:
+        out["colors"] = right / total
+    if item.kind == "relation":
+        out["relation"] = float(check_relation(item.facts, parts))
+    if item.kind == "count":
+        out["count"] = float(check_count(item.facts, parts))
+    return out
 
 
 @torch.no_grad()

@@ -1,23 +1,57 @@
-"""What a generator is: everything in rl3d.algorithms and rl3d.training speaks to a policy only
-through this file."""
+"""What a generator (policy) is. The training loop, the objectives and the commands use only this.
+
+A generator is a subclass of ``Generator``: a small core that every policy has. What only some
+policies have is a capability, a protocol below: ``HasLogProbs``, ``HasMatching``, ``Encodes``. An
+objective names the capabilities it needs. docs/generators.md shows how to bring your own.
+"""
 
 from __future__ import annotations
 
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rewards.text import TextFeatures
-from rl3d.generators.sde import Sampling
-from scenes.parts import Parts
+from rewards.text import TextFeatures, shared_encoder
+from scenes.asset import Asset
+
+
+class Condition(Protocol):
+    """What B prompts mean to a generator. Others can only measure and index it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor) -> Condition: ...
+
+
+class Rollout(Protocol):
+    """B samples and how they were drawn. Others can only measure and index it."""
+
+    @property
+    def condition(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor) -> Rollout: ...
+
+
+C = TypeVar("C", bound=Condition)
+
+
+def repeat(condition: C, group_size: int) -> C:
+    """Each prompt ``group_size`` times in a row: B * G entries."""
+    return condition[torch.arange(len(condition)).repeat_interleave(group_size)]  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
-class Condition:
-    """B prompts and their text features."""
+class TextCondition:
+    """B prompts and their text features: the condition of generators that read MiniLM's tokens."""
 
     prompts: list[str]
     text: TextFeatures
@@ -25,82 +59,198 @@ class Condition:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def repeat(self, group: int) -> Condition:
-        """Each prompt ``group`` times in a row: B * G entries."""
-        index = torch.arange(len(self)).repeat_interleave(group)
-        return self[index]
-
-    def __getitem__(self, index: Tensor) -> Condition:
-        return Condition([self.prompts[i] for i in index.tolist()], self.text[index])
+    def __getitem__(self, index: Tensor) -> TextCondition:
+        return TextCondition([self.prompts[i] for i in index.tolist()], self.text[index])
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """Trajectories of B samples over T steps: ``states[t + 1]`` was drawn from N(``means[t]``,
-    ``stds[t]``^2)."""
+class Generator(ABC):
+    """A policy: a prompt in, an asset out.
 
-    condition: Condition
-    sampling: Sampling
-    states: Float[Tensor, "t1 b *state"]
-    means: Float[Tensor, "t b *state"]
-    stds: Float[Tensor, "t"]
-    log_probs: Float[Tensor, "t b"]
+    A subclass sets the class attributes, takes the settings of its network as keyword arguments,
+    and implements ``sample`` and ``decode``. Checkpoints hold ``config`` and the ``network``'s
+    weights: ``type(self)(**config)`` must build the same network again.
+    """
 
-    def __len__(self) -> int:
-        return self.states.shape[1]
+    name: ClassVar[str]
+    """As in ``--generator``: set by built-in generators, else the dotted path ``module:Class``."""
+    gives: ClassVar[frozenset[str]] = frozenset()
+    """What its assets have beside Gaussians, meshes and bodies: "parts", "motion"."""
+    default_options: ClassVar[Any]
+    """How assets that are kept are sampled: an instance of a frozen dataclass. Its fields are the
+    options of the command line, ``--sampling.NAME``."""
+    exploration: ClassVar[Any] = None
+    """The same for rollouts with log-probs. None: ``default_options``."""
+    source: dict[str, str]
+    """File name and SHA-256 of the weights, where they came from a file."""
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = f"{cls.__module__}:{cls.__qualname__}"
+
+    def __init__(self, network: nn.Module, config: dict[str, Any]) -> None:
+        self.network = network
+        self.config = config
+        self.source = {}
+        self.bfloat16 = False
+        """Matrix products in bfloat16. Only training sets it."""
+        self._reference: nn.Module | None = None
+
+    @property
+    def options(self) -> type:
+        """The type of the sampling options."""
+        return type(self.default_options)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def to(self, device: torch.device | str) -> Generator:
+        """Move the weights; returns the generator itself."""
+        self.network.to(device)
+        return self
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What training changes: all weights, or those of an adapter."""
+        return [p for p in self.network.parameters() if p.requires_grad]
+
+    def condition(self, prompts: list[str]) -> Condition:
+        """The prompts as the network reads them. ValueError for an empty prompt."""
+        return TextCondition(prompts, shared_encoder().encode(prompts).to(self.device))
+
+    @abstractmethod
+    def sample(
+        self,
+        condition: Any,
+        *,
+        seeds: Sequence[int],
+        options: Any = None,
+        initial_seeds: Sequence[int] | None = None,
+        gradient: bool = False,
+    ) -> Rollout:
+        """Draw one sample for each entry of ``condition``.
+
+        ``seeds`` (one an entry) fix all randomness: the same seed gives the same sample, whatever
+        the batch. ``initial_seeds`` fix the first noise apart from the rest, so that a group can
+        start from the same noise; a generator without such noise ignores them. ``options`` None
+        means ``default_options``. With ``gradient`` the sample carries gradient to the weights.
+        """
+
+    @abstractmethod
+    def decode(self, rollout: Any) -> Asset:
+        """The samples as a batch of assets, with gradient where the decoder has one."""
+
+    def generate(
+        self, prompts: Sequence[str], *, seeds: Sequence[int], options: Any = None, batch_size: int = 64
+    ) -> Asset:
+        """One asset a prompt, without gradient, ``batch_size`` at a time."""
+        assets = []
+        with torch.no_grad():
+            for start in range(0, len(prompts), batch_size):
+                piece = slice(start, start + batch_size)
+                condition = self.condition(list(prompts[piece]))
+                assets.append(self.decode(self.sample(condition, seeds=seeds[piece], options=options)))
+        return assets[0] if len(assets) == 1 else type(assets[0]).concatenate(assets)
+
+    def keep_reference(self) -> None:
+        """Make the present weights the reference policy."""
+        self._reference = copy.deepcopy(self.network).requires_grad_(False)
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """The policy as it was when ``keep_reference`` was called. RuntimeError if it never was."""
+        if self._reference is None:
+            raise RuntimeError("there is no reference policy yet: call keep_reference() first")
+        with self.using(self._reference):
+            yield
+
+    @contextmanager
+    def using(self, network: nn.Module) -> Iterator[None]:
+        """The same policy with the weights of another network."""
+        present, self.network = self.network, network
+        try:
+            yield
+        finally:
+            self.network = present
 
 
 @dataclass(frozen=True)
 class StepStats:
-    """Log-probs (averaged over the counted dimensions) and means of S chosen steps, recomputed with
-    gradient."""
+    """Log-probs of S chosen steps of B samples under the present weights, with gradient."""
 
     log_probs: Float[Tensor, "s b"]
-    means: Float[Tensor, "s b *state"]
-    stds: Float[Tensor, "s"]
+    """Averaged over the numbers that a step draws, so that a clip range means the same for all."""
+    entropy: Float[Tensor, "s b"] | None = None
+    distribution: Any = None
+    """What ``HasLogProbs.kl`` compares: means of Gaussian steps, logits of tokens."""
+
+
+@runtime_checkable
+class HasLogProbs(Protocol):
+    """Flows sampled by an SDE, and token models. Their rollouts have ``log_probs`` (T, B) of every
+    step under the policy that drew them, and ``mask`` (T, B), false for steps that a sample did not
+    take."""
+
+    def steps(self, rollout: Any) -> tuple[list[int], list[int]]:
+        """The steps with a log-prob, and the deterministic ones, which only the KL looks at."""
+        ...
+
+    def log_probs(self, rollout: Any, steps: Sequence[int]) -> StepStats: ...
+
+    def kl(self, rollout: Any, steps: Sequence[int], new: StepStats, reference: StepStats) -> Float[Tensor, "s b"]:
+        """KL of the chosen steps to the reference policy's, with gradient to ``new``."""
+        ...
 
 
 @dataclass(frozen=True)
 class MatchingStats:
-    """Of D draws of noise for each finished sample: the squared error of the velocity, split over
-    the U units (parts) that the sample is made of so that their sum is its mean over the counted
-    dimensions, and the velocities themselves."""
+    """What the network predicts for D draws of noise on each of B finished samples, with gradient.
+
+    A state (U, F) is U units of F numbers: parts, Gaussians, or latent tokens.
+    """
 
     errors: Float[Tensor, "d b u"]
-    velocities: Float[Tensor, "d b *state"]
+    """Squared error of the prediction by unit. The sum over units is the mean over the numbers that
+    count."""
+    predictions: Float[Tensor, "d b u f"]
+    targets: Float[Tensor, "d b u f"]
 
 
-class Generator(Protocol):
-    """A policy. ``network`` holds the trainable parameters; the other methods never change them."""
+@runtime_checkable
+class HasMatching(Protocol):
+    """Flows and diffusion models, which are trained to match a target at given noise."""
 
-    network: nn.Module
-
-    def condition(self, prompts: list[str]) -> Condition: ...
-
-    def rollout(
-        self, condition: Condition, *, seeds: list[int], sampling: Sampling, noise_seeds: list[int] | None = None
-    ) -> Rollout:
-        """Sample one asset per entry of ``condition``. ``seeds`` fix all randomness;
-        ``noise_seeds``, where given, fix the initial noise apart from it (a group that shares its
-        initial noise)."""
+    def final(self, rollout: Any) -> Float[Tensor, "b u f"]:
+        """The finished samples, as the network sees them."""
         ...
 
-    def log_probs(self, rollout: Rollout, steps: list[int]) -> StepStats:
-        """Statistics of the chosen steps under the present weights, with gradient."""
+    def matching(self, rollout: Any, sigmas: Float[Tensor, "d b"], noise: Float[Tensor, "d b u f"]) -> MatchingStats:
+        """The matching errors of the finished samples at noise levels ``sigmas`` in (0, 1)."""
         ...
 
-    def matching(
-        self, rollout: Rollout, sigmas: Float[Tensor, "d b"], noise: Float[Tensor, "d b *state"]
-    ) -> MatchingStats:
-        """The flow-matching errors of the final states, noised to levels ``sigmas`` in (0, 1), with
-        gradient."""
+    def kl_weights(self, rollout: Any) -> Float[Tensor, "b u f"]:
+        """Per-element KL weights. They average to 1 over the numbers that count, divided by their
+        count; elements that must stay close to the reference weigh more."""
         ...
 
-    def held(self, rollout: Rollout) -> Float[Tensor, "b *state"]:
-        """Weight of each number of the state in the KL to the reference: 1 over their count, more
-        where it is to be held tighter."""
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Assets back to samples: for pairs of assets and for supervised training."""
+
+    def encode(self, asset: Asset, condition: Any) -> Rollout:
+        """A rollout that decodes to ``asset``. ValueError for an asset that it cannot express."""
         ...
 
-    def decode(self, rollout: Rollout) -> Parts:
-        """The final states as one batch of assets."""
-        ...
+
+CAPABILITIES: dict[str, type] = {"log-probs": HasLogProbs, "matching": HasMatching, "encode": Encodes}
+"""What a generator may have, by the name that messages use."""
+
+
+def capabilities(generator: Generator) -> list[str]:
+    """The names of the capabilities that a generator has."""
+    return [name for name, kind in CAPABILITIES.items() if isinstance(generator, kind)]
+
+
+def valid_mask(log_probs: Float[Tensor, "t b"]) -> Bool[Tensor, "t b"]:
+    """The mask of rollouts in which every sample takes every step."""
+    return torch.ones_like(log_probs, dtype=torch.bool)

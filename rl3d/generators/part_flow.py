@@ -7,17 +7,20 @@ Esser et al., 2024), classifier-free guidance."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rewards.text import MiniLM, TextFeatures
+from rewards.text import TextFeatures
 from rewards.text.minilm import DIM as TEXT_DIM
-from rl3d.generators.base import Condition, MatchingStats, Rollout, StepStats
-from rl3d.generators.sde import Sampling, gaussian_log_prob
+from rl3d.configs import from_file
+from rl3d.generators.base import TextCondition
+from rl3d.generators.flow import Flow, FlowRollout
+from rl3d.generators.sde import Sampling
+from scenes.asset import Asset, PartAsset
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
 # The network sees each of the 19 numbers shifted and scaled to about unit size; an absent part is
@@ -27,14 +30,12 @@ _SCALE = torch.tensor([1, 0.4, 0.4, 0.5, 0.2, 0.2, 0.28, 0.8, 0.8, 0.8, 0.5, 0.5
 
 
 DEFAULT_SAMPLING = Sampling(steps=8, guidance=1.0)
-"""How assets are sampled for keeps: the deterministic flow. More steps or guidance make fewer
-assets that stand (docs/results.md)."""
-
-
-EXISTENCE_HELD = 30.0
-"""How much tighter than the shape of parts their existence is held to the reference policy. A part
-that is left out cannot float or fall over, and no reward misses an antenna: at a weight of 1 small
-details were lost (docs/results.md)."""
+"""How kept assets are sampled: by the deterministic flow. With more steps or guidance, fewer assets
+stand (docs/results.md)."""
+EXISTENCE_KL_WEIGHT = 30.0
+"""KL weight of the parts' existence, relative to that of their shape. A part that is left out cannot
+float or fall over, and no reward misses an antenna: at a weight of 1 small details were lost
+(docs/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class PartFlowConfig:
     slots: int = MAX_PARTS
 
     def __post_init__(self) -> None:
-        if min(self.width, self.depth, self.heads, self.slots) < 1 or self.width % self.heads:
-            raise ValueError(f"a network's sizes are at least 1, and its heads divide its width, got {self}")
+        sizes = self.width, self.depth, self.heads, self.slots
+        if min(sizes) < 1 or max(sizes) > 4096 or self.width % self.heads:
+            raise ValueError(f"a network's sizes are 1 to 4096, and its heads divide its width, got {self}")
 
 
 class _Block(nn.Module):
@@ -138,41 +140,26 @@ class PartFlowNetwork(nn.Module):
         return self.out(F.layer_norm(h, h.shape[-1:]) * (1 + scale) + shift)
 
 
-class PartFlow:
-    """The part-flow policy (implements ``rl3d.generators.base.Generator``)."""
+class PartFlow(Flow):
+    """The part-flow policy: a state is 24 parts of 19 numbers."""
 
-    def __init__(
-        self, network: PartFlowNetwork, encoder: MiniLM | None = None, source: dict[str, str] | None = None
-    ) -> None:
-        self.network = network
-        self.bfloat16 = False
-        """Matrix products in bfloat16: training only, where speed counts for more than the last
-        digit."""
-        self._encoder = encoder
-        self.source = source or {}
-        """File name and SHA-256 of the weights, where they came from a file."""
+    name = "part-flow"
+    gives = frozenset({"parts"})
+    default_options = DEFAULT_SAMPLING
 
-    @property
-    def encoder(self) -> MiniLM:
-        if self._encoder is None:
-            self._encoder = MiniLM()
-        return self._encoder
+    network: PartFlowNetwork
+
+    def __init__(self, **config: int) -> None:
+        sizes = from_file(PartFlowConfig, config)
+        super().__init__(PartFlowNetwork(sizes), asdict(sizes))
 
     @property
-    def device(self) -> torch.device:
-        return self.network.slots.device
+    def shape(self) -> tuple[int, int]:
+        return self.network.config.slots, VECTOR_SIZE
 
-    def with_network(self, network: PartFlowNetwork) -> PartFlow:
-        """The same policy with other weights (a reference policy, say), sharing the text
-        encoder."""
-        policy = PartFlow(network, self.encoder)
-        policy.bfloat16 = self.bfloat16
-        return policy
-
-    def condition(self, prompts: list[str]) -> Condition:
-        return Condition(prompts, self.encoder.encode(prompts).to(self.device))
-
-    def velocity(self, x: Tensor, sigma: Tensor, condition: Condition, guidance: float) -> Tensor:
+    def velocity(
+        self, x: Float[Tensor, "b p 19"], sigma: Float[Tensor, "b"], condition: TextCondition, guidance: float
+    ) -> Float[Tensor, "b p 19"]:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
             if guidance == 1:
                 return self.network(x, sigma, condition.text).float()
@@ -182,97 +169,30 @@ class PartFlow:
             with_text, without = self.network(torch.cat([x, x]), torch.cat([sigma, sigma]), both, keep).float().chunk(2)
             return without + guidance * (with_text - without)
 
-    @torch.no_grad()
-    def rollout(
-        self, condition: Condition, *, seeds: list[int], sampling: Sampling, noise_seeds: list[int] | None = None
-    ) -> Rollout:
-        count, shape = len(condition), (self.network.config.slots, VECTOR_SIZE)
-        if len(seeds) != count:
-            raise ValueError(f"{count} prompts need {count} seeds, got {len(seeds)}")
-
-        def draws(seed: int, number: int) -> Tensor:
-            # On the CPU whatever the device: the same seed means the same asset everywhere.
-            return torch.randn((number, *shape), generator=torch.Generator().manual_seed(seed))
-
-        x = torch.stack([draws(s, 1)[0] for s in noise_seeds or seeds], 0).to(self.device)
-        # One stream per sample, apart from the initial noise's: samples do not depend on the batch
-        # they are in.
-        noise = (
-            torch.stack([draws(s + 2**40, sampling.steps) for s in seeds], 1).to(self.device)
-            if sampling.noise
-            else None
-        )
-        states, means, stds = [x], [], sampling.stds()
-        for step, sigma in enumerate(sampling.sigmas()[:-1]):
-            velocity = self.velocity(x, torch.full((count,), sigma, device=x.device), condition, sampling.guidance)
-            mean = sampling.mean(x, velocity, step)
-            x = mean if noise is None else mean + stds[step] * noise[step]
-            means.append(mean)
-            states.append(x)
-        if noise is None:
-            log_probs = torch.zeros(sampling.steps, count, device=x.device)
-        else:
-            counted = self._counted(x)
-            log_probs = torch.stack(
-                [_masked_log_prob(states[t + 1], means[t], stds[t], counted) for t in range(sampling.steps)]
-            )
-        return Rollout(
-            condition, sampling, torch.stack(states), torch.stack(means), torch.tensor(stds, device=x.device), log_probs
-        )
-
-    def log_probs(self, rollout: Rollout, steps: list[int]) -> StepStats:
-        count = len(rollout)
-        levels = rollout.sampling.sigmas()
-        counted = self._counted(rollout.states[-1])
-        means, log_probs = [], []
-        for step in steps:
-            x = rollout.states[step]
-            velocity = self.velocity(
-                x, torch.full((count,), levels[step], device=x.device), rollout.condition, rollout.sampling.guidance
-            )
-            mean = rollout.sampling.mean(x, velocity, step)
-            means.append(mean)
-            log_probs.append(_masked_log_prob(rollout.states[step + 1], mean, float(rollout.stds[step]), counted))
-        return StepStats(torch.stack(log_probs), torch.stack(means), rollout.stds[steps])
-
-    def matching(
-        self, rollout: Rollout, sigmas: Float[Tensor, "d b"], noise: Float[Tensor, "d b p 19"]
-    ) -> MatchingStats:
-        final = rollout.states[-1]
-        counted = self._counted(final)
-        errors, velocities = [], []
-        for sigma, e in zip(sigmas, noise, strict=True):
-            at = sigma[:, None, None]
-            velocity = self.velocity((1 - at) * final + at * e, sigma, rollout.condition, rollout.sampling.guidance)
-            velocities.append(velocity)
-            errors.append(((velocity - (e - final)) ** 2 * counted).sum(-1) / counted.sum((-1, -2)).unsqueeze(-1))
-        return MatchingStats(torch.stack(errors), torch.stack(velocities))
-
-    def held(self, rollout: Rollout) -> Float[Tensor, "b p 19"]:
-        counted = self._counted(rollout.states[-1])
-        held = counted / counted.sum((-1, -2), keepdim=True)
-        held[..., 0] *= EXISTENCE_HELD
-        return held
-
-    @staticmethod
-    def _counted(final: Tensor) -> Tensor:
-        """1 for what belongs to a sample: all numbers of a part that is there, existence of one
-        that is not."""
+    def counted(self, final: Float[Tensor, "b p 19"]) -> Float[Tensor, "b p 19"]:
+        """All numbers of a part that is there, and only the existence of one that is not."""
         counted = (final[..., :1] > 0).float().expand_as(final).clone()
         counted[..., 0] = 1.0
         return counted
 
-    def decode(self, rollout: Rollout) -> Parts:
-        return decode(rollout.states[-1])
+    def kl_weights(self, rollout: FlowRollout) -> Float[Tensor, "b p 19"]:
+        """Existence weighs ``EXISTENCE_KL_WEIGHT`` times as much as shape."""
+        weights = super().kl_weights(rollout)
+        weights[..., 0] *= EXISTENCE_KL_WEIGHT
+        return weights
 
-    def generate(self, prompts: list[str], *, seeds: list[int], sampling: Sampling, batch_size: int = 64) -> Parts:
-        """One asset a prompt, in batches."""
-        vectors = []
-        for start in range(0, len(prompts), batch_size):
-            piece = slice(start, start + batch_size)
-            rollout = self.rollout(self.condition(prompts[piece]), seeds=seeds[piece], sampling=sampling)
-            vectors.append(rollout.states[-1])
-        return decode(torch.cat(vectors))
+    def decode(self, rollout: FlowRollout) -> PartAsset:
+        return PartAsset(decode(rollout.states[-1]))
+
+    def encode(self, asset: Asset, condition: TextCondition) -> FlowRollout:
+        """The parts as finished states; the trajectory holds nothing else."""
+        if asset.parts is None or asset.parts.count > self.network.config.slots:
+            raise ValueError(f"part-flow encodes assets of at most {self.network.config.slots} parts, and only those")
+        vectors = Parts.stack([asset.parts[b] for b in range(len(asset))], self.network.config.slots).vectors()
+        states = encode(vectors.to(self.device)).unsqueeze(0)
+        empty = states[:0]
+        none = states.new_zeros(0)
+        return FlowRollout(condition, self.default_options, states, empty, none, none.new_zeros(0, len(asset)))
 
 
 def encode(vectors: Float[Tensor, "*b p 19"]) -> Float[Tensor, "*b p 19"]:
@@ -286,11 +206,3 @@ def encode(vectors: Float[Tensor, "*b p 19"]) -> Float[Tensor, "*b p 19"]:
 def decode(states: Float[Tensor, "*b p 19"]) -> Parts:
     """Network states to assets."""
     return Parts.from_vectors(states * _SCALE.to(states.device) + _SHIFT.to(states.device))
-
-
-def _masked_log_prob(x: Tensor, mean: Tensor, std: float, counted: Tensor) -> Tensor:
-    # Averaged, not summed, over the counted numbers: a clip range then means the same for small and
-    # large assets.
-    if std == 0:
-        return torch.zeros(len(x), device=x.device)
-    return (gaussian_log_prob(x, mean, std) * counted).sum((-1, -2)) / counted.sum((-1, -2))

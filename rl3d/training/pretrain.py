@@ -16,21 +16,13 @@ import torch
 from torch import Tensor
 
 from rewards.text import MiniLM, TextFeatures
+from rl3d.checkpoints import load_tensors, save_tensors
+from rl3d.configs import as_paths, at_least
 from rl3d.corpus import sample, sample_for
-from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork, encode
-from rl3d.training.checkpoints import (
-    as_paths,
-    at_least,
-    file_hash,
-    from_file,
-    has_bfloat16,
-    load_network,
-    load_tensors,
-    save_tensors,
-    usable_device,
-)
+from rl3d.devices import has_bfloat16
+from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork, encode
 from rl3d.training.supervised import Recipe, fit
-from scenes.files import FileError, make_folder
+from scenes.files import make_folder
 from scenes.parts import MAX_PARTS, VECTOR_SIZE
 
 
@@ -160,23 +152,3 @@ def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
     settings = json.loads(json.dumps(asdict(config), default=str))
     names = {"result": "part_flow.safetensors", "kind": "part-flow"}
     yield from fit(network, loss_of, recipe, out=config.out, settings=settings, bfloat16=config.bfloat16, **names)
-
-
-def load_part_flow(path: Path, encoder: MiniLM | None = None, device: str = "cpu") -> PartFlow:
-    """The part-flow policy of a weights file, or of the folder of a run."""
-    place = usable_device(device)
-    if path.is_dir():
-        path = path / "part_flow.safetensors"
-    tensors, header = load_tensors(path)
-    if header.get("kind") != "part-flow":
-        raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a part-flow generator")
-    try:
-        config = from_file(PartFlowConfig, header["config"])
-        if config.depth > len(tensors):
-            raise ValueError("depth")
-        with torch.device("meta"):  # sizes that the weights do not have cost nothing
-            network = PartFlowNetwork(config)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise FileError(f"{path}: its header does not describe a part-flow network") from error
-    load_network(network, tensors, path)
-    return PartFlow(network.to(place).eval(), encoder, source={"weights": path.name, "sha256": file_hash(path)})

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
 from scenes.files import FileError
 
 REPORT_EVERY, SAVE_EVERY = 25, 200

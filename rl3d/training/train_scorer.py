@@ -20,9 +20,10 @@ from torch import Tensor
 from renderers import render
 from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS, Scorer, ScorerConfig
 from rewards.text import MiniLM, TextFeatures
+from rl3d.configs import as_paths, at_least
 from rl3d.corpus import CATEGORIES, CORRUPTIONS, Item, sample, sample_for
 from rl3d.corpus.wrong import wrong_caption
-from rl3d.training.checkpoints import as_paths, at_least, has_bfloat16
+from rl3d.devices import has_bfloat16
 from rl3d.training.supervised import Recipe, fit
 from scenes import cameras
 from scenes.files import make_folder

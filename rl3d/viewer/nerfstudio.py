@@ -1,201 +1,117 @@
-"""The method ``rl3d-splats`` for nerfstudio: draws what ``nerfstudio_run`` wrote, by gsplat on CUDA
-and by our rasteriser on the CPU.
-
-nerfstudio loads this module by the entry point in pyproject.toml, or from sources that are not
-installed by NERFSTUDIO_METHOD_CONFIGS="rl3d-splats=rl3d.viewer.nerfstudio:method". Nothing else may
-import it at its top: nerfstudio is optional."""
+"""Opens nerfstudio's viewer on an asset: ``rl3d view --viewer nerfstudio``."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+import contextlib
+import errno
+import importlib
+import importlib.util
+import socket
+import tempfile
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
-from nerfstudio.cameras.cameras import Cameras as NerfstudioCameras
-from nerfstudio.cameras.cameras import CameraType
-from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
-from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
-from nerfstudio.data.scene_box import OrientedBox
-from nerfstudio.engine.trainer import TrainerConfig
-from nerfstudio.model_components import renderers as nerfstudio_renderers
-from nerfstudio.models.base_model import Model, ModelConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
-from nerfstudio.plugins.types import MethodSpecification
-from nerfstudio.utils.rich_utils import CONSOLE
-from nerfstudio.viewer.viewer_elements import ViewerControl
-from torch import Tensor
 
-from renderers import render
-from rl3d.viewer.nerfstudio_run import FIELDS, START_FOV_DEG, extent, start
-from scenes.cameras import Cameras
-from scenes.gaussians import Gaussians
+from rl3d.export import export
+from rl3d.nerfstudio.run import config_text
+from scenes.files import FileError
+from scenes.files.atomic import reason
+from scenes.files.splats import Axes
 
-NAME = "rl3d-splats"
-
-
-class StartView(ViewerControl):
-    """Puts the camera of a page that opens before the asset; nerfstudio's own start is for scenes
-    one stands in."""
-
-    def __init__(self, model: SplatsModel) -> None:
-        self.model = model
-
-    def _setup(self, viewer: Any) -> None:
-        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO as SCALE
-
-        super()._setup(viewer)
-        low, high = self.model.bounds
-        camera = self.viser_server.initial_camera
-        camera.fov = math.radians(START_FOV_DEG)
-        camera.look_at = (SCALE * (low + high) / 2).numpy()
-        camera.position = (SCALE * start(low, high)).numpy()
-
-
-@dataclass
-class SplatsConfig(ModelConfig):
-    """Settings of ``rl3d-splats``: there are none."""
-
-    _target: type = field(default_factory=lambda: SplatsModel)
-    enable_collider: bool = False
-
-
-class SplatsModel(Model):
-    """A finished scene of Gaussians. Its tensors come with the checkpoint."""
-
-    def populate_modules(self) -> None:
-        super().populate_modules()
-        for name, shape in zip(FIELDS, ((0, 3), (0, 4), (0, 3), (0,), (0, 3), (0, 0, 3)), strict=True):
-            self.register_buffer(name, torch.empty(shape))
-        self.bounds = torch.zeros(3), torch.ones(3)
-        self.start_view = StartView(self)
-
-    def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
-        for name in FIELDS:
-            setattr(self, name, torch.empty_like(state_dict[name], device=self.device))
-        loaded = super().load_state_dict(state_dict, strict=strict, assign=assign)
-        self.bounds = extent(self.gaussians())
-        return loaded
-
-    def gaussians(self) -> Gaussians:
-        """The scene, on the model's device."""
-        tensors = {name: self.get_buffer(name) for name in FIELDS}
-        rest = tensors.pop("sh_rest")
-        return Gaussians(**tensors, sh_rest=rest if rest.shape[1] else None)
-
-    @torch.no_grad()
-    def get_outputs_for_camera(
-        self, camera: NerfstudioCameras, obb_box: OrientedBox | None = None
-    ) -> dict[str, Tensor]:
-        """Images (h, w, c) of one perspective camera: rgb over white, accumulation, and depth in
-        metres along each pixel's ray.
-
-        ``obb_box`` is the viewer's crop: what has its centre outside is left out.
-        """
-        scene = self.gaussians()
-        if obb_box is not None:
-            scene = scene.select(obb_box.within(scene.means).reshape(-1))
-        if (camera.camera_type != CameraType.PERSPECTIVE.value).any():
-            # An exception would end the viewer's thread, and with it the page.
-            CONSOLE.print(f"[bold yellow]{NAME} draws perspective cameras only: the picture stays empty")
-            scene = scene.select(torch.zeros_like(scene.opacities, dtype=torch.bool))
-        seen = opencv_camera(camera)
-        crop_background = nerfstudio_renderers.BACKGROUND_COLOR_OVERRIDE
-        views = render(scene, seen, background=(1.0, 1.0, 1.0) if crop_background is None else crop_background)
-        alpha, depth = views.alpha[0], views.depth[0]
-        # nerfstudio's depth is the ray's length. Where nothing is the ray ends behind all cameras
-        # of the run, whose frustums would otherwise be hidden.
-        low, high = self.bounds
-        far = (seen.positions[0].cpu() - (low + high) / 2).norm() + 2 * (high - low).norm()
-        length = torch.where(alpha > 0, depth * _stretch(seen).to(depth), far.to(depth))
-        return {"rgb": views.rgb[0].clamp(0, 1), "depth": length, "accumulation": alpha}
-
-    def get_outputs(self, ray_bundle) -> dict[str, Any]:
-        if not isinstance(ray_bundle, NerfstudioCameras):
-            raise TypeError(f"{NAME} draws whole images: it takes a camera, not a bundle of rays")
-        return self.get_outputs_for_camera(ray_bundle)
-
-    def get_image_metrics_and_images(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[dict, dict]:
-        """For ``ns-eval``: PSNR in dB against the dataset's image, and both side by side."""
-        rgb, truth = outputs["rgb"], batch["image"].to(outputs["rgb"])
-        psnr = -10 * (rgb - truth).square().mean().clamp_min(1e-10).log10()
-        return {"psnr": float(psnr)}, {"img": torch.cat([truth, rgb], 1)}
-
-    def get_param_groups(self):
-        raise NotImplementedError(
-            f"{NAME} shows finished assets, ns-train cannot train it: rl3d train improves the generator, "
-            "ns-train splatfacto fits splats to the images of a run"
-        )
-
-
-def opencv_camera(camera: NerfstudioCameras) -> Cameras:
-    """The first of nerfstudio's cameras as one of ours: its poses are camera-to-world, with y up
-    and z backward."""
-    pose = camera.camera_to_worlds.reshape(-1, 3, 4)[0]
-    rotation = pose[:, :3] * pose.new_tensor([1.0, -1, -1])
-    viewmat = torch.eye(4, dtype=pose.dtype, device=pose.device)
-    viewmat[:3, :3] = rotation.T
-    viewmat[:3, 3] = -rotation.T @ pose[:, 3]
-    K = camera.get_intrinsics_matrices().reshape(-1, 3, 3)[0]
-    width, height = (int(side.reshape(-1)[0]) for side in (camera.width, camera.height))
-    return Cameras(viewmat.unsqueeze(0), K.unsqueeze(0).to(pose), width, height)
-
-
-def _stretch(camera: Cameras) -> Tensor:
-    """Length of each pixel's ray per metre along the axis, (h, w, 1)."""
-    K = camera.Ks[0]
-    x = (torch.arange(camera.width, device=K.device) + 0.5 - K[0, 2]) / K[0, 0]
-    y = (torch.arange(camera.height, device=K.device) + 0.5 - K[1, 2]) / K[1, 1]
-    return (1 + x.square() + y.unsqueeze(-1).square()).sqrt().unsqueeze(-1)
-
-
-def _pipeline(data: Path) -> VanillaPipelineConfig:
-    # Poses, axes and scale of the dataset as they are: nerfstudio's habit is to move the cameras,
-    # which would leave the splats behind.
-    dataset = NerfstudioDataParserConfig(
-        data=data,
-        orientation_method="none",
-        center_method="none",
-        auto_scale_poses=False,
-        eval_mode="all",
-        downscale_factor=1,
-        load_3D_points=False,
-    )
-    # "gpu" is the model's device; "cpu" pins the images' memory, which needs a GPU.
-    return VanillaPipelineConfig(
-        datamanager=FullImageDatamanagerConfig(dataparser=dataset, cache_images="gpu"), model=SplatsConfig()
-    )
-
-
-@dataclass
-class RunConfig(TrainerConfig):
-    """Settings of a run that lies in ``output_dir`` itself, not some folders below it."""
-
-    def get_base_dir(self) -> Path:
-        return self.output_dir
-
-
-def run(folder: str) -> RunConfig:
-    """What the config.yml of a run calls, with the run's folder."""
-    return RunConfig(
-        method_name=NAME, output_dir=Path(folder), experiment_name=Path(folder).stem, pipeline=_pipeline(Path(folder))
-    )
-
-
-method = MethodSpecification(
-    config=TrainerConfig(method_name=NAME, pipeline=_pipeline(Path())),
-    description="Shows an asset that rl3d exported; not for training.",
+_INSTALL = (
+    'pip install "rl3d[nerfstudio]", then pip install --no-deps nerfstudio==1.1.5 torchvision (docs/nerfstudio.md)'
 )
 
 
-def show(config: Path, host: str, port: int) -> None:
-    """nerfstudio's viewer on a run's config.yml; returns never, Ctrl-C interrupts it."""
-    # These load the plugins, this module among them: not at the top.
-    from nerfstudio.configs.method_configs import all_methods
-    from nerfstudio.scripts.viewer.run_viewer import RunViewer, ViewerConfigWithoutNumRays
+def view(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080, axes: Axes = "z-up") -> None:
+    """Show an asset, or a file of splats, in nerfstudio's viewer until the user presses Ctrl-C.
 
-    all_methods.setdefault(NAME, method.config)  # where rl3d runs from its sources, no entry point says so
-    # The dataset's cameras are drawn 5 cm large, not 1.
-    viewer = ViewerConfigWithoutNumRays(websocket_host=host, websocket_port=port, camera_frustum_scale=0.5)
-    RunViewer(config, viewer).main()
+    The asset is exported to a temporary run. A ``.nerfstudio`` folder is opened as it is, and what
+    the user adds to it (camera paths) is kept."""
+    path = Path(path)
+    if path.name.endswith(".nerfstudio"):
+        if axes != "z-up":
+            raise FileError(
+                f"cannot view {path} as {axes}: axes is for files of splats; "
+                "export it again with the --axes of its source"
+            )
+        serve_run(path, host=host, port=port)
+        return
+    load_plugin()  # a missing package is reported before the work
+    with tempfile.TemporaryDirectory(prefix="rl3d-") as folder:
+        serve_run(export(path, Path(folder) / f"{path.resolve().stem}.nerfstudio", axes=axes), host=host, port=port)
+
+
+def serve_run(path: str | Path, *, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Show the run at ``path`` in nerfstudio's viewer until the user presses Ctrl-C. If the port is
+    taken, the next free one is used.
+
+    FileError if nerfstudio is missing, or if ``write_run`` did not write the run at this place: a
+    config.yml runs code."""
+    path = Path(path)
+    config = path / "config.yml"
+    try:
+        text = config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = reason(error) if isinstance(error, OSError) else "it is not text"
+        raise FileError(f"cannot read {config}: {why}; give a run of rl3d export ASSET --to NAME.nerfstudio") from error
+    if text != config_text(path):
+        raise FileError(
+            f"cannot open {path}: its config.yml is not the one that rl3d writes there; "
+            "if the folder was moved, export again"
+        )
+    plugin = load_plugin()
+    port = free_port(host, port)
+    print(f"viewing {path} at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends)", flush=True)
+    try:
+        plugin.show(config, host, port)
+    except KeyboardInterrupt:
+        return
+
+
+def load_plugin() -> ModuleType:
+    """``rl3d.nerfstudio.method``; FileError with one line if nerfstudio cannot be imported."""
+    if importlib.util.find_spec("nerfstudio") is None:
+        raise FileError(f"nerfstudio's viewer is not installed here: {_INSTALL}")
+    _declare_operators()
+    try:
+        return importlib.import_module("rl3d.nerfstudio.method")
+    except (ImportError, RuntimeError) as error:
+        raise FileError(f"nerfstudio cannot be imported: {str(error).splitlines()[0]}; {_INSTALL}") from error
+
+
+def _declare_operators() -> None:
+    """Declare torchvision's operators if its library cannot be loaded.
+
+    The package index has torchvision for CUDA only. With a CPU build of torch its import fails at
+    two undeclared operators. nerfstudio's viewer imports torchvision but calls neither."""
+    found = importlib.util.find_spec("torchvision")  # imports nothing
+    folders = [Path(folder) for folder in found.submodule_search_locations or ()] if found else []
+    for library in (file for folder in folders for file in folder.glob("_C.*")):
+        with contextlib.suppress(OSError):
+            torch.ops.load_library(library)
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def free_port(host: str, port: int) -> int:
+    """The first free port from ``port`` on; any free port for 0. FileError if ``host`` is not an
+    address of this machine."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        for candidate in range(port, min(port + 100, 65536)):
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, candidate))
+                    return probe.getsockname()[1]
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+    except OSError as error:
+        raise FileError(
+            f"cannot serve on {host}: {reason(error)}; use 127.0.0.1 for this machine only, 0.0.0.0 for the whole network"
+        ) from error
+    raise FileError(f"cannot serve on {host}: no port from {port} on is free; choose another --port")

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rl3d.assets import Asset, load_generator
+from rl3d.assets import Asset
+from rl3d.generators.load import load_generator
 from rl3d.generators.part_flow import DEFAULT_SAMPLING
-from rl3d.training.preference import Choice, Pair, read_pairs
-from rl3d.training.trainer import corpus_prompts, read_prompts
+from rl3d.preferences import Choice, Pair, read_pairs
+from rl3d.prompts import corpus_prompts, read_prompts
 from rl3d.viewer.server import Viewer, open_server, run_until_stopped
 from rl3d.viewer.stage import Stage
 from rl3d.viewer.subjects import Subject

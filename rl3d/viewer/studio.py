@@ -10,12 +10,11 @@ import torch
 
 from rewards import Batch
 from rewards.mix import parse
-from rl3d.assets import Asset, load_generator
+from rl3d.assets import Asset
 from rl3d.cli.generate import GenerateConfig, generate
+from rl3d.generators.load import PRETRAINED, TUNED, load_generator
 from rl3d.generators.part_flow import PartFlow
-from rl3d.training.checkpoints import PRETRAINED, TUNED
 from rl3d.viewer.library import is_run
-from scenes.asset import PartAsset
 from scenes.parts import Parts
 
 REWARDS = "stability=1,connected=1,alignment=1"
@@ -65,9 +64,9 @@ def credit(parts: Parts, prompt: str) -> dict[str, list[float]]:
     """Of one asset, what every reward that knows says of each part: 1 good, 0 bad."""
     found = {}
     for reward, _ in parse(REWARDS):
-        if reward.needs.cameras:
+        if reward.needs.cameras or reward.needs.text:
             continue
-        scores = reward(Batch([prompt], PartAsset(parts[None])))
+        scores = reward(Batch([prompt], parts[None]))
         if scores.per_part is not None:
             found[reward.name] = torch.nan_to_num(scores.per_part[0]).tolist()
     return found

@@ -7,9 +7,8 @@ import torch
 
 from renderers import backends
 from rl3d.cli.generate import GenerateConfig, generate
+from rl3d.generators.load import PRETRAINED, load_part_flow
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import PRETRAINED
-from rl3d.training.pretrain import load_part_flow
 from rl3d.training.trainer import TrainConfig, Trainer
 
 pytestmark = [

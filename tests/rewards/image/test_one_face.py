@@ -8,7 +8,7 @@ import torch
 from rewards import Batch, resolve
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, captions, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
-from rl3d.training.rollouts import render_views
+from rl3d.scoring import render_views
 from scenes.asset import PartAsset
 from scenes.parts import Parts
 

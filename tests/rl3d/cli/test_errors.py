@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rl3d.cli import main
-from rl3d.training.checkpoints import TUNED, WEIGHTS
+from rl3d.generators.load import TUNED, WEIGHTS
 
 
 def _refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

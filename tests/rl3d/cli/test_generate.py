@@ -12,8 +12,9 @@ import trimesh
 from PIL import Image
 
 import rl3d
+from rl3d.checkpoints import file_hash
 from rl3d.cli import main
-from rl3d.training.checkpoints import TUNED, file_hash
+from rl3d.generators.load import TUNED
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import torch
 from scipy.spatial import ConvexHull, QhullError
 
 from rl3d.corpus.shapes import bounds
-from scenes.asset import PartAsset
 from scenes.parts import MAX_PARTS, MIN_HALF_SIZE, Parts
 
 BEARS = 0.005  # metres above the lowest point: what counts as support
@@ -62,7 +61,7 @@ def test_assets_stand_in_the_simulator(items, batch):
     from rewards.physics.stability import Stability
 
     few = slice(0, 60)
-    scores = Stability()(Batch(prompts=[item.caption for item in items[few]], asset=PartAsset(batch[few])))
+    scores = Stability()(Batch(prompts=[item.caption for item in items[few]], parts=batch[few]))
     assert scores.verdict is not None
     assert scores.verdict.float().mean() >= 0.97
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from rewards.mix import parse
-from rl3d.training.guard import Guard, Reading, shape_of
+from rl3d.measures import shape_of
+from rl3d.training.guard import Guard, Reading
 from rl3d.training.trainer import TrainConfig, Trainer
 from scenes.parts import Parts
 from tests.rl3d.training.test_trainer import _policy, config, redness

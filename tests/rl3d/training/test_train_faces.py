@@ -3,7 +3,7 @@
 import torch
 
 from rewards.image.alignment import load_scorer
-from rl3d.training.checkpoints import load_tensors
+from rl3d.checkpoints import load_tensors
 from rl3d.training.train_faces import FacesTraining, train_faces
 
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from rewards.base import Batch, Needs, Scores
+from rl3d.checkpoints import load_tensors, save_tensors
 from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork
 from rl3d.generators.sde import Sampling
-from rl3d.training.checkpoints import load_tensors, save_tensors
-from rl3d.training.trainer import TrainConfig, Trainer, read_prompts
+from rl3d.prompts import read_prompts
+from rl3d.training.trainer import TrainConfig, Trainer
 from scenes.files import FileError
 
 

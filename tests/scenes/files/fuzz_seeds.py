@@ -29,16 +29,16 @@ from pxr import Gf, Sdf, Usd, UsdGeom, UsdVol, Vt
 import rewards
 import rl3d
 from rewards.image.preference import KIND, PreferenceHead, load_head
+from rl3d.checkpoints import load_tensors, save_tensors
 from rl3d.cli.replay import recipe
 from rl3d.exporting import export, label
+from rl3d.generators.load import load_part_flow
 from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import poster
+from rl3d.preferences import Pair
 from rl3d.report import report
 from rl3d.training import preference as preferences
-from rl3d.training.checkpoints import load_tensors, save_tensors
-from rl3d.training.preference import Pair
-from rl3d.training.pretrain import load_part_flow
 from rl3d.training.trainer import TrainConfig, saved_config
 from rl3d.viewer.library import find_entries
 from scenes.files import glb, splats, usd_reader

@@ -12,13 +12,14 @@ from safetensors.torch import save
 
 from rewards import Batch, Differentiable, Shots, resolve
 from rewards.image.preference import KIND, PreferenceHead, load_head
+from rewards.text import MiniLM
+from rl3d.checkpoints import save_tensors
 from rl3d.cli.prefer import PreferConfig
 from rl3d.corpus.corruptions import CORRUPTIONS
 from rl3d.corpus.sampling import sample
-from rl3d.training.checkpoints import save_tensors
-from rl3d.training.preference import Pair, RewardConfig, calibration_error, fit, is_held_out, read_pairs
-from rl3d.training.rollouts import render_views, score_assets
-from scenes.asset import PartAsset
+from rl3d.preferences import Pair, read_pairs
+from rl3d.scoring import render_views, score_assets
+from rl3d.training.train_preference import RewardConfig, calibration_error, fit, is_held_out
 from scenes.files import FileError
 from scenes.parts import Parts
 from tests.rl3d.viewer.browser import CHROMIUM, open_page
@@ -114,15 +115,17 @@ def test_a_reward_is_fitted_that_foretells_choices(tmp_path):
     for side in ("left", "right"):
         parts = Parts.stack([Parts.from_vectors(getattr(pair, side)) for pair in held])
         prompts = [pair.prompt for pair in held]
-        scores = score_assets([reward], prompts, PartAsset(parts))["preference"]
+        scores = score_assets([reward], prompts, MiniLM().encode(prompts), parts)["preference"]
         values.append(scores.values)
     better = (values[0] > values[1]) == torch.tensor([pair.choice == "left" for pair in held])
     assert better.double().mean() == pytest.approx(found.accuracy, abs=0.02)
     assert 0.1 < torch.cat(values).mean() < 0.9
     assert isinstance(reward, Differentiable)
-    ((rig, shots),) = render_views(PartAsset(parts[:2]), [reward]).items()
+    ((rig, shots),) = render_views(parts[:2], [reward]).items()
     rgb = shots.views.rgb.clone().requires_grad_()
-    seen = Batch(prompts[:2], shots={rig: Shots(replace(shots.views, rgb=rgb), shots.cameras)})
+    seen = Batch(
+        prompts[:2], shots={rig: Shots(replace(shots.views, rgb=rgb), shots.cameras)}, text=MiniLM().encode(prompts[:2])
+    )
     seen_values = reward.values(seen)
     torch.testing.assert_close(seen_values.detach(), values[1][:2])
     (slope,) = torch.autograd.grad(seen_values[0], rgb)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from rl3d.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.generators.load import load_part_flow
 from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork
-from rl3d.training.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
-from rl3d.training.pretrain import load_part_flow
 from rl3d.training.trainer import TrainConfig, saved_config
 from scenes.files import FileError
 

@@ -15,9 +15,10 @@ from PIL import Image
 
 from renderers import render
 from rl3d.cli import main
-from rl3d.exporting import export
-from rl3d.viewer import nerfstudio_run
-from rl3d.viewer.nerfstudio_run import FIELDS, VIEWS, free_port, serve_run, write_run
+from rl3d.export import export
+from rl3d.viewer import nerfstudio as viewer_nerfstudio
+from rl3d.nerfstudio.run import FIELDS, VIEWS, write_run
+from rl3d.viewer.nerfstudio import free_port, serve_run
 from scenes.cameras import Cameras
 from scenes.files import FileError
 from scenes.files.glb import write_glb
@@ -121,7 +122,7 @@ def test_the_config_calls_us_with_the_folder_in_full(tmp_path, folder, monkeypat
     monkeypatch.chdir(tmp_path)
     assert main(["export", "box", "--to", 'my "red" ünion.nerfstudio']) == 0
     node = yaml.compose((tmp_path / 'my "red" ünion.nerfstudio/config.yml').read_text(encoding="utf-8"))
-    assert node.tag == "tag:yaml.org,2002:python/object/apply:rl3d.viewer.nerfstudio.run"
+    assert node.tag == "tag:yaml.org,2002:python/object/apply:rl3d.nerfstudio.method.run"
     assert [value.value for value in node.value] == [str(tmp_path / 'my "red" ünion.nerfstudio')]
 
 
@@ -182,7 +183,7 @@ def test_only_a_run_that_we_wrote_there_is_opened(tmp_path, folder):
 def test_without_nerfstudio_one_line_says_what_to_install(folder, monkeypatch, capsys):
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        nerfstudio_run.importlib.util,
+        viewer_nerfstudio.importlib.util,
         "find_spec",
         lambda name, *rest: None if name == "nerfstudio" else real(name, *rest),
     )
@@ -207,7 +208,7 @@ def test_a_taken_port_is_passed_over():
 def opened(tmp_path, monkeypatch):
     """A scene with harmonics, and the pipeline that nerfstudio makes of its run, as ns-viewer
     does."""
-    plugin = nerfstudio_run.load_plugin()
+    plugin = viewer_nerfstudio.load_plugin()
     from nerfstudio.configs import method_configs
     from nerfstudio.utils.eval_utils import eval_setup
 
@@ -222,8 +223,8 @@ def opened(tmp_path, monkeypatch):
 
 @needs_nerfstudio
 def test_the_method_is_registered(monkeypatch):
-    plugin = nerfstudio_run.load_plugin()
-    monkeypatch.setenv("NERFSTUDIO_METHOD_CONFIGS", "rl3d-splats=rl3d.viewer.nerfstudio:method")
+    plugin = viewer_nerfstudio.load_plugin()
+    monkeypatch.setenv("NERFSTUDIO_METHOD_CONFIGS", "rl3d-splats=rl3d.nerfstudio.method:method")
     from nerfstudio.plugins.registry import discover_methods
 
     configs, descriptions = discover_methods()
@@ -282,6 +283,6 @@ def test_it_is_for_looking(opened):
 @needs_nerfstudio
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_the_page_shows_the_asset(folder):
-    from tests.rl3d.viewer.nerfstudio_page import look
+    from tests.rl3d.nerfstudio.nerfstudio_page import look
 
     assert look(folder, None)

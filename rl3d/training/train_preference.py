@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,66 +16,15 @@ from torch import Tensor
 from rewards.base import Batch
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.preference import KIND, Preference, PreferenceHead, features
-from rl3d.training.checkpoints import as_paths, at_least, save_tensors
-from rl3d.training.rollouts import render_views
-from scenes.asset import PartAsset
-from scenes.files import FileError
-from scenes.files.trees import parse_json
-from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
+from rewards.text import MiniLM
+from rl3d.checkpoints import save_tensors
+from rl3d.configs import as_paths, at_least
+from rl3d.preferences import Pair
+from rl3d.scoring import render_views
+from scenes.parts import Parts
 
-Choice = Literal["left", "right", "equal"]
 HELD_OUT = 0.25
 """Share of the prompts whose pairs are never fitted."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two assets (P parts each, (P, 19) numbers) for one prompt, and which a person found
-    better."""
-
-    prompt: str
-    left: Float[Tensor, "p 19"]
-    right: Float[Tensor, "q 19"]
-    choice: Choice
-
-    def line(self) -> str:
-        """As a line of the file."""
-        assets = {"left": self.left.tolist(), "right": self.right.tolist()}
-        return json.dumps({"prompt": self.prompt, "choice": self.choice, **assets}) + "\n"
-
-
-def read_pairs(path: Path) -> list[Pair]:
-    """The pairs of a .jsonl file, one a line; FileError with the line's number for one that is
-    none. Half a line at the end, left by a page that was killed, is passed over."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"{path}: cannot read pairs ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"
-        ) from error
-    pairs = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or (number == len(lines) and not line.endswith("\n")):
-            continue
-        try:
-            found = parse_json(line)
-            sides = [torch.tensor(found[side], dtype=torch.float32) for side in ("left", "right")]
-            if not isinstance(found["prompt"], str) or found["choice"] not in get_args(Choice):
-                raise ValueError
-            for side in sides:
-                if (
-                    side.dim() != 2
-                    or side.shape[1] != VECTOR_SIZE
-                    or not 1 <= len(side) <= MAX_PARTS
-                    or not side.isfinite().all()
-                ):
-                    raise ValueError
-        except (ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
-            raise FileError(f"{path}: line {number} is not a pair of assets with a prompt and a choice") from error
-        pairs.append(Pair(found["prompt"], sides[0], sides[1], found["choice"]))
-    if not pairs:
-        raise FileError(f"{path}: holds no pair: collect some with rl3d prefer")
-    return pairs
 
 
 @dataclass(frozen=True)
@@ -183,15 +130,15 @@ def calibration_error(chance: Float[Tensor, "n"], came_true: Float[Tensor, "n"],
 @torch.no_grad()
 def embed(pairs: list[Pair], size: int = 64) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n f"]]:
     """Features of the left and the right assets, seen as the reward sees them."""
-    scorer = load_scorer(SHIPPED)
+    scorer, encoder = load_scorer(SHIPPED), MiniLM()
 
     def side(assets: list[Tensor]) -> Iterator[Tensor]:
         for start in range(0, len(pairs), size):
             piece = slice(start, start + size)
             prompts = [pair.prompt for pair in pairs[piece]]
-            asset = PartAsset(Parts.stack([Parts.from_vectors(vectors) for vectors in assets[piece]]))
+            parts = Parts.stack([Parts.from_vectors(vectors) for vectors in assets[piece]])
             seen = _Views()
-            batch = Batch(prompts, asset, render_views(asset, [seen]))
+            batch = Batch(prompts, parts, render_views(parts, [seen]), encoder.encode(prompts))
             yield features(scorer, batch, seen.needs)
 
     return torch.cat(list(side([pair.left for pair in pairs]))), torch.cat(list(side([pair.right for pair in pairs])))

@@ -1,7 +1,7 @@
 """Opens nerfstudio's page on an asset in a headless Chromium and looks whether the asset is in the
 picture:
 
-    python -m tests.rl3d.viewer.nerfstudio_page assets/armchair --save docs/images/nerfstudio.png
+    python -m tests.rl3d.nerfstudio.nerfstudio_page assets/armchair --save docs/images/nerfstudio.png
 
 ``rl3d view ASSET --viewer nerfstudio`` is started as a user would, and stopped at the end. The
 page's pixels are compared with our renderer's image from where the page's camera starts. The exit
@@ -29,7 +29,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from renderers import render
-from rl3d.viewer.nerfstudio_run import START_FOV_DEG, extent, start
+from rl3d.nerfstudio.run import START_FOV_DEG, extent, start
 from scenes.cameras import Cameras, look_at
 from scenes.files.splats import read_gaussians
 from scenes.gaussians import Gaussians

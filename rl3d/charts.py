@@ -1,0 +1,111 @@
+"""A run's metrics as curves: HTML figures with SVG in them, which fetch nothing."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+_HEIGHT = 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 26
+_COLORS = ("#2a6fdb", "#d2622a", "#2f9e63", "#9a4fc4", "#b8902a", "#5a6270")
+_SMOOTHING = 0.95
+_LARGEST = 1e30
+"""Values beyond it are left out."""
+
+
+def charts(metrics: list[dict[str, float]], width: int = 620) -> str:
+    """The curves of a run as HTML figures. ``metrics`` has one entry an iteration; text is sized
+    for a chart of ``width`` pixels."""
+    return "".join(_figure(*group, metrics, width) for group in _groups(metrics))
+
+
+_POLICY = ("loss", "approx_kl", "clip_fraction", "ratio_deviation", "grad_norm", "entropy")
+_TIMES = ("rollout_s", "reward_s", "update_s")
+_SUCCESS = "_success_rate"
+
+
+def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
+    """Titles of the charts, each with the names of its curves."""
+    names = list(dict.fromkeys(name for m in metrics for name in m))
+    success = [n for n in names if n.endswith(_SUCCESS)]
+    weights = [n for n in names if n.endswith("_weight")]
+    rewards = [n.removesuffix(_SUCCESS) for n in success]
+    other = {*success, *rewards, *weights, *_POLICY, *_TIMES, "iteration", "seconds", "parts", "kl"}
+    rewards += [n for n in names if n not in other and not n.endswith("_failed")]
+    groups = [
+        ("Rewards", rewards),
+        ("Success rates", success),
+        ("Weights of constraints", weights),
+        ("Parts of an asset", ["parts"]),
+        ("KL to the reference policy", ["kl"]),
+        ("Approximate KL to the sampling policy", ["approx_kl"]),
+        ("Clip fraction", ["clip_fraction"]),
+        ("Deviation of the importance ratio from 1", ["ratio_deviation"]),
+        ("Gradient norm", ["grad_norm"]),
+        ("Entropy", ["entropy"]),
+        ("Loss", ["loss"]),
+        ("Seconds an iteration", list(_TIMES)),
+    ]
+    found = [(title, [n for n in wanted if n in names]) for title, wanted in groups]
+    return [(title, wanted) for title, wanted in found if wanted]
+
+
+def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], width: int) -> str:
+    """A chart: a faint line through every value, and a bold line for their moving average."""
+    curves = {
+        name: [(m["iteration"], m[name]) for m in metrics if abs(m.get(name, math.nan)) < _LARGEST] for name in names
+    }
+    smooth = {name: _smoothed(points) for name, points in curves.items()}
+    values = sorted(y for points in curves.values() for _, y in points)
+    if not values:
+        return ""
+    # The most extreme 2 % of the values do not decide the range. The averages always fit.
+    cut = len(values) // 100
+    inner = [values[cut], values[-1 - cut], *(y for points in smooth.values() for _, y in points)]
+    ticks = _ticks(min(inner), max(inner))
+    low, high, last = ticks[0], ticks[-1], max(x for points in curves.values() for x, _ in points)
+
+    def place(points: list[tuple[float, float]]) -> str:
+        across, up = (width - _LEFT - _RIGHT) / max(last, 1), (_HEIGHT - _TOP - _BOTTOM) / (high - low)
+        return " ".join(
+            f"{_LEFT + x * across:.1f},{_HEIGHT - _BOTTOM - (min(max(y, low), high) - low) * up:.1f}" for x, y in points
+        )
+
+    parts = []
+    for tick in ticks:
+        (y,) = {point.split(",")[1] for point in place([(0, tick)]).split()}
+        parts.append(f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y}" y2="{y}" stroke="#e4e4ea"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{tick:.4g}</text>')
+    parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 6}">0</text>')
+    parts.append(f'<text x="{width - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{last:g} iterations</text>')
+    for points, color in zip(curves.values(), _COLORS, strict=False):
+        parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" stroke-opacity=".18"/>')
+    for points, color in zip(smooth.values(), _COLORS, strict=False):
+        parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" stroke-width="2"/>')
+    mark = "display:inline-block;width:.8rem;height:.2rem;margin-right:.35rem;vertical-align:middle;background:"
+    legend = "".join(
+        f'<span style="margin-right:1rem"><i style="{mark}{c}"></i>{html.escape(n)}</span>'
+        for n, c in zip(curves, _COLORS, strict=False)
+    )
+    svg = f'<svg viewBox="0 0 {width} {_HEIGHT}" font-size="12" fill="#6e6e74" role="img">{"".join(parts)}</svg>'
+    heading = f"<strong>{html.escape(title)}</strong>"
+    return f'<figure style="margin:0 0 12px">{heading}{svg}<figcaption>{legend}</figcaption></figure>'
+
+
+def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Exponential moving average with bias correction."""
+    out, total, weight = [], 0.0, 0.0
+    for x, y in points:
+        total, weight = _SMOOTHING * total + (1 - _SMOOTHING) * y, _SMOOTHING * weight + 1 - _SMOOTHING
+        out.append((x, total / weight))
+    return out
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers, about a fifth of the range apart, that enclose the range."""
+    span = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-9)
+    step = 10 ** math.floor(math.log10(span / 4))
+    step *= next(k for k in (1, 2, 5, 10) if k * step >= span / 5)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [k * step for k in range(first, max(last, first + 1) + 1)]

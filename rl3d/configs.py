@@ -1,0 +1,44 @@
+"""Settings as typed dataclasses: from what a file says, and the checks that they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+Config = TypeVar("Config")
+
+
+def from_file(kind: type[Config], values: Any) -> Config:
+    """A config dataclass from the fields that a file names; ValueError if one of them is not its,
+    or of another type."""
+    hints, fields = get_type_hints(kind), {}
+    for name, value in values.items() if isinstance(values, dict) else [("", values)]:
+        if name not in hints or not _fits(value, hints[name]):
+            raise ValueError(f"{name} = {value!r}")
+        is_path = isinstance(value, str) and Path in (hints[name], *get_args(hints[name]))
+        fields[name] = Path(value) if is_path else value
+    return kind(**fields)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_args(hint):  # a union
+        return any(_fits(value, one) for one in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < 1e300
+    return isinstance(value, (str, Path)) if hint is Path else type(value) is hint
+
+
+def as_paths(config: Any, *names: str) -> None:
+    """Turn the named fields of a frozen config into paths: callers may give strings."""
+    for name in names:
+        if getattr(config, name) is not None:
+            object.__setattr__(config, name, Path(getattr(config, name)))
+
+
+def at_least(config: Any, **bounds: float) -> None:
+    """ValueError with one line if a field of a config is below its bound."""
+    for name, least in bounds.items():
+        if getattr(config, name) < least:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")

@@ -1,0 +1,194 @@
+"""One checkpoint, or two side by side, measured on held-out prompts with fixed seeds."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from renderers import render
+from rewards import Reward
+from rewards.image.alignment import load_scorer
+from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS
+from rewards.mix import check_needs, parse
+from rewards.text import shared_encoder
+from rl3d.comparison import comparison
+from rl3d.configs import as_paths, at_least
+from rl3d.corpus import CATEGORIES, Facts, Spec, check_facts, prompts
+from rl3d.generators.base import Generator
+from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
+from rl3d.measures import diversity, shape_of
+from rl3d.pictures import save_image
+from rl3d.prompts import read_prompts
+from rl3d.scoring import score_assets
+from rl3d.tables import Table, compare, write_table
+from scenes import cameras
+from scenes.asset import Asset
+from scenes.files import make_folder
+
+JUDGE = WEIGHTS / "judge.safetensors"
+"""The evaluation's own scorer. Another seed, other captions and other assets than the scorer of the
+``alignment`` reward."""
+JUDGE_ELEVATION_DEG = 25.0
+"""No reward looks from this height."""
+BATCH = 64
+"""Assets that are generated and scored at once, at most."""
+_REWARDS = "stability=1,connected=1,structure=1,alignment=1"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of ``rl3d evaluate``."""
+
+    checkpoint: Path | None = None
+    """Weights file, or folder of a training run. Default: the weights that training starts from."""
+    generator: str | None = None
+    """Name of the generator, or my_file:MyGenerator. Default: the checkpoint's, or part-flow."""
+    against: Path | None = None
+    """A second checkpoint, evaluated on the same prompts and seeds."""
+    out: Path = Path("runs/evaluation")
+    """Folder for table.json, table.md and sheet.png."""
+    prompts: Path | None = None
+    """Text file with one prompt a line. Default: the held-out split of the corpus."""
+    num_prompts: int = 256
+    """Held-out prompts drawn from the corpus."""
+    samples: int = 4
+    """Assets for each prompt."""
+    rewards: str | None = None
+    """Rewards to measure. Default: stability, connected, alignment, and structure of parts."""
+    pictures: int = 24
+    """Prompts on the contact sheet. Of two checkpoints, those whose verdicts differ come first."""
+    seed: int = 12345
+    """Seed of prompts and samples."""
+    sampling: Any = None
+    """The generator's sampling options. None: its defaults."""
+    device: str = "cpu"
+    """Where the generator and the renderer run: cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "checkpoint", "against", "out", "prompts")
+        at_least(self, num_prompts=1, samples=1, pictures=1, seed=0)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of the assets, prompt by prompt with ``samples`` assets each, and the assets."""
+
+    values: dict[str, Tensor]
+    asset: Asset
+
+
+def evaluate(config: EvaluateConfig | None = None) -> Table:
+    """Measure one checkpoint or two; write table.json, table.md and sheet.png into ``config.out``.
+
+    Returns {column: {figure: (mean, standard error, prompts)}}. One checkpoint gives the column
+    "before"; two give "before", "after" and "difference", the last paired prompt by prompt.
+    ValueError with one line, before anything is written, for a reward that the assets cannot have.
+    """
+    config = config or EvaluateConfig()
+    if config.prompts:
+        items = [Spec(prompt, "prompt", "", Facts()) for prompt in read_prompts(config.prompts)]
+    else:
+        items = [item.spec for item in prompts(config.num_prompts, config.seed)]
+    generators = [load_generator(config.checkpoint, config.device, generator=config.generator, pretrained=True)]
+    if config.against is not None:
+        generators.append(load_generator(config.against, config.device))
+    rewards = _rewards(config, generators)
+    options = [sampling_options(generator, config.sampling) for generator in generators]
+    make_folder(config.out)
+    results = [measure(g, items, rewards, config, o) for g, o in zip(generators, options, strict=True)]
+    table = compare(results[0].values, results[1].values if len(results) == 2 else None, config.samples)
+    write_table(config.out, table, [{"name": g.name, **g.source} for g in generators])
+    captions = [item.caption for item in items]
+    verdicts = [result.values.get("stable_and_connected") for result in results]
+    sheet = comparison(captions, [r.asset for r in results], verdicts, config.samples, config.pictures)
+    save_image(config.out / "sheet.png", sheet)
+    return table
+
+
+def _rewards(config: EvaluateConfig, generators: list[Generator]) -> list[Reward]:
+    """The rewards to measure. The default ones are those that all the assets can have."""
+    rewards = [reward for reward, _ in parse(_REWARDS if config.rewards is None else config.rewards)]
+    if config.rewards is None:
+        gives = frozenset.intersection(*(generator.gives for generator in generators))
+        rewards = [reward for reward in rewards if "parts" in gives or not reward.needs.parts]
+    for generator in generators:
+        check_needs(rewards, generator.gives, generator.name)
+    return rewards
+
+
+@torch.no_grad()
+def measure(
+    generator: Generator, items: list[Spec], rewards: list[Reward], config: EvaluateConfig, options: Any
+) -> Measured:
+    """Generate and score ``config.samples`` assets of every item.
+
+    Beside the rewards, their success rates and plain measures of shape, there are: the judge's
+    probability and logit that an asset fits its prompt, whether the judge names the right category
+    (of single objects), the diversity among the samples of a prompt, and of assets with parts
+    whether colours, relation and count are those of the caption. NaN where a figure does not apply.
+    """
+    specs = [item for item in items for _ in range(config.samples)]
+    seeds = [config.seed * 1000 + i for i in range(len(specs))]
+    judge = _Judge(generator.device)
+    values: dict[str, list[Tensor]] = defaultdict(list)
+    assets = []
+    whole = config.samples * max(1, BATCH // config.samples)  # the samples of a prompt stay together
+    for start in range(0, len(specs), whole):
+        some = specs[start : start + whole]
+        texts = [item.caption for item in some]
+        asset = generator.generate(texts, seeds=seeds[start : start + whole], options=options, batch_size=BATCH)
+        for name, score in score_assets(rewards, texts, asset, azimuth_deg=AZIMUTH_DEG).items():
+            values[name].append(score.values)
+            if score.verdict is not None:
+                values[f"{name}_success_rate"].append(score.verdict.float())
+        asset = asset.to("cpu")
+        figures = {**judge(some, asset), **shape_of(asset)}
+        if asset.parts is not None:
+            figures |= _facts(some, asset)
+        if config.samples > 1:
+            figures["diversity"] = diversity(asset, config.samples).repeat_interleave(config.samples)
+        for name, figure in figures.items():
+            values[name].append(figure)
+        assets.append(asset)
+    done = {name: torch.cat(v) for name, v in values.items()}
+    if {"stability_success_rate", "connected_success_rate"} <= done.keys():
+        done["stable_and_connected"] = done["stability_success_rate"] * done["connected_success_rate"]
+    return Measured(done, assets[0] if len(assets) == 1 else type(assets[0]).concatenate(assets))
+
+
+class _Judge:
+    """The evaluation's own scorer, looking from a height that no reward uses."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.scorer = load_scorer(JUDGE).to(device)
+        self.rig = cameras.orbit(VIEWS, size=SIZE, azimuth_deg=AZIMUTH_DEG, elevation_deg=JUDGE_ELEVATION_DEG)
+        names = shared_encoder().encode([f"a {name}" for name in CATEGORIES]).to(device)
+        self.categories = self.scorer.embed_text(names.tokens, names.mask)
+
+    def __call__(self, items: list[Spec], asset: Asset) -> dict[str, Tensor]:
+        """For each asset the match with its caption, and whether its category is found."""
+        scene = asset.to(self.device).gaussians(4096)
+        views = render(scene, self.rig.to(self.device))
+        images = self.scorer.embed_images(views.rgb, views.alpha)
+        text = shared_encoder().encode([item.caption for item in items]).to(self.device)
+        logits = self.scorer.match(images, self.scorer.embed_text(text.tokens, text.mask)).cpu()
+        found = self.scorer.logits(images, self.categories).argmax(1).tolist()
+        category = [
+            float(CATEGORIES[best] == item.category) if item.kind == "single" else math.nan
+            for best, item in zip(found, items, strict=True)
+        ]
+        return {"judge": torch.sigmoid(logits / 2), "judge_logit": logits, "category": torch.tensor(category)}
+
+
+def _facts(items: list[Spec], asset: Asset) -> dict[str, Tensor]:
+    """What the captions state, checked on the parts; NaN where a caption does not state it."""
+    assert asset.parts is not None
+    found = [check_facts(item, asset.parts[i].present()) for i, item in enumerate(items)]
+    return {name: torch.tensor([f.get(name, math.nan) for f in found]) for name in ("colors", "relation", "count")}

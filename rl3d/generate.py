@@ -1,0 +1,119 @@
+"""Prompt to assets: sample candidates, score them, keep the best, save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from renderers import kernels
+from rewards.mix import check_needs, parse
+from rl3d.assets import GeneratedAsset
+from rl3d.configs import as_paths, at_least
+from rl3d.generators.base import Generator
+from rl3d.generators.load import load_generator, sampling_options
+from rl3d.scoring import score_assets
+from scenes.files import make_folder
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Settings of ``rl3d generate``."""
+
+    out: Path | None = None
+    """Folder to write to. Default: assets/ and the words of the prompt."""
+    num: int = 1
+    """Number of assets. With more than one, each gets a numbered folder inside the output folder."""
+    best_of: int = 1
+    """Candidates for each asset. The one with the best rewards is kept."""
+    seed: int = 0
+    """Seed of the first candidate. The others count up from it."""
+    checkpoint: Path | None = None
+    """Weights file, or folder of a training run. Default: the generator's own weights."""
+    generator: str | None = None
+    """Name of a generator, or my_file:MyGenerator. Default: the checkpoint's, or part-flow."""
+    rewards: str = "stability=1,connected=1,alignment=1"
+    """Rewards on the card. Their weighted sum chooses among candidates."""
+    sampling: Any = None
+    """The generator's sampling options. None: its defaults."""
+    device: str = "cpu"
+    """Where the generator and the renderer run: cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "out", "checkpoint")
+        at_least(self, num=1, best_of=1, seed=0)
+
+
+def generate(
+    prompt: str,
+    config: GenerateConfig | None = None,
+    *,
+    generator: Generator | None = None,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> list[GeneratedAsset]:
+    """Make ``config.num`` assets. They are saved only if ``config.out`` is set.
+
+    ``generator`` is used instead of the one that ``config`` names. ``on_progress`` is called with
+    the fraction of the work that is done. ValueError with one line, before anything is written, for
+    an empty prompt and for a reward that the generator's assets cannot have.
+    """
+    config = config or GenerateConfig()
+    if not prompt.strip():
+        raise ValueError(
+            'the prompt is empty: write what the asset should be, for example "a red armchair with white legs"'
+        )
+    weighted = parse(config.rewards)
+    rewards = [reward for reward, _ in weighted]
+    on_progress(0.0)
+    generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
+    check_needs(rewards, generator.gives, generator.name)
+    options = sampling_options(generator, config.sampling)
+    kernels.thread_count()  # refuses a wrong number of threads before a folder is made
+    if config.out is not None:
+        make_folder(config.out)
+    count = config.num * config.best_of
+    seeds = [config.seed + i for i in range(count)]
+    prompts = [prompt] * count
+    on_progress(0.2)
+    asset = generator.generate(prompts, seeds=seeds, options=options)
+    on_progress(0.6)
+    scores = score_assets(rewards, prompts, asset)
+    on_progress(0.8)
+    asset = asset.to("cpu").detach()
+    total = torch.stack([w * scores[r.name].values for r, w in weighted]).sum(0).view(config.num, config.best_of)
+    made = []
+    for i, best in enumerate(total.argmax(1).tolist()):
+        index = i * config.best_of + best
+        card: dict[str, dict[str, Any]] = {}
+        for reward in rewards:
+            score = scores[reward.name]
+            card[reward.name] = {"value": round(score.values[index].item(), 4), "version": reward.version}
+            if score.verdict is not None:
+                card[reward.name]["verdict"] = bool(score.verdict[index])
+        made.append(
+            GeneratedAsset(
+                prompt=prompt,
+                asset=asset[index : index + 1],
+                seed=seeds[index],
+                generator=generator.name,
+                options=options,
+                source=generator.source,
+                rewards=card,
+                first_seed=config.seed,
+                candidates=count,
+                device=config.device,
+            )
+        )
+    if config.out is not None:
+        for one, folder in zip(made, folders(config.out, config.num), strict=True):
+            one.save(folder)
+    on_progress(1.0)
+    return made
+
+
+def folders(out: Path, count: int) -> list[Path]:
+    """The folder of each of ``count`` assets."""
+    return [out] if count == 1 else [out / f"{i:02d}" for i in range(count)]

@@ -1,0 +1,138 @@
+"""Generators by name, by checkpoint, or by the dotted path of a user's own."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rl3d.checkpoints import check_weights, file_hash, load_network, load_tensors, save_tensors
+from rl3d.devices import usable_device
+from rl3d.generators.base import Generator
+from scenes.files import FileError
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+PRETRAINED = WEIGHTS / "part_flow.safetensors"
+"""The embedded generator after supervised training alone: where reinforcement learning starts."""
+TUNED = WEIGHTS / "part_flow_tuned.safetensors"
+"""The same after the training of docs/results.md: what assets are generated with."""
+RESULT = "generator.safetensors"
+"""Name of the weights in the folder of a run."""
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A generator that comes with rl3d: where its class is, and its shipped weights."""
+
+    path: str
+    pretrained: Path
+    tuned: Path
+
+
+BUILT_IN = {"part-flow": BuiltIn("rl3d.generators.part_flow:PartFlow", PRETRAINED, TUNED)}
+
+
+def find_generator(name: str) -> type[Generator]:
+    """The class of a built-in generator, or of ``module:Class``. ValueError with one line if there
+    is none."""
+    if ":" not in name and name not in BUILT_IN:
+        close = difflib.get_close_matches(name, BUILT_IN, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"unknown generator {name!r}{hint} (known: {', '.join(BUILT_IN)}, or module:Class of your own)"
+        )
+    module_name, _, attribute = (BUILT_IN[name].path if name in BUILT_IN else name).partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module_name == missing or module_name.startswith(f"{missing}."):
+            raise ValueError(f"generator {name!r}: there is no module {missing!r} here") from None
+        raise ValueError(f"generator {name!r} needs the package {missing!r}, which is not installed") from error
+    found = getattr(module, attribute, None)
+    if not (isinstance(found, type) and issubclass(found, Generator)):
+        raise ValueError(f"generator {name!r}: {attribute!r} is no subclass of rl3d.generators.base.Generator")
+    return found
+
+
+def load_generator(
+    checkpoint: Path | None = None, device: str = "cpu", *, generator: str | None = None, pretrained: bool = False
+) -> Generator:
+    """The generator of a weights file or of a run's folder, which know their own class.
+
+    Without a checkpoint, ``generator`` names one: a built-in one comes with its shipped weights (the
+    tuned ones, or with ``pretrained`` those that training starts from), a user's own is made without
+    arguments. With both, they must agree. FileError or ValueError with one line for anything else.
+    """
+    place = usable_device(device)
+    if checkpoint is None:
+        name = generator or "part-flow"
+        if name not in BUILT_IN:
+            return find_generator(name)().to(place)  # type: ignore[call-arg]
+        checkpoint = BUILT_IN[name].pretrained if pretrained else BUILT_IN[name].tuned
+    path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
+    tensors, header = load_tensors(path)
+    if header.get("kind") != "generator" or not isinstance(header.get("generator"), str):
+        raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a generator")
+    if generator is not None and find_generator(generator).name != header["generator"]:
+        raise FileError(f"{path}: holds the generator {header['generator']}, not {generator}")
+    made = _build(find_generator(header["generator"]), header.get("config"), tensors, path)
+    load_network(made.network, tensors, path)
+    made.source = {"weights": path.name, "sha256": file_hash(path)}
+    made.network.eval()
+    return made.to(place)
+
+
+def sampling_options(generator: Generator, options: Any = None) -> Any:
+    """``options`` if they are the generator's own, or its defaults for None; else ValueError."""
+    if options is None:
+        return generator.default_options
+    wanted = type(generator.default_options)
+    if not isinstance(options, wanted):
+        raise ValueError(
+            f"generator {generator.name!r} takes sampling options of type {wanted.__name__}, "
+            f"got {type(options).__name__}"
+        )
+    return options
+
+
+def generator_class(checkpoint: Path | None = None, generator: str | None = None) -> type[Generator]:
+    """The class of the generator that ``load_generator`` would give, without loading its weights.
+    FileError or ValueError with one line if there is none."""
+    if checkpoint is not None:
+        path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
+        known = load_tensors(path)[1].get("generator")
+        generator = known if isinstance(known, str) else generator
+    return find_generator(generator or "part-flow")
+
+
+def _build(kind: type[Generator], config: Any, tensors: dict[str, Tensor], path: Path) -> Generator:
+    try:
+        if not isinstance(config, dict):
+            raise TypeError("config")
+        if kind.name in BUILT_IN:
+            # Sizes that the weights do not have cost nothing: a network on the meta device has no
+            # memory. A user's own class may not allow for that.
+            with torch.device("meta"):
+                check_weights(kind(**config).network, tensors, path)
+        return kind(**config)
+    except FileError:
+        raise
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise FileError(f"{path}: its header does not describe a {kind.name} network") from error
+
+
+def save_generator(path: Path, generator: Generator, network: nn.Module | None = None, **header: Any) -> None:
+    """Write a generator's weights (or those of another network of its kind) as float16, with what
+    it takes to load them."""
+    weights = {
+        name: t.half() if t.is_floating_point() else t
+        for name, t in (network or generator.network).state_dict().items()
+    }
+    known = {"kind": "generator", "generator": generator.name, "config": generator.config}
+    save_tensors(path, weights, {**known, **header})
