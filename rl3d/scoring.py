@@ -34,9 +34,7 @@ def render_views(
         scene = asset.gaussians(gaussians) if rigs else None
         for (count, size), normals in rigs.items():
             assert scene is not None
-            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(
-                asset.device
-            )
+            rig = cameras.orbit(count, size=size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg).to(asset.device)
             outputs = ("rgb", "normal") if normals else ("rgb",)
             shots[count, size] = Shots(render(scene, rig, background=BACKGROUND, outputs=outputs), rig)
     return shots

@@ -91,7 +91,10 @@ def read_table(folder: Path) -> Table:
     try:
         found = parse_json(path.read_text(encoding="utf-8"))["table"]
         table = {
-            str(column): {str(name): Estimate(float(mean), float(error), int(count)) for name, (mean, error, count) in figures.items()}
+            str(column): {
+                str(name): Estimate(float(mean), float(error), int(count))
+                for name, (mean, error, count) in figures.items()
+            }
             for column, figures in found.items()
         }
         cells(table)

@@ -16,8 +16,8 @@ from PIL import Image
 from renderers import render
 from rl3d.cli import main
 from rl3d.export import export
-from rl3d.viewer import nerfstudio as viewer_nerfstudio
 from rl3d.nerfstudio.run import FIELDS, VIEWS, write_run
+from rl3d.viewer import nerfstudio as viewer_nerfstudio
 from rl3d.viewer.nerfstudio import free_port, serve_run
 from scenes.cameras import Cameras
 from scenes.files import FileError
