@@ -1,4 +1,4 @@
-"""What a page shows until the browser draws: a picture of the first asset, where its splats will be.
+"""What a page shows until the browser draws: a picture of the first asset, in place of its splats.
 
 viser's program takes a second or more to start. Without a GPU the first frames of splats take as
 long again."""
@@ -61,8 +61,8 @@ _MARKUP = """
 
 
 def markup(splats: Gaussians, bounds: Float[np.ndarray, "2 3"]) -> str:
-    """HTML of the picture, seen from ``start_position``, and of the script that removes it. An empty
-    text if there is nothing to see.
+    """HTML of the picture, seen from ``start_position``, and of the script that removes it. An
+    empty text if there is nothing to see.
 
     The picture has no harmonics, because viser draws none.
     """

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from renderers.baking import vertex_normals
 from renderers.surface import extract
 from rl3d import GenerateConfig, generate
-from rl3d.exporting import export, label
+from rl3d.export import export, label
 from rl3d.pictures import poster
 from scenes.files import FileError
 from scenes.files.glb import chunks, write_glb

@@ -114,7 +114,8 @@ class Page:
 
     def turn_to(self, tab: str) -> bool:
         """Open a tab of the panel, once it stands still enough to be hit."""
-        chosen = f"[...document.querySelectorAll('[role=tab][aria-selected=true]')].some(e => e.innerText.trim() == {json.dumps(tab)})"
+        tabs = "[...document.querySelectorAll('[role=tab][aria-selected=true]')]"
+        chosen = f"{tabs}.some(e => e.innerText.trim() == {json.dumps(tab)})"
         return bool(self.wait(lambda: self.evaluate(chosen) or (self.click(tab, "[role=tab]") and None)))
 
     def type(self, text: str) -> None:
