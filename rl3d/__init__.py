@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rl3d.train import train as train
     from rl3d.training.pretrain import PretrainConfig as PretrainConfig
     from rl3d.training.pretrain import pretrain as pretrain
-    from rl3d.training.trainer import TrainConfig as TrainConfig
+    from rl3d.training.config import TrainConfig as TrainConfig
     from rl3d.viewer.server import serve as view
 
 __version__ = "0.1.0"
@@ -42,7 +42,7 @@ _HOMES = {
     "GeneratedAsset": "rl3d.assets",
     "PretrainConfig": "rl3d.training.pretrain",
     "Sampling": "rl3d.generators.sde",
-    "TrainConfig": "rl3d.training.trainer",
+    "TrainConfig": "rl3d.training.config",
     "evaluate": "rl3d.evaluate",
     "export": "rl3d.export",
     "generate": "rl3d.generate",

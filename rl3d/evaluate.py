@@ -20,7 +20,7 @@ from rewards.text import shared_encoder
 from rl3d.comparison import comparison
 from rl3d.configs import as_paths, at_least
 from rl3d.corpus import CATEGORIES, Facts, Spec, check_facts, prompts
-from rl3d.generators.base import Generator, generator_name
+from rl3d.generators.base import Generator
 from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
 from rl3d.measures import diversity, shape_of
 from rl3d.pictures import save_image
@@ -104,7 +104,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     settings = {"samples": config.samples, "seed": config.seed}
     results = [measure(g, items, rewards, options=o, **settings) for g, o in zip(generators, options, strict=True)]
     table = compare(results[0].values, results[1].values if len(results) == 2 else None, config.samples)
-    write_table(config.out, table, [{"name": generator_name(g), **g.source} for g in generators])
+    write_table(config.out, table, [{"name": g.name, **g.source} for g in generators])
     captions = [item.caption for item in items]
     verdicts = [result.values.get("stable_and_connected") for result in results]
     sheet = comparison(captions, [r.asset for r in results], verdicts, config.samples, config.pictures)
@@ -119,7 +119,7 @@ def _rewards(config: EvaluateConfig, generators: list[Generator]) -> list[Reward
         gives = frozenset.intersection(*(generator.gives for generator in generators))
         rewards = [reward for reward in rewards if "parts" in gives or not reward.needs.parts]
     for generator in generators:
-        check_needs(rewards, generator.gives, generator_name(generator))
+        check_needs(rewards, generator.gives, generator.name)
     return rewards
 
 

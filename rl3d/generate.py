@@ -13,7 +13,7 @@ from renderers import kernels
 from rewards.mix import check_needs, parse
 from rl3d.assets import GeneratedAsset
 from rl3d.configs import as_paths, at_least
-from rl3d.generators.base import Generator, generator_name
+from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.scoring import score_assets
 from scenes.files import make_folder
@@ -69,7 +69,7 @@ def generate(
     rewards = [reward for reward, _ in weighted]
     on_progress(0.0)
     generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
-    check_needs(rewards, generator.gives, generator_name(generator))
+    check_needs(rewards, generator.gives, generator.name)
     options = sampling_options(generator, config.sampling)
     kernels.thread_count()  # refuses a wrong number of threads before a folder is made
     if config.out is not None:
@@ -98,7 +98,7 @@ def generate(
                 prompt=prompt,
                 asset=asset[index : index + 1],
                 seed=seeds[index],
-                generator=generator_name(generator),
+                generator=generator.name,
                 options=options,
                 source=generator.source,
                 rewards=card,

@@ -9,49 +9,69 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scenes.asset import Asset
+from scenes.gaussians import Gaussians
 from scenes.parts import Parts
 
+MEASURED_GAUSSIANS = 2048
 
-def shape_of(asset: Asset) -> dict[str, Float[Tensor, "n"]]:
-    """Plain measures of N assets."""
+
+@torch.no_grad()
+def shape_of(asset: Asset) -> dict[str, Float[Tensor, "b"]]:
+    """Measures of B assets, on the CPU: metres and cubic metres, colours in [0, 1].
+
+    Of parts: how many, how thick (the thinnest side of a part, the mean weighted by volume), their
+    volume, height, saturation and brightness (weighted by volume). Of others, by their Gaussians
+    weighted by opacity: how large these are, how far they spread, height, saturation, brightness.
+    """
     if asset.parts is not None:
-        return _shape_of_parts(asset.parts)
-    scene = asset.gaussians().detach()
-    weight = scene.opacities / scene.opacities.sum(-1, keepdim=True).clamp_min(1e-9)
-    top = torch.where(scene.opacities > 0, scene.means[..., 2], -math.inf).amax(-1)
-    return {"height": top.clamp_min(0), "brightness": (scene.colors.amax(-1) * weight).sum(-1)}
+        return _of_parts(asset.parts.detach().to("cpu"))
+    return _of_gaussians(asset.gaussians(MEASURED_GAUSSIANS).detach().to("cpu"))
 
 
-def _shape_of_parts(parts: Parts) -> dict[str, Float[Tensor, "n"]]:
-    """Plain measures of N assets that no scorer has a say in: how many parts, how thick (the
-    thinnest side of a part, in metres, by volume in the mean), how large (of all parts together, in
-    cubic metres), how high, how saturated and how bright the colours are."""
-    parts = parts.detach()
+def _of_parts(parts: Parts) -> dict[str, Float[Tensor, "b"]]:
     exists = parts.exists
     volume = torch.where(exists, parts.masses()[0], 0)
-    share = volume / volume.sum(-1, keepdim=True).clamp_min(1e-9)
-    brightest, darkest = parts.colors.amax(-1), parts.colors.amin(-1)
-    saturation = (brightest - darkest) / brightest.clamp_min(1e-3)
+    weight = volume / volume.sum(-1, keepdim=True).clamp_min(1e-9)
     top = torch.where(exists, parts.surface_grid(2)[..., 2].amax((-1, -2)), -math.inf).amax(-1)
     return {
         "number of parts": exists.sum(-1).float(),
-        "thickness": (2 * parts.half_sizes.amin(-1) * share).sum(-1),
+        "thickness": (2 * parts.half_sizes.amin(-1) * weight).sum(-1),
         "volume": volume.sum(-1),
         "height": torch.where(exists.any(-1), top, 0.0),
-        "saturation": (saturation * share).sum(-1),
-        "brightness": (brightest * share).sum(-1),
+        **_colors(parts.colors, weight),
     }
 
 
+def _of_gaussians(scene: Gaussians) -> dict[str, Float[Tensor, "b"]]:
+    weight = scene.opacities / scene.opacities.sum(-1, keepdim=True).clamp_min(1e-9)
+    middle = (scene.means * weight.unsqueeze(-1)).sum(-2, keepdim=True)
+    seen = scene.opacities > 0.05
+    top = torch.where(seen, scene.means[..., 2], -math.inf).amax(-1)
+    return {
+        "opacity": scene.opacities.mean(-1),
+        "size of Gaussians": (scene.scales.amax(-1) * weight).sum(-1),
+        "spread": ((scene.means - middle).square().sum(-1) * weight).sum(-1).sqrt(),
+        "height": torch.where(seen.any(-1), top, 0.0),
+        **_colors(scene.colors, weight),
+    }
+
+
+def _colors(colors: Float[Tensor, "b n 3"], weight: Float[Tensor, "b n"]) -> dict[str, Float[Tensor, "b"]]:
+    brightest, darkest = colors.amax(-1), colors.amin(-1)
+    saturation = (brightest - darkest) / brightest.clamp_min(1e-3)
+    return {"saturation": (saturation * weight).sum(-1), "brightness": (brightest * weight).sum(-1)}
+
+
+@torch.no_grad()
 def diversity(asset: Asset, samples: int, points: int = 256) -> Float[Tensor, "p"]:
     """Mean pairwise chamfer distance (metres) between the ``samples`` assets of each of P prompts;
-    0 means all the same."""
+    0 means that all are the same."""
     means = asset.gaussians(points).means
-    cloud = means[:, :: max(1, means.shape[1] // points)]
-    cloud = cloud.reshape(-1, samples, cloud.shape[1], 3)
-    pairs = [(i, j) for i in range(samples) for j in range(i)]
+    if means.shape[1] > points:  # raw splats come as they are
+        means = means[:, torch.linspace(0, means.shape[1] - 1, points).long()]
+    cloud = means.view(-1, samples, means.shape[1], 3)
     out = []
-    for i, j in pairs:
+    for i, j in [(i, j) for i in range(samples) for j in range(i)]:
         distance = torch.cdist(cloud[:, i], cloud[:, j])
         out.append((distance.amin(1).mean(1) + distance.amin(2).mean(1)) / 2)
     return torch.stack(out).mean(0)

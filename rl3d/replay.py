@@ -10,7 +10,6 @@ from typing import Any
 
 from rl3d.assets import HASHED, GeneratedAsset, environment, read_card
 from rl3d.configs import from_file
-from rl3d.generators.base import generator_name
 from rl3d.generators.load import load_generator
 from scenes.files import FileError
 
@@ -99,7 +98,7 @@ def replay(
         prompt=made.prompt,
         asset=batch[index : index + 1],
         seed=made.seed,
-        generator=generator_name(policy),
+        generator=policy.name,
         options=options,
         source=policy.source,
         rewards=made.rewards,

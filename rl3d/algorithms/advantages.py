@@ -1,56 +1,58 @@
-"""Rewards to advantages: how much better a sample is than the others made for the same prompt."""
+"""Rewards to advantages: how much better a sample is than the others of the same prompt."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
-def group_normalized(rewards: Float[Tensor, "b g"], floor: float = 0.05) -> Float[Tensor, "b g"]:
+def group_normalized(rewards: Float[Tensor, "p g"], floor: float = 0.05) -> Float[Tensor, "p g"]:
     """(r - mean) / (std + floor) within each prompt's group (GRPO; Shao et al., DeepSeekMath,
     2024).
 
-    ``floor`` keeps a group whose rewards barely differ from turning their noise into advantages of
-    size 1."""
+    ``floor`` keeps the noise of a group whose rewards barely differ from becoming advantages of
+    size 1.
+    """
     centred = rewards - rewards.mean(-1, keepdim=True)
     return centred / (rewards.std(-1, keepdim=True, correction=0) + floor)
 
 
 def gdpo(
-    rewards: dict[str, Float[Tensor, "b g"]],
-    weights: dict[str, float],
+    rewards: Mapping[str, Float[Tensor, "p g"]],
+    weights: Mapping[str, float],
+    *,
+    per_part_reward: Mapping[str, Float[Tensor, "p g u"]] | None = None,
     floor: float = 0.05,
-    credit: dict[str, Float[Tensor, "b g u"]] | None = None,
-) -> Float[Tensor, "b g"] | Float[Tensor, "b g u"]:
-    """Advantages of several rewards: each normalised in its groups, then weighted, summed and
-    normalised over the batch.
+    gather: Callable[[Tensor], Tensor] = lambda local: local,
+) -> tuple[Float[Tensor, "p g"], Float[Tensor, "p g u"]]:
+    """Advantages of several rewards (GDPO; Liu et al., 2026), of samples and of their units.
 
-    The scale of a reward therefore does not matter, only its weight (GDPO; Liu et al., 2026). A
-    weight of 0 leaves it out.
+    Each reward is normalised within its groups, weighted, summed, and normalised over the batch.
+    The scale of a reward therefore does not matter, only its weight. A weight of 0 leaves it out.
 
-    With ``credit``, what some of the rewards say of each unit (part) of a sample, NaN for one that
-    is not there, advantages are a unit's: the sample's, plus how much better the unit did than the
-    same unit of the group's other samples."""
+    ``per_part_reward`` holds what some of the rewards say of each unit (part) of a sample, NaN for
+    a unit that is not there. A unit's advantage is the sample's, plus how much better the unit did
+    than the same unit of the group's other samples. Without any, U is 1. ``gather`` joins the
+    prompts of all processes: the batch is normalised over all of them.
+    """
     missing = weights.keys() - rewards.keys()
     if missing or not any(weights.values()):
-        raise ValueError(f"weights must name the rewards {sorted(rewards)} and not all be 0, got {weights}")
-    total = torch.stack(
-        [weights[name] * group_normalized(rewards[name], floor) for name in weights if weights[name]]
-    ).sum(0)
-    # Floored again: a batch in which every group ties must not be blown up either.
-    scale = total.std(correction=0) + 0.1
-    if credit is None:
-        return total / scale
+        raise ValueError(f"weights must name the rewards {sorted(rewards)} and not all be 0, got {dict(weights)}")
+    counted = [name for name in weights if weights[name]]
+    total = torch.stack([weights[name] * group_normalized(rewards[name], floor) for name in counted]).sum(0)
+    # A floor here as well: a batch in which every group ties must not be blown up either.
+    scale = gather(total).std(correction=0) + 0.1
     units = total.unsqueeze(-1)
-    for name, values in credit.items():
+    for name, values in (per_part_reward or {}).items():
         units = units + weights[name] * _unit_advantages(values, floor)
-    return units / scale
+    return total / scale, units / scale
 
 
-def _unit_advantages(credit: Float[Tensor, "b g u"], floor: float) -> Float[Tensor, "b g u"]:
-    """``group_normalized`` for every unit apart, over the samples that have it; 0 for those that do
-    not."""
-    centred = credit - credit.nanmean(1, keepdim=True)
+def _unit_advantages(values: Float[Tensor, "p g u"], floor: float) -> Float[Tensor, "p g u"]:
+    """``group_normalized`` for every unit, over the samples that have it; 0 for those that do not."""
+    centred = values - values.nanmean(1, keepdim=True)
     std = centred.square().nanmean(1, keepdim=True).sqrt()
     return (centred / (std + floor)).nan_to_num(0.0)

@@ -1,36 +1,90 @@
-"""Advantage-weighted matching: policy optimisation over the flow-matching loss of finished samples
+"""Advantage-weighted matching: policy optimisation over the matching loss of finished samples
 (Xue et al., AWM, 2025).
 
-The error of the predicted velocity on a noised sample stands in for -log p of the sample. Unlike a
-step of the reverse SDE, its target is the sample itself and not that sample's noise, so its
-gradient is far less noisy; and samples may come from any sampler, the deterministic one that is
-used for keeps included. The error is a sum over the parts of a sample, so that a part that floats
-can be blamed apart from those that do not."""
+The error of the prediction on a noised sample stands in for -log p of the sample. Unlike a step of
+the reverse SDE, its target is the sample itself and not that sample's noise, so its gradient is far
+less noisy. Samples may come from any sampler, also from the deterministic one that makes kept
+assets. The error is a sum over the units (parts) of a sample, so a part that floats can be blamed
+apart from those that do not.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rl3d.algorithms.grpo import PolicyStats, clipped_policy_loss, policy_stats
-from rl3d.generators.base import MatchingStats
+from rl3d.algorithms.base import Draw, Experience, Metrics, Objective, Score
+from rl3d.algorithms.ratio import clipped_policy_loss, ratio_metrics
+from rl3d.configs import at_least
+from rl3d.generators.base import HasMatching, MatchingStats, repeat
+
+
+@dataclass(frozen=True)
+class AWM(Objective):
+    """Settings of ``--objective awm``."""
+
+    name = "awm"
+    needs = ("matching",)
+
+    lr: float = 1e-4
+    """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
+    clip: float = 5e-3
+    """Range of the probability ratio around 1. The stand-in for the log-prob is an average over
+    about 150 numbers, so ratios stay near 1."""
+    kl_weight: float = 0.1
+    """Weight of the KL to the reference policy."""
+    timesteps_per_iteration: int = 3
+    """Noise levels at which each sample is matched, drawn anew in every iteration."""
+
+    def __post_init__(self) -> None:
+        at_least(self, lr=0, clip=0, kl_weight=0, timesteps_per_iteration=1)
+
+    def collect(self, policy: HasMatching, draw: Draw, score: Score) -> Experience:
+        condition = repeat(policy.condition(draw.prompts), draw.group_size)  # type: ignore[attr-defined]
+        rollout = policy.sample(condition, seeds=draw.seeds, options=draw.options)  # type: ignore[attr-defined]
+        asset = policy.decode(rollout)  # type: ignore[attr-defined]
+        judgement = score(draw, asset)
+        final = policy.final(rollout)
+        # Logit-normal noise levels, as in supervised training. A group shares levels and noise.
+        rng, count = draw.torch_rng(1), self.timesteps_per_iteration
+        sigmas = torch.sigmoid(draw.group_noise(count, rng=rng)).to(final.device)
+        noise = draw.group_noise(count, *final.shape[1:], rng=rng).to(final.device)
+        tensors = {"sigmas": sigmas.transpose(0, 1), "noise": noise.transpose(0, 1)}
+        with torch.no_grad():
+            with policy.reference():  # type: ignore[attr-defined]
+                tensors["reference"] = policy.matching(rollout, sigmas, noise).predictions.transpose(0, 1)
+            if draw.updates > 1:  # the policy that drew the samples; for a single step it is the present one
+                tensors["old"] = policy.matching(rollout, sigmas, noise).errors.transpose(0, 1)
+        advantages = judgement.unit_advantages.to(final.device).expand(-1, final.shape[1])
+        return Experience(rollout, advantages, tensors, judgement=judgement, asset=asset)
+
+    def loss(self, policy: HasMatching, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
+        sigmas, noise, reference = (minibatch.tensors[n].transpose(0, 1) for n in ("sigmas", "noise", "reference"))
+        new = policy.matching(minibatch.rollout, sigmas, noise)
+        old = minibatch.tensors["old"].transpose(0, 1) if "old" in minibatch.tensors else new.errors.detach()
+        weights = policy.kl_weights(minibatch.rollout)
+        return awm_loss(new, old, minibatch.advantages, reference, weights, clip=self.clip, kl_weight=self.kl_weight)
 
 
 def awm_loss(
     new: MatchingStats,
     old_errors: Float[Tensor, "d b u"],
     advantages: Float[Tensor, "b u"],
-    reference: Float[Tensor, "d b *state"],
-    held: Float[Tensor, "b *state"],
+    reference: Float[Tensor, "d b u f"],
+    kl_weights: Float[Tensor, "b u f"],
     *,
     clip: float,
     kl_weight: float,
-) -> tuple[Float[Tensor, ""], PolicyStats]:
-    """Mean over draws and samples, and sum over units, of the clipped policy loss with -error as
-    log-prob, plus ``kl_weight`` times the squared distance of the velocities to the ``reference``
-    policy's, which the KL between the two flows is proportional to; ``held`` weighs each number of
-    the state in it (``Generator.held``)."""
+) -> tuple[Float[Tensor, ""], Metrics]:
+    """Clipped policy loss with -error as the log-prob: the mean over draws and samples of the sum
+    over units. Plus ``kl_weight`` times the squared distance of the predictions to the
+    ``reference`` policy's, to which the KL between two flows is proportional; ``kl_weights`` weigh
+    its elements."""
     policy = clipped_policy_loss(-new.errors, -old_errors, advantages, clip)
-    dims = tuple(range(2, new.velocities.dim()))
-    kl = ((new.velocities - reference) ** 2 * held).sum(dims)
-    return policy.sum(-1).mean() + kl_weight * kl.mean(), policy_stats(-new.errors, -old_errors, kl, clip)
+    kl = ((new.predictions - reference) ** 2 * kl_weights).sum((-1, -2)).mean()
+    loss = policy.sum(-1).mean() + kl_weight * kl
+    metrics = {"loss": loss.detach(), "kl": kl.detach(), **ratio_metrics(-new.errors, -old_errors, clip)}
+    return loss, metrics

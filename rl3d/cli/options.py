@@ -32,17 +32,18 @@ def parse_with_sampling(kind: type[T], command: str, description: str | None, ar
     The sampling options (--sampling.NAME) are those of the generator that ``arguments`` name. If
     they are left at its defaults, ``sampling`` is None: a second generator then has its own.
     """
-    from rl3d.generators.load import default_options
+    from rl3d.generators.load import generator_class
 
-    checkpoint = _value(arguments, "--checkpoint")
-    options = default_options(Path(checkpoint) if checkpoint else None, _value(arguments, "--generator"))
+    checkpoint = value_of(arguments, "--checkpoint")
+    kind_of = generator_class(Path(checkpoint) if checkpoint else None, value_of(arguments, "--generator"))
+    options = kind_of.default_options
     sampling = ("sampling", type(options), field(default=options))
     wanted = make_dataclass(kind.__name__, [sampling], bases=(kind,), frozen=True)
     parsed = parse(wanted, command, description, arguments)
     return replace(parsed, sampling=None) if parsed.sampling == options else parsed  # type: ignore[attr-defined]
 
 
-def _value(arguments: list[str], name: str) -> str | None:
+def value_of(arguments: list[str], name: str) -> str | None:
     """The value of an option that is needed before the others can be parsed."""
     for i, argument in enumerate(arguments):
         if argument.startswith(f"{name}="):

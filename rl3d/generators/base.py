@@ -71,8 +71,8 @@ class Generator(ABC):
     weights: ``type(self)(**config)`` must build the same network again.
     """
 
-    name: ClassVar[str] = ""
-    """As in ``--generator``. Left out, it is the class's dotted path, ``module:Class``."""
+    name: ClassVar[str]
+    """As in ``--generator``: set by built-in generators, else the dotted path ``module:Class``."""
     gives: ClassVar[frozenset[str]] = frozenset()
     """What its assets have beside Gaussians, meshes and bodies: "parts", "motion"."""
     default_options: ClassVar[Any]
@@ -83,6 +83,10 @@ class Generator(ABC):
     source: dict[str, str]
     """File name and SHA-256 of the weights, where they came from a file."""
 
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = f"{cls.__module__}:{cls.__qualname__}"
+
     def __init__(self, network: nn.Module, config: dict[str, Any]) -> None:
         self.network = network
         self.config = config
@@ -90,6 +94,11 @@ class Generator(ABC):
         self.bfloat16 = False
         """Matrix products in bfloat16. Only training sets it."""
         self._reference: nn.Module | None = None
+
+    @property
+    def options(self) -> type:
+        """The type of the sampling options."""
+        return type(self.default_options)
 
     @property
     def device(self) -> torch.device:
@@ -162,12 +171,6 @@ class Generator(ABC):
             yield
         finally:
             self.network = present
-
-
-def generator_name(generator: Generator | type[Generator]) -> str:
-    """The name by which ``rl3d.generators.load`` finds a generator's class."""
-    kind = generator if isinstance(generator, type) else type(generator)
-    return kind.name or f"{kind.__module__}:{kind.__qualname__}"
 
 
 @dataclass(frozen=True)

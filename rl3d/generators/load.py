@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rl3d.checkpoints import check_weights, file_hash, load_network, load_tensors, save_tensors
 from rl3d.devices import usable_device
-from rl3d.generators.base import Generator, generator_name
+from rl3d.generators.base import Generator
 from scenes.files import FileError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -79,7 +79,7 @@ def load_generator(
     tensors, header = load_tensors(path)
     if header.get("kind") != "generator" or not isinstance(header.get("generator"), str):
         raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a generator")
-    if generator is not None and generator_name(find_generator(generator)) != header["generator"]:
+    if generator is not None and find_generator(generator).name != header["generator"]:
         raise FileError(f"{path}: holds the generator {header['generator']}, not {generator}")
     made = _build(find_generator(header["generator"]), header.get("config"), tensors, path)
     load_network(made.network, tensors, path)
@@ -95,20 +95,20 @@ def sampling_options(generator: Generator, options: Any = None) -> Any:
     wanted = type(generator.default_options)
     if not isinstance(options, wanted):
         raise ValueError(
-            f"generator {generator_name(generator)!r} takes sampling options of type {wanted.__name__}, "
+            f"generator {generator.name!r} takes sampling options of type {wanted.__name__}, "
             f"got {type(options).__name__}"
         )
     return options
 
 
-def default_options(checkpoint: Path | None = None, generator: str | None = None) -> Any:
-    """The default sampling options of the generator that ``load_generator`` would give, without
-    loading its weights. FileError or ValueError with one line if there is none."""
+def generator_class(checkpoint: Path | None = None, generator: str | None = None) -> type[Generator]:
+    """The class of the generator that ``load_generator`` would give, without loading its weights.
+    FileError or ValueError with one line if there is none."""
     if checkpoint is not None:
         path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
         known = load_tensors(path)[1].get("generator")
         generator = known if isinstance(known, str) else generator
-    return find_generator(generator or "part-flow").default_options
+    return find_generator(generator or "part-flow")
 
 
 def _build(kind: type[Generator], config: Any, tensors: dict[str, Tensor], path: Path) -> Generator:
@@ -124,7 +124,7 @@ def _build(kind: type[Generator], config: Any, tensors: dict[str, Tensor], path:
     except FileError:
         raise
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
-        raise FileError(f"{path}: its header does not describe a {generator_name(kind)} network") from error
+        raise FileError(f"{path}: its header does not describe a {kind.name} network") from error
 
 
 def save_generator(path: Path, generator: Generator, network: nn.Module | None = None, **header: Any) -> None:
@@ -134,5 +134,5 @@ def save_generator(path: Path, generator: Generator, network: nn.Module | None =
         name: t.half() if t.is_floating_point() else t
         for name, t in (network or generator.network).state_dict().items()
     }
-    known = {"kind": "generator", "generator": generator_name(generator), "config": generator.config}
+    known = {"kind": "generator", "generator": generator.name, "config": generator.config}
     save_tensors(path, weights, {**known, **header})

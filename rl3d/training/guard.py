@@ -1,9 +1,10 @@
-"""The guard against gaming the rewards: what is never optimised is measured as training goes, and
-what it says is compared with the start.
+"""The guard against reward hacking: what is never optimised is measured as training goes, and
+compared with the start.
 
 Reinforcement learning finds whatever a reward pays for, and a reward that is gamed still rises.
-What shows it is something else: a reward that was held out falls, samples of a prompt become alike,
-the policy is far from where it began, or shapes drift."""
+Other figures show it: a held-out reward falls, samples of a prompt become alike, the policy is far
+from where it began, or shapes drift.
+"""
 
 from __future__ import annotations
 
@@ -14,69 +15,78 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rewards.base import Reward
-from rl3d.generators.part_flow import DEFAULT_SAMPLING, PartFlow
+from rewards.mix import parse
+from rl3d.generators.base import Generator
 from rl3d.measures import diversity, shape_of
+from rl3d.prompts import corpus_prompts
 from rl3d.scoring import score_assets
 
 AZIMUTH_DEG, ELEVATION_DEG = 18.0, 27.0
-"""Where the guard's first camera stands: no round of training looks from there."""
+"""Where the guard's first camera stands. No iteration of training looks from there."""
+PROMPTS = 48
+"""Prompts of the guard."""
 SAMPLES = 2
+"""Assets of each."""
 ERRORS = 3.0
-"""A paired difference counts when it is more than so many of its standard errors, and at least
-..."""
-LEAST = 0.01
-"""... this much of a reward's range, or ..."""
-DRIFT = 0.15
-"""... this share of what a shape measured at the start."""
-DIVERSITY = 0.9
-"""Least share of the start's diversity."""
+"""Standard errors of its mean by which a paired difference must exceed 0 to count."""
+MIN_CHANGE = 0.01
+"""Change of a reward's mean that is too small to raise an alarm."""
+MAX_DRIFT = 0.15
+"""Change of a shape's mean, relative to the start, that is too small to raise an alarm."""
+MIN_DIVERSITY = 0.9
+"""Diversity relative to the start that is high enough."""
+MAX_ROLLBACKS = 3
+"""The run stops at this number of rollbacks."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """N samples of the guard's prompts and seeds: what each reward and each measure of shape says
-    of every one, and how far the samples of each of P prompts lie apart."""
+    """Measurements of N samples of the guard's prompts: every reward and every measure of shape of
+    each sample, and the diversity of each of P prompts."""
 
     rewards: dict[str, Float[Tensor, "n"]]
     shapes: dict[str, Float[Tensor, "n"]]
     diversity: Float[Tensor, "p"]
 
     def means(self) -> dict[str, float]:
-        """Every figure's mean, shapes by their names."""
+        """Every figure's mean by its name."""
         figures = {**self.rewards, **self.shapes, "diversity": self.diversity}
         return {name: values.mean().item() for name, values in figures.items()}
 
 
 class Guard:
-    """Measures a policy on prompts, seeds and cameras that training does not use, and raises
-    alarms.
+    """Measures a policy on prompts, seeds and cameras that training does not use, and raises alarms.
 
-    ``trained`` are the rewards that are optimised, with their weights; ``held_out`` those that are
-    not."""
+    ``trained`` are the rewards of the training with their weights. ``held_out`` names further
+    rewards, NAME,..., that only the guard measures. ValueError if one of them is trained too.
+    """
 
     def __init__(
-        self, trained: list[tuple[Reward, float]], held_out: list[Reward], prompts: list[str], kl_limit: float
+        self, trained: list[tuple[Reward, float]], held_out: str, seed: int, kl_limit: float, prompts: int = PROMPTS
     ) -> None:
+        extra = [reward for reward, _ in parse(held_out)] if held_out else []
+        for reward in extra:
+            if any(reward.name == known.name for known, _ in trained):
+                raise ValueError(
+                    f"reward {reward.name!r} cannot be both trained and held out: give it weight 0 in --rewards instead"
+                )
         self.weights = {reward.name: weight for reward, weight in trained if weight}
-        self.held_out = [reward.name for reward in held_out] + [reward.name for reward, weight in trained if not weight]
-        self.rewards = [reward for reward, _ in trained] + held_out
-        self.prompts = [prompt for prompt in prompts for _ in range(SAMPLES)]
+        self.held_out = [reward.name for reward in extra] + [reward.name for reward, weight in trained if not weight]
+        self.rewards = [reward for reward, _ in trained] + extra
+        self.prompts = [prompt for prompt in corpus_prompts(prompts, seed + 1_000_000) for _ in range(SAMPLES)]
         self.kl_limit = kl_limit
         self.start: Reading | None = None
 
-    def read(self, policy: PartFlow) -> Reading:
-        """Sample and measure; the same policy always gives the same reading."""
-        parts = policy.generate(self.prompts, seeds=list(range(len(self.prompts))), sampling=DEFAULT_SAMPLING)
-        text = policy.condition(self.prompts).text
-        scores = score_assets(
-            self.rewards, self.prompts, text, parts, azimuth_deg=AZIMUTH_DEG, elevation_deg=ELEVATION_DEG
-        )
-        return Reading(
-            {name: s.values for name, s in scores.items()}, shape_of(parts.to("cpu")), diversity(parts, SAMPLES).cpu()
-        )
+    def read(self, policy: Generator) -> Reading:
+        """Sample and measure. The same policy always gives the same reading."""
+        asset = policy.generate(self.prompts, seeds=list(range(len(self.prompts))))
+        place = {"azimuth_deg": AZIMUTH_DEG, "elevation_deg": ELEVATION_DEG}
+        scores = score_assets(self.rewards, self.prompts, asset, **place)
+        rewards = {name: s.values for name, s in scores.items()}
+        return Reading(rewards, shape_of(asset), diversity(asset, SAMPLES).cpu())
 
     def alarms(self, now: Reading, kl: float) -> list[str]:
-        """What is wrong, a sentence each; nothing before there is a ``start`` to compare with."""
+        """What is wrong, a sentence each. Empty before there is a ``start`` to compare with."""
         if self.start is None:
             return []
         was, found = self.start, []
@@ -84,7 +94,7 @@ class Guard:
         assert isinstance(gained, Tensor)
         for name in self.held_out:
             change, error = _paired(now.rewards[name] - was.rewards[name])
-            if change < -max(ERRORS * error, LEAST) and gained.mean() > 0:
+            if change < -max(ERRORS * error, MIN_CHANGE) and gained.mean() > 0:
                 found.append(
                     f"{name}, which is not optimised, fell by "
                     f"{-change:.3f} ± "
@@ -96,11 +106,11 @@ class Guard:
         for name, values in now.shapes.items():
             change, error = _paired(values - was.shapes[name])
             share = change / max(was.shapes[name].mean().item(), 1e-9)
-            if abs(change) > ERRORS * error and abs(share) > DRIFT:
+            if abs(change) > ERRORS * error and abs(share) > MAX_DRIFT:
                 found.append(f"{name} {'rose' if share > 0 else 'fell'} by {100 * abs(share):.0f} %")
         change, error = _paired(now.diversity - was.diversity)
         share = 1 + change / max(was.diversity.mean().item(), 1e-9)
-        if share < DIVERSITY and change < -ERRORS * error:
+        if share < MIN_DIVERSITY and change < -ERRORS * error:
             found.append(f"diversity is {100 * share:.0f} % of what it was")
         if kl > self.kl_limit:
             found.append(f"the KL to the start, {kl:.3g}, is above {self.kl_limit:g}")

@@ -1,0 +1,163 @@
+"""What an objective is: how it collects experience from a policy, and the loss that it minimises.
+
+An objective is a frozen dataclass: its fields are its settings, with its own defaults. Its
+arithmetic is a pure function of tensors in the same file, tested against closed forms.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rewards.base import Scores
+from rl3d.generators.base import CAPABILITIES, Generator, Rollout
+from scenes.asset import Asset
+
+Metrics = dict[str, Tensor]
+"""Means over a minibatch, without gradient: loss, kl, approx_kl, clip_fraction and so on."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one iteration samples: P prompts, each G times. Seeds are global: a prompt's samples do
+    not depend on how the prompts are split over processes."""
+
+    prompts: list[str]
+    group_size: int
+    iteration: int
+    seed: int
+    """Of the run."""
+    azimuth_deg: float = 30.0
+    """Where the first camera stands."""
+    options: Any = None
+    """Sampling options of the generator. None: its defaults."""
+    updates: int = 1
+    """Optimiser steps that will be made on the experience."""
+    first: int = 0
+    """Number of the first prompt among those of all processes."""
+    total: int | None = None
+    """Prompts of all processes. None: these are all."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """One a sample, (P * G)."""
+        return [self._base + self.first * self.group_size + i for i in range(len(self.prompts) * self.group_size)]
+
+    @property
+    def group_seeds(self) -> list[int]:
+        """One a sample, the same for all samples of a prompt."""
+        return [self._base + self.first + i // self.group_size for i in range(len(self.prompts) * self.group_size)]
+
+    @property
+    def _base(self) -> int:
+        return (self.seed * 1_000_003 + self.iteration) * 100_000
+
+    def group_noise(self, *shape: int, rng: torch.Generator) -> Float[Tensor, "d b ..."]:
+        """Standard normal numbers (D, ...) for each sample, shared by a group: ``shape`` is (D, ...).
+
+        What a group has in common then cancels out of its gradient.
+        """
+        total = self.total or len(self.prompts)
+        noise = torch.randn(shape[0], total, *shape[1:], generator=rng)
+        return noise[:, self.first : self.first + len(self.prompts)].repeat_interleave(self.group_size, 1)
+
+    def torch_rng(self, stream: int) -> torch.Generator:
+        """Random numbers of this iteration, ``stream`` 1 to 9 apart from each other."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + self.iteration + 1) * 10 + stream)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the rewards say of B samples, and the advantages that follow from it."""
+
+    scores: dict[str, Scores]
+    advantages: Float[Tensor, "b"]
+    """How much better a sample is than the others of its prompt, over all rewards."""
+    unit_advantages: Float[Tensor, "b u"]
+    """The same for each unit (part) of a sample, where a reward gives per-part values; U is 1 where
+    none does."""
+
+
+Score = Callable[[Draw, Asset], Judgement]
+
+
+@dataclass(frozen=True)
+class Experience:
+    """B samples with all that the loss needs. Indexing selects samples."""
+
+    rollout: Rollout
+    advantages: Float[Tensor, "b ..."]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """What was computed for each sample at collection: the samples' dimension comes first."""
+    steps: tuple[int, ...] = ()
+    """Chosen steps of the trajectories, for objectives that look at steps."""
+    judgement: Judgement | None = None
+    asset: Asset | None = None
+
+    def __len__(self) -> int:
+        return len(self.rollout)
+
+    def __getitem__(self, index: Tensor) -> Experience:
+        tensors = {name: value[index] for name, value in self.tensors.items()}
+        return Experience(self.rollout[index], self.advantages[index], tensors, self.steps)
+
+    def minibatches(self, count: int, group_size: int, rng: np.random.Generator) -> Iterator[Experience]:
+        """The samples in ``count`` minibatches of whole groups, in random order; all at once for 1."""
+        groups = len(self) // group_size
+        if count == 1:
+            yield self
+            return
+        for chosen in np.array_split(rng.permutation(groups), min(count, groups)):
+            yield self[torch.from_numpy(chosen[:, None] * group_size + np.arange(group_size)).flatten()]
+
+    def pieces(self, size: int) -> Iterator[Experience]:
+        """At most ``size`` samples at a time; all at once for 0."""
+        if not 0 < size < len(self):
+            yield self
+            return
+        for index in torch.arange(len(self)).split(size):
+            yield self[index]
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """How a policy learns from rewards. Subclasses are frozen dataclasses with a field a setting."""
+
+    name: ClassVar[str]
+    """As in ``--objective``: set by built-in objectives, else the dotted path ``module:Class``."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Capabilities of the generator that it cannot do without: keys of ``CAPABILITIES``."""
+    explores: ClassVar[bool] = False
+    """Whether rollouts are drawn with the generator's ``exploration`` options, not its defaults."""
+
+    lr: float = 1e-4
+    """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = f"{cls.__module__}:{cls.__qualname__}"
+
+    @abstractmethod
+    def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
+        """Sample, decode, score, and compute what the loss needs of the old and the reference
+        policy."""
+
+    @abstractmethod
+    def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
+        """The loss of some samples under the present weights, a mean over samples."""
+
+    def check(self, policy: Generator) -> None:
+        """ValueError with one line if the generator lacks a capability that the objective needs."""
+        missing = [name for name in self.needs if not isinstance(policy, CAPABILITIES[name])]
+        if missing:
+            raise ValueError(
+                f"objective {self.name!r} needs a generator with {' and '.join(missing)}, which "
+                f"{policy.name!r} does not have: choose another --objective or --generator"
+            )

@@ -1,0 +1,84 @@
+"""From sampled assets to advantages: rewards, gates, constraints, and the figures of an iteration."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rewards.base import Reward, Scores
+from rewards.mix import Constraints, gated
+from rl3d.algorithms.advantages import gdpo
+from rl3d.algorithms.base import Draw, Judgement
+from rl3d.scoring import score_assets
+from rl3d.training.processes import Processes
+from scenes.asset import Asset
+
+
+@dataclass
+class Scorer:
+    """Scores the samples of an iteration and turns the scores into advantages."""
+
+    rewards: list[Reward]
+    gates: dict[str, tuple[str, ...]]
+    constraints: Constraints
+    processes: Processes = field(default_factory=Processes)
+    seconds: float = 0.0
+    """Of the last call."""
+
+    def __call__(self, draw: Draw, asset: Asset) -> Judgement:
+        """One call an iteration: the constraints' weights move by a step of dual ascent."""
+        started = time.monotonic()
+        prompts = [prompt for prompt in draw.prompts for _ in range(draw.group_size)]
+        scores = score_assets(self.rewards, prompts, asset, azimuth_deg=draw.azimuth_deg)
+        self.constraints.update({name: self.processes.gather(s.values) for name, s in scores.items()})
+        judgement = self.judge(gated(scores, self.gates), scores, draw.group_size, asset)
+        self.seconds = time.monotonic() - started
+        return judgement
+
+    def judge(self, counted: dict[str, Scores], scores: dict[str, Scores], group_size: int, asset: Asset) -> Judgement:
+        """Advantages of the ``counted`` scores, which gates have passed."""
+        weights, count = self.constraints.weights, len(asset)
+        if not any(weights.values()):  # every constraint is met: there is nothing to ask for
+            return Judgement(scores, torch.zeros(count), torch.zeros(count, 1))
+        values = {name: s.values.view(-1, group_size) for name, s in counted.items()}
+        per_part = {}
+        if asset.parts is not None:
+            exists = asset.parts.exists.cpu()
+            per_part = {
+                name: torch.where(exists, s.per_part, torch.nan).unflatten(0, (-1, group_size))
+                for name, s in counted.items()
+                if s.per_part is not None
+            }
+        sample, unit = gdpo(values, weights, per_part_reward=per_part, gather=self.processes.gather)
+        return Judgement(scores, sample.flatten(), unit.flatten(0, 1))
+
+
+def summarize(scores: dict[str, Scores]) -> dict[str, float]:
+    """Mean value, success rate and number of failures of every reward."""
+    out: dict[str, float] = {}
+    for name, score in scores.items():
+        out[name] = score.values.mean().item()
+        if score.verdict is not None:
+            out[f"{name}_success_rate"] = score.verdict.float().mean().item()
+        if score.failed:
+            out[f"{name}_failed"] = score.failed
+    return out
+
+
+class Means:
+    """Means of figures over minibatches, each weighted by its samples."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float | Tensor] = {}
+        self._weights: dict[str, float] = {}
+
+    def add(self, figures: dict[str, Tensor], weight: float) -> None:
+        for name, value in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + weight * value.detach()
+            self._weights[name] = self._weights.get(name, 0.0) + weight
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self._weights[name] for name, total in self._sums.items()}

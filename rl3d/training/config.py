@@ -1,0 +1,126 @@
+"""Settings of a training run, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from rl3d.algorithms.awm import AWM
+from rl3d.algorithms.base import Objective
+from rl3d.algorithms.load import find_objective
+from rl3d.configs import as_paths, at_least, from_file
+from rl3d.devices import has_bfloat16
+from rl3d.generators.load import RESULT, find_generator
+from scenes.files import FileError, atomic_write
+from scenes.files.trees import parse_yaml
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one reinforcement-learning run."""
+
+    out: Path = Path("runs/train")
+    """Folder of the run."""
+    generator: str = ""
+    """Generator to train: a name, or module:Class of your own. Empty: the one of --checkpoint, or
+    part-flow."""
+    checkpoint: Path | None = None
+    """Weights to start from, which are also the reference policy: a file, or the folder of a run.
+    None: those that the generator comes with."""
+    rewards: str = "stability=1,connected=1,alignment=0.5"
+    """Rewards and weights, NAME=WEIGHT,... A weight of 0 is measured but not optimised."""
+    gates: str = ""
+    """alignment=stability+connected: alignment counts only where the verdicts of both are good."""
+    constraints: str = ""
+    """alignment=0.55: the weight of the reward rises while its mean is below the target, and falls,
+    down to 0, while it is above (dual ascent)."""
+    prompts: Path | None = None
+    """Text file with one training prompt a line. None: captions of the corpus's training split."""
+    objective: Objective = field(default_factory=AWM)
+    """How the policy learns, with the objective's own settings."""
+    sampling: Any = None
+    """How rollouts are drawn: the generator's options. None: the objective chooses the generator's
+    defaults, or those for exploration."""
+    iterations: int = 240
+    """Iterations of sampling, scoring and updating."""
+    prompts_per_iteration: int = 12
+    """Prompts drawn for an iteration."""
+    group_size: int = 8
+    """Samples of each prompt. Their mean reward is the baseline."""
+    num_minibatches: int = 1
+    """Optimiser steps in an iteration, each on its own part of the groups. With more than one, the
+    importance ratio compares with the policy that drew the samples."""
+    micro_batch: int = 0
+    """Samples of one forward and backward pass. Gradients accumulate over a minibatch, so memory
+    does not bound it. 0: the whole minibatch at once."""
+    warmup: int = 10
+    """Iterations over which the learning rate rises."""
+    seed: int = 0
+    """Seed of prompts and noise."""
+    save_every: int = 20
+    """Iterations between checkpoints and contact sheets."""
+    guard: Literal["off", "warn", "stop", "rollback"] = "warn"
+    """What happens when a held-out reward falls while the trained ones rise, or diversity, shapes
+    or the KL go astray. warn: print it. stop: save and end. rollback: return to the last good
+    weights with half the learning rate, and stop the third time."""
+    guard_every: int = 20
+    """Iterations between the guard's readings, on prompts, seeds and cameras of its own."""
+    held_out: str = ""
+    """Rewards that only the guard measures, NAME,... Those of weight 0 in --rewards are held out
+    too."""
+    kl_limit: float = 0.5
+    """KL to the reference policy above which the guard raises an alarm."""
+    bfloat16: bool = field(default_factory=has_bfloat16)
+    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
+    device: str = "cpu"
+    """Where the generator and the renderer run: cpu, cuda or cuda:N. The simulator stays on the CPU."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "out", "checkpoint", "prompts")
+        ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
+        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, seed=0)
+        if self.group_size < 2:
+            raise ValueError(
+                f"--group-size must be at least 2: a sample is compared with the others of its prompt, "
+                f"got {self.group_size}"
+            )
+
+    @property
+    def weights(self) -> Path:
+        """The file of the run's result, which ``--checkpoint`` takes."""
+        return self.out / RESULT
+
+
+def as_saved(config: TrainConfig) -> dict[str, Any]:
+    """The settings as plain values. Paths are names: the file may go to other machines."""
+    values = asdict(config) | {"objective": {"name": config.objective.name, **asdict(config.objective)}}
+    return json.loads(json.dumps(values, default=lambda path: path.name))
+
+
+def save_config(config: TrainConfig) -> None:
+    """Write config.yaml into the run's folder, with its paths in full."""
+    paths = {name: str(value) for name, value in vars(config).items() if isinstance(value, Path)}
+    with atomic_write(config.out / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(as_saved(config) | paths, sort_keys=False))
+
+
+def saved_config(out: Path) -> TrainConfig:
+    """The settings of the run in a folder, from its config.yaml; FileError if there are none."""
+    path = out / "config.yaml"
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+        objective = dict(values["objective"])
+        objective = from_file(find_objective(objective.pop("name")), objective)
+        sampling, generator = values["sampling"], find_generator(values["generator"] or "part-flow")
+        if sampling is not None:
+            sampling = from_file(type(generator.default_options), sampling)
+        known = {name: value for name, value in values.items() if name not in ("objective", "sampling", "out")}
+        return replace(from_file(TrainConfig, known), out=out, objective=objective, sampling=sampling)
+    except OSError as error:
+        raise FileError(f"{out}: holds no run (there is no config.yaml)") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise FileError(f"{path}: not the settings of a training run ({error})") from error

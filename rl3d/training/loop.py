@@ -1,0 +1,252 @@
+"""The training loop. ``begin`` puts a run together, ``iterate`` is the loop itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewards.mix import Constraints, check_needs, gated, parse, parse_gates
+from rl3d.algorithms.base import Draw, Experience, Judgement
+from rl3d.generators.base import Generator
+from rl3d.generators.load import load_generator, save_generator
+from rl3d.prompts import corpus_prompts, read_prompts
+from rl3d.scoring import VIEW_AZIMUTH_DEG, score_assets
+from rl3d.training.collect import Means, Scorer, summarize
+from rl3d.training.config import TrainConfig, as_saved, save_config
+from rl3d.training.guard import MAX_ROLLBACKS, Guard
+from rl3d.training.logging import RunLog
+from rl3d.training.processes import Processes
+from rl3d.training.prompts import PromptPool
+from rl3d.training.state import State, checkpoints
+from scenes.asset import Asset
+from scenes.files import FileError, make_folder
+
+CORPUS_PROMPTS = 3000
+"""Corpus captions of a run without a prompt file: few enough that promising ones come back often."""
+MAX_RATIO_DEVIATION = 1e-4
+"""Mean abs(ratio - 1) on unchanged weights that is rounding and no fault."""
+
+
+@dataclass
+class Run:
+    """A run that has begun: all that the loop works with."""
+
+    config: TrainConfig
+    state: State
+    scorer: Scorer
+    guard: Guard | None
+    log: RunLog
+    processes: Processes
+    interrupted: bool = False
+    """Set from outside: the loop ends after the iteration in work, and saves."""
+    stopped: bool = False
+    """Set by the guard: the run ends here."""
+    alarms: list[str] = field(default_factory=list)
+    """Of the last iteration."""
+
+    def __post_init__(self) -> None:
+        self._good = self._copy()
+
+    @property
+    def done(self) -> bool:
+        return self.interrupted or self.stopped or self.state.iteration >= self.config.iterations
+
+    def describe(self, experience: Experience) -> dict[str, float]:
+        """What the samples of an iteration are like."""
+        out = summarize(experience.judgement.scores) if experience.judgement else {}
+        if experience.asset is not None and experience.asset.parts is not None:
+            out["parts"] = experience.asset.parts.exists.sum(-1).float().mean().item()
+        constraints = self.state.constraints
+        return out | {f"{name}_weight": constraints.weights[name] for name in constraints.targets}
+
+    def watch(self, kl: float) -> None:
+        """Let the guard read the averaged weights when it is time, and act on its alarms."""
+        self.alarms, state = [], self.state
+        last = state.iteration == self.config.iterations
+        if self.guard is None or not (last or state.iteration % self.config.guard_every == 0):
+            return
+        with state.averaged() as policy:
+            reading = self.guard.read(policy)
+        self.alarms = self.guard.alarms(reading, kl)
+        self.log.guard({"iteration": state.iteration, **reading.means(), "alarms": self.alarms})
+        if not self.alarms:
+            self._good = self._copy()
+        elif self.config.guard == "stop":
+            self.stopped = True
+        elif self.config.guard == "rollback":
+            state.load(self._good, self.config.out)
+            state.rollbacks += 1
+            self.stopped = state.rollbacks >= MAX_ROLLBACKS
+
+    def save(self) -> None:
+        """Write the result, what resumes the run, a contact sheet and the report."""
+        config, state = self.config, self.state
+        if not self.processes.main:
+            return
+        save_generator(config.weights, state.policy, state.ema, training=as_saved(config), step=state.iteration)
+        state.save(config.out / "checkpoints")
+        with state.averaged() as policy:
+            self.log.sheet(policy, state.prompts.prompts, state.iteration)
+        self.log.report()
+
+    def _copy(self) -> dict[str, Tensor]:
+        """The state to return to, where the guard may."""
+        wanted = self.config.guard == "rollback"
+        return {name: tensor.clone() for name, tensor in self.state.tensors().items()} if wanted else {}
+
+
+def begin(
+    config: TrainConfig, *, resume: bool = False, policy: Generator | None = None, processes: Processes | None = None
+) -> Run:
+    """Check everything that can be checked before anything is written, then make the folder.
+
+    With ``resume`` the run goes on from its newest checkpoint, or begins again if it has none yet.
+    ``policy`` stands in for the generator of the settings. ValueError (FileError) in one line for
+    whatever cannot be done; RuntimeError if the generator does not repeat itself.
+    """
+    processes = processes or Processes()
+    rewards = parse(config.rewards)
+    weights = {reward.name: weight for reward, weight in rewards}
+    gates, constraints = parse_gates(config.gates, weights), Constraints(config.constraints, weights)
+    found = checkpoints(config.out / "checkpoints")
+    if found and not resume:
+        raise FileError(f"{config.out}: holds a run already: add --resume to go on with it, or choose another folder")
+    if policy is None:
+        named = config.generator or None
+        policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True)
+    config.objective.check(policy)
+    check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
+    policy.bfloat16 = config.bfloat16
+    prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(CORPUS_PROMPTS, config.seed)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
+    state = State(policy, optimizer, PromptPool(prompts), constraints)
+    if found:
+        state.resume(found[-1])
+    scorer = Scorer([reward for reward, _ in rewards], gates, constraints, processes)
+    guard = Guard(rewards, config.held_out, config.seed, config.kl_limit) if config.guard != "off" else None
+    check(policy, config, scorer, prompts[0])
+    if processes.main:
+        make_folder(config.out)
+        save_config(config)
+    log = RunLog(config.out, state.iteration, writes=processes.main)
+    run = Run(config, state, scorer, guard, log, processes)
+    if guard:
+        with policy.reference():  # a resumed run then compares with the same start
+            guard.start = guard.read(policy)
+    return run
+
+
+def check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str) -> float:
+    """Mean abs(ratio - 1) on unchanged weights, from one group.
+
+    RuntimeError if it is more than rounding: log-probs are not those of the rollout, or the network
+    does not repeat itself, as with dropout left on. ValueError if the reward of a gate has no
+    verdict, which only scores tell.
+    """
+
+    def score(draw: Draw, asset: Asset) -> Judgement:
+        if scorer.gates:
+            gated(score_assets(scorer.rewards, [prompt] * len(asset), asset), scorer.gates)
+        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset), 1))
+
+    draw = Draw([prompt], config.group_size, -1, config.seed, options=sampling_options(policy, config), updates=2)
+    experience = config.objective.collect(policy, draw, score)
+    with torch.no_grad():
+        _, metrics = config.objective.loss(policy, experience)
+    deviation = float(metrics.get("ratio_deviation", 0.0))
+    if not deviation < MAX_RATIO_DEVIATION:
+        raise RuntimeError(
+            f"self-check failed: the importance ratio of unchanged weights differs from 1 by {deviation:.1e} with "
+            f"objective {config.objective.name!r} and generator {policy.name!r}"
+        )
+    return deviation
+
+
+def sampling_options(policy: Generator, config: TrainConfig) -> object:
+    """How rollouts are drawn: as the settings say, else as the objective wants it."""
+    if config.sampling is not None:
+        return config.sampling
+    return (policy.exploration if config.objective.explores else None) or policy.default_options
+
+
+def learning_rate(config: TrainConfig, state: State) -> float:
+    """Peak rate, warmed up and falling to a fiftieth, halved by every rollback.
+
+    Adam's first steps move every weight by the full rate, whatever the gradient's size: they are
+    kept short. So are the last, because the noise of the final rollouts is never averaged out.
+    """
+    warm, left = (state.iteration + 1) / config.warmup, 1 - state.iteration / config.iterations
+    return config.objective.lr * 0.5**state.rollbacks * min(1.0, warm) * (0.02 + 0.98 * left)
+
+
+def iterate(run: Run) -> Iterator[dict[str, float]]:
+    """The loop. Yields the metrics of every iteration.
+
+    It saves every ``save_every`` iterations, at the end, and where its caller leaves it.
+    """
+    config, state, processes = run.config, run.state, run.processes
+    policy, optimizer, objective = state.policy, state.optimizer, config.objective
+    options, saved = sampling_options(policy, config), state.iteration
+    if state.iteration == 0:
+        run.log.sheet(policy, state.prompts.prompts, 0)
+    try:
+        while not run.done:
+            started = time.monotonic()
+            # Draw prompts, and a camera that moves a little: no view can be played to, but none is
+            # further from those that the scorer knows.
+            rng = np.random.default_rng([config.seed, state.iteration])
+            drawn = state.prompts.draw(config.prompts_per_iteration, rng)
+            prompts = [state.prompts.prompts[i] for i in drawn]
+            azimuth_deg = VIEW_AZIMUTH_DEG + float(rng.uniform(-15, 15))
+            who = state.iteration, config.seed, azimuth_deg
+            draw = Draw(prompts, config.group_size, *who, options, updates=config.num_minibatches)
+
+            # Collect: sample, decode, render, score; advantages.
+            experience = objective.collect(policy, processes.share(draw), run.scorer)
+            collected = time.monotonic()
+
+            # Gather what all processes need to know.
+            state.prompts.update(drawn, processes.gather(experience.advantages))
+
+            # Minibatches: an optimiser step each. Gradients accumulate over its pieces.
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, state)
+            means = Means()
+            for minibatch in experience.minibatches(config.num_minibatches, config.group_size, rng):
+                optimizer.zero_grad()
+                for piece in minibatch.pieces(config.micro_batch):
+                    loss, figures = objective.loss(policy, piece)
+                    (loss * (len(piece) / len(minibatch))).backward()
+                    means.add(figures, len(piece))
+                processes.average_gradients(policy.parameters())
+                grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+                means.add({"grad_norm": grad_norm}, len(minibatch))
+                optimizer.step()
+
+            # Average the weights, and report.
+            state.average()
+            state.iteration += 1
+            figures = processes.mean(run.describe(experience) | means.means(), len(experience))
+            ended, reward_s = time.monotonic(), run.scorer.seconds
+            seconds = {"seconds": ended - started, "rollout_s": collected - started - reward_s}
+            seconds |= {"reward_s": reward_s, "update_s": ended - collected}
+            metrics = {"iteration": state.iteration, **figures, **seconds}
+            run.log.metrics(metrics)
+
+            # Guard, and save.
+            run.watch(metrics.get("kl", 0.0))
+            if run.done or state.iteration % config.save_every == 0:
+                run.save()
+                saved = state.iteration
+            yield metrics
+    except GeneratorExit:
+        if saved != state.iteration:
+            run.save()
+        raise
+    finally:
+        run.log.close()

@@ -1,0 +1,42 @@
+"""What needs all processes of a training goes through here. For one process it is the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rl3d.algorithms.base import Draw
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together. This class is for one alone; a distributed one overrides
+    the four methods below."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def share(self, draw: Draw) -> Draw:
+        """The prompts of a draw that this process samples, with the seeds they have anywhere."""
+        total = len(draw.prompts)
+        first, last = (total * rank // self.count for rank in (self.rank, self.rank + 1))
+        return replace(draw, prompts=draw.prompts[first:last], first=first, total=total)
+
+    def gather(self, local: Tensor) -> Tensor:
+        """The tensors of all processes, one after the other along the first dimension."""
+        return local
+
+    def mean(self, local: dict[str, float], weight: float) -> dict[str, float]:
+        """Figures averaged over all processes, each with its weight."""
+        return local
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Replace every gradient by its mean over all processes."""

@@ -1,0 +1,112 @@
+"""What changes as a run goes on: weights, optimiser, priorities, constraints. Saved, and resumed
+exactly."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rewards.mix import Constraints
+from rl3d.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.generators.base import Generator
+from rl3d.training.prompts import PromptPool
+from scenes.files import FileError
+
+EMA_DECAY = 0.98
+"""Decay of the averaged weights over the iterations."""
+
+
+@dataclass
+class State:
+    """The state of a run. ``policy`` holds the present weights and the reference policy's."""
+
+    policy: Generator
+    optimizer: torch.optim.Optimizer
+    prompts: PromptPool
+    constraints: Constraints
+    iteration: int = 0
+    """Iterations that are done."""
+    rollbacks: int = 0
+    ema: nn.Module = field(init=False)
+    """Weights averaged over the last iterations, in which the noise of single ones cancels: the
+    result of the run."""
+
+    def __post_init__(self) -> None:
+        self.policy.keep_reference()
+        self.ema = copy.deepcopy(self.policy.network).requires_grad_(False)
+
+    @contextmanager
+    def averaged(self) -> Iterator[Generator]:
+        """The policy with the averaged weights."""
+        with self.policy.using(self.ema):
+            yield self.policy
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the averaged weights towards the present ones; early on by more."""
+        rate = 1 - min(EMA_DECAY, (1 + self.iteration) / (10 + self.iteration))
+        for ema, present in zip(self.ema.parameters(), self.policy.network.parameters(), strict=True):
+            ema.lerp_(present, rate)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that changes, by name. The tensors are the state's own, not copies."""
+        named = {
+            "policy": self.policy.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
+            "prompts": {"priority": self.prompts.priority},
+        }
+        return {f"{kind}.{name}": tensor for kind, tensors in named.items() for name, tensor in tensors.items()}
+
+    def load(self, tensors: dict[str, Tensor], path: Path) -> None:
+        """Take over what ``tensors`` gave. FileError naming ``path`` for those of another run."""
+        load_network(self.policy.network, _under("policy", tensors), path)
+        load_network(self.ema, _under("ema", tensors), path)
+        load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()}, path)
+        self.prompts.priority = tensors["prompts.priority"].clone()
+
+    def save(self, folder: Path) -> Path:
+        """Write the checkpoint of this iteration into ``folder`` and drop older ones."""
+        path = folder / f"state_{self.iteration:06d}.safetensors"
+        with self.policy.reference():
+            reference = {f"reference.{k}": v for k, v in self.policy.network.state_dict().items()}
+        header = {"iteration": self.iteration, "rollbacks": self.rollbacks, "weights": self.constraints.weights}
+        save_tensors(path, self.tensors() | reference, {"kind": "training-state", **header})
+        for old in checkpoints(folder):
+            if old != path:
+                old.unlink()
+        return path
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint. FileError if it is damaged or of another run."""
+        tensors, header = load_tensors(path)
+        if "prompts.priority" not in tensors or type(header.get("iteration")) is not int:
+            raise FileError(f"{path}: not the state of a training run")
+        if len(tensors["prompts.priority"]) != len(self.prompts):
+            had, now = len(tensors["prompts.priority"]), len(self.prompts)
+            raise FileError(f"{path}: the run had {had} prompts, now there are {now}")
+        with self.policy.reference():
+            load_network(self.policy.network, _under("reference", tensors), path)
+        self.load(tensors, path)
+        self.iteration, self.rollbacks = header["iteration"], header.get("rollbacks", 0)
+        weights: Any = header.get("weights", {})
+        if type(self.rollbacks) is not int or not all(isinstance(w, (int, float)) for w in weights.values()):
+            raise FileError(f"{path}: not the state of a training run")
+        self.constraints.weights |= weights
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("state_*.safetensors"))
+
+
+def _under(kind: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose name begins with ``kind`` and a dot, without it."""
+    return {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}
