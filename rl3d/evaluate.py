@@ -127,7 +127,7 @@ def _rewards(config: EvaluateConfig, generators: list[Generator]) -> list[Reward
 def measure(
     generator: Generator, items: list[Spec], rewards: list[Reward], *, samples: int, seed: int, options: Any = None
 ) -> Measured:
-    """Generate and score ``samples`` assets of every item. ``options`` None: the generator's defaults.
+    """Generate and score ``samples`` assets of every item. ``options`` None: the defaults.
 
     Beside the rewards, their success rates and plain measures of shape, there are: the judge's
     probability and logit that an asset fits its prompt, whether the judge names the right category

@@ -71,8 +71,8 @@ def looks_at(needs: Needs) -> str:
 
 
 def milliseconds(reward: Reward, batch: Batch, calls: int) -> float:
-    """Milliseconds for one asset, in the fastest of ``calls``. ValueError if the reward cannot score
-    any of the assets."""
+    """Milliseconds for one asset, in the fastest of ``calls``. ValueError if the reward cannot
+    score any of the assets."""
     times = []
     for _ in range(calls):
         start = time.perf_counter()

@@ -75,7 +75,7 @@ def test_a_forbidden_import_is_found(empty, contract, module, imported):
 
 def test_a_detour_to_the_training_is_found(empty):
     (empty / "rl3d/export.py").write_text("import rl3d.pictures\n")
-    (empty / "rl3d/pictures.py").write_text("import rl3d.training.trainer\n")
+    (empty / "rl3d/pictures.py").write_text("import rl3d.training.loop\n")
     result = lint(empty)
     assert result.returncode == 1
     assert "rl3d.export -> rl3d.pictures" in result.stdout and "rl3d.pictures -> rl3d.training" in result.stdout

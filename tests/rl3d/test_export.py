@@ -73,7 +73,7 @@ def armchair(tmp_path_factory):
     """A generated asset, as a user exports it."""
     folder = tmp_path_factory.mktemp("generated") / "armchair"
     (made,) = generate("a red armchair with white legs", GenerateConfig(out=folder))
-    return folder, made.parts
+    return folder, made.asset.parts[0]
 
 
 def test_parts_become_one_solid_without_inner_walls(armchair, tmp_path):
