@@ -355,7 +355,7 @@ def test_single_files(asset, tmp_path):
         ("empty", "a.glb", "the folder has no mesh.glb"),
         ("clear.ply", "a.glb", r"cannot export .*clear\.ply to \.glb: its splats show no surface"),
         ("ball/mesh.glb", "a.ply", "it is a mesh"),
-        ("text.txt", "a.ply", "give an asset folder"),
+        ("text.txt", "a.ply", "give an asset's folder"),
         ("text.glb", "a.glb", "it is not a .glb file"),
         ("ball", "text.txt/a.ply", "cannot write .*text.txt/a.ply: Not a directory"),
         ("ball", "empty.glb", "it is a folder"),

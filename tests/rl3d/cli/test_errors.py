@@ -81,7 +81,7 @@ def test_option_out_of_range(capsys) -> None:
 
 
 def test_unknown_schedule(capsys) -> None:
-    assert "--sampling.sde_type" in _refused(["generate", "a cube", "--sampling.sde_type", "wild"], capsys)
+    assert "--sampling.sde-type" in _refused(["generate", "a cube", "--sampling.sde_type", "wild"], capsys)
 
 
 def test_missing_checkpoint(capsys, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_the_asset_is_not_overwritten_by_its_replay(assets, capsys):
     before = {f.name: f.read_bytes() for f in (assets / "00").iterdir()}
     for path in (assets / "00", assets / "00" / "card.json"):
         assert main(["replay", str(path), "--out", str(assets / "01" / ".." / "00")]) == 2
-        assert "it holds the asset to compare with" in capsys.readouterr().err
+        assert "it holds the original asset" in capsys.readouterr().err
     assert {f.name: f.read_bytes() for f in (assets / "00").iterdir()} == before
 
 
