@@ -75,8 +75,9 @@ def _forward(inputs: tuple[Tensor, ...], image: _Image, keep: bool) -> tuple[Ima
 
 
 def _too_large(problem: _Problem) -> str:
-    size = f"{problem.scenes * problem.cameras} images of {problem.gaussians} Gaussians at {problem.width}x{problem.height}"
-    return f"out of memory while drawing {size}: draw fewer at once, or smaller Gaussians"
+    count, size = problem.scenes * problem.cameras, f"{problem.width}x{problem.height}"
+    images = f"{count} images of {problem.gaussians} Gaussians at {size}"
+    return f"out of memory while drawing {images}: draw fewer at once, or smaller Gaussians"
 
 
 class _Handle:

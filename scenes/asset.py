@@ -1,8 +1,8 @@
 """What a generator makes: a batch of B scenes, whatever they are made of.
 
-Rewards, export, the viewer and evaluation see an asset through ``Asset`` alone. An asset of parts is
-here; those of raw Gaussians and of a radiance field get their meshes by rendering and are one floor
-up, in ``renderers.assets``.
+Rewards, export, the viewer and evaluation see an asset through ``Asset`` alone. An asset of parts
+is here; those of raw Gaussians and of a radiance field get their meshes by rendering and are one
+floor up, in ``renderers.assets``.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class Asset(Protocol):
     def gaussians(self, count: int = 3072, *, fine: bool = False) -> Gaussians:
         """The scenes as Gaussians (B, N). Differentiable where the generator's decoder is.
 
-        N is ``count`` where they are sampled from surfaces; raw splats come as they are. ``fine`` is
-        for assets that are kept: silhouettes then agree with the mesh.
+        N is ``count`` where they are sampled from surfaces; raw splats come as they are. ``fine``
+        is for assets that are kept: silhouettes then agree with the mesh.
         """
         ...
 
@@ -185,11 +185,12 @@ def collision_solids(parts: Parts) -> Int[Tensor, "*batch p"]:
 
 
 def part_bodies(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[Convex]]:
-    """The convex pieces of a batch of part assets; ``labels`` say which body a part belongs to (-1: absent).
+    """The convex pieces of a batch of part assets; ``labels`` say which body a part belongs to (-1:
+    absent).
 
-    A part is a primitive if its exponents are near one, as contacts between primitives are exact and
-    cheap: its edges are then sharper than the superquadric's. Otherwise it is the convex hull of the
-    part, whose facets (22 degrees) keep a rounded part from rolling.
+    A part is a primitive if its exponents are near one, as contacts between primitives are exact
+    and cheap: its edges are then sharper than the superquadric's. Otherwise it is the convex hull
+    of the part, whose facets (22 degrees) keep a rounded part from rolling.
     """
     parts = parts.detach()
     volumes, centroids = parts.masses()

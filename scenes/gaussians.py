@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 SH_C0 = 0.28209479177387814
@@ -88,15 +88,38 @@ class Gaussians:
             raise ValueError("select works on a single scene; index the batch first")
         return self._map(lambda t: t[mask])
 
+    def replaced(self, index: Int[Tensor, "k"], others: Gaussians) -> Gaussians:
+        """One scene with the Gaussians at ``index`` replaced by ``others`` (k,), of the same
+        degree."""
+        if self.batch_shape or others.sh_degree != self.sh_degree:
+            raise ValueError("replaced works on a single scene and on Gaussians of its SH degree")
+
+        def put(old: Tensor, new: Tensor) -> Tensor:
+            return old.index_copy(0, index, new)
+
+        rest = None if self.sh_rest is None or others.sh_rest is None else put(self.sh_rest, others.sh_rest)
+        return Gaussians(
+            put(self.means, others.means),
+            put(self.quats, others.quats),
+            put(self.scales, others.scales),
+            put(self.opacities, others.opacities),
+            put(self.colors, others.colors),
+            rest,
+        )
+
     @staticmethod
     def stack(scenes: list[Gaussians]) -> Gaussians:
-        """Batch single scenes of equal SH degree; smaller ones are padded with Gaussians of opacity
-        0."""
+        """Batch single scenes. Smaller ones are padded with Gaussians of opacity 0, and missing
+        harmonics with zeros."""
         n = max(s.count for s in scenes)
-        names = [f.name for f in dataclasses.fields(Gaussians) if getattr(scenes[0], f.name) is not None]
+        k = max(0 if s.sh_rest is None else s.sh_rest.shape[1] for s in scenes)
+        names = [f.name for f in dataclasses.fields(Gaussians) if f.name != "sh_rest" or k]
 
         def padded(s: Gaussians, name: str) -> Tensor:
             t = getattr(s, name)
+            if name == "sh_rest":
+                t = s.means.new_zeros(s.count, 0, 3) if t is None else t
+                t = torch.nn.functional.pad(t, (0, 0, 0, k - t.shape[1]))
             extra = t.new_zeros((n - s.count, *t.shape[1:]))
             if name == "quats":
                 extra[:, 0] = 1.0

@@ -8,16 +8,20 @@ generates (Jun and Nichol, 2023)."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scenes.parts import Parts
+
+F = TypeVar("F", bound="TensorField")
 
 
 @runtime_checkable
@@ -37,8 +41,40 @@ class RadianceField(Protocol):
         ...
 
 
+class TensorField(RadianceField):
+    """Base of fields that are dataclasses of tensors: they can be moved, detached and indexed."""
+
+    def to(self: F, device: torch.device | str) -> F:
+        return self._map(lambda t: t.to(device), lambda module: module.to(device))
+
+    def detach(self: F) -> F:
+        """The same field without gradients. A decoder that is no ``nn.Module`` stays as it is."""
+        return self._map(torch.Tensor.detach, lambda module: module.requires_grad_(False))
+
+    def __getitem__(self: F, index: int | slice | Tensor) -> F:
+        """Select scenes along the batch dimensions."""
+        if not self.batch_shape:
+            raise IndexError("a single field has no batch dimension to index")
+        return self._map(lambda t: t[index])
+
+    def _map(self: F, tensor: Callable[[Tensor], Tensor], module: Callable[[nn.Module], nn.Module] | None = None) -> F:
+        """Every tensor, and a copy of every module, replaced."""
+
+        def mapped(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return tensor(value)
+            if isinstance(value, Parts):
+                return value._map(tensor)
+            if isinstance(value, tuple):
+                return tuple(map(mapped, value))
+            return module(copy.deepcopy(value)) if module and isinstance(value, nn.Module) else value
+
+        values = {f.name: mapped(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return type(self)(**values)
+
+
 @dataclass(frozen=True)
-class PartField:
+class PartField(TensorField):
     """The union of an asset's parts (leading batch dimensions as in ``parts``)."""
 
     parts: Parts
@@ -92,7 +128,7 @@ def _unit(points: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return unit, (unit.abs() <= 1).all(-1)
 
 
-class _Boxed:
+class _Boxed(TensorField):
     """A field that fills the box between its two corners."""
 
     low: Float[Tensor, "*b 3"]
@@ -176,7 +212,9 @@ class HashField(_Boxed):
     density: float = 100.0
     """What the decoder's density is multiplied by, in 1/metre."""
 
-    batch_shape = torch.Size()
+    @property
+    def batch_shape(self) -> torch.Size:
+        return torch.Size()
 
     def query(self, points: Float[Tensor, "k 3"]) -> tuple[Float[Tensor, "k"], Float[Tensor, "k 3"]]:
         unit, inside = _unit(points, self.low, self.high)
@@ -197,7 +235,7 @@ class HashField(_Boxed):
 
 
 @dataclass(frozen=True)
-class ShapEField:
+class ShapEField(TensorField):
     """Networks of Shap-E: a latent is projected to the weights of the first layers, the others are
     the same for all scenes.
 
@@ -209,7 +247,17 @@ class ShapEField:
     they were projected from latents."""
     biases: tuple[Tensor, ...]
     """(out,) each."""
-    batch_shape: torch.Size
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return max((weight.shape[:-2] for weight in self.weights), key=len)
+
+    def __getitem__(self, index: int | slice | Tensor) -> ShapEField:
+        """Select scenes along the batch dimensions."""
+        if not self.batch_shape:
+            raise IndexError("a single field has no batch dimension to index")
+        weights = tuple(weight[index] if weight.dim() > 2 else weight for weight in self.weights)
+        return ShapEField(weights, self.biases)
 
     @staticmethod
     def from_latents(latents: Float[Tensor, "*b v d"], renderer: nn.Module) -> ShapEField:
@@ -227,7 +275,7 @@ class ShapEField:
         # Without a direction, the inputs that hold it are 0.
         for i in range(1, len(weights)):
             weights[i] = weights[i][..., : weights[i - 1].shape[-2]]
-        return ShapEField(tuple(weights), tuple(layer.bias for layer in layers), batch)
+        return ShapEField(tuple(weights), tuple(layer.bias for layer in layers))
 
     @property
     def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
