@@ -1,36 +1,34 @@
 """What each reward can tell apart, and what it costs: ``python -m benchmarks.rewards [--assets N]
 [--truth N]``.
 
-discrimination   good assets of the corpus beside copies with a known fault: how often does each
-reward rank the pair right? cost             milliseconds an asset physics truth    does the
-simulation agree with the analytic margin?
+- Discrimination: good assets of the corpus beside copies with a known fault. How often does each
+  reward rank the pair right?
+- Cost: milliseconds an asset.
+- Physics truth: does the simulation agree with the analytic margin?
 
-A pair is counted for a reward where the fault can be seen by definition, and what that is does not
-ask the reward:
-  changed     the fault changed the asset at all (an asset of one part has no part to lose)
-  loose       the exact union of the part meshes (manifold3d) has a piece farther than the
-  centimetre of ``TOUCH_TOLERANCE`` from all
-              others, and the good asset's has none
-  floats      loose, and such a piece ends more than 2 cm above the ground
-  falls       floats; or, in one piece, the centre of mass leaves the convex hull (scipy) of all
-  that lies within 2 cm of the ground
-              when the ground leans by 5 degrees, as in the simulation
-  topples     the same without a lean
-  overlaps    the exact volume of the parts that is in two places has grown by a hundredth of their
-  volume
-  mirrored    every part of the good asset has a mirror image among its parts, in place, size and
-  colour to 2 cm and 0.1, and the bad
-              asset's parts have not
-  relation    the caption places one coloured solid on, under, beside, before or behind another
-  painted     all colours that the caption names are right on the good asset's parts, and one is
-  wrong on the bad asset's
-  view        the fault is one of the views, not of the asset
-  outline     the same, and the outline that all views now have is not its own mirror image, for
-  then it is that of a solid of
-              revolution, of which nothing is wrong with the outlines
+A pair is counted for a reward where the fault can be seen by a definition that does not ask the
+reward:
+
+- changed: the fault changed the asset at all (an asset of one part has no part to lose).
+- loose: the exact union of the part meshes (manifold3d) has a piece farther than the centimetre of
+  ``TOUCH_TOLERANCE`` from all others, and the good asset's has none.
+- floats: loose, and such a piece ends more than 2 cm above the ground.
+- falls: floats; or, in one piece, the centre of mass leaves the convex hull (scipy) of all that
+  lies within 2 cm of the ground when the ground leans by 5 degrees, as in the simulation.
+- topples: the same without a lean.
+- overlaps: the exact volume of the parts that is in two places has grown by a hundredth of their
+  volume.
+- mirrored: every part of the good asset has a mirror image among its parts, in place, size and
+  colour to 2 cm and 0.1, and the bad asset's parts have not.
+- relation: the caption places one coloured solid on, under, beside, before or behind another.
+- painted: all colours that the caption names are right on the good asset's parts, and one is wrong
+  on the bad asset's.
+- view: the fault is one of the views, not of the asset.
+- outline: the same, and the outline that all views now have differs from its own mirror image.
+  Otherwise it is that of a solid of revolution, whose outlines are all right.
+
 Where a reward is not meant to see a fault, all changed pairs are counted. Scores closer than
-``TIE`` are a tie, which counts half.
-"""
+``TIE`` are a tie, which counts half."""
 
 from __future__ import annotations
 
@@ -51,18 +49,17 @@ from benchmarks.mesh_faults import MESH_FAULTS
 from rewards import KNOWN, Batch, Reward, Scores, Shots, resolve
 from rewards.geometry.meshes import inspect
 from rewards.physics.simulate import Trial
-from rewards.text import MiniLM
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, Facts, Item, captions, check_colors, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.scoring import render_views
+from scenes.asset import PartAsset
 from scenes.parts import TOUCH_TOLERANCE, Parts
 from scenes.solids import joined
 
 TIE = 0.002
 FAULTS = (
-    "leg_removed", "part_raised", "part_lifted", "floater_added", "part_rotated", "part_shifted", "leaning_slightly", "part_sunk",
-    "part_thinned",
-    "colors_swapped", "category_swapped",
+    "leg_removed", "part_raised", "part_lifted", "floater_added", "part_rotated", "part_shifted",
+    "leaning_slightly", "part_sunk", "part_thinned", "colors_swapped", "category_swapped",
 )  # fmt: skip
 VIEW_FAULT = "view_dependent"
 """Every view is the first one: a face that looks at whoever looks."""
@@ -253,7 +250,7 @@ def known() -> dict[str, Reward]:
 
 
 def views_of(parts: Parts, reward: Reward) -> dict[tuple[int, int], Shots]:
-    return render_views(parts, [reward]) if reward.needs.cameras else {}
+    return render_views(PartAsset(parts), [reward]) if reward.needs.cameras else {}
 
 
 def from_one_side(shots: dict[tuple[int, int], Shots]) -> dict[tuple[int, int], Shots]:
@@ -289,12 +286,11 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
     rng = np.random.default_rng(2024)
     items = [sample(rng) for _ in range(count)]
     prompts = [item.caption for item in items]
-    text = MiniLM().encode(prompts)
     faults: dict[str, Callable] = {**CORRUPTIONS, **SUBTLE}
     bad = {name: [faults[name](item.vectors, rng) for item in items] for name in FAULTS}
     good = batched([item.vectors for item in items])
     faced = [sample_for(captions.single(rng, "heldout", FACED[i % len(FACED)]), rng) for i in range(count)]
-    names, name_text = [item.caption for item in faced], MiniLM().encode([item.caption for item in faced])
+    names = [item.caption for item in faced]
     one, two = (batched([change(item.vectors, rng) for item in faced]) for change in (lambda v, rng: v, faces_copied))
     whole = [solid_of(good[i]) for i in range(count)]
     rules = {name: counted(items, whole, assets) for name, assets in bad.items()}
@@ -302,21 +298,21 @@ def discrimination(rewards: dict[str, Reward], count: int) -> None:
     missed, cells = [], {}
     for name, reward in rewards.items():
         base_shots = views_of(good, reward)
-        base = evaluate(reward, Batch(prompts, good, base_shots, text)).values
+        base = evaluate(reward, Batch(prompts, PartAsset(good), base_shots)).values
         print(f"\n{name}  (mean on good assets {base.mean():.3f})")
         for fault in (*FAULTS, FACE_FAULT, *([VIEW_FAULT] if base_shots else [])):
             rule, keep, whole_ones = FOR.get(name, {}).get(fault, ""), np.ones(count, bool), base
             if fault == VIEW_FAULT:
-                batch = Batch(prompts, good, from_one_side(base_shots), text)
+                batch = Batch(prompts, PartAsset(good), from_one_side(base_shots))
                 if rule == "outline":
                     keep = lopsided(base_shots[reward.needs.rig])
             elif fault == FACE_FAULT:
-                whole_ones = evaluate(reward, Batch(names, one, views_of(one, reward), name_text)).values
-                batch = Batch(names, two, views_of(two, reward), name_text)
+                whole_ones = evaluate(reward, Batch(names, PartAsset(one), views_of(one, reward))).values
+                batch = Batch(names, PartAsset(two), views_of(two, reward))
                 keep = (two.exists.sum(-1) > one.exists.sum(-1)).numpy()
             else:
                 parts = batched(bad[fault])
-                batch = Batch(prompts, parts, views_of(parts, reward), text)
+                batch = Batch(prompts, PartAsset(parts), views_of(parts, reward))
                 keep = rules[fault][rule or "changed"]
             if not keep.any():
                 print(f"  {fault:18}     -   (0 pairs)")
@@ -356,23 +352,15 @@ def meshes(count: int) -> None:
         triangles += len(mesh.faces)
         for name, fault in MESH_FAULTS.items():
             bad[name].append(inspect(fault(mesh, rng)))
-    print(
-        f"\nmeshes: {count} united assets, score of "
-        "inspect (good: "
-        f"{np.mean([r.printable for r in good]):.3f} "
-        "without any fault)"
-    )
+    faultless = np.mean([report.printable for report in good])
+    print(f"\nmeshes: {count} united assets, score of inspect (good: {faultless:.3f} without any fault)")
     base = torch.tensor([report.score for report in good])
     for name, reports in bad.items():
         found = np.mean(
             [not r.watertight if name == "hole_cut" else r.inner_shells > 0 or r.crossings > 0 for r in reports]
         )
-        print(
-            f"  {name:18} {ranked(base, torch.tensor([r.score for r in reports])):6.3f}  "
-            "the fault "
-            "itself is "
-            f"named in {found:.3f}"
-        )
+        value = ranked(base, torch.tensor([report.score for report in reports]))
+        print(f"  {name:18} {value:6.3f}  the fault itself is named in {found:.3f}")
     print(f"  inspect: {1e3 * seconds / count:.0f} ms a mesh of {triangles / count:.0f} triangles in the mean")
 
 
@@ -380,20 +368,14 @@ def cost(rewards: dict[str, Reward], count: int = 96) -> None:
     rng = np.random.default_rng(5)
     items = [sample(rng) for _ in range(count)]
     parts, prompts = batched([item.vectors for item in items]), [item.caption for item in items]
-    text = MiniLM().encode(prompts)
     print(
-        f"\ncost: {count} assets, torch on "
-        f"{torch.get_num_threads()} "
-        "threads; "
-        "best of "
-        "3 (views "
-        "are not "
-        "counted, shared work is)"
+        f"\ncost: {count} assets, torch on {torch.get_num_threads()} threads; "
+        "best of 3 (views are not counted, shared work is)"
     )
     for name, reward in rewards.items():
         shots, best = views_of(parts, reward), math.inf
         for _ in range(3):
-            batch = Batch(prompts, parts, shots, text)
+            batch = Batch(prompts, PartAsset(parts), shots)
             wall, cpu = time.perf_counter(), time.process_time()
             evaluate(reward, batch)
             best = min(best, time.perf_counter() - wall)
@@ -410,23 +392,16 @@ def truth(count: int) -> None:
     kinds = ("leg_removed", "leg_shortened", "leaning", "bulged", "jitter")
     spoilt = [CORRUPTIONS[kinds[i % len(kinds)]](vectors, rng) for i, vectors in enumerate(good)]
     stability, margin = resolve("stability"), resolve("margin")
-    print(
-        "\nphysics truth: the simulation's verdict "
-        "(stands in "
-        "gravity that "
-        "leans by 5 "
-        "degrees) "
-        "and the "
-        "analytic margin's"
-    )
+    print("\nphysics truth: verdicts of the simulation (stands in gravity that leans by 5 degrees) and of the margin")
     for title, assets in (("corpus", good), ("with a fault", spoilt)):
-        batch = Batch([""] * count, batched(assets))
+        batch = Batch([""] * count, PartAsset(batched(assets)))
         simulated, analytic = evaluate(stability, batch).verdict, evaluate(margin, batch).verdict
         assert simulated is not None and analytic is not None
         agree, stand = (simulated == analytic).double().mean(), simulated.double().mean()
         only = int((analytic & ~simulated).sum()), int((~analytic & simulated).sum())
         print(
-            f"  {title:13} {count} assets: agree in {agree:.4f}; {stand:.3f} stand; for one only: margin {only[0]}, simulation {only[1]}"
+            f"  {title:13} {count} assets: agree in {agree:.4f}; {stand:.3f} stand; "
+            f"for one only: margin {only[0]}, simulation {only[1]}"
         )
 
 

@@ -13,14 +13,16 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from renderers.base import Views
+from rewards.pieces import Pieces
 from rewards.text import TextFeatures, shared_encoder
-from scenes.asset import Asset
+from scenes.asset import Asset, Convex, part_bodies
 from scenes.cameras import Cameras
-from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
+from scenes.mesh import Mesh
+from scenes.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,6 @@ class Shots:
     cameras: Cameras
 
 
-REACH = 0.1
-"""Metres up to which a gap between parts is measured."""
 MOST_PARTS = 256
 """Slots an asset may have: rewards look at every pair of parts."""
 
@@ -142,20 +142,40 @@ class Batch:
         return shared_encoder().encode(self.prompts)
 
     @cached_property
+    def meshes(self) -> list[Mesh]:
+        """One triangle mesh a scene, detached, on the CPU."""
+        return self.need_asset().detach().meshes()
+
+    @cached_property
     def broken(self) -> Bool[Tensor, "b"]:
-        """Assets with a part that is not made of finite numbers: rewards on geometry score them 0
-        and count them as failed."""
-        return _broken_parts(self.need_parts()).any(-1)
+        """Scenes that cannot be scored: rewards give them 0 and count them as failed.
+
+        Of parts, those with numbers that are not finite (a scene without parts is no failure). Of
+        other assets, those without a finite surface."""
+        if self.need_asset().parts is not None:
+            return _broken_parts(self.need_parts()).any(-1)
+        return torch.tensor([not len(mesh.faces) or not mesh.vertices.isfinite().all() for mesh in self.meshes])
+
+    @cached_property
+    def usable(self) -> Bool[Tensor, "b"]:
+        """Scenes that have a piece and are not broken."""
+        return self.pieces.exists.any(-1) & ~self.broken
+
+    def per_part(self, credit: Float[Tensor, "b p"]) -> Float[Tensor, "b p"] | None:
+        """Credit of the ``pieces`` as ``Scores.per_part``: 0 where a scene is not usable, None
+        where pieces are no parts."""
+        if self.need_asset().parts is None:
+            return None
+        return (credit * self.usable.unsqueeze(-1)).float().cpu()
 
     @cached_property
     def sound_parts(self) -> Parts:
-        """The parts, detached, without those that are not finite: geometry on the rest of the batch
-        stays defined."""
+        """The parts, detached, where those that are not finite count as absent."""
         return self.sound_parts_with_gradient.detach()
 
     @cached_property
     def sound_parts_with_gradient(self) -> Parts:
-        """``sound_parts`` that still carry gradient to the parts they come from."""
+        """``sound_parts`` with gradient to the parts they come from."""
         parts = self.need_parts()
         bad = _broken_parts(parts)
         if not bad.any():
@@ -164,31 +184,21 @@ class Batch:
             return Parts(**{name: _where(bad, value, getattr(parts, name)) for name, value in _ABSENT.items()})
 
     @cached_property
-    def gaps(self) -> Float[Tensor, "b p p"]:
-        """``Parts.gaps`` of the sound parts up to ``REACH``, found once for all rewards that
-        ask."""
-        return self.sound_parts.gaps(REACH)
+    def pieces(self) -> Pieces:
+        """What could come apart: the sound parts, or the shells of the meshes."""
+        if self.need_asset().parts is not None:
+            return Pieces.of_parts(self.sound_parts)
+        return Pieces.of_meshes(self.meshes)
 
     @cached_property
-    def components(self) -> Int[Tensor, "b p"]:
-        """Touching cluster of every sound part, as ``Parts.components``."""
-        return clusters(self.gaps <= TOUCH_TOLERANCE, self.sound_parts.exists)
-
-    @cached_property
-    def volumes(self) -> Float[Tensor, "b p"]:
-        """Cubic metres of every sound part, 0 for absent ones."""
-        parts = self.sound_parts
-        out = torch.zeros_like(parts.existence)
-        out[parts.exists] = parts[parts.exists].masses()[0]
-        return out
-
-    @cached_property
-    def bottoms(self) -> Float[Tensor, "b p"]:
-        """Lowest z of every sound part in metres, infinite for absent ones."""
-        parts = self.sound_parts
-        out = torch.full_like(parts.existence, torch.inf)
-        out[parts.exists] = parts[parts.exists].bottoms()
-        return out
+    def bodies(self) -> list[list[Convex]]:
+        """The rigid convex pieces of each scene, as ``Asset.bodies``; none of a broken scene."""
+        asset = self.need_asset()
+        if asset.parts is None:
+            bodies = asset.bodies()
+            return [[] if broken else pieces for broken, pieces in zip(self.broken.tolist(), bodies, strict=True)]
+        labels = torch.where(self.broken.unsqueeze(-1), -1, self.pieces.components)
+        return part_bodies(self.sound_parts, labels)
 
 
 @dataclass(frozen=True)

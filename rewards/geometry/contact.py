@@ -6,7 +6,6 @@ from __future__ import annotations
 import torch
 
 from rewards.base import Batch, Needs, Scores
-from rewards.geometry.connected import Connected
 
 DEPTH = 0.01
 """Metres that a joint should be deep: a hundredth of the asset."""
@@ -41,22 +40,22 @@ class Contact:
         thin = SHARE * parts.half_sizes.amin(-1)
         both = exists.unsqueeze(-1) & exists.unsqueeze(-2)
         wanted = torch.where(both, torch.minimum(thin.unsqueeze(-1), thin.unsqueeze(-2)).clamp_max(DEPTH), DEPTH)
-        held = (0.5 - 0.5 * batch.gaps / wanted).clamp(0, 1)
+        held = (0.5 - 0.5 * batch.pieces.gaps / wanted).clamp(0, 1)
         own = held.amax(-1)
         for k in range(parts.count):  # by way of part k (Floyd and Warshall's, with the narrowest joint for the sum)
             held = torch.maximum(held, torch.minimum(held[:, :, k, None], held[:, k, None, :]))
-        main = Connected.share(batch, batch.components)[1]
-        root = torch.where(main, batch.volumes, -1).argmax(-1, keepdim=True)
+        main = batch.pieces.main(batch.pieces.components)[1]
+        root = torch.where(main, batch.pieces.volumes, -1).argmax(-1, keepdim=True)
         earned = (
             held.gather(1, root.unsqueeze(-1).expand(-1, 1, parts.count))
             .squeeze(1)
             .scatter(1, root, own.gather(1, root))
         )
         earned = torch.where(exists.sum(-1, keepdim=True) == 1, 1, earned) * exists
-        usable = exists.any(-1) & ~batch.broken
+        usable = batch.usable
         return Scores(
             values=torch.where(usable, earned.sum(-1) / exists.sum(-1).clamp_min(1), 0).clamp(0, 1).cpu(),
             failed=int(batch.broken.sum()),
             verdict=(usable & ((earned >= TOUCHING) | ~exists).all(-1)).cpu(),
-            per_part=(earned * usable.unsqueeze(-1)).cpu(),
+            per_part=batch.per_part(earned),
         )

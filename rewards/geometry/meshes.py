@@ -137,6 +137,49 @@ def inspect(mesh: trimesh.Trimesh) -> MeshReport:
     )
 
 
+@dataclass(frozen=True)
+class Shell:
+    """One connected piece of a mesh, closed or not."""
+
+    triangles: Float[np.ndarray, "t 3 3"]
+    """Corners in metres."""
+    volume: float
+    """Cubic metres, cavities within taken off."""
+
+
+def shells(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> list[Shell]:
+    """The connected pieces of a mesh that hold a volume, the largest first; none of a mesh that is
+    not finite.
+
+    A piece turned inside out within another is a cavity: it is no piece, and its volume is taken
+    off. Vertices in the same place count as one."""
+    vertices, faces = np.asarray(vertices, float), np.asarray(faces, np.int64)
+    used = vertices[faces]
+    if not len(faces) or not np.isfinite(used).all():
+        return []
+    extent = float((used.max((0, 1)) - used.min((0, 1))).max())
+    if extent <= 0:
+        return []
+    vertices, faces = _welded(vertices, faces, extent)
+    number = _shells(faces)[0]
+    triangles = vertices[faces]
+    # About the mesh's middle: far from the origin the sum would lose its digits.
+    a, b, c = np.moveaxis(triangles - triangles.mean((0, 1)), 1, 0)
+    volumes = np.bincount(number, (a * np.cross(b, c)).sum(1) / 6)
+    solid = [k for k in np.argsort(-volumes, kind="stable") if volumes[k] > 0]
+    pieces = {k: triangles[number == k] for k in solid}
+    for k in np.flatnonzero(volumes < 0):
+        inner = triangles[number == k]
+        around = [
+            s
+            for s in solid
+            if (pieces[s].min((0, 1)) <= inner.min((0, 1))).all() and (pieces[s].max((0, 1)) >= inner.max((0, 1))).all()
+        ]
+        if around:  # the smallest that holds it
+            volumes[around[-1]] += volumes[k]
+    return [Shell(pieces[k], float(volumes[k])) for k in solid if volumes[k] > 0]
+
+
 def _welded(vertices: np.ndarray, faces: np.ndarray, extent: float) -> tuple[np.ndarray, np.ndarray]:
     """With vertices in one place made one, and without triangles that have lost their area."""
     places = np.round((vertices[faces.ravel()] - vertices[faces].min((0, 1))) / (extent * _WELD)).astype(np.int64)

@@ -1,26 +1,25 @@
-"""Printability: would the parts, united, come out of a printer in one piece, with walls that
-hold?"""
+"""Printability: would the asset come out of a printer in one piece, with walls that hold?"""
 
 from __future__ import annotations
 
 import torch
+import trimesh
 
 from rewards.base import Batch, Needs, Scores
-from rewards.geometry.meshes import WALL
+from rewards.geometry.meshes import WALL, inspect
 from rewards.geometry.skin import Skin
-from scenes.parts import clusters
 
 
 class Printable:
-    """Mean of three marks, in [0, 1]: one body, nothing swallowed, walls.
+    """Mean of marks in [0, 1] for what a slicer asks.
 
-    1 / n for n bodies that do not overlap; 1 / (1 + n) for n parts that lie wholly within others,
-    which a file of separate parts prints as walls within; the share of the visible surface below
-    which the material is ``WALL`` thick. What a part asset has by construction (each part closed
-    and manifold, their union without crossings) is not scored here:
-    ``rewards.geometry.meshes.inspect`` measures all of it on any mesh. ``verdict``: all three are
-    1. ``per_part``: each part's share of thick surface, 0 if swallowed. An asset without parts
-    scores 0; one with numbers that are not finite scores 0 and has failed."""
+    Of parts, three marks: one body (1 / n for n bodies that do not overlap), nothing swallowed
+    (1 / (1 + n) for n parts that lie wholly within others, which print as walls within), and walls
+    (the share of the visible surface below which the material is ``WALL`` thick). Parts are closed
+    and manifold by construction. Of a mesh, the six marks of ``rewards.geometry.meshes.inspect``.
+    ``verdict``: all marks are 1. ``per_part``: each part's share of thick surface, 0 if swallowed.
+    An empty asset scores 0. One that is not finite, or whose mesh cannot be inspected, scores 0 and
+    has failed."""
 
     name = "printable"
     version = "1"
@@ -28,11 +27,14 @@ class Printable:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
-        parts = batch.sound_parts
-        exists, skin = parts.exists, Skin.of(parts)
-        labels = clusters(batch.gaps <= 0, exists)
-        slots = torch.arange(parts.count, device=labels.device)
-        bodies = ((labels == slots) & exists).sum(-1).double()
+        return self.of_parts(batch) if batch.need_asset().parts is not None else self.of_meshes(batch)
+
+    @staticmethod
+    def of_parts(batch: Batch) -> Scores:
+        parts, pieces = batch.sound_parts, batch.pieces
+        skin = Skin.of(parts)
+        slots = torch.arange(parts.count, device=parts.existence.device)
+        bodies = ((pieces.clusters(0) == slots) & parts.exists).sum(-1).double()
         areas = skin.areas * skin.visible
         area = areas.sum(-1)
         swallowed = (area < 1e-3 * skin.areas.sum(-1)).double()
@@ -40,11 +42,22 @@ class Printable:
         share = (areas * thick).sum(-1)
         walls = skin.total(share) / skin.total(area).clamp_min(1e-12)
         marks = torch.stack([1 / bodies.clamp_min(1), 1 / (1 + skin.total(swallowed)), walls])
-        usable = exists.any(-1) & ~batch.broken
-        per_part = torch.where(swallowed > 0, 0, share / area.clamp_min(1e-12))
         return Scores(
-            values=torch.where(usable, marks.mean(0), 0).clamp(0, 1).float().cpu(),
+            values=torch.where(batch.usable, marks.mean(0), 0).clamp(0, 1).float().cpu(),
             failed=int(batch.broken.sum()),
-            verdict=(usable & (marks > 1 - 1e-3).all(0)).cpu(),
-            per_part=skin.per_part(per_part) * usable.cpu().unsqueeze(-1),
+            verdict=(batch.usable & (marks > 1 - 1e-3).all(0)).cpu(),
+            per_part=skin.per_part(torch.where(swallowed > 0, 0, share / area.clamp_min(1e-12)))
+            * batch.usable.cpu().unsqueeze(-1),
         )
+
+    @staticmethod
+    def of_meshes(batch: Batch) -> Scores:
+        values, verdict, failed = torch.zeros(len(batch)), torch.zeros(len(batch), dtype=torch.bool), 0
+        for k, mesh in enumerate(batch.meshes):
+            try:
+                report = inspect(trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False))
+            except ValueError:  # no surface, numbers that are not finite, too many triangles
+                failed += 1
+                continue
+            values[k], verdict[k] = report.score, report.printable
+        return Scores(values, failed, verdict)

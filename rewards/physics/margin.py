@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rewards.base import Batch, Needs, Scores
-from rewards.geometry.connected import GROUND_TOLERANCE
-from rewards.physics.simulate import BOX, CYLINDER, HULL, HULL_PER_OCTANT, Trial, collision_solids
+from rewards.physics.simulate import Trial
+from rewards.pieces import GROUND_TOLERANCE
+from scenes.asset import BOX, CYLINDER, HULL, HULL_PER_OCTANT, Convex, collision_solids
+from scenes.gaussians import rotations
 from scenes.parts import Parts
 
 DIRECTIONS = 32
@@ -52,7 +55,7 @@ class Margin:
         return self._judge(batch, batch.sound_parts_with_gradient)[0].float()
 
     def _judge(self, batch: Batch, parts: Parts) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b"]]:
-        parts, labels = parts.double(), batch.components
+        parts, labels = parts.double(), batch.pieces.components
         first = torch.arange(parts.count, device=labels.device)
         asset, slot = ((labels == first) & parts.exists).nonzero(as_tuple=True)  # a cluster is called by its first part
         member = labels[asset] == slot.unsqueeze(-1)
@@ -66,7 +69,7 @@ class Margin:
         sums.index_add_(1, asset, torch.stack([earned * mass, mass]))
         tips = torch.zeros(len(labels), dtype=torch.int, device=mass.device)
         tips.index_add_(0, asset, (hovers | (angles <= Trial().lean_deg)).int())
-        usable = parts.exists.any(-1) & ~batch.broken
+        usable = batch.usable
         values = torch.where(usable, sums[0] / sums[1].clamp_min(1e-12), 0)
         return values.clamp(0, 1), usable & (tips == 0)
 
@@ -80,10 +83,23 @@ def tipping_angle(parts: Parts, member: Bool[Tensor, "b p"] | None = None) -> Fl
     return tipping_angles(parts, member).amin(-1)
 
 
-def weakest_direction(parts: Parts) -> Float[Tensor, "b 2"]:
-    """Unit horizontal direction (x, y) in which each asset, taken as one rigid body, tips most
-    easily (one of ``DIRECTIONS``)."""
+def weakest_directions(parts: Parts) -> Float[Tensor, "b 2"]:
+    """Unit horizontal direction (x, y), one of ``DIRECTIONS``, in which each asset, taken as one
+    rigid body, tips most easily."""
     return directions(parts.centres)[tipping_angles(parts).argmin(-1)]
+
+
+def weakest_direction(pieces: list[Convex]) -> Float[np.ndarray, "2"]:
+    """``weakest_directions`` of one scene of convex pieces."""
+    masses = [piece.volume for piece in pieces]
+    centre = np.average([piece.centroid for piece in pieces], axis=0, weights=masses)
+    around = directions(torch.zeros((), dtype=torch.double))
+    towards = leaning(around).flatten(0, 1).numpy()
+    points = np.stack([support(piece, towards) for piece in pieces])
+    best = (points * towards).sum(-1).argmax(0)  # which piece touches first
+    corners = points[best, np.arange(len(towards))].reshape(len(ROCK_DEG), DIRECTIONS, 3)
+    angles = _angles(torch.from_numpy(corners), torch.from_numpy(centre), around)
+    return around[angles.argmin()].numpy()
 
 
 def tipping_angles(parts: Parts, member: Bool[Tensor, "b p"] | None = None) -> Float[Tensor, "b k"]:
@@ -94,31 +110,46 @@ def tipping_angles(parts: Parts, member: Bool[Tensor, "b p"] | None = None) -> F
     mass = torch.where(member, volumes, 0).unsqueeze(-1)
     centre = (mass * torch.where(mass > 0, centroids, 0)).sum(1) / mass.sum(1)
     around = directions(parts.centres)
-    rock = torch.tensor(ROCK_DEG, dtype=around.dtype, device=around.device).deg2rad()[:, None]
-    tilted = torch.cat(
-        [rock.sin()[..., None] * around, (-rock.cos()).expand(-1, DIRECTIONS)[..., None]], -1
-    )  # (rock, k, 3)
+    tilted = leaning(around)
     # Only of parts that are there: most slots are empty.
     points = parts.centres.new_zeros(*member.shape, tilted[..., 0].numel(), 3)
     points[member] = supports(parts[member], tilted.flatten(0, 1))
     reach = torch.where(member.unsqueeze(-1), (points * tilted.flatten(0, 1)).sum(-1), -torch.inf)
     best = reach.argmax(1)  # which part touches first
-    corners = points.gather(1, best[:, None, :, None].expand(-1, 1, -1, 3)).view(len(best), len(rock), DIRECTIONS, 3)
-    from_centre = corners - centre[:, None, None]
+    corners = points.gather(1, best[:, None, :, None].expand(-1, 1, -1, 3)).view(len(best), *tilted.shape)
+    return _angles(corners, centre, around)
+
+
+def _angles(
+    corners: Float[Tensor, "*b rock k 3"], centre: Float[Tensor, "*b 3"], around: Float[Tensor, "k 2"]
+) -> Float[Tensor, "*b k"]:
+    """Tipping angles of bodies with these support points and centres of mass."""
+    from_centre = corners - centre[..., None, None, :]
     height = (-from_centre[..., 2]).clamp_min(1e-6)
     inside = (from_centre[..., :2] * around).sum(-1)
     edge = corners.roll(-1, -2)[..., :2] - corners[..., :2]
     length = edge.square().sum(-1).add(1e-18).sqrt()
     normal = torch.stack([edge[..., 1], -edge[..., 0]], -1) / length.unsqueeze(-1)
-    # Of a polygon, an edge's normal lies between the two directions; other pairs of points are no
-    # edge (they lie at other heights).
+    # Of a polygon, an edge's normal lies between the two directions. Other pairs of points are no
+    # edge: they lie at other heights.
     between = (
         ((normal * around).sum(-1) > _NEIGHBOURS)
         & ((normal * around.roll(-1, 0)).sum(-1) > _NEIGHBOURS)
         & (length > 1e-5)
     )
     inside = torch.where(between, torch.minimum(inside, (from_centre[..., :2] * normal).sum(-1)), inside)
-    return (torch.atan(inside / height) - rock).amax(1)
+    return (torch.atan(inside / height) - _rock(around)).amax(-2)
+
+
+def leaning(around: Float[Tensor, "k 2"]) -> Float[Tensor, "rock k 3"]:
+    """Directions down into the ground after the body has rocked by each of ``ROCK_DEG`` towards
+    each direction."""
+    rock = _rock(around)
+    return torch.cat([rock.sin()[..., None] * around, (-rock.cos()).expand(-1, DIRECTIONS)[..., None]], -1)
+
+
+def _rock(like: Tensor) -> Float[Tensor, "rock 1"]:
+    return torch.tensor(ROCK_DEG, dtype=like.dtype, device=like.device).deg2rad()[:, None]
 
 
 def directions(like: Tensor) -> Float[Tensor, "k 2"]:
@@ -148,3 +179,21 @@ def supports(parts: Parts, towards: Float[Tensor, "k 3"]) -> Float[Tensor, "*bat
     best = (vertices @ towards.T).argmax(-2)
     hull = vertices.gather(-2, best.unsqueeze(-1).expand(*best.shape, 3))
     return torch.where(kind == HULL, hull, parts.to_world(primitive))
+
+
+def support(piece: Convex, towards: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:
+    """The point of one convex piece that lies farthest in each world direction."""
+    if piece.hull is not None:
+        return piece.hull[(towards @ piece.hull.T).argmax(-1)]
+    turn = rotations(torch.from_numpy(piece.quaternion)).numpy()
+    local, size = towards @ turn, piece.size
+    sign = np.where(local >= 0, 1.0, -1.0)
+    if piece.solid == "box":
+        found = size * sign
+    elif piece.solid == "cylinder":
+        flat = local[:, :2] / np.sqrt((local[:, :2] ** 2).sum(-1, keepdims=True) + 1e-18)
+        found = np.concatenate([size[0] * flat, size[1] * sign[:, 2:]], -1)
+    else:
+        scaled = size * local
+        found = size * scaled / np.sqrt((scaled**2).sum(-1, keepdims=True) + 1e-18)
+    return piece.position + found @ turn.T

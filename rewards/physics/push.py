@@ -4,15 +4,17 @@ it, in its weakest direction."""
 from __future__ import annotations
 
 import numpy as np
-import torch
+from jaxtyping import Float
 
-from rewards.base import Batch, Needs, Scores
-from rewards.physics.margin import weakest_direction
-from rewards.physics.simulate import GRAVITY, Motion, Trial, simulate
+from rewards.base import Batch
+from rewards.physics.margin import weakest_direction, weakest_directions
+from rewards.physics.simulate import GRAVITY, Motion, Trial
+from rewards.physics.simulated import Simulated
+from scenes.asset import Convex
 
 LARGEST = 1.0
-"""Acceleration in units of gravity that the ramp ends at: with the trial's friction of 1 everything
-slides there."""
+"""Acceleration at the end of the ramp, in units of gravity: with the trial's friction of 1
+everything slides there."""
 TILT_DEG, DRIFT = 0.35, 0.01
 """A body has given way once it has tilted by more degrees, or moved by more metres, than while it
 merely leans into its contacts."""
@@ -22,35 +24,33 @@ brakes."""
 RAMP = Trial(duration=2.5, samples=125, tilt_limit_deg=3.0, drift_limit=0.03)
 
 
-class Push:
-    """Acceleration over gravity up to which nothing gives way, in [0, ``LARGEST``]: the least over
-    touching clusters.
+class Push(Simulated):
+    """Acceleration over gravity up to which nothing gives way, the least over touching clusters, in
+    [0, ``LARGEST``].
 
     One simulation: gravity's sideways part grows evenly from 0, in the direction in which the
     static margin is least. A box twice as high as wide gets 0.5, within 0.1. ``verdict``: at least
-    ``ENOUGH``. An asset that could not be simulated scores 0 and has failed."""
+    ``ENOUGH``. Failures as in ``Simulated``."""
 
     name = "push"
     version = "1"
-    needs = Needs(bodies=True)
+    trial = RAMP
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers
-
-    @torch.no_grad()
-    def __call__(self, batch: Batch) -> Scores:
-        parts = batch.sound_parts
-        labels = torch.where(batch.broken.unsqueeze(-1), -1, batch.components)
-        usable = parts.exists.any(-1) & ~batch.broken
-        gravity = np.zeros((len(batch), RAMP.samples, 3))
+    def gravity(self, batch: Batch, scenes: list[list[Convex]]) -> Float[np.ndarray, "b t 3"]:
+        there = [k for k, pieces in enumerate(scenes) if pieces]
+        if batch.need_asset().parts is None:
+            towards = [weakest_direction(scenes[k]) for k in there]
+        else:  # the parts' own solids, all assets at once
+            towards = weakest_directions(batch.sound_parts[there].double()).cpu().numpy() if there else []
+        gravity = np.zeros((len(scenes), RAMP.samples, 3))
         gravity[..., 2] = -GRAVITY
-        if usable.any():
-            towards = weakest_direction(parts[usable].double()).cpu().numpy()
-            gravity[usable.cpu().numpy(), :, :2] = GRAVITY * ramp()[:, None] * towards[:, None]
-        motions = simulate(parts, labels, RAMP, gravity=gravity, workers=self.workers)
-        values = torch.tensor([float(acceleration(motion).min()) if motion else 0.0 for motion in motions])
-        failed = sum(motion is None for motion in motions) - int((~parts.exists.any(-1) & ~batch.broken).sum())
-        return Scores(values, failed, values >= ENOUGH)
+        for k, direction in zip(there, towards, strict=True):
+            gravity[k, :, :2] = GRAVITY * ramp()[:, None] * direction
+        return gravity
+
+    def judge(self, batch: Batch, index: int, motion: Motion) -> tuple[float, bool]:
+        value = float(acceleration(motion).min())
+        return value, value >= ENOUGH
 
 
 def ramp() -> np.ndarray:

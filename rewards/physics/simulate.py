@@ -1,8 +1,8 @@
-"""Rigid-body simulation of part assets in MuJoCo: does an asset keep standing while gravity leans?
+"""Rigid-body simulation of assets in MuJoCo: does an asset keep standing while gravity leans?
 
-Each touching cluster of parts is one free body. Gravity leans by a few degrees and the lean turns
-once around: without it a sword balanced on its pommel counts as standing. Todorov et al., MuJoCo: A
-physics engine for model-based control, 2012."""
+An asset is convex pieces (``scenes.asset.Convex``); those that touch make one free body. Gravity
+leans by a few degrees and the lean turns once around: without it a sword balanced on its pommel
+counts as standing. Todorov et al., MuJoCo: A physics engine for model-based control, 2012."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
 
-from scenes.gaussians import matrix_to_quaternion
-from scenes.parts import Parts
+from scenes.asset import Asset, Convex, Pose, Solid
 
 GRAVITY = 9.81
 DENSITY = 500.0
-"""Kilograms per cubic metre (wood). Every part has the same, so it changes no verdict."""
+"""Kilograms per cubic metre (wood). All pieces have the same, so it changes no verdict."""
 
 STIFF = [0.99, 0.99, 0.001, 0.5, 2]
-"""Contact impedance. The simulator's own (0.9) is so soft that a narrow base sinks in at one edge
-and tips half a degree early."""
+"""Contact impedance. The simulator's default (0.9) is so soft that a narrow base sinks in at one
+edge and tips half a degree early."""
 
 MEMORY = 2**24
 """Bytes for contacts and constraints: several times what 24 loose parts in a heap use."""
@@ -40,16 +37,23 @@ class Trial:
     """How an asset is tested. The budget is in steps, never in wall-clock time: the same asset
     scores the same on a busy machine."""
 
-    duration: float = (
-        3.0  # seconds of simulated time; gravity's lean turns once around in it, slowly enough for a metre to fall over
-    )
-    timestep: float = 0.01  # seconds; a tenth of it turns one verdict in 200 and moves scores by 0.01 on average
-    samples: int = 60  # poses are looked at this many times
-    lean_deg: float = 5.0  # of gravity from the vertical
-    ramp: float = 0.05  # share of the duration in which the lean grows from 0, so that it is no blow
-    friction: float = 1.0  # 45 degrees: a lean of 5 degrees must not make anything slide
-    tilt_limit_deg: float = 30.0  # a body that has tilted or moved more than this ...
-    drift_limit: float = 0.3  # ... metres has fallen; when all have, the rest of the trial is skipped
+    duration: float = 3.0
+    """Simulated seconds. Gravity's lean turns once around in them, slowly enough for a metre to
+    fall over."""
+    timestep: float = 0.01
+    """Seconds. A tenth of it turns one verdict in 200 and moves scores by 0.01 on average."""
+    samples: int = 60
+    """Number of times at which poses are looked at."""
+    lean_deg: float = 5.0
+    """Degrees of gravity from the vertical."""
+    ramp: float = 0.05
+    """Share of the duration in which the lean grows from 0, so that it is no blow."""
+    friction: float = 1.0
+    """Holds on slopes up to 45 degrees: a lean of 5 must not make anything slide."""
+    tilt_limit_deg: float = 30.0
+    """A body that has tilted by more degrees has fallen. When all have, the trial ends."""
+    drift_limit: float = 0.3
+    """A body that has moved by more metres has fallen, too."""
 
     def gravity(self) -> np.ndarray:
         """Gravity between the samples, (T, 3): its lean grows, then turns once around from +x
@@ -62,104 +66,91 @@ class Trial:
 
 @dataclass(frozen=True)
 class Motion:
-    """Of one asset's K bodies: mass, and the most it has tilted and drifted up to each of T samples
-    (running maxima).
+    """How one asset's K bodies moved in a trial of T samples.
 
-    Tilt is the angle of the body's up axis to the vertical, which turning about it (yaw) does not
-    change; drift is how far the centre of mass is from where it began. After the trial was cut
-    short the last sample is repeated."""
+    Tilt and drift are running maxima. Tilt is the angle of the body's up axis to the vertical,
+    which turning about it (yaw) does not change. Drift is the distance of the centre of mass from
+    where it began. After a trial that was cut short the last sample is repeated."""
 
-    masses: np.ndarray  # (K,)
-    tilt_deg: np.ndarray  # (T, K)
-    drift: np.ndarray  # (T, K)
-    origins: np.ndarray  # (K, 3) where each body's centre of mass began
-    positions: np.ndarray  # (K, 3) where it ended
-    rotations: np.ndarray  # (K, 3, 3) how it has turned by then
+    bodies: list[int]
+    """(K,) their numbers, ``Convex.body``."""
+    masses: np.ndarray
+    """(K,) kilograms."""
+    tilt_deg: np.ndarray
+    """(T, K)"""
+    drift: np.ndarray
+    """(T, K) metres."""
+    origins: np.ndarray
+    """(K, 3) where each centre of mass began."""
+    positions: np.ndarray
+    """(K, 3) where it ended."""
+    rotations: np.ndarray
+    """(K, 3, 3) how the body has turned by then."""
 
-
-@dataclass(frozen=True)
-class _Shape:
-    """One part as the simulator takes it, in world coordinates."""
-
-    kind: mujoco.mjtGeom
-    size: np.ndarray
-    position: np.ndarray
-    quaternion: np.ndarray
-    centroid: np.ndarray
-    mass: float
-    bottom: float
-    hull: np.ndarray | None  # vertices in the world, for kind mjGEOM_MESH
+    def poses(self) -> dict[int, Pose]:
+        """Where every body ended, for ``Asset.moved``."""
+        shifts = self.positions - (self.rotations @ self.origins[..., None])[..., 0]
+        return {body: Pose(self.rotations[k], shifts[k]) for k, body in enumerate(self.bodies)}
 
 
 def simulate(
-    parts: Parts,
-    labels: Int[Tensor, "b p"],
+    scenes: list[list[Convex]],
     trial: Trial = Trial(),
     *,
     gravity: Float[np.ndarray, "b t 3"] | None = None,
     workers: int | None = None,
 ) -> list[Motion | None]:
-    """Test each of the B assets alone; ``labels`` group its parts into bodies (-1: absent).
+    """Test each of B scenes alone.
 
-    ``gravity`` (m/s², between the trial's T samples) replaces the trial's leaning one, for each
-    asset its own. None for an asset that has no parts or that the simulator refuses. The result
-    does not depend on ``workers`` (default: one thread a core) nor on the other assets of the
-    batch."""
-    assets = [_bodies(shapes, label) for shapes, label in zip(_shapes(parts, labels), labels.tolist(), strict=True)]
-    fields = [trial.gravity()] * len(assets) if gravity is None else list(gravity)
-    run = lambda bodies, field: _simulate(bodies, trial, field) if bodies else None  # noqa: E731
-    # MuJoCo lets go of the interpreter while it compiles and steps, so threads are enough.
+    ``gravity`` (m/s², between the trial's T samples, one row a scene) replaces the trial's leaning
+    one. The result is None for a scene that has no pieces or that the simulator refuses. It does
+    not depend on ``workers`` (default: one thread a core) nor on the other scenes."""
+    fields = [trial.gravity()] * len(scenes) if gravity is None else list(gravity)
+    run = lambda pieces, field: _simulate(_bodies(pieces), trial, field) if pieces else None  # noqa: E731
+    # MuJoCo releases the interpreter while it compiles and steps, so threads are enough.
     with _quiet(), ThreadPoolExecutor(workers or cores()) as pool:
-        return list(pool.map(run, assets, fields))
+        return list(pool.map(run, scenes, fields))
 
 
-def settle(parts: Parts, trial: Trial = Trial()) -> Parts:
-    """The assets as the trial leaves them: what fell lies where it fell. One that could not be
+def settle(asset: Asset, trial: Trial = Trial()) -> Asset:
+    """The asset as the trial leaves it: what fell lies where it fell. A scene that could not be
     simulated stays as it is."""
-    labels = parts.components()
-    return moved(parts, labels, simulate(parts, labels, trial))
-
-
-def moved(parts: Parts, labels: Int[Tensor, "b p"], motions: list[Motion | None]) -> Parts:
-    """The assets with every body where its motion ended."""
-    centres, rotations = parts.centres.clone(), parts.rotations.clone()
-    for b, motion in enumerate(motions):
-        if motion is None:
-            continue
-        origins, positions, turns = (
-            torch.from_numpy(t).to(centres) for t in (motion.origins, motion.positions, motion.rotations)
-        )
-        for p, k in enumerate(_renumbered(labels[b]).tolist()):
-            if k >= 0:
-                centres[b, p] = turns[k] @ (centres[b, p] - origins[k]) + positions[k]
-                rotations[b, p] = turns[k] @ rotations[b, p]
-    return replace(parts, centres=centres, rotations=rotations)
+    return asset.moved([motion.poses() if motion else {} for motion in simulate(asset.bodies(), trial)])
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What happened to one asset's K bodies in T frames: a point x of body k, as the asset was
-    made, lies at ``rotations[t, k] @ x + positions[t, k]`` (metres, z up)."""
+    """The fall of one scene's K bodies in T frames; metres, z up.
+
+    A point x of body k, as the asset was made, lies at ``rotations[t, k] @ x + positions[t, k]``.
+    ``asset.moved([recording.poses(t)])`` is the asset in frame t, whatever it is made of."""
 
     fps: float
-    labels: Int[Tensor, "p"]  # which body each part belongs to, -1 for absent parts
-    rotations: np.ndarray  # (T, K, 3, 3)
-    positions: np.ndarray  # (T, K, 3)
-    tilt_deg: float  # the most that a body's up axis tilted
+    bodies: list[int]
+    """(K,) their numbers, ``Convex.body``, in the order of their first pieces."""
+    rotations: np.ndarray
+    """(T, K, 3, 3)"""
+    positions: np.ndarray
+    """(T, K, 3)"""
+    tilt_deg: float
+    """Largest tilt of a body's up axis."""
+
+    def poses(self, frame: int) -> dict[int, Pose]:
+        """Every body's pose in a frame."""
+        pairs = zip(self.rotations[frame], self.positions[frame], strict=True)
+        return {body: Pose(*pair) for body, pair in zip(self.bodies, pairs, strict=True)}
 
 
-def drop(parts: Parts, height: float = 0.1, trial: Trial = Trial(), *, fps: float = 30) -> Recording:
-    """Let one asset fall from ``height`` metres over the ground and stand in gravity that leans
-    once around, and keep every frame.
+def drop(asset: Asset, height: float = 0.1, trial: Trial = Trial(), *, fps: float = 30) -> Recording:
+    """Let an asset of one scene fall from ``height`` metres over the ground and stand in gravity
+    that leans once around, and keep every frame.
 
-    ValueError if it has no parts, or if the simulator gives it up.
-    """
-    if parts.existence.dim() != 1:
-        raise ValueError("drop takes a single asset; index the batch first")
-    labels = parts.detach().components()
-    (bodies,) = [_bodies(shapes, labels.tolist()) for shapes in _shapes(parts[None], labels[None])]
+    ValueError if it is not one scene, if it is empty, or if the simulator refuses it."""
+    if len(asset) != 1:
+        raise ValueError(f"drop takes an asset of one scene, got {len(asset)}: index the batch first")
+    bodies = _bodies(asset.bodies()[0])
     if not bodies:
-        raise ValueError("the asset has no parts to drop")
+        raise ValueError("the asset is empty: there is nothing to drop")
     try:
         with _quiet():
             model = _compile(bodies, trial, height)
@@ -171,7 +162,7 @@ def drop(parts: Parts, height: float = 0.1, trial: Trial = Trial(), *, fps: floa
     start, fall = data.xipos[1:].copy(), math.sqrt(2 * height / GRAVITY) if height > 0 else 0.0
     steps = max(1, round(1 / fps / trial.timestep))
     rate = 1 / (steps * trial.timestep)
-    # Straight down until it has landed and come to rest; then the trial's gravity.
+    # Gravity points straight down until the asset has landed and come to rest; then it leans.
     still = round((fall + 0.5) * rate) if height > 0 else 0
     lean = replace(trial, samples=round(trial.duration * rate)).gravity()
     gravity = np.concatenate([np.tile([0, 0, -GRAVITY], (still, 1)), lean])
@@ -182,22 +173,16 @@ def drop(parts: Parts, height: float = 0.1, trial: Trial = Trial(), *, fps: floa
             mujoco.mj_step(model, data, nstep=steps)
         if data.warning.number.any():
             raise ValueError("the simulation of the asset became unstable")
-        # A step ends with new places of the joints, not yet of the bodies.
+        # A step moves the joints; the bodies follow by kinematics.
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         turned = data.xmat[1:].reshape(-1, 3, 3).copy()
         rotations.append(turned)
         positions.append(data.xipos[1:] - (turned @ start[..., None])[..., 0])
     turns, moves = np.stack(rotations), np.stack(positions)
-    moves[..., 2] += height  # the simulated ground lies lower by the height: in the picture the asset is higher
+    moves[..., 2] += height  # the simulated ground lies lower by the height; the picture's does not
     cosines = np.clip(turns[..., 2, 2], -1, 1)
-    return Recording(rate, _renumbered(labels), turns, moves, float(np.degrees(np.arccos(cosines.min()))))
-
-
-def _renumbered(labels: Int[Tensor, "p"]) -> Int[Tensor, "p"]:
-    """Bodies by number, in the order of their first parts; -1 stays."""
-    order = {label: k for k, label in enumerate(dict.fromkeys(x for x in labels.tolist() if x >= 0))}
-    return torch.tensor([order.get(x, -1) for x in labels.tolist()])
+    return Recording(rate, list(bodies), turns, moves, float(np.degrees(np.arccos(cosines.min()))))
 
 
 def cores() -> int:
@@ -206,8 +191,8 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """MuJoCo's warnings to the log: by default it prints them and writes MUJOCO_LOG.TXT into the
-    current directory."""
+    """Send MuJoCo's warnings to the log. By default it prints them and writes MUJOCO_LOG.TXT into
+    the current directory."""
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(logging.getLogger(__name__).debug)
     try:
@@ -216,130 +201,52 @@ def _quiet() -> Iterator[None]:
         mujoco.set_mju_user_warning(before)
 
 
-def _bodies(shapes: list[_Shape | None], labels: list[int]) -> list[list[_Shape]]:
-    bodies: dict[int, list[_Shape]] = {}
-    for shape, label in zip(shapes, labels, strict=True):
-        if shape is not None:
-            bodies.setdefault(label, []).append(shape)
-    return list(bodies.values())
+def _bodies(pieces: list[Convex]) -> dict[int, list[Convex]]:
+    """The pieces of every body, by its number, in the order of their first pieces."""
+    bodies: dict[int, list[Convex]] = {}
+    for piece in pieces:
+        bodies.setdefault(piece.body, []).append(piece)
+    return bodies
 
 
-HULL, BOX, CYLINDER, ELLIPSOID = range(4)
-HULL_PER_OCTANT = 2
-"""How finely the hulls are sampled; see ``Parts.meshes``."""
+_GEOMS: dict[Solid, mujoco.mjtGeom] = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+    "hull": mujoco.mjtGeom.mjGEOM_MESH,
+}
 
 
-def collision_solids(parts: Parts) -> Int[Tensor, "*batch p"]:
-    """What every part collides as: a primitive where its exponents come near one, else its convex
-    ``HULL``."""
-    north, east = parts.exponents[..., 0], parts.exponents[..., 1]
-    straight = parts.taper.abs() < 0.05
-    boxy_up, boxy_around = north < 0.22, east < 0.22
-    round_up, round_around = (north - 1).abs() < 0.15, (east - 1).abs() < 0.15
-    circular = (parts.half_sizes[..., 0] / parts.half_sizes[..., 1] - 1).abs() < 0.05
-    box = straight & boxy_up & boxy_around
-    cylinder = straight & boxy_up & round_around & circular
-    ellipsoid = straight & round_up & round_around
-    return torch.where(box, BOX, torch.where(cylinder, CYLINDER, torch.where(ellipsoid, ELLIPSOID, HULL)))
-
-
-def _shapes(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[_Shape | None]]:
-    """The collision shape of every part with a label, computed for the whole batch at once.
-
-    A primitive where the exponents come near one, as contacts between primitives are exact and
-    cheap: its edges are then sharper than the superquadric's. Else the convex hull of the part,
-    whose facets (22 degrees) keep a rounded part from rolling."""
-    parts = parts.detach()
-    volumes, centroids = parts.masses()
-    vertices, _ = parts.meshes(HULL_PER_OCTANT)
-    fields = (
-        volumes,
-        centroids,
-        vertices,
-        parts.centres,
-        parts.half_sizes,
-        parts.rotations,
-        matrix_to_quaternion(parts.rotations),
-    )
-    volumes, centroids, vertices, centres, halves, rotations, quaternions = (t.double().cpu().numpy() for t in fields)
-    down = np.abs(rotations[..., 2, :]) * halves  # how far the box reaches down along each of its axes
-    bottoms = {
-        mujoco.mjtGeom.mjGEOM_BOX: centres[..., 2] - down.sum(-1),
-        mujoco.mjtGeom.mjGEOM_CYLINDER: centres[..., 2] - np.hypot(down[..., 0], down[..., 1]) - down[..., 2],
-        mujoco.mjtGeom.mjGEOM_ELLIPSOID: centres[..., 2] - np.linalg.norm(down, axis=-1),
-        mujoco.mjtGeom.mjGEOM_MESH: vertices[..., 2].min(-1),
-    }
-    solids = collision_solids(parts).tolist()
-    types = (
-        mujoco.mjtGeom.mjGEOM_MESH,
-        mujoco.mjtGeom.mjGEOM_BOX,
-        mujoco.mjtGeom.mjGEOM_CYLINDER,
-        mujoco.mjtGeom.mjGEOM_ELLIPSOID,
-    )
-    out: list[list[_Shape | None]] = []
-    for b, row in enumerate(labels.tolist()):
-        shapes: list[_Shape | None] = []
-        for p, label in enumerate(row):
-            if label < 0:
-                shapes.append(None)
-                continue
-            kind = types[solids[b][p]]
-            size = halves[b, p]
-            if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
-                size = np.array([math.sqrt(size[0] * size[1]), size[2], 0])
-            hull = vertices[b, p] if kind == mujoco.mjtGeom.mjGEOM_MESH else None
-            mass = DENSITY * float(volumes[b, p])
-            shapes.append(
-                _Shape(
-                    kind,
-                    size,
-                    centres[b, p],
-                    quaternions[b, p],
-                    centroids[b, p],
-                    mass,
-                    float(bottoms[kind][b, p]),
-                    hull,
-                )
-            )
-        out.append(shapes)
-    return out
-
-
-def _compile(bodies: list[list[_Shape]], trial: Trial, height: float = 0.0) -> mujoco.MjModel:
+def _compile(bodies: dict[int, list[Convex]], trial: Trial, height: float = 0.0) -> mujoco.MjModel:
     spec = mujoco.MjSpec()
     spec.memory = MEMORY
     spec.option.timestep = trial.timestep
-    ground = min(shape.bottom for shapes in bodies for shape in shapes) - height
+    ground = min(piece.bottom for pieces in bodies.values() for piece in pieces) - height
     contact = {"friction": [trial.friction, 0.005, 0.0001], "solimp": STIFF, "solref": [2 * trial.timestep, 1]}
     spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], pos=[0, 0, ground], **contact)
-    for k, shapes in enumerate(bodies):
+    for k, pieces in enumerate(bodies.values()):
+        masses = [DENSITY * piece.volume for piece in pieces]
         # The frame lies in the centre of mass: about a distant origin, a fast spin of a small body
         # would throw it off within a step.
-        centre = np.average([shape.centroid for shape in shapes], axis=0, weights=[shape.mass for shape in shapes])
+        centre = np.average([piece.centroid for piece in pieces], axis=0, weights=masses)
         body = spec.worldbody.add_body(pos=centre)
         body.add_freejoint()
-        for p, shape in enumerate(shapes):
-            if shape.hull is None:
-                body.add_geom(
-                    type=shape.kind,
-                    size=shape.size,
-                    pos=shape.position - centre,
-                    quat=shape.quaternion,
-                    mass=shape.mass,
-                    **contact,
-                )
+        for p, (piece, mass) in enumerate(zip(pieces, masses, strict=True)):
+            placed = {"type": _GEOMS[piece.solid], "pos": piece.position - centre, "mass": mass, **contact}
+            if piece.hull is None:
+                body.add_geom(size=piece.size, quat=piece.quaternion, **placed)
                 continue
             name = f"{k}.{p}"
             mesh = spec.add_mesh(name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX)
-            mesh.uservert = (shape.hull - shape.position).ravel()
-            body.add_geom(type=shape.kind, meshname=name, pos=shape.position - centre, mass=shape.mass, **contact)
+            mesh.uservert = (piece.hull - piece.position).ravel()
+            body.add_geom(meshname=name, **placed)
     return spec.compile()
 
 
-def _simulate(bodies: list[list[_Shape]], trial: Trial, gravity: Float[np.ndarray, "t 3"]) -> Motion | None:
+def _simulate(bodies: dict[int, list[Convex]], trial: Trial, gravity: Float[np.ndarray, "t 3"]) -> Motion | None:
     try:
         model = _compile(bodies, trial)
-    except (ValueError, mujoco.FatalError) as error:  # the simulator's word on degenerate shapes; the caller counts it
+    except (ValueError, mujoco.FatalError) as error:  # degenerate shapes; the caller counts them
         logging.getLogger(__name__).debug("an asset does not compile: %s", error)
         return None
     data = mujoco.MjData(model)
@@ -369,12 +276,11 @@ def _simulate(bodies: list[list[_Shape]], trial: Trial, gravity: Float[np.ndarra
                 break
     tilt_deg = np.degrees(np.arccos(np.clip(upright, -1, 1)))
     poses = start, data.xipos[1:].copy(), data.xmat[1:].reshape(-1, 3, 3).copy()
-    return Motion(
-        model.body_mass[1:].copy(), np.maximum.accumulate(tilt_deg), np.maximum.accumulate(np.sqrt(moved)), *poses
-    )
+    largest = np.maximum.accumulate(tilt_deg), np.maximum.accumulate(np.sqrt(moved))
+    return Motion(list(bodies), model.body_mass[1:].copy(), *largest, *poses)
 
 
 def up_cosine(matrices: np.ndarray) -> np.ndarray:
-    """Cosine of the angle between a body's up axis and the vertical, from rotations (K, 9) in rows:
-    yaw leaves it at 1."""
+    """Cosine of the angle between each body's up axis and the vertical, from rotations (K, 9) in
+    rows. Yaw leaves it at 1."""
     return matrices[:, 8]

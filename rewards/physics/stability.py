@@ -1,49 +1,40 @@
 """Stability: does the asset keep standing in a simulation with gravity that leans by 5 degrees,
 once around?
 
-The verdict looks at the tilt of the up axis and the drift of the centre of mass, not at the
-rotation angle, which counts turning on the spot as falling."""
+Grade and verdict use the tilt of the up axis and the drift of the centre of mass. The rotation
+angle would count turning on the spot as falling."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from rewards.base import Batch, Needs, Scores
-from rewards.physics.simulate import Motion, Trial, simulate
+from rewards.base import Batch
+from rewards.physics.simulate import Motion, Trial
+from rewards.physics.simulated import Simulated
 
 TILT_DEG, DRIFT = 10.0, 0.05
-"""A body stands if it never tilts by more degrees nor drifts by more metres than these."""
+"""A body stands if it never tilts by more degrees nor drifts by more metres."""
 SURVIVAL = 0.2
-"""Share of the score that is earned by how long a body stands: among assets that all fall, the one
-that falls later is better."""
+"""Share of the score for how long a body stands: among assets that all fall, the one that falls
+later is better."""
 
 
-class Stability:
-    """Graded in [0, 1]: the mean over bodies, weighted by mass, of how little each tilted and
-    drifted in the trial.
+class Stability(Simulated):
+    """How little the asset's bodies tilted and drifted in the trial, their mean weighted by mass,
+    in [0, 1].
 
-    ``verdict``: every body stayed within ``TILT_DEG`` and ``DRIFT``. An asset that could not be
-    simulated scores 0 and has failed."""
+    ``verdict``: every body stayed within ``TILT_DEG`` and ``DRIFT``. Failures as in
+    ``Simulated``."""
 
     name = "stability"
     version = "1"
-    needs = Needs(bodies=True)
 
     def __init__(self, trial: Trial | None = None, workers: int | None = None) -> None:
+        super().__init__(workers)
         self.trial = trial or Trial()
-        self.workers = workers
 
-    @torch.no_grad()
-    def __call__(self, batch: Batch) -> Scores:
-        parts = batch.need_parts()
-        labels = torch.where(batch.broken.unsqueeze(-1), -1, batch.components)
-        motions = simulate(batch.sound_parts, labels, self.trial, workers=self.workers)
-        empty = ~parts.exists.any(-1) & ~batch.broken
-        failed = sum(motion is None for motion in motions) - int(empty.sum())
-        values = [self.grade(motion) if motion else 0.0 for motion in motions]
-        verdict = [stands(motion) if motion else False for motion in motions]
-        return Scores(torch.tensor(values), failed, torch.tensor(verdict))
+    def judge(self, batch: Batch, index: int, motion: Motion) -> tuple[float, bool]:
+        return self.grade(motion), stands(motion)
 
     def grade(self, motion: Motion) -> float:
         """Each body earns 1 when it did not move, falling in a straight line to 0 at the trial's

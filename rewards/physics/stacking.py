@@ -7,68 +7,56 @@ import numpy as np
 import torch
 
 from rewards.base import Batch, Needs, Scores
-from rewards.physics.simulate import Trial, moved, simulate
+from rewards.physics.simulate import Motion, Trial
+from rewards.physics.simulated import Simulated
 from rewards.relations import Box, Relation, parse, related
+from scenes.asset import Convex, moved_parts
 from scenes.colors import nearest_base
 from scenes.parts import Parts
 
 TRIAL = Trial(duration=2.0, samples=40, lean_deg=0.0, tilt_limit_deg=180.0, drift_limit=10.0)
 """Two seconds under plain gravity, to the end."""
 MADE, KEPT = 0.3, 0.5
-"""What it earns that the relation holds as the asset was made, and after the trial; the rest is for
-the two things being there at all."""
+"""Earned if the relation holds as the asset was made, and after the trial. The rest is for the two
+things being there at all."""
 
 
-class Stacking:
+class Stacking(Simulated):
     """Does the relation that the prompt states hold, and still after two simulated seconds? One of
     0, 0.2, 0.5, 0.7 and 1.
 
     0.2 for parts in both colours, ``MADE`` and ``KEPT`` for the relation before and after. Touching
-    clusters are rigid, as in ``stability``. The two things are told apart by their colours in the
-    prompt ("a red ball on a blue cube"). A prompt without a relation, or without two different
-    colours around it, says nothing that this reward could check: all its assets score 1, so that it
-    takes no part in their group. ``verdict``: the relation holds after the trial. Assets without
-    parts, with numbers that are not finite or that could not be simulated score 0, the latter two
-    have failed."""
+    clusters are rigid, as in ``stability``. Colours in the prompt tell the two things apart ("a red
+    ball on a blue cube"). A prompt without a relation between two different colours gives nothing
+    to check: all its assets score 1, so the reward has no effect within their group. ``verdict``:
+    the relation holds after the trial. Failures as in ``Simulated``."""
 
     name = "stacking"
     version = "1"
     needs = Needs(parts=True)
     instead = "alignment or stability"
+    trial = TRIAL
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers
+    def bodies(self, batch: Batch) -> list[list[Convex]]:
+        return [pieces if parse(prompt) else [] for prompt, pieces in zip(batch.prompts, batch.bodies, strict=True)]
 
-    @torch.no_grad()
+    def judge(self, batch: Batch, index: int, motion: Motion) -> tuple[float, bool]:
+        relation, one = parse(batch.prompts[index]), torch.tensor([index])
+        assert relation is not None
+        parts = batch.sound_parts[one]
+        after = moved_parts(parts, batch.pieces.components[one], [motion.poses()])
+        (there, made), (_, kept) = stated(relation, parts[0]), stated(relation, after[0])
+        return there * (1 - MADE - KEPT) + made * MADE + kept * KEPT, kept
+
     def __call__(self, batch: Batch) -> Scores:
-        relations = [parse(prompt) for prompt in batch.prompts]
-        values = torch.tensor([1.0 if relation is None else 0.0 for relation in relations])
-        values[batch.broken.cpu() | ~batch.sound_parts.exists.any(-1).cpu()] = 0
-        verdict, failed = values == 1, int(batch.broken.sum())
-        asked = [b for b, relation in enumerate(relations) if relation is not None and not batch.broken[b]]
-        if not asked:
-            return Scores(values, failed, verdict)
-        parts, labels = batch.sound_parts[asked], batch.components[asked]
-        motions = simulate(parts, labels, TRIAL, workers=self.workers)
-        after = moved(parts, labels, motions)
-        for k, b in enumerate(asked):
-            relation = relations[b]
-            if relation is None or not parts.exists[k].any():
-                continue
-            if motions[k] is None:
-                failed += 1
-                continue
-            there, made = stated(relation, parts[k])
-            kept = stated(relation, after[k])[1]
-            values[b] = there * (1 - MADE - KEPT) + made * MADE + kept * KEPT
-            verdict[b] = kept
-        return Scores(values, failed, verdict)
+        scores = super().__call__(batch)
+        unasked = torch.tensor([parse(prompt) is None for prompt in batch.prompts]) & batch.usable.cpu()
+        return Scores(torch.where(unasked, 1, scores.values), scores.failed, scores.verdict | unasked)
 
 
 def stated(relation: Relation, parts: Parts) -> tuple[bool, bool]:
-    """Whether both things are there in one asset (p,), and whether their largest parts stand to
-    each other as the relation says: smaller ones may have the other's colour, as the hoops of a
-    barrel."""
+    """Whether both things are there in one asset (p,), and whether their largest parts stand as the
+    relation says. Smaller parts may have the other's colour, like the hoops of a barrel."""
     shown = parts.present()
     names = np.array(nearest_base(shown.colors.double().cpu().numpy()))
     surface, volumes = (

@@ -128,7 +128,7 @@ def hold(frame: Frame) -> np.ndarray | None:
 
 def _frames(skin: Skin, batch: Batch) -> list[Frame | None]:
     """The joints of every asset, from the cells of one part that lie within the other."""
-    gaps = batch.gaps
+    gaps = batch.pieces.gaps
     asset, i, j = (gaps <= TOUCH_TOLERANCE).nonzero(as_tuple=True)
     one, other = skin.number[asset, i], skin.number[asset, j]
     distance = skin.parts[other].distance(skin.points[one]).cpu().numpy() if len(asset) else np.zeros((0, 1))
@@ -149,7 +149,7 @@ def _frames(skin: Skin, batch: Batch) -> list[Frame | None]:
         into = b if side == a else a
         joints.setdefault(owner[a], []).append((side, into, *_patch(points[side], normals[side], areas[side], inside,
                                                                       centres[into] - centres[side], overlaps)))  # fmt: skip
-    ground = batch.bottoms.amin(-1).double().cpu().numpy()
+    ground = batch.pieces.bottoms.amin(-1).double().cpu().numpy()
     around = directions(skin.points)[::4]
     feet = supports(skin.parts, torch.cat([0.02 * around, -torch.ones_like(around[:, :1])], -1)).cpu().numpy()
     out: list[Frame | None] = []

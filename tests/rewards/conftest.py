@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
+import trimesh
 from torch import Tensor
 
 from rewards import Batch
-from scenes.asset import PartAsset
+from scenes.asset import Convex, PartAsset
+from scenes.mesh import Mesh
 from scenes.parts import Parts
 
 BOX, BALL, ROUND = (0.1, 0.1), (1.0, 1.0), (0.1, 1.0)
@@ -85,3 +89,78 @@ def rotation() -> Callable[[str, float], Tensor]:
 @pytest.fixture
 def batch() -> Callable[..., Batch]:
     return make_batch
+
+
+@dataclass(frozen=True)
+class MeshAsset:
+    """Scenes of triangle meshes: an asset without parts whose figures are exact. Each shell is a
+    convex body."""
+
+    scenes: list[Mesh]
+    parts = None
+    motion = None
+    device = torch.device("cpu")
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index) -> MeshAsset:
+        chosen = torch.arange(len(self))[index].tolist()
+        return MeshAsset([self.scenes[k] for k in chosen])
+
+    def gaussians(self, count: int = 3072, *, fine: bool = False):
+        raise NotImplementedError
+
+    def meshes(self) -> list[Mesh]:
+        return self.scenes
+
+    def bodies(self) -> list[list[Convex]]:
+        out = []
+        for mesh in self.scenes:
+            found = []
+            if mesh.vertices.isfinite().all():
+                found = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False).split()
+            out.append([_convex(piece, k) for k, piece in enumerate(found)])
+        return out
+
+    def moved(self, poses) -> MeshAsset:
+        raise NotImplementedError
+
+    def to(self, device) -> MeshAsset:
+        return self
+
+    def detach(self) -> MeshAsset:
+        return self
+
+
+def _convex(piece: trimesh.Trimesh, number: int) -> Convex:
+    at, corners = piece.centroid, np.asarray(piece.vertices)
+    place = at, np.array([1.0, 0, 0, 0]), piece.center_mass, float(piece.volume), float(corners[:, 2].min())
+    return Convex("hull", np.zeros(3), *place, corners, number, number)
+
+
+@pytest.fixture
+def mesh_batch() -> Callable[..., Batch]:
+    """A batch of assets without parts: lists of closed trimesh shapes."""
+
+    def make(*assets: list[trimesh.Trimesh]) -> Batch:
+        scenes = []
+        for shapes in assets:
+            whole = trimesh.util.concatenate(shapes) if shapes else trimesh.Trimesh()
+            vertices, faces = np.asarray(whole.vertices).reshape(-1, 3), np.asarray(whole.faces).reshape(-1, 3)
+            points = torch.from_numpy(vertices.astype(np.float32))
+            scenes.append(Mesh(points, torch.from_numpy(faces.astype(np.int64)), torch.full_like(points, 0.5)))
+        return Batch([f"asset {k}" for k in range(len(scenes))], MeshAsset(scenes))
+
+    return make
+
+
+@pytest.fixture
+def block() -> Callable[..., trimesh.Trimesh]:
+    """A closed box of half sizes about a centre, with edges of at most two centimetres."""
+
+    def make(half, centre) -> trimesh.Trimesh:
+        box = trimesh.creation.box(extents=2 * np.array(half))
+        return box.subdivide_to_size(0.02).apply_translation(centre)
+
+    return make

@@ -90,8 +90,8 @@ def test_only_empty_assets(batch, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_parts_one_line(name):
-    with pytest.raises(ValueError, match="this reward looks at parts, and the batch has none"):
+def test_without_an_asset_one_line(name):
+    with pytest.raises(ValueError, match=r"this reward looks at (parts|the asset), and the batch has none"):
         resolve(name)(Batch([PROMPT]))
 
 

@@ -151,8 +151,10 @@ def test_score_refuses_bad_values(batch, table, values, message):
 def test_missing_inputs_are_named(batch, table):
     from rewards.base import Batch
 
-    with pytest.raises(ValueError, match="looks at parts, and the batch has none"):
+    with pytest.raises(ValueError, match="looks at the asset, and the batch has none"):
         resolve("stability")(Batch(["a chair"]))
+    with pytest.raises(ValueError, match="looks at parts, and the batch has none"):
+        resolve("margin")(Batch(["a chair"]))
     with pytest.raises(ValueError, match="looks at 2 views of 64 pixels a side, and the batch has none"):
         batch(table()).need_views(Needs(cameras=2, size=64))
     with pytest.raises(ValueError, match="2 prompts for an asset of 1 scenes"):

@@ -9,7 +9,7 @@ from rewards.physics.simulate import GRAVITY, Trial, drop
 
 
 def test_a_box_falls_freely_and_lands(batch, part):
-    box = batch([part((0.2, 0.2, 0.2), (0, 0, 0.2))]).need_parts()[0]
+    box = batch([part((0.2, 0.2, 0.2), (0, 0, 0.2))]).asset
     height = 0.4
     recording = drop(box, height)
     z = recording.positions[:, 0, 2]
@@ -23,28 +23,30 @@ def test_a_box_falls_freely_and_lands(batch, part):
 
 
 def test_what_is_loose_falls_as_a_body_of_its_own(batch, part):
-    asset = batch([part((0.2, 0.2, 0.1), (0, 0, 0.1)), part((0.05, 0.05, 0.05), (0.6, 0, 0.5))]).need_parts()[0]
+    asset = batch([part((0.2, 0.2, 0.1), (0, 0, 0.1)), part((0.05, 0.05, 0.05), (0.6, 0, 0.5))]).asset
     recording = drop(asset, 0.0)
-    assert recording.labels.tolist()[:2] == [0, 1] and (recording.labels[2:] == -1).all()
+    assert recording.bodies == [0, 1]
     assert abs(recording.positions[-1, 0, 2]) < 0.005
-    # A point of the loose part is where its frame says: it has come down to the ground.
-    corner = recording.rotations[-1, 1] @ np.array([0.6, 0, 0.5]) + recording.positions[-1, 1]
-    assert 0.02 < corner[2] < 0.09
+    # The middle of the loose part is where its frame says: it has come down to the ground.
+    centre = recording.rotations[-1, 1] @ [0.6, 0, 0.5] + recording.positions[-1, 1]
+    assert 0.02 < centre[2] < 0.09
+    moved = asset.moved([recording.poses(len(recording.positions) - 1)]).parts
+    np.testing.assert_allclose(moved.centres[0, 1], centre, atol=1e-5)
 
 
 def test_a_cone_on_its_tip_falls_over(batch, part):
-    cone = batch([part((0.3, 0.3, 0.5), (0, 0, 0.5), (0.1, 1.0), -0.97)]).need_parts()[0]
+    cone = batch([part((0.3, 0.3, 0.5), (0, 0, 0.5), (0.1, 1.0), -0.97)]).asset
     assert drop(cone).tilt_deg > 45
 
 
 def test_the_same_asset_falls_the_same_way(batch, table):
-    parts = batch(table("abc")).need_parts()[0]
-    first, again = drop(parts), drop(parts)
+    asset = batch(table("abc")).asset
+    first, again = drop(asset), drop(asset)
     assert (first.positions == again.positions).all() and (first.rotations == again.rotations).all()
 
 
 def test_nothing_to_drop(batch):
-    with pytest.raises(ValueError, match="has no parts to drop"):
-        drop(batch([]).need_parts()[0])
-    with pytest.raises(ValueError, match="a single asset"):
-        drop(batch([], []).need_parts())
+    with pytest.raises(ValueError, match="the asset is empty: there is nothing to drop"):
+        drop(batch([]).asset)
+    with pytest.raises(ValueError, match="an asset of one scene, got 2"):
+        drop(batch([], []).asset)

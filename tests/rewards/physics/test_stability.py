@@ -12,13 +12,14 @@ from rewards import Batch
 from rewards.mix import parse, score
 from rewards.physics.simulate import Motion, Trial, settle, simulate, up_cosine
 from rewards.physics.stability import Stability
+from scenes.asset import PartAsset
 from scenes.parts import Parts
 
 LEAN = Trial().lean_deg
 
 
 def motions(batch: Batch, **changes) -> list[Motion]:
-    return simulate(batch.sound_parts, batch.components, Trial(**changes))
+    return simulate(batch.bodies, Trial(**changes))
 
 
 def box_of_slenderness(part, tips_at_deg: float, height: float) -> list:
@@ -131,7 +132,7 @@ def test_ball_rolls_as_mechanics_says(batch, part):
     assert scores.verdict.tolist() == [False, True]
     # The lean's direction turns by w t: integrate the acceleration twice.
     trial = Trial(ramp=1e-6, timestep=0.001)
-    motion = simulate((b := batch(ball)).sound_parts, b.components, trial)[0]
+    motion = simulate(batch(ball).bodies, trial)[0]
     k = 9
     t, w = (k + 1) * trial.duration / trial.samples, 2 * math.pi / trial.duration
     a = 5 / 7 * 9.81 * math.sin(math.radians(LEAN))
@@ -154,7 +155,7 @@ def test_a_lying_cylinder_rolls_as_mechanics_says(batch, part, rotation):
     trial, slope = Trial(duration=0.6, samples=12, timestep=0.001), math.radians(3)
     down = 9.81 * np.array([[math.sin(slope), 0, -math.cos(slope)], [0, math.sin(slope), -math.cos(slope)]])
     b = batch(lying, lying)
-    across, along = simulate(b.sound_parts, b.components, trial, gravity=np.repeat(down[:, None], trial.samples, 1))
+    across, along = simulate(b.bodies, trial, gravity=np.repeat(down[:, None], trial.samples, 1))
     assert across.drift[-1, 0] == pytest.approx(2 / 3 * 9.81 * math.sin(slope) * trial.duration**2 / 2, rel=0.03)
     assert along.drift[-1, 0] < 0.002
 
@@ -224,7 +225,7 @@ def same(a: Motion | None, b: Motion | None) -> bool:
 
 def test_bitwise_the_same_on_any_number_of_workers(batch, part, table):
     b = messy(batch, part, table)
-    alone, many, again = (simulate(b.sound_parts, b.components, workers=w) for w in (1, 3, 3))
+    alone, many, again = (simulate(b.bodies, workers=w) for w in (1, 3, 3))
     assert all(map(same, alone, many)) and all(map(same, many, again))
 
 
@@ -265,11 +266,9 @@ def test_grade_is_monotone():
 
     def grade(tilt, drift, masses=(1.0,)) -> float:
         shape = (5, len(masses))
-        at_rest = np.zeros((2, len(masses), 3))
-        turned = np.zeros((len(masses), 3, 3))
-        return stability.grade(
-            Motion(np.array(masses), np.broadcast_to(tilt, shape), np.broadcast_to(drift, shape), *at_rest, turned)
-        )
+        moved = np.broadcast_to(tilt, shape), np.broadcast_to(drift, shape)
+        at_rest = *np.zeros((2, len(masses), 3)), np.zeros((len(masses), 3, 3))
+        return stability.grade(Motion(list(range(len(masses))), np.array(masses), *moved, *at_rest))
 
     tilts, drifts = np.linspace(0, 40, 30), np.linspace(0, 0.5, 30)
     table = np.array([[grade(t, d) for d in drifts] for t in tilts])
@@ -349,7 +348,8 @@ def test_settled_parts_lie_where_they_fell() -> None:
     floor[0, 0, 6] = 0.6  # of the first asset, a second box stands below and beside
     floor[..., 4] = 0.5
     pair = Parts.from_vectors(torch.cat([vector, floor], 1))
-    after = settle(pair)
+    after = settle(PartAsset(pair)).parts
+    assert after is not None
     assert after.centres[0, 1, 2].item() == pytest.approx(0.1, abs=0.02)
     assert torch.allclose(after.centres[1], pair.centres[1], atol=0.01)
     assert after.vectors().isfinite().all()
