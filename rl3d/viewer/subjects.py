@@ -139,11 +139,14 @@ class Subject:
         """The place in ``bodies`` (numbers of ``Convex.body``) of the body that each Gaussian moves
         with, for assets without parts; 0 for a Gaussian that moves with none."""
         assert self.asset is not None and self.splats is not None
-        # Only the asset knows which Gaussian belongs to which body: body k is moved by k metres.
+        from scipy.spatial import cKDTree
+
+        # The asset decides which Gaussian belongs to which body: body k is moved by k metres.
         away = {body: Pose(np.eye(3), np.array([float(k), 0, 0])) for k, body in enumerate(bodies)}
-        still = self.asset.gaussians()[0]
-        shift = (self.asset.moved([away]).gaussians()[0].means - still.means)[:, 0]
-        return shift[still.opacities > 0].round().long().clamp(0, len(bodies) - 1).numpy()
+        still = self.asset.gaussians(fine=True)[0].detach().means
+        gone = self.asset.moved([away]).gaussians(fine=True)[0].detach().means
+        moved_with = (gone - still)[:, 0].round().long().clamp(0, len(bodies) - 1)
+        return moved_with.numpy()[cKDTree(still.numpy()).query(self.splats.means.numpy())[1]]
 
 
 def _bounds(splats: Gaussians) -> Float[np.ndarray, "2 3"]:
