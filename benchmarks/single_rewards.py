@@ -12,16 +12,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from torch import Tensor
+
 from rewards.mix import parse
-from rl3d.cli.evaluate import EvaluateConfig, mean_and_error, measure, per_prompt
 from rl3d.corpus import prompts
-from rl3d.generators.load import load_generator
+from rl3d.evaluate import measure
+from rl3d.generators.load import PRETRAINED, load_generator
+from rl3d.tables import mean_and_error, per_prompt
 from rl3d.training.trainer import TrainConfig, Trainer
 
 REWARDS = "stability,connected,alignment,structure,margin,push,contact,printable,symmetry,penetration,one_face"
 ABSOLUTE = ("stable_and_connected", "judge", "category", "colors")
 SHARES = ("diversity", "number of parts", "thickness", "volume", "height", "saturation")
-"""Figures that are shown as shares of their mean at the start."""
+"""Figures that are shown relative to their mean at the start."""
+SAMPLES, SEED = 2, 54321
 
 
 def trained(mix: str, out: Path, rounds: int, seed: int) -> Path:
@@ -46,36 +50,29 @@ def main() -> None:
     options = arguments.parse_args()
     trained_on = [name.split("=")[0] for name in options.rewards.replace("+", ",").split(",")]
     measured = ",".join(dict.fromkeys(["stability", "connected", "alignment", *REWARDS.split(","), *trained_on]))
-    config = EvaluateConfig(num_prompts=options.prompts, samples=2, rewards=measured, seed=54321)
-    items = [item.spec for item in prompts(config.num_prompts, config.seed)]
-    before = {
-        k: per_prompt(v, config.samples)
-        for k, v in measure(load_generator(config.checkpoint), items, config).values.items()
-    }
-    names = [reward.name for reward, _ in parse(measured)]
+    rewards = [reward for reward, _ in parse(measured)]
+    names = [reward.name for reward in rewards]
+    items = [item.spec for item in prompts(options.prompts, SEED)]
+
+    def figures_of(checkpoint: Path) -> dict[str, Tensor]:
+        values = measure(load_generator(checkpoint), items, rewards, samples=SAMPLES, seed=SEED).values
+        return {name: per_prompt(value, SAMPLES) for name, value in values.items()}
+
+    before = figures_of(PRETRAINED)
     print(
-        f"{options.rounds} rounds each, seed "
-        f"{options.seed}; "
-        f"{options.prompts} "
-        "held-out "
-        "prompts, "
-        f"{config.samples} samples each"
+        f"{options.rounds} iterations each, seed {options.seed}; "
+        f"{options.prompts} held-out prompts, {SAMPLES} samples each"
     )
-    print(
-        "at the start: " + ", ".join(f"{k} {mean_and_error(before[k])[0]:.3f}" for k in (*names, *ABSOLUTE, *SHARES)),
-        flush=True,
-    )
+    start_of = {name: mean_and_error(before[name]).mean for name in (*names, *ABSOLUTE, *SHARES)}
+    print("at the start: " + ", ".join(f"{name} {start:.3f}" for name, start in start_of.items()), flush=True)
     for mix in options.rewards.split(","):
-        folder = trained(mix, options.out, options.rounds, options.seed)
-        after = {
-            k: per_prompt(v, config.samples) for k, v in measure(load_generator(folder), items, config).values.items()
-        }
+        after = figures_of(trained(mix, options.out, options.rounds, options.seed))
         print(f"\ntrained on {mix}")
         for figures, shares in (((*names, *ABSOLUTE), False), (SHARES, True)):
             cells = []
             for figure in figures:
                 mean, error, _ = mean_and_error(after[figure] - before[figure])
-                start = mean_and_error(before[figure])[0]
+                start = start_of[figure]
                 text = (
                     f"{100 * mean / start:+.1f} ± {100 * error / start:.1f} %"
                     if shares

@@ -17,8 +17,9 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from renderers.surface import extract
-from rl3d.assets import FINAL_GAUSSIANS, INSET
+from rl3d.assets import FINAL_GAUSSIANS
 from rl3d.corpus import CATEGORIES, captions, sample_for
+from scenes.asset import INSET
 from scenes.files.glb import parts_to_trimesh
 from scenes.parts import Parts
 from scenes.solids import joined

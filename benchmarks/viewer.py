@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rl3d.cli.generate import GenerateConfig, generate
+from rl3d.generate import GenerateConfig, generate
 from rl3d.viewer import serve
 from rl3d.viewer.page import CARDS
 from scenes.files.ply import write_ply

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 
 from rewards.mix import parse
-from rl3d.assets import FINAL_GAUSSIANS, INSET
+from rl3d.assets import FINAL_GAUSSIANS
 from rl3d.corpus.sampling import sample_spec
 from rl3d.generators.load import load_generator
 from rl3d.generators.part_flow import DEFAULT_SAMPLING
 from rl3d.pictures import Picture, photographs, previews, render_sheet
 from rl3d.scoring import score_assets
+from scenes.asset import INSET
 from scenes.cameras import orbit
 from scenes.files import atomic_write
 

@@ -100,6 +100,12 @@ class SplatAsset:
         """Single scenes as a batch. Smaller ones are padded with Gaussians of opacity 0."""
         return SplatAsset(Gaussians.stack(list(scenes)))
 
+    @classmethod
+    def concatenate(cls, assets: Sequence[SplatAsset]) -> SplatAsset:
+        """Several batches as one, padded as by ``of``. Meshes and bodies are kept."""
+        scenes = [asset.scene[b] for asset in assets for b in range(len(asset))]
+        return cls(Gaussians.stack(scenes), [solid for asset in assets for solid in asset._solids])
+
     @property
     def device(self) -> torch.device:
         return self.scene.device
@@ -158,6 +164,12 @@ class FieldAsset:
         if len(field.batch_shape) != 1:
             raise ValueError(f"an asset is a batch of scenes (B,), got a field {tuple(field.batch_shape)}")
         return FieldAsset([field[b] for b in range(field.batch_shape[0])])
+
+    @classmethod
+    def concatenate(cls, assets: Sequence[FieldAsset]) -> FieldAsset:
+        """Several batches as one. Meshes and bodies are kept."""
+        fields = [field for asset in assets for field in asset.fields]
+        return cls(fields, [solid for asset in assets for solid in asset._solids])
 
     @property
     def device(self) -> torch.device:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from rl3d.replay import replay as replay
     from rl3d.report import report as report
     from rl3d.train import train as train
+    from rl3d.training.config import TrainConfig as TrainConfig
     from rl3d.training.pretrain import PretrainConfig as PretrainConfig
     from rl3d.training.pretrain import pretrain as pretrain
-    from rl3d.training.config import TrainConfig as TrainConfig
     from rl3d.viewer.server import serve as view
 
 __version__ = "0.1.0"

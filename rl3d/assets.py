@@ -1,4 +1,4 @@
-"""A generated asset, the folder that it is saved in, and the card that says how to make it again."""
+"""A generated asset, the folder that it is saved in, and the card with the recipe of it."""
 
 from __future__ import annotations
 

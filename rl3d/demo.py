@@ -12,7 +12,8 @@ from rl3d.evaluate import EvaluateConfig, evaluate
 from rl3d.generate import GenerateConfig, generate
 from rl3d.generators.load import PRETRAINED
 from rl3d.tables import markdown
-from rl3d.training.trainer import TrainConfig
+from rl3d.training.config import TrainConfig
+from rl3d.training.state import checkpoints
 
 Train = Callable[[TrainConfig, bool], Path]
 """Runs a training, or with True resumes it; returns the weights."""
@@ -40,7 +41,7 @@ def demo(config: DemoConfig, train: Train, say: Callable[[str], None] = print) -
     """Train, evaluate and generate, and report each step with ``say``."""
     say("1. Reinforcement learning: the pretrained generator learns to make things that stand and hold together.")
     training = TrainConfig(out=config.out / "train", iterations=config.iterations, save_every=20)
-    train(training, any((training.out / "checkpoints").glob("state_*.safetensors")))
+    train(training, bool(checkpoints(training.out / "checkpoints")))
     say("\n2. Held-out prompts, the same seeds before and after:")
     evaluation = EvaluateConfig(
         checkpoint=PRETRAINED,

@@ -101,7 +101,8 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     rewards = _rewards(config, generators)
     options = [sampling_options(generator, config.sampling) for generator in generators]
     make_folder(config.out)
-    results = [measure(g, items, rewards, config, o) for g, o in zip(generators, options, strict=True)]
+    settings = {"samples": config.samples, "seed": config.seed}
+    results = [measure(g, items, rewards, options=o, **settings) for g, o in zip(generators, options, strict=True)]
     table = compare(results[0].values, results[1].values if len(results) == 2 else None, config.samples)
     write_table(config.out, table, [{"name": g.name, **g.source} for g in generators])
     captions = [item.caption for item in items]
@@ -124,21 +125,21 @@ def _rewards(config: EvaluateConfig, generators: list[Generator]) -> list[Reward
 
 @torch.no_grad()
 def measure(
-    generator: Generator, items: list[Spec], rewards: list[Reward], config: EvaluateConfig, options: Any
+    generator: Generator, items: list[Spec], rewards: list[Reward], *, samples: int, seed: int, options: Any = None
 ) -> Measured:
-    """Generate and score ``config.samples`` assets of every item.
+    """Generate and score ``samples`` assets of every item. ``options`` None: the defaults.
 
     Beside the rewards, their success rates and plain measures of shape, there are: the judge's
     probability and logit that an asset fits its prompt, whether the judge names the right category
     (of single objects), the diversity among the samples of a prompt, and of assets with parts
     whether colours, relation and count are those of the caption. NaN where a figure does not apply.
     """
-    specs = [item for item in items for _ in range(config.samples)]
-    seeds = [config.seed * 1000 + i for i in range(len(specs))]
+    specs = [item for item in items for _ in range(samples)]
+    seeds = [seed * 1000 + i for i in range(len(specs))]
     judge = _Judge(generator.device)
     values: dict[str, list[Tensor]] = defaultdict(list)
     assets = []
-    whole = config.samples * max(1, BATCH // config.samples)  # the samples of a prompt stay together
+    whole = samples * max(1, BATCH // samples)  # the samples of a prompt stay together
     for start in range(0, len(specs), whole):
         some = specs[start : start + whole]
         texts = [item.caption for item in some]
@@ -151,8 +152,8 @@ def measure(
         figures = {**judge(some, asset), **shape_of(asset)}
         if asset.parts is not None:
             figures |= _facts(some, asset)
-        if config.samples > 1:
-            figures["diversity"] = diversity(asset, config.samples).repeat_interleave(config.samples)
+        if samples > 1:
+            figures["diversity"] = diversity(asset, samples).repeat_interleave(samples)
         for name, figure in figures.items():
             values[name].append(figure)
         assets.append(asset)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scenes.files import FileError
-from scenes.files.atomic import reason
+from scenes.files import FileError, read_bytes
 from scenes.files.meshes import MESHES, convert_mesh, load_glb, write_mesh
 from scenes.files.robots import ROBOTS, write_robot
 from scenes.files.splats import SILENT, WRITERS, Axes, read_gaussians, splat_format, write_gaussians
@@ -144,7 +143,7 @@ def _write_nerfstudio(source: Source, to: Path, options: Options) -> None:
 def _write_usd(source: Source, to: Path, options: Options) -> None:
     """Splats, a mesh, or both."""
     scene = source.scene() if source.splats else None
-    write_usd(to, scene, load_glb(source.mesh, _bytes(source.mesh)) if source.mesh else None)
+    write_usd(to, scene, load_glb(source.mesh, read_bytes(source.mesh)) if source.mesh else None)
 
 
 def _write_turntable(source: Source, to: Path, options: Options) -> None:
@@ -230,7 +229,7 @@ def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:
     """The meshes of a .glb file, z up and with merged vertices, and their sRGB colours (n, 3)."""
     from scenes.files.glb import Y_UP, base_colors
 
-    data = _bytes(path)
+    data = read_bytes(path)
     scene = load_glb(path, data)
     try:
         named = base_colors(data)
@@ -251,7 +250,7 @@ def _solid(path: Path, united: bool, texture: int) -> Mesh:
     from scenes.solids import joined
 
     shapes = _shapes(path)
-    parts = read_parts(path, _bytes(path)) if texture else None
+    parts = read_parts(path, read_bytes(path)) if texture else None
     try:
         mesh = joined(*shapes, united=united)
         if not texture:
@@ -263,13 +262,6 @@ def _solid(path: Path, united: bool, texture: int) -> Mesh:
         return bake(mesh, lambda positions, normals, tint: shaded(tint, normals), texture, exact)
     except ValueError as error:
         raise FileError(f"cannot export {path} as one solid: {error}") from error
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {reason(error)}") from error
 
 
 def _source(path: Path, axes: Axes) -> Source:

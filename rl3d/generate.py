@@ -26,7 +26,7 @@ class GenerateConfig:
     out: Path | None = None
     """Folder to write to. Default: assets/ and the words of the prompt."""
     num: int = 1
-    """Number of assets. With more than one, each gets a numbered folder inside the output folder."""
+    """Number of assets. With more than one, each gets a numbered folder inside ``out``."""
     best_of: int = 1
     """Candidates for each asset. The one with the best rewards is kept."""
     seed: int = 0

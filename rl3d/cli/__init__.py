@@ -53,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         return fail(f"unknown command {arguments[0]!r}: choose one of {', '.join(COMMANDS)}")
-    # A user's own reward or generator (my_module:shiny) is a file in the working directory. It comes
-    # last on the path, so that it cannot hide an installed package.
+    # A user's own reward or generator (my_module:shiny) is a file in the working directory. The
+    # directory comes last on the path, so that it cannot hide an installed package.
     sys.path.append("")
     try:
         importlib.import_module(f"rl3d.cli.{arguments[0].replace('-', '_')}").run(arguments[1:])

@@ -1,4 +1,4 @@
-"""``rl3d prefer``: show pairs of assets for one prompt in the browser, and record which is better."""
+"""``rl3d prefer``: show pairs of assets in the browser, and record which one is better."""
 
 from __future__ import annotations
 

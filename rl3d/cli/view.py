@@ -1,4 +1,4 @@
-"""``rl3d view [PATH]``: look at assets, files or a training run in the browser, and make new assets.
+"""``rl3d view [PATH]``: look at assets, files or a training run in the browser, and make new ones.
 By default only this machine can open the page."""
 
 from __future__ import annotations

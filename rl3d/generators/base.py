@@ -22,6 +22,7 @@ from rewards.text import TextFeatures, shared_encoder
 from scenes.asset import Asset
 
 
+@runtime_checkable
 class Condition(Protocol):
     """What B prompts mean to a generator. Others can only measure and index it."""
 
@@ -30,6 +31,7 @@ class Condition(Protocol):
     def __getitem__(self, index: Tensor) -> Condition: ...
 
 
+@runtime_checkable
 class Rollout(Protocol):
     """B samples and how they were drawn. Others can only measure and index it."""
 

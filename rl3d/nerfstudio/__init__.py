@@ -1,1 +1,1 @@
-"""Assets for nerfstudio: the run that it opens (run.py), and its plugin that draws it (method.py)."""
+"""Assets for nerfstudio: the run that it opens (run.py), the plugin that draws it (method.py)."""

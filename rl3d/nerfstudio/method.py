@@ -1,5 +1,5 @@
-"""The method ``rl3d-splats`` for nerfstudio. It draws runs of ``rl3d.nerfstudio.run``: with gsplat on
-CUDA, with our rasteriser on the CPU.
+"""The method ``rl3d-splats`` for nerfstudio. It draws runs of ``rl3d.nerfstudio.run``: on CUDA with
+gsplat, on the CPU with our rasteriser.
 
 nerfstudio loads this module by the entry point in pyproject.toml. Without an installation, set
 NERFSTUDIO_METHOD_CONFIGS="rl3d-splats=rl3d.nerfstudio.method:method". No other module imports this
@@ -104,8 +104,8 @@ class SplatsModel(Model):
         crop_background = nerfstudio_renderers.BACKGROUND_COLOR_OVERRIDE
         views = render(scene, seen, background=(1.0, 1.0, 1.0) if crop_background is None else crop_background)
         alpha, depth = views.alpha[0], views.depth[0]
-        # nerfstudio's depth is the length of the ray. Rays that miss the asset end behind all cameras
-        # of the run: a shorter ray would hide their frustums.
+        # nerfstudio's depth is the length of the ray. Rays that miss the asset end behind all
+        # cameras of the run: a shorter ray would hide their frustums.
         low, high = self.bounds
         far = (seen.positions[0].cpu() - (low + high) / 2).norm() + 2 * (high - low).norm()
         length = torch.where(alpha > 0, depth * _stretch(seen).to(depth), far.to(depth))
@@ -130,8 +130,8 @@ class SplatsModel(Model):
 
 
 def opencv_camera(camera: NerfstudioCameras) -> Cameras:
-    """The first of nerfstudio's cameras as ``Cameras``. nerfstudio's poses are camera-to-world, y up
-    and z backward."""
+    """The first of nerfstudio's cameras as ``Cameras``. nerfstudio's poses are camera-to-world,
+    with y up and z backward."""
     pose = camera.camera_to_worlds.reshape(-1, 3, 4)[0]
     rotation = pose[:, :3] * pose.new_tensor([1.0, -1, -1])
     viewmat = torch.eye(4, dtype=pose.dtype, device=pose.device)

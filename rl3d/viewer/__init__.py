@@ -1,5 +1,1 @@
-"""The web viewer: look at an asset, or at a folder of assets, in a browser."""
-
-from rl3d.viewer.server import Viewer, serve
-
-__all__ = ["Viewer", "serve"]
+"""The web viewer: look at assets and runs in a browser, and make new assets."""

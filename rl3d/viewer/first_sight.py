@@ -1,8 +1,7 @@
-"""What a page shows until its own program draws: a picture of the first asset, where the browser's
-splats will stand.
+"""What a page shows until the browser draws: a picture of the first asset, in place of its splats.
 
-viser's program takes a browser a second or more to start, and where there is no GPU the first
-frames of splats take as long again."""
+viser's program takes a second or more to start. Without a GPU the first frames of splats take as
+long again."""
 
 from __future__ import annotations
 
@@ -24,11 +23,11 @@ from scenes.cameras import look_at, pinhole
 from scenes.gaussians import Gaussians
 
 HEIGHT = 1024
-"""Of the picture, in pixels; the page shows it as high as its window, twice as wide, and cut at the
-sides."""
+"""Height of the picture in pixels. The page shows it as high as its window, twice as wide, cut at
+the sides."""
 PANEL = 388
-"""Width of viser's panel, in CSS pixels, when it is docked and its controls are "large": the scene
-has the rest. In windows less than 36 em wide it lies at the bottom."""
+"""Width of viser's panel, in CSS pixels, if it is docked and its controls are "large". The scene
+has the rest. In windows narrower than 36 em the panel is at the bottom."""
 
 _MARKUP = """
 <style>
@@ -38,7 +37,8 @@ _MARKUP = """
 </style>
 <div id="first-sight"><img src="%s" alt=""></div>
 <script>
-// Goes when the browser has drawn splats for half a second (its first frames are unsorted), when a hand wants to turn them, or in the end.
+// Removed when the browser has drawn splats for half a second (its first frames are unsorted), at the
+// first input of the user, or after 20 seconds.
 (() => {
   const api = window.WebGL2RenderingContext?.prototype, draw = api?.drawElementsInstanced;
   const events = ["pointerdown", "wheel", "keydown"];
@@ -61,10 +61,10 @@ _MARKUP = """
 
 
 def markup(splats: Gaussians, bounds: Float[np.ndarray, "2 3"]) -> str:
-    """HTML of the picture, seen from ``start_position``, and of what takes it away again; an empty
-    text if there is nothing to see.
+    """HTML of the picture, seen from ``start_position``, and of the script that removes it. An
+    empty text if there is nothing to see.
 
-    Harmonics are left out, as viser leaves them out.
+    The picture has no harmonics, because viser draws none.
     """
     centre, radius = sphere_of(bounds)
     view = look_at(torch.from_numpy(start_position(centre, radius)).float()[None], torch.from_numpy(centre).float())
@@ -77,12 +77,12 @@ def markup(splats: Gaussians, bounds: Float[np.ndarray, "2 3"]) -> str:
 
 @contextlib.contextmanager
 def shown_first(extra: str) -> Iterator[TemporaryDirectory[str] | None]:
-    """A viser server that starts within this serves its page with ``extra`` at the start of the
-    body, from the folder that is yielded.
+    """A viser server that starts inside this context serves its page with ``extra`` at the start
+    of the body, from the folder that is yielded.
 
-    ``viser.infra.WebsockServer`` takes the folder to serve; ``ViserServer`` does not pass the
-    parameter on. Where viser is not built like the versions known, one page in one file, its own
-    page is served: None."""
+    ``viser.infra.WebsockServer`` has a parameter for the folder, but ``ViserServer`` does not pass
+    it on. Known versions of viser have one page in one file. For another one None is yielded, and
+    viser's own page is served."""
     import viser
 
     build = Path(viser.__file__).parent / "client/build"

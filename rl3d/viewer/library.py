@@ -1,5 +1,5 @@
-"""What there is to look at under a path: asset folders (scene.ply, mesh.glb, card.json) and single
-files of splats or meshes."""
+"""What can be shown at a path: folders of assets (scene.ply, mesh.glb, card.json), and single files
+of splats or meshes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rl3d.assets import read_card
+from rl3d.runs import is_run
 from scenes.files import FileError
 from scenes.files.splats import READERS, SILENT, Axes, splat_format
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing to look at; it has splats, a mesh or both."""
+    """An asset on disk: splats, a mesh or both."""
 
     name: str
     path: Path
@@ -26,12 +27,12 @@ class Entry:
     """Which way is up in its splats."""
 
     def prompt(self) -> str:
-        """The prompt that made the asset, or an empty text."""
+        """The prompt on the card, or an empty text."""
         prompt = self._card().get("prompt", "")
         return prompt if isinstance(prompt, str) else ""
 
     def rewards(self) -> dict[str, float]:
-        """The rewards that the card names, by name."""
+        """The rewards on the card, by name."""
         rewards = self._card().get("rewards")
         found = (
             {n: r.get("value") for n, r in rewards.items() if isinstance(r, dict)} if isinstance(rewards, dict) else {}
@@ -41,7 +42,7 @@ class Entry:
         }
 
     def files(self) -> list[Path]:
-        """The entry's own files: of an asset's folder those that ``rl3d generate`` writes."""
+        """The entry's own files. Of a folder, those that ``rl3d generate`` writes."""
         if not self.path.is_dir():
             return [self.path]
         return [
@@ -56,15 +57,10 @@ class Entry:
         return read_card(self.card)
 
 
-def is_run(path: Path) -> bool:
-    """Whether a folder is that of a training run."""
-    return (path / "config.yaml").is_file() and (path / "metrics.jsonl").is_file()
-
-
 def find_entries(path: str | Path, axes: Axes = "z-up") -> list[Entry]:
-    """Everything that can be shown at ``path``, by name; a FileError if that is nothing.
+    """Everything that can be shown at ``path``, sorted by name. FileError if there is nothing.
 
-    ``axes`` says which way is up in single files of splats whose format does not.
+    ``axes`` says which way is up in files of splats whose format does not store it.
     """
     path = Path(path)
     if not path.exists():
@@ -76,17 +72,12 @@ def find_entries(path: str | Path, axes: Axes = "z-up") -> list[Entry]:
         return [found]
     if not path.is_dir():
         raise FileError(
-            f"cannot view {path}: the viewer shows "
-            f"{', '.join(READERS)} and "
-            ".glb files, "
-            "folders of "
-            "them, and "
-            "training runs"
+            f"cannot view {path}: the viewer shows {', '.join(READERS)} and .glb files, folders of them, "
+            "and training runs"
         )
     try:
-        children = sorted(
-            child for child in path.iterdir() if not child.name.startswith(".")
-        )  # a dot starts what is still being written
+        # The name of a file that is still being written starts with a dot.
+        children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     except OSError as error:
         raise FileError(f"cannot view {path}: {error.strerror}") from error
     entries = [entry for child in children if (entry := _entry(child, axes))]

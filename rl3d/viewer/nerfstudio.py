@@ -112,6 +112,6 @@ def free_port(host: str, port: int) -> int:
                         raise
     except OSError as error:
         raise FileError(
-            f"cannot serve on {host}: {reason(error)}; use 127.0.0.1 for this machine only, 0.0.0.0 for the whole network"
+            f"cannot serve on {host}: {reason(error)}; use 127.0.0.1 (this machine) or 0.0.0.0 (the network)"
         ) from error
     raise FileError(f"cannot serve on {host}: no port from {port} on is free; choose another --port")

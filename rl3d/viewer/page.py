@@ -1,5 +1,5 @@
-"""One browser's page: its controls, and what they do to its stage. Every browser has its own; they
-share the studio and the files."""
+"""One browser's page: its controls, and what they do to its stage. Every browser has its own page.
+All share the studio and the files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rewards.physics.simulate import drop
+from rl3d.charts import charts
+from rl3d.report import picture
+from rl3d.runs import read_run, sheets_of
 from rl3d.viewer.library import Entry
 from rl3d.viewer.stage import Stage, heat
-from rl3d.viewer.studio import MOST, Studio, credit, sheets_of
+from rl3d.viewer.studio import MOST, Studio, credit
 from rl3d.viewer.subjects import Subject, card, data_url, thumbnail
 from scenes.files import FileError
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 CARDS = 6
 """Cards on a page of the gallery."""
 KEPT = 24
-"""Generated assets that a page remembers; older ones go."""
+"""Generated assets that a page keeps; older ones are dropped."""
 NOTHING = "nothing"
 BOTH = "both, side by side"
 ASSET_FORMATS = (
@@ -44,8 +47,8 @@ CREDIT = "credit: "
 
 
 class Page:
-    """The controls of one client. Callbacks run in viser's threads; ``self.busy`` keeps those that
-    change the stage apart."""
+    """The controls of one client. Callbacks run in viser's threads; the stage locks its own
+    changes."""
 
     def __init__(
         self, client: viser.ClientHandle, entries: dict[str, Entry], studio: Studio, first: Subject | None
@@ -130,7 +133,7 @@ class Page:
             self.stage.set(subjects)
             ways = self.stage.ways()
             if all(s.parts is not None for s in subjects):
-                self.credits = [credit(s.parts, s.prompt) for s in subjects if s.parts is not None]
+                self.credits = [credit(s.asset, s.prompt) for s in subjects if s.asset is not None]
                 ways += [CREDIT + name for name in self.credits[0]]
             self.way.options, self.way.visible = tuple(ways) or ("splats",), len(ways) > 1
             if self.way.value not in self.way.options:
@@ -140,7 +143,7 @@ class Page:
             self.caption.content = (
                 '<div style="display:flex">' + "".join(f'<div style="flex:1">{c}</div>' for c in captions) + "</div>"
             )
-            self.simulator.visible = all(s.parts is not None for s in subjects)
+            self.simulator.visible = all(s.asset is not None for s in subjects)
             self.verdict.visible = self.back.visible = False
             self.downloads.visible = True
             self.taken.options, self.taken.visible = tuple(dict.fromkeys(s.name for s in subjects)), len(subjects) > 1
@@ -155,8 +158,12 @@ class Page:
         self.stage.look(way, tints)
 
     def _drop(self) -> None:
-        recordings = [drop(s.parts, self.height.value / 100) for s in self.shown if s.parts is not None]
-        if self.stage.way not in ("splats", "mesh", "wireframe", "parts"):
+        shown = self.shown
+        recordings = [drop(s.asset, self.height.value / 100) for s in shown if s.asset is not None]
+        if self.shown is not shown:  # another choice, while the simulator was busy
+            return
+        self.stage.split(recordings)
+        if not self.stage.can_fall():
             self.way.value = self.way.options[0]
             self._look()
         self.back.visible, self.verdict.visible = True, False
@@ -172,11 +179,11 @@ class Page:
         self.back.visible = self.verdict.visible = False
 
     def _taken(self) -> Subject:
-        """Of two that are shown, the one to download."""
+        """The subject to download, of two that are shown."""
         return next((s for s in self.shown if s.name == self.taken.value), self.shown[0])
 
     def _offer(self) -> None:
-        """The formats that it can be downloaded in."""
+        """Update the list of formats."""
         self.format.options = _formats(self._taken())
 
     def _download(self) -> None:
@@ -191,9 +198,9 @@ class Page:
         gui = self.client.gui
         self.prompt = gui.add_text("prompt", "a red armchair with white legs", multiline=True)
         names = tuple(self.studio.generators)
-        self.generator = gui.add_dropdown(
-            "generator", (*names, BOTH), hint="before and after reinforcement learning, from the same seeds"
-        )
+        choices = (*names, BOTH) if len(names) > 1 else names
+        hint = "before and after reinforcement learning, with the same seeds"
+        self.generator = gui.add_dropdown("generator", choices, hint=hint)
         self.count = gui.add_slider("assets", min=1, max=MOST, step=1, initial_value=1)
         self.seed = gui.add_number("seed", 0, min=0, max=2**31, step=1)
         self.generate = gui.add_button("generate")
@@ -223,7 +230,7 @@ class Page:
             with self.client.atomic():
                 self.choice.options, self.beside.options = self._names(), (NOTHING, *self._names())
                 self.choice.visible = self.beside.visible = len(self.entries) > 1
-            # Of several, the one with the best rewards; of two generators, the earlier weights on
+            # Show the asset with the best rewards. Of two generators, the earlier weights are on
             # the left.
             best = max(range(count), key=lambda k: sum(made[0][k].rewards.values()))
             self.show([group[best] for group in reversed(made)])
@@ -252,7 +259,7 @@ class Page:
             button.on_click(self._guarded(functools.partial(self._open, i)))
 
     def turn_page(self, page: int) -> None:
-        """Show the gallery's page of this number, or the nearest there is."""
+        """Show the page of the gallery with this number, or the nearest one."""
         names = self._names()
         pages = max(1, -(-len(names) // CARDS))
         self.page = min(max(page, 0), pages - 1)
@@ -295,39 +302,34 @@ class Page:
         self.follow()
 
     def follow(self) -> None:
-        """Show what the run has written by now."""
-        from rl3d.report import charts, read_run
-
+        """Show what the run has written so far."""
         assert self.studio.run
         settings, metrics = read_run(self.studio.run)
-        rounds = len(sheets_of(self.studio.run))
+        sheets = len(sheets_of(self.studio.run))
         with self.client.atomic():
             self.state.content = (
-                f"**{self.studio.run.resolve().name}**: {len(metrics)} of {settings.get('iterations', '?')} rounds"
+                f"**{self.studio.run.resolve().name}**: {len(metrics)} of {settings.get('iterations', '?')} iterations"
             )
             self.curves.content = (
                 f'<div style="font-size:12px;padding:0 10px">{charts(metrics, 360)}</div>' if metrics else ""
             )
             newest = self.sheet.value == self.sheets - 1 or not self.sheets
-            if rounds and rounds != self.sheets:
-                self.sheets = rounds
-                self.sheet.max, self.sheet.visible = max(rounds - 1, 1), rounds > 1
+            if sheets and sheets != self.sheets:
+                self.sheets = sheets
+                self.sheet.max, self.sheet.visible = max(sheets - 1, 1), sheets > 1
                 if newest:
-                    self.sheet.value = rounds - 1
+                    self.sheet.value = sheets - 1
                 self._sheet()
 
     def _sheet(self) -> None:
-        from rl3d.report import picture
-
         assert self.studio.run
         sheets = sheets_of(self.studio.run)
         if sheets:
             path = sheets[min(int(self.sheet.value), len(sheets) - 1)]
-            self.picture.content = f'<div style="padding:0 10px">{picture(path, f"round {int(path.stem)}")}</div>'
+            self.picture.content = f'<div style="padding:0 10px">{picture(path, f"iteration {int(path.stem)}")}</div>'
 
     def _guarded(self, action: Callable[[], None]) -> Callable[[Any], None]:
-        """A callback whose trouble with what the user gave is told to the user; a browser that has
-        left is none."""
+        """A callback whose errors are shown in the page, unless the browser has left."""
 
         def run(_: object) -> None:
             try:
@@ -342,7 +344,7 @@ class Page:
 
 
 def _formats(subject: Subject) -> tuple[str, ...]:
-    """What it can be downloaded as."""
+    """The formats in which a subject can be downloaded."""
     if subject.splats is not None and (subject.glb is not None or subject.parts is not None):
         return ASSET_FORMATS
     if subject.splats is not None:

@@ -1,5 +1,5 @@
-"""Serves the page of ``rl3d prefer``: two assets side by side, seen by linked cameras, and a button
-for each answer."""
+"""The page of ``rl3d prefer``: two assets side by side, seen by linked cameras, and a button for
+each answer."""
 
 from __future__ import annotations
 
@@ -7,39 +7,68 @@ import itertools
 import random
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rl3d.assets import Asset
-from rl3d.generators.load import load_generator
-from rl3d.generators.part_flow import DEFAULT_SAMPLING
-from rl3d.preferences import Choice, Pair, read_pairs
+from rl3d.configs import as_paths, at_least
+from rl3d.generators.load import load_generator, sampling_options
+from rl3d.preferences import Choice, Pair, append_pair, read_pairs
 from rl3d.prompts import corpus_prompts, read_prompts
 from rl3d.viewer.server import Viewer, open_server, run_until_stopped
 from rl3d.viewer.stage import Stage
 from rl3d.viewer.subjects import Subject
+from scenes.asset import Asset
 from scenes.files import FileError, make_folder
-from scenes.files.atomic import reason
 
 if TYPE_CHECKING:
     import viser
 
-    from rl3d.cli.prefer import PreferConfig
-
 PROMPTS = 2000
 AT_ONCE = 4
-"""Pairs made in one go."""
+"""Pairs that are made at once."""
 ANSWERS: dict[str, Choice] = {"left is better": "left", "right is better": "right", "equally good": "equal"}
 
 
+@dataclass(frozen=True)
+class PreferConfig:
+    """Settings of ``rl3d prefer``."""
+
+    out: Path = Path("preferences.jsonl")
+    """File that the choices are added to."""
+    checkpoint: Path | None = None
+    """Weights file, or folder of a training run. Default: the generator's own weights."""
+    generator: str | None = None
+    """Name of the generator, or my_file:MyGenerator. Default: the checkpoint's, or part-flow."""
+    against: Path | None = None
+    """A second checkpoint. One asset of every pair is then made with it."""
+    prompts: Path | None = None
+    """Text file with one prompt a line. Default: captions of the corpus's training split."""
+    seed: int = 0
+    """Seed of prompts, samples and sides."""
+    sampling: Any = None
+    """The generator's sampling options. None: its defaults."""
+    host: str = "127.0.0.1"
+    """Address to listen on. The default is reachable from this machine only."""
+    port: int = 8080
+    """Port to listen on; 0 takes any free one."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "out", "checkpoint", "against", "prompts")
+        at_least(self, seed=0)
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port must lie between 0 and 65535, got {self.port}")
+
+
 def serve(config: PreferConfig, *, block: bool = True) -> Viewer:
-    """Collect choices into ``config.out`` until Ctrl-C; every browser gets pairs of its own."""
+    """Add choices to ``config.out`` until Ctrl-C. Every browser is shown pairs of its own.
+
+    FileError with one line, before anything is served, if the file is not one of pairs.
+    """
     if config.out.exists() and config.out.stat().st_size:
-        read_pairs(config.out)  # a file of something else is not added to
-    make_folder(config.out.parent)
+        read_pairs(config.out)
     session = Session(config)
+    make_folder(config.out.parent)
     server, url = open_server(config.host, config.port)
     viewer = Viewer(server, url)
     asking: dict[int, Asking] = {}
@@ -63,7 +92,10 @@ class Session:
 
     def __init__(self, config: PreferConfig) -> None:
         self.config = config
-        self.generators = [load_generator(path) for path in (config.checkpoint, config.against) if path is not None]
+        self.generators = [load_generator(config.checkpoint, generator=config.generator)]
+        if config.against is not None:
+            self.generators.append(load_generator(config.against))
+        self.options = [sampling_options(generator, config.sampling) for generator in self.generators]
         prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(PROMPTS, config.seed)
         self.pairs = self._make(prompts)
         self.making, self.writing = threading.Lock(), threading.Lock()
@@ -74,28 +106,31 @@ class Session:
 
     def _make(self, prompts: list[str]) -> Iterator[Pair]:
         sides = random.Random(self.config.seed)
+        makers = [(self.generators[k % len(self.generators)], self.options[k % len(self.options)]) for k in (0, 1)]
         for start in itertools.count(step=AT_ONCE):
             chosen = [prompts[i % len(prompts)] for i in range(start, start + AT_ONCE)]
             first = 2 * start + 1000 * self.config.seed
-            seeds = [list(range(first + k * AT_ONCE, first + (k + 1) * AT_ONCE)) for k in (0, 1)]
-            made = [
-                g.generate(chosen, seeds=s, sampling=DEFAULT_SAMPLING)
-                for g, s in zip(itertools.cycle(self.generators), seeds)
-            ]
+            made = []
+            for k, (generator, options) in enumerate(makers):
+                seeds = list(range(first + k * AT_ONCE, first + (k + 1) * AT_ONCE))
+                made.append(generator.generate(chosen, seeds=seeds, options=options).to("cpu").detach())
             for i, prompt in enumerate(chosen):
-                assets = [parts[i].present().detach().vectors() for parts in made]
-                if min(map(len, assets)):
+                assets = [asset[i : i + 1] for asset in made]
+                if not any(is_empty(asset) for asset in assets):
                     sides.shuffle(assets)
                     yield Pair(prompt, assets[0], assets[1], "equal")
 
     def keep(self, pair: Pair) -> None:
-        """Add a choice to the file, whole."""
+        """Add a choice to the file."""
         with self.writing:
-            try:
-                with self.config.out.open("a", encoding="utf-8") as file:
-                    file.write(pair.line())
-            except OSError as error:
-                raise FileError(f"cannot write {self.config.out}: {reason(error)}") from error
+            append_pair(self.config.out, pair)
+
+
+def is_empty(asset: Asset) -> bool:
+    """Whether there is nothing to see of a scene."""
+    if asset.parts is not None:
+        return not bool(asset.parts.exists.any())
+    return not bool((asset.gaussians().opacities > 0).any())
 
 
 class Asking:
@@ -118,7 +153,7 @@ class Asking:
         self.pair = self.session.next()
         if self.stage.ended.is_set():
             return
-        self.stage.set([_subject(self.pair, side) for side in ("left", "right")])
+        self.stage.set([Subject.seen(self.pair.left, "left"), Subject.seen(self.pair.right, "right")])
         self.stage.look("splats")
         with self.client.atomic():
             self.prompt.content = f"Which is the better\n\n**{self.pair.prompt}**"
@@ -136,13 +171,3 @@ class Asking:
         except FileError as error:
             self.client.add_notification("That did not work", str(error), color="red", auto_close_seconds=15)
         self._show()
-
-
-def _subject(pair: Pair, side: str) -> Subject:
-    from scenes.parts import Parts
-
-    parts = Parts.from_vectors(getattr(pair, side))
-    asset = Asset(pair.prompt, parts, 0, DEFAULT_SAMPLING, {}, {}, 0, 1)
-    made = Subject.of(asset, side)
-    assert np.isfinite(made.bounds).all()
-    return made

@@ -1,8 +1,7 @@
-"""The three-dimensional half of a browser's page: one subject, or two side by side, in the way of
-looking that is chosen.
+"""The 3D view of a browser's page: one subject, or two side by side, shown in the chosen way.
 
-Splats and meshes are drawn by the browser. Normals and depth are drawn here, by the renderer that
-rewards see through, with the browser's camera, each time it moves."""
+The browser draws splats and meshes. Normals and depth are drawn here each time the browser's camera
+moves, by the renderer that also draws the views of the rewards."""
 
 from __future__ import annotations
 
@@ -29,15 +28,15 @@ if TYPE_CHECKING:
 
 FOV_DEG = 35.0
 DRAWN = ("normals", "depth")
-"""Ways of looking that are pictures of ours; the others are the browser's."""
+"""Ways that are rendered here; the browser renders the others."""
 PIXELS = 640
-"""Height of those pictures, at most."""
+"""Maximum height of those images."""
 PIXEL = 0.0038
-"""Of a page 640 pixels high as it opens (``start_position``), over the radius of what is shown."""
+"""Width of a pixel over the radius of what is shown, in a new page 640 pixels high."""
 _TO_Z_UP = (math.sqrt(0.5), math.sqrt(0.5), 0.0, 0.0)
-"""A glTF file is y-up; a quarter turn about x (wxyz) stands it up again."""
+"""Turns glTF's y up into z up: a quarter turn about x (wxyz)."""
 _HEAT = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]) / 255
-"""Viridis at five places: dark violet is 0, yellow 1."""
+"""Viridis at five values: dark violet is 0, yellow is 1."""
 
 
 def heat(values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 3"]:
@@ -47,15 +46,18 @@ def heat(values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n 3"]:
 
 
 def distinct(count: int) -> Float[np.ndarray, "count 3"]:
-    """Colours that neighbours in the list tell apart: hues by the golden angle."""
+    """Colours whose neighbours in the list differ clearly: hues by the golden angle."""
     return np.array([colorsys.hsv_to_rgb(i * 0.381966 % 1, 0.55 + 0.25 * (i % 2), 0.9) for i in range(count)]).reshape(
         count, 3
     )
 
 
 class Figure:
-    """One subject in a browser's scene. Its bodies (touching parts) have frames of their own, so
-    that they can fall apart."""
+    """One subject in a browser's scene. Each of its bodies (parts that touch) has a frame, so that
+    it can fall apart.
+
+    The bodies of an asset without parts are known only when it is dropped: until then it is one
+    body (``split``)."""
 
     def __init__(self, client: viser.ClientHandle, root: str, subject: Subject, pixel: float) -> None:
         self.client, self.root, self.subject, self.pixel = client, root, subject, pixel
@@ -65,11 +67,12 @@ class Figure:
         self.body_of_part = np.array([names.index(x) for x in labels.tolist()], int)
         self.frame = client.scene.add_frame(root, show_axes=False)
         self.bodies = [client.scene.add_frame(f"{root}/{k}", show_axes=False) for k in range(len(names))]
+        self.body_of_splats: np.ndarray | None = None
         self.shown: dict[str, list[viser.SceneNodeHandle]] = {}
         self.placed = np.eye(3), np.zeros(3)
 
     def ways(self) -> list[str]:
-        """The ways in which it can be looked at."""
+        """The ways in which it can be shown."""
         subject = self.subject
         ways = ["splats"] if subject.splats is not None else []
         ways += ["mesh", "wireframe"] if subject.glb is not None else []
@@ -77,8 +80,8 @@ class Figure:
         return ways + (list(DRAWN) if subject.splats is not None else [])
 
     def show(self, way: str, tints: Float[np.ndarray, "p 3"] | None = None) -> None:
-        """Look at it in one way; ``tints`` colour the parts of way "parts" (by default each in a
-        colour of its own)."""
+        """Show it in one way. ``tints`` are the colours of the parts for the way "parts"; by
+        default they are distinct."""
         if way == "parts":  # its colours change
             for handle in self.shown.pop(way, ()):
                 handle.remove()
@@ -93,15 +96,10 @@ class Figure:
         several = len(self.bodies) > 1
         if way == "splats":
             assert subject.splats is not None
-            owners = subject.owners() if several else None
-            groups = (
-                [
-                    subject.splats.select(torch.from_numpy(self.body_of_part[owners] == k))
-                    for k in range(len(self.bodies))
-                ]
-                if (owners is not None)
-                else [subject.splats]
-            )
+            groups = [subject.splats]
+            if several:
+                body = self._body_of_splats()
+                groups = [subject.splats.select(torch.from_numpy(body == k)) for k in range(len(self.bodies))]
             return [
                 add_splats(scene, f"{self.root}/{k}/splats", group, self.pixel)
                 for k, group in enumerate(groups)
@@ -114,7 +112,7 @@ class Figure:
                 )
                 for i, (v, f) in enumerate(subject.pieces())
             ]
-        if way == "mesh" and not several:
+        if way == "mesh" and (parts is None or not several):
             assert subject.glb is not None
             return [scene.add_glb(f"{self.root}/0/mesh", subject.glb, wxyz=_TO_Z_UP, cast_shadow=False)]
         assert parts is not None
@@ -127,22 +125,45 @@ class Figure:
             for k, body in enumerate(bodies)
         ]
 
+    def split(self, bodies: list[int]) -> None:
+        """Give an asset without parts a frame for each of its bodies (numbers of ``Convex.body``),
+        and show its splats in these frames."""
+        if self.subject.parts is not None or len(bodies) == len(self.bodies):
+            return
+        self.body_of_splats = self.subject.body_of_splats(bodies)
+        add = self.client.scene.add_frame
+        self.bodies += [add(f"{self.root}/{k}", show_axes=False) for k in range(len(self.bodies), len(bodies))]
+        for handle in self.shown.pop("splats", ()):
+            handle.remove()
+        self.show("splats")
+
+    def can_fall(self, way: str) -> bool:
+        """Whether its bodies are seen to move in a way of showing it."""
+        whole = self.subject.parts is None and len(self.bodies) > 1
+        return way == "splats" if whole else way in ("splats", "mesh", "wireframe", "parts")
+
+    def _body_of_splats(self) -> np.ndarray:
+        """The body of each Gaussian."""
+        if self.body_of_splats is None:
+            self.body_of_splats = self.body_of_part[self.subject.part_of_splats()]
+        return self.body_of_splats
+
     def _body(self, piece: int) -> int:
         return int(self.body_of_part[piece]) if piece < len(self.body_of_part) else 0
 
     def place(self, rotation: Float[np.ndarray, "3 3"], position: Float[np.ndarray, "3"]) -> None:
-        """Turn and move all of it."""
+        """Turn and move the whole asset."""
         self.placed = rotation, position
         self.frame.wxyz, self.frame.position = _wxyz(rotation), position
 
     def pose(self, recording: Recording | None, frame: int = 0) -> None:
-        """Its bodies as they were in a frame of a recording; as they were made without one."""
+        """Move its bodies to a frame of a recording, or without one back to their start."""
         for k, body in enumerate(self.bodies):
             body.wxyz = _wxyz(recording.rotations[frame, k]) if recording else (1.0, 0.0, 0.0, 0.0)
             body.position = recording.positions[frame, k] if recording else np.zeros(3)
 
     def splats(self) -> Gaussians | None:
-        """Its splats where it stands."""
+        """Its splats where it is placed."""
         if self.subject.splats is None:
             return None
         rotation, position = self.placed
@@ -165,12 +186,12 @@ class Stage:
         self._drawing, self._moved = threading.Lock(), False
         self._playing = 0
         self._changing = threading.RLock()
-        """Held by whoever changes or moves the figures: a fall that is played, a moved camera and a
-        new choice are different threads."""
+        """Held while figures are changed or moved: a playing fall, a moved camera and a new choice
+        run in different threads."""
         client.camera.on_update(lambda _: self._camera_moved())
 
     def set(self, subjects: list[Subject], *, aim: bool = True) -> None:
-        """Show these instead of what was there: one, or two whose cameras are linked."""
+        """Show one subject, or two with linked cameras, instead of the present ones."""
         with self._changing, self.client.atomic():
             self._playing += 1
             for figure in self.figures:
@@ -183,7 +204,7 @@ class Stage:
             self.aim()
 
     def ways(self) -> list[str]:
-        """The ways in which everything on the stage can be looked at."""
+        """The ways in which all subjects can be shown."""
         first, *others = [figure.ways() for figure in self.figures] or [[]]
         return [way for way in first if all(way in other for other in others)]
 
@@ -197,7 +218,7 @@ class Stage:
         self._draw()
 
     def aim(self) -> None:
-        """The camera to the side of a preview, far enough to see all."""
+        """Move the camera to the direction of a preview, at a distance that shows everything."""
         subjects = [figure.subject for figure in self.figures]
         centre, radius = sphere_of(subjects[0].bounds)[0], radius_of(subjects)
         position = start_position(centre, radius)
@@ -211,8 +232,8 @@ class Stage:
             self._arrange(position)
 
     def play(self, recordings: list[Recording]) -> bool:
-        """Every figure's fall, in its own time; false if it ends early, since something else is
-        shown or the browser is gone."""
+        """Play the fall of every figure. Returns False if it ends early, because something else is
+        shown or the browser has left."""
         with self._changing:
             self._playing += 1
             turn = self._playing
@@ -227,8 +248,18 @@ class Stage:
                     figure.pose(recording, min(t, len(recording.positions) - 1))
         return True
 
+    def split(self, recordings: list[Recording]) -> None:
+        """Prepare the figures for their recordings."""
+        with self._changing, self.client.atomic():
+            for figure, recording in zip(self.figures, recordings, strict=True):
+                figure.split(recording.bodies)
+
+    def can_fall(self) -> bool:
+        """Whether a fall can be seen in the present way."""
+        return all(figure.can_fall(self.way) for figure in self.figures)
+
     def put_back(self) -> None:
-        """Every body where it was made."""
+        """Move every body back to its start."""
         with self._changing, self.client.atomic():
             self._playing += 1
             for figure in self.figures:
@@ -240,9 +271,8 @@ class Stage:
         self._draw()
 
     def _arrange(self, position: Float[np.ndarray, "3"] | None = None) -> None:
-        """Two figures stand left and right of their midpoint as the camera sees it, and each turns
-        by what the camera sees it from aside: both are then seen from the same direction, as by two
-        linked cameras."""
+        """Place two figures left and right of their midpoint, as the camera sees it, and turn each
+        so that both are seen from the same direction, as by two linked cameras."""
         if len(self.figures) != 2:
             return
         eye = np.asarray(self.client.camera.position if position is None else position, float)
@@ -263,8 +293,8 @@ class Stage:
                 figure.place(turn, middle - turn @ (centre * (1, 1, 0)))
 
     def _draw(self) -> None:
-        """Draw the normals or the depth as the camera sees them. While one picture is being drawn
-        the camera may move on: it is drawn once more then, not once for every place it passed."""
+        """Draw the normals or the depth as the camera sees them. If the camera moves meanwhile,
+        draw once more, for its last position only."""
         self._moved = True
         while self._moved and self.way in DRAWN and self._drawing.acquire(blocking=False):
             try:
@@ -279,8 +309,8 @@ class Stage:
 
 
 def draw(scene: Gaussians, camera: Cameras, way: str) -> np.ndarray:
-    """Normals (as (n + 1) / 2, in world axes) or depth (near is yellow, far is violet) of splats,
-    on white, (h, w, 3) bytes."""
+    """Normals ((n + 1) / 2, in world axes) or depth (near yellow, far violet) of splats on white,
+    as bytes (h, w, 3)."""
     with torch.no_grad():
         views = renderers.render(scene.detach(), camera, outputs=("normal",) if way == "normals" else ())
     alpha = views.alpha[0].numpy()
@@ -298,7 +328,7 @@ def draw(scene: Gaussians, camera: Cameras, way: str) -> np.ndarray:
 
 
 def camera_of(camera: viser.CameraHandle) -> Cameras:
-    """A browser's camera as one of ours, at most ``PIXELS`` high."""
+    """A browser's camera as ``Cameras``, at most ``PIXELS`` high."""
     height = min(camera.image_height, PIXELS)
     width = max(1, round(height * camera.aspect))
     from viser.transforms import SO3
@@ -311,7 +341,7 @@ def camera_of(camera: viser.CameraHandle) -> Cameras:
 
 
 def start_position(centre: Float[np.ndarray, "3"], radius: float) -> Float[np.ndarray, "3"]:
-    """Where a browser starts: the preview's side, far enough to see all."""
+    """Start position of a camera: in the direction of a preview, far enough to see everything."""
     azimuth, elevation = math.radians(35), math.radians(20)
     direction = np.array(
         [math.cos(elevation) * math.sin(azimuth), -math.cos(elevation) * math.cos(azimuth), math.sin(elevation)]
@@ -325,14 +355,14 @@ def sphere_of(bounds: Float[np.ndarray, "2 3"]) -> tuple[Float[np.ndarray, "3"],
 
 
 def radius_of(subjects: list[Subject]) -> float:
-    """Of a sphere around what is shown, two side by side."""
+    """Radius of a sphere around one subject, or around two side by side."""
     return max(sphere_of(subject.bounds)[1] for subject in subjects) * (1 if len(subjects) == 1 else 1.35)
 
 
 def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians, pixel: float) -> viser.SceneNodeHandle:
     scales = visible(splats, pixel)
-    # viser sends covariances as float16, in which those of an asset's small flat Gaussians are
-    # denormal: they travel enlarged.
+    # viser sends covariances as float16. Those of small flat Gaussians would be denormal, so they
+    # are sent enlarged.
     enlarge = 100.0 / max(float(scales.max()), 1e-6) if splats.count else 1.0
     return scene.add_gaussian_splats(
         name,
@@ -345,13 +375,12 @@ def add_splats(scene: viser.SceneApi, name: str, splats: Gaussians, pixel: float
 
 
 def visible(splats: Gaussians, pixel: float) -> Float[Tensor, "n 3"]:
-    """Scales of which the two larger ones are large enough to be seen where a pixel is so many
-    metres wide.
+    """Scales whose two larger axes are raised until the splat is drawn, for pixels of ``pixel``
+    metres.
 
-    viser leaves out a splat whose opacity times determinant of its covariance in pixels, with 0.3
-    added to both axes, is below 1/4: a scan of many fine Gaussians would be an empty page. Of a
-    flat one, turned aside by 60 degrees, the covariance is s and s / 4, and (s + 0.3) (s / 4 + 0.3)
-    opacity = 1/4 says how large s must be."""
+    viser skips a splat if opacity * det(covariance in pixels + 0.3 I) is below 1/4, so a scan of
+    many fine Gaussians would be an empty page. A flat splat that is turned by 60 degrees has the
+    covariance diag(s, s / 4): the least s solves (s + 0.3) (s / 4 + 0.3) opacity = 1/4."""
     opacity = splats.opacities.clamp_min(0.05).unsqueeze(-1)
     least = pixel * ((0.81 + 4 / opacity).sqrt() / 2 - 0.75).clamp_min(0).sqrt()
     second = splats.scales.topk(2).values[:, 1:]

@@ -1,86 +1,96 @@
-"""Makes what browsers ask for, one request after the other, and follows a training run's files."""
+"""Makes what browsers ask for, one request after the other, and follows the files of a run."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from rewards import Batch
 from rewards.mix import parse
-from rl3d.assets import Asset
-from rl3d.cli.generate import GenerateConfig, generate
-from rl3d.generators.load import PRETRAINED, TUNED, load_generator
-from rl3d.generators.part_flow import PartFlow
-from rl3d.viewer.library import is_run
-from scenes.parts import Parts
+from rl3d.assets import GeneratedAsset
+from rl3d.generate import GenerateConfig, generate
+from rl3d.generators.base import Generator
+from rl3d.generators.load import BUILT_IN, PRETRAINED, RESULT, TUNED, load_generator
+from rl3d.runs import is_run, read_settings
+from scenes.asset import Asset
 
 REWARDS = "stability=1,connected=1,alignment=1"
 MOST = 8
 """Assets of one request."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a generator of the prompt box comes from; see ``load_generator``."""
+
+    checkpoint: Path | None = None
+    generator: str | None = None
+
+    def written(self) -> int:
+        """When its weights were last written, in nanoseconds; 0 if there is no file yet."""
+        if self.checkpoint is None:
+            return 0
+        path = self.checkpoint / RESULT if self.checkpoint.is_dir() else self.checkpoint
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+
 class Studio:
-    """The generators that may be asked, by name, and their weights' files or runs."""
+    """The generators of the prompt box, by name."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, generator: str | None = None) -> None:
         self.run = path if path is not None and path.is_dir() and is_run(path) else None
-        self.generators: dict[str, Path] = {"tuned": TUNED, "untuned": PRETRAINED}
+        self.generators = {"tuned": Origin(TUNED), "untuned": Origin(PRETRAINED)}
         if self.run:
-            self.generators = {"this run": self.run, "its start": _start(self.run)}
+            self.generators = {"this run": Origin(self.run), "its start": _start(self.run)}
+        if generator is not None:
+            self.generators = {generator: Origin(None, generator)}
         self._lock = threading.Lock()
-        self._loaded: dict[str, tuple[int, PartFlow]] = {}
+        self._loaded: dict[str, tuple[int, Generator]] = {}
+        if generator is not None:  # an unknown generator is refused before anything is served
+            self._generator(generator)
 
-    def make(self, prompt: str, count: int, seed: int, name: str, on_progress: Callable[[float], None]) -> list[Asset]:
-        """``count`` assets of the generator called ``name``, with consecutive seeds.
-        ``on_progress`` hears a share of the work."""
+    def make(
+        self, prompt: str, count: int, seed: int, name: str, on_progress: Callable[[float], None]
+    ) -> list[GeneratedAsset]:
+        """``count`` assets by the generator called ``name``, with consecutive seeds.
+        ``on_progress`` is called with the fraction of the work that is done."""
         if not 1 <= count <= MOST:
             raise ValueError(f"1 to {MOST} assets can be made at once, not {count}")
         with self._lock:
-            checkpoint = self.generators[name]
-            config = GenerateConfig(num=count, seed=seed, checkpoint=checkpoint, rewards=REWARDS)
-            return generate(prompt, config, generator=self._generator(name, checkpoint), on_progress=on_progress)
+            config = GenerateConfig(num=count, seed=seed, rewards=REWARDS)
+            return generate(prompt, config, generator=self._generator(name), on_progress=on_progress)
 
-    def _generator(self, name: str, checkpoint: Path) -> PartFlow:
+    def _generator(self, name: str) -> Generator:
         """Loaded once, and again when a run has written newer weights."""
-        weights = checkpoint / "part_flow.safetensors" if checkpoint.is_dir() else checkpoint
-        written = weights.stat().st_mtime_ns if weights.exists() else 0
+        origin = self.generators[name]
+        written = origin.written()
         if self._loaded.get(name, (-1,))[0] != written:
-            self._loaded[name] = written, load_generator(checkpoint)
+            self._loaded[name] = written, load_generator(origin.checkpoint, generator=origin.generator)
         return self._loaded[name][1]
 
 
-def _start(run: Path) -> Path:
-    """The weights that a run began with, by its settings."""
-    from rl3d.training.trainer import saved_config
+def _start(run: Path) -> Origin:
+    """The generator that a run began with, by its settings."""
+    settings = read_settings(run)
+    checkpoint, generator = settings.get("checkpoint"), settings.get("generator") or "part-flow"
+    if isinstance(checkpoint, str) and Path(checkpoint).exists():
+        return Origin(Path(checkpoint))
+    if not isinstance(generator, str):
+        return Origin(PRETRAINED)
+    return Origin(BUILT_IN[generator].pretrained) if generator in BUILT_IN else Origin(None, generator)
 
-    checkpoint = saved_config(run).checkpoint
-    return checkpoint if checkpoint.exists() else PRETRAINED
 
-
-def credit(parts: Parts, prompt: str) -> dict[str, list[float]]:
-    """Of one asset, what every reward that knows says of each part: 1 good, 0 bad."""
+def credit(asset: Asset, prompt: str) -> dict[str, list[float]]:
+    """What every reward that looks at parts says of each part of one asset: 1 good, 0 bad."""
     found = {}
     for reward, _ in parse(REWARDS):
-        if reward.needs.cameras or reward.needs.text:
+        if reward.needs.cameras:
             continue
-        scores = reward(Batch([prompt], parts[None]))
+        scores = reward(Batch([prompt], asset))
         if scores.per_part is not None:
             found[reward.name] = torch.nan_to_num(scores.per_part[0]).tolist()
     return found
-
-
-def written(run: Path) -> tuple[int, ...]:
-    """Changes when a run has written metrics or a sheet."""
-    sheets = sheets_of(run)
-    try:
-        return (run / "metrics.jsonl").stat().st_size, len(sheets)
-    except OSError:
-        return 0, len(sheets)
-
-
-def sheets_of(run: Path) -> list[Path]:
-    """The contact sheets of a run, in order."""
-    return sorted((run / "samples").glob("[0-9]*.png"))

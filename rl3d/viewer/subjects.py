@@ -1,5 +1,5 @@
-"""What is looked at, read from a file or just generated, with what every way of looking at it
-needs."""
+"""What the viewer shows: an asset read from files or just generated, with everything that the ways
+of showing it need."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import json
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from rl3d.assets import FINAL_GAUSSIANS, INSET, Asset
-from rl3d.exporting import export
+from rl3d.assets import FINAL_GAUSSIANS, GeneratedAsset
+from rl3d.export import export
 from rl3d.viewer.library import Entry
-from scenes.files import FileError
-from scenes.files.atomic import reason
-from scenes.files.glb import Y_UP, parts_to_glb, read_parts, write_glb
+from scenes.asset import Asset, PartAsset, Pose
+from scenes.files import FileError, read_bytes
+from scenes.files.glb import Y_UP, read_parts
 from scenes.files.meshes import load_glb
 from scenes.files.ply import write_ply
 from scenes.files.splats import read_gaussians
@@ -36,8 +37,7 @@ THUMBNAIL = 160
 
 @dataclass(frozen=True)
 class Subject:
-    """Splats, a mesh or both; ``parts`` where they are known. ``bounds`` (low, high) are of what
-    can be seen, in metres, z up."""
+    """Splats, a mesh or both."""
 
     name: str
     prompt: str
@@ -45,45 +45,63 @@ class Subject:
     splats: Gaussians | None
     glb: bytes | None
     parts: Parts | None
+    """The parts (p,), where they are known."""
     bounds: Float[np.ndarray, "2 3"]
-    source: Entry | Asset
+    """Lowest and highest corner of what can be seen; metres, z up."""
+    source: Entry | GeneratedAsset | Asset
 
     @staticmethod
     def read(entry: Entry) -> Subject:
-        """Everything of an entry, before any of it is shown; a FileError if a part of it is
-        damaged."""
+        """Read all files of an entry; FileError with one line if one of them is damaged."""
         splats = read_gaussians(entry.splats, entry.axes) if entry.splats else None
         glb, parts, bounds = None, None, np.array([[0.0, 0, 0], [1, 1, 1]])
         if entry.mesh:
-            glb = _bytes(entry.mesh)
+            glb = read_bytes(entry.mesh)
             low, high = load_glb(entry.mesh, glb).bounds
             bounds = np.array([[low[0], -high[2], low[1]], [high[0], -low[2], high[1]]])
             parts = read_parts(entry.mesh, glb)
         if splats is not None and splats.count:
-            # Quantiles: a few stray Gaussians far away must not make the asset small.
-            bounds = np.quantile(splats.means.numpy(), (0.01, 0.99), axis=0)
+            bounds = _bounds(splats)
         return Subject(entry.name, entry.prompt(), entry.rewards(), splats, glb, parts, bounds, entry)
 
     @staticmethod
-    def of(asset: Asset, name: str) -> Subject:
-        """An asset as ``Asset.save`` would write it."""
-        if not asset.parts.exists.any():
-            raise ValueError(f"{asset.prompt!r} with seed {asset.seed} came out without any part: try another seed")
-        splats = asset.parts.gaussians(FINAL_GAUSSIANS, inset=INSET).detach()
-        bounds = np.quantile(splats.means.numpy(), (0.01, 0.99), axis=0)
-        rewards = {n: float(r["value"]) for n, r in asset.rewards.items()}
-        parts = asset.parts.present().detach()
-        return Subject(name, asset.prompt, rewards, splats, parts_to_glb(asset.parts), parts, bounds, asset)
+    def of(made: GeneratedAsset, name: str) -> Subject:
+        """A generated asset, as ``GeneratedAsset.save`` writes it. ValueError if it is empty."""
+        splats, parts = made.splats, made.asset.parts
+        rewards = {n: float(r["value"]) for n, r in made.rewards.items()}
+        present = parts[0].present().detach() if parts is not None else None
+        return Subject(name, made.prompt, rewards, splats, made.glb(), present, _bounds(splats), made)
+
+    @staticmethod
+    def seen(asset: Asset, name: str) -> Subject:
+        """The splats and the parts of an asset of one scene that is not empty, without a mesh."""
+        splats = asset.gaussians(FINAL_GAUSSIANS, fine=True)[0].detach()
+        splats = splats.select(splats.opacities > 0)
+        parts = asset.parts[0].present().detach() if asset.parts is not None else None
+        return Subject(name, "", {}, splats, None, parts, _bounds(splats), asset)
+
+    @cached_property
+    def asset(self) -> Asset | None:
+        """The asset for the simulator; None for a mesh without parts and without splats."""
+        if self.parts is not None:
+            return PartAsset(self.parts[None])
+        if isinstance(self.source, GeneratedAsset):
+            return self.source.asset
+        if self.splats is None:
+            return None
+        from renderers.assets import SplatAsset
+
+        return SplatAsset.of([self.splats])
 
     def exported(self, suffix: str) -> bytes:
-        """Its file in the format that a suffix names."""
+        """Its file in the format of a suffix."""
         with tempfile.TemporaryDirectory() as temporary:
             to = Path(temporary) / f"asset{suffix}"
             if isinstance(self.source, Entry):
                 return export(self.source.path, to, axes=self.source.axes).read_bytes()
-            assert self.splats is not None
-            write_ply(Path(temporary) / "scene.ply", self.splats)
-            write_glb(Path(temporary) / "mesh.glb", self.source.parts)
+            assert isinstance(self.source, GeneratedAsset)
+            write_ply(Path(temporary) / "scene.ply", self.source.splats)
+            self.source.write_glb(Path(temporary) / "mesh.glb")
             rewards = {name: {"value": value} for name, value in self.rewards.items()}
             (Path(temporary) / "card.json").write_text(json.dumps({"prompt": self.prompt, "rewards": rewards}))
             return export(temporary, to).read_bytes()
@@ -92,13 +110,13 @@ class Subject:
         """A .zip of the asset's folder, or of the one file."""
         out = io.BytesIO()
         with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-            if isinstance(self.source, Asset):
-                folder = self.source.save(Path(temporary))
-                files = sorted(folder.iterdir())
-            else:
+            if isinstance(self.source, Entry):
                 files = self.source.files()
+            else:
+                assert isinstance(self.source, GeneratedAsset)
+                files = sorted(self.source.save(Path(temporary)).iterdir())
             for file in files:
-                archive.writestr(file.name, _bytes(file))
+                archive.writestr(file.name, read_bytes(file))
         return out.getvalue()
 
     def pieces(self) -> list[tuple[Float[np.ndarray, "v 3"], np.ndarray]]:
@@ -111,44 +129,57 @@ class Subject:
         shapes = load_glb(Path(self.name), self.glb).dump()
         return [((np.asarray(s.vertices) @ Y_UP[:3, :3]).astype(np.float32), np.asarray(s.faces)) for s in shapes]
 
-    def owners(self) -> np.ndarray | None:
-        """Which part each Gaussian lies on, (n,), by distance; None where there are no parts or no
-        splats."""
-        if self.parts is None or self.splats is None:
-            return None
+    def part_of_splats(self) -> Int[np.ndarray, "n"]:
+        """The part that is nearest to each Gaussian."""
+        assert self.parts is not None and self.splats is not None
         points = self.splats.means.expand(self.parts.count, -1, 3)
         return self.parts.distance(points).abs().argmin(0).numpy()
 
+    def body_of_splats(self, bodies: list[int]) -> Int[np.ndarray, "n"]:
+        """The place in ``bodies`` (numbers of ``Convex.body``) of the body that each Gaussian moves
+        with, for assets without parts; 0 for a Gaussian that moves with none."""
+        assert self.asset is not None and self.splats is not None
+        from scipy.spatial import cKDTree
+
+        # The asset decides which Gaussian belongs to which body: body k is moved by k metres.
+        away = {body: Pose(np.eye(3), np.array([float(k), 0, 0])) for k, body in enumerate(bodies)}
+        still = self.asset.gaussians(fine=True)[0].detach().means
+        gone = self.asset.moved([away]).gaussians(fine=True)[0].detach().means
+        moved_with = (gone - still)[:, 0].round().long().clamp(0, len(bodies) - 1)
+        return moved_with.numpy()[cKDTree(still.numpy()).query(self.splats.means.numpy())[1]]
+
+
+def _bounds(splats: Gaussians) -> Float[np.ndarray, "2 3"]:
+    """Quantiles, so that a few stray Gaussians do not enlarge them."""
+    return np.quantile(splats.means.numpy(), (0.01, 0.99), axis=0)
+
 
 def card(title: str, rewards: dict[str, float], picture: str = "") -> str:
-    """A gallery's card, or with no picture the caption of what is shown: a title, and every reward
-    as a bar."""
+    """A card of the gallery, or without a picture a caption: a title, and a bar for each reward."""
     image = f'<img src="{picture}" style="width:96px;height:96px;border-radius:4px" alt="">' if picture else ""
     bars = "".join(
-        '<div style="display:flex;align-items:center;gap:6px;margin:2px '
-        '0"><span '
-        'style="flex:0 0 '
-        f'38%">{html.escape(name)}</span>'
+        '<div style="display:flex;align-items:center;gap:6px;margin:2px 0">'
+        f'<span style="flex:0 0 38%">{html.escape(name)}</span>'
         '<span style="flex:1;background:#8884;border-radius:3px"><span '
         f'style="display:block;width:{100 * min(max(value, 0), 1):.0f}%;'
-        f'height:8px;border-radius:3px;background:#3b82f6"></span></span>'
+        'height:8px;border-radius:3px;background:#3b82f6"></span></span>'
         f'<span style="flex:0 0 2.6em;text-align:right">{value:.2f}</span></div>'
         for name, value in rewards.items()
     )
-    text = f'<div style="flex:1;min-width:0"><div style="margin:2px 0;overflow-wrap:anywhere">{html.escape(title)}</div>{bars}</div>'
+    heading = f'<div style="margin:2px 0;overflow-wrap:anywhere">{html.escape(title)}</div>'
+    text = f'<div style="flex:1;min-width:0">{heading}{bars}</div>'
     return f'<div style="font-size:12px;padding:4px 10px;display:flex;gap:10px">{image}{text}</div>'
 
 
 def data_url(image: Image.Image, kind: str = "jpeg") -> str:
-    """An image as text that a page can hold."""
+    """An image as a data URL."""
     out = io.BytesIO()
     image.convert("RGB").save(out, kind, quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def thumbnail(entry: Entry | Subject) -> Image.Image | None:
-    """A small picture: the one beside the asset, or one drawn of its splats; None of a mesh
-    alone."""
+    """A small picture: the saved preview, or one drawn from the splats. None for a mesh alone."""
     from PIL import Image
 
     from rl3d.pictures import preview
@@ -159,19 +190,9 @@ def thumbnail(entry: Entry | Subject) -> Image.Image | None:
                 image.draft("RGB", (THUMBNAIL, THUMBNAIL))
                 return image.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise FileError(f"cannot read {entry.picture}: it is not an image that can be read") from error
-    splats = (
-        entry.splats
-        if isinstance(entry, Subject)
-        else read_gaussians(entry.splats, entry.axes)
-        if entry.splats
-        else None
-    )
+            raise FileError(f"cannot read {entry.picture}: it is not a readable image") from error
+    if isinstance(entry, Subject):
+        splats = entry.splats
+    else:
+        splats = read_gaussians(entry.splats, entry.axes) if entry.splats else None
     return preview(splats, THUMBNAIL) if splats is not None else None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {reason(error)}") from error

@@ -31,6 +31,14 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; FileError with one line if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {reason(error)}") from error
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder and its parents before the work begins; FileError with one line if it cannot be
     written to."""

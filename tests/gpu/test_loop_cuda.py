@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from renderers import backends
-from rl3d.cli.generate import GenerateConfig, generate
+from rl3d.generate import GenerateConfig, generate
 from rl3d.generators.load import PRETRAINED, load_part_flow
 from rl3d.generators.sde import Sampling
 from rl3d.training.trainer import TrainConfig, Trainer

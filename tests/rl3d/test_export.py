@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from renderers.baking import vertex_normals
 from renderers.surface import extract
 from rl3d import GenerateConfig, generate
-from rl3d.exporting import export, label
+from rl3d.export import export, label
 from rl3d.pictures import poster
 from scenes.files import FileError
 from scenes.files.glb import chunks, write_glb
@@ -73,7 +73,7 @@ def armchair(tmp_path_factory):
     """A generated asset, as a user exports it."""
     folder = tmp_path_factory.mktemp("generated") / "armchair"
     (made,) = generate("a red armchair with white legs", GenerateConfig(out=folder))
-    return folder, made.parts
+    return folder, made.asset.parts[0]
 
 
 def test_parts_become_one_solid_without_inner_walls(armchair, tmp_path):
@@ -355,7 +355,7 @@ def test_single_files(asset, tmp_path):
         ("empty", "a.glb", "the folder has no mesh.glb"),
         ("clear.ply", "a.glb", r"cannot export .*clear\.ply to \.glb: its splats show no surface"),
         ("ball/mesh.glb", "a.ply", "it is a mesh"),
-        ("text.txt", "a.ply", "give an asset folder"),
+        ("text.txt", "a.ply", "give an asset's folder"),
         ("text.glb", "a.glb", "it is not a .glb file"),
         ("ball", "text.txt/a.ply", "cannot write .*text.txt/a.ply: Not a directory"),
         ("ball", "empty.glb", "it is a folder"),

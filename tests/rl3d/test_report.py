@@ -22,11 +22,11 @@ def run(tmp_path: Path) -> Path:
     (folder / "config.yaml").write_text(
         yaml.safe_dump({"iterations": 40, "rewards": "<b>shiny</b>=1", "sampling": {"steps": 8}})
     )
-    rounds = [
+    iterations = [
         {
             "iteration": i,
             "shiny": i / 40,
-            "shiny_share": 0.5,
+            "shiny_success_rate": 0.5,
             "parts": 7.5,
             "kl": 0.01,
             "seconds": 3.0,
@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Path:
         }
         for i in range(1, 31)
     ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rounds))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in iterations))
     for i in range(0, 60, 10):
         Image.new("RGB", (40, 20), (4 * i, 0, 0)).save(folder / "samples" / f"{i:06d}.png")
     return folder
@@ -77,10 +77,10 @@ def test_one_page_with_all_of_it(run):
     assert "http" not in text.replace("http-equiv", "") and "url(" not in text and "<script" not in text
     for expected in (
         "a <run> & more",
-        "30 of 40 rounds, 1.5 minutes",
+        "30 of 40 iterations, 1.5 minutes",
         "<b>shiny</b>=1",
-        "round 0",
-        "round 50",
+        "iteration 0",
+        "iteration 50",
         "steps 8",
     ):
         assert expected in page.text
@@ -94,7 +94,7 @@ def test_one_page_with_all_of_it(run):
 def test_a_run_that_goes_on_may_end_in_half_a_line(run):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 31, "shi')
-    assert "30 of 40 rounds" in report(run).read_text()
+    assert "30 of 40 iterations" in report(run).read_text()
 
 
 def test_an_evaluation_goes_along(run, tmp_path):
@@ -111,21 +111,29 @@ def test_an_evaluation_goes_along(run, tmp_path):
     ("name", "content", "message"),
     [
         ("config.yaml", None, "give the folder of a training run"),
-        ("config.yaml", "a: [", "its config.yaml is not YAML"),
-        ("config.yaml", "!!python/object/apply:os.getcwd []", "its config.yaml is not YAML"),
-        ("config.yaml", "a: &a [x, x]\nb: [*a, *a]", "its config.yaml is not YAML"),
-        ("config.yaml", "a: " + 5000 * "[", "its config.yaml is not YAML"),
-        ("config.yaml", "a: 2020-13-45", "its config.yaml is not YAML"),
-        ("metrics.jsonl", '{"iteration": 1}\n{"kl": 1}\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
-        ("metrics.jsonl", '{"iteration": 1}\n{"iteration": 1e300}\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
+        ("config.yaml", "a: [", "config.yaml: it is not YAML"),
+        ("config.yaml", "!!python/object/apply:os.getcwd []", "config.yaml: it is not YAML"),
+        ("config.yaml", "a: &a [x, x]\nb: [*a, *a]", "config.yaml: it is not YAML"),
+        ("config.yaml", "a: " + 5000 * "[", "config.yaml: it is not YAML"),
+        ("config.yaml", "a: 2020-13-45", "config.yaml: it is not YAML"),
+        ("metrics.jsonl", '{"iteration": 1}\n{"kl": 1}\n{"iteration": 3}\n', "metrics.jsonl: line 2 does not hold"),
+        (
+            "metrics.jsonl",
+            '{"iteration": 1}\n{"iteration": 1e300}\n{"iteration": 3}\n',
+            "metrics.jsonl: line 2 does not hold",
+        ),
         (
             "metrics.jsonl",
             '{"iteration": 1}\n{"kl": 1' + 400 * "0" + '}\n{"iteration": 3}\n',
-            "line 2 of its metrics.jsonl",
+            "metrics.jsonl: line 2 does not hold",
         ),
-        ("metrics.jsonl", '{"iteration": 1}\n' + 50_000 * "[" + '\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
-        ("metrics.jsonl", '{"iteration": 1}\n[]\n{"iteration": 3}\n', "line 2 of its metrics.jsonl"),
-        ("samples/000000.png", "no image", "not an image that can be read"),
+        (
+            "metrics.jsonl",
+            '{"iteration": 1}\n' + 50_000 * "[" + '\n{"iteration": 3}\n',
+            "metrics.jsonl: line 2 does not hold",
+        ),
+        ("metrics.jsonl", '{"iteration": 1}\n[]\n{"iteration": 3}\n', "metrics.jsonl: line 2 does not hold"),
+        ("samples/000000.png", "no image", "not a readable image"),
     ],
 )
 def test_damage_is_said_in_one_line(run, name, content, message):
@@ -149,7 +157,7 @@ def test_pictures_that_are_damaged_or_too_large_are_refused(run):
         huge[:29] + zlib.crc32(huge[12:29]).to_bytes(4, "big") + huge[33:],
     ):
         (run / "samples" / "000000.png").write_bytes(data)
-        with pytest.raises(FileError, match="is not an image that can be read"):
+        with pytest.raises(FileError, match="is not a readable image"):
             report(run)
 
 
@@ -157,7 +165,7 @@ def test_numbers_and_names_that_no_page_can_hold(run):
     """Values too large to draw are left out of the curves, and half a character is replaced."""
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 31, "shiny": 1e308, "kl": -1e308, "\\ud800": 1}\n')
-    assert "31 of 40 rounds" in report(run).read_text()
+    assert "31 of 40 iterations" in report(run).read_text()
 
 
 def test_a_guard_of_other_lines_is_left_out(run):
@@ -170,4 +178,4 @@ def test_a_guard_of_other_lines_is_left_out(run):
         (run / "guard.jsonl").write_text(line + "\n")
         assert "The guard" not in report(run).read_text()
     (run / "guard.jsonl").write_text('{"iteration": 1, "shiny": 0.5, "alarms": ["<less>"]}\n')
-    assert "round 1: &lt;less&gt;" in report(run).read_text()
+    assert "iteration 1: &lt;less&gt;" in report(run).read_text()

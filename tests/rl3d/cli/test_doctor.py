@@ -3,7 +3,8 @@
 import torch
 
 from renderers import backends
-from rl3d.cli import doctor, main
+from rl3d import doctor
+from rl3d.cli import main
 
 
 def test_doctor_names_every_backend_and_its_state(capsys):

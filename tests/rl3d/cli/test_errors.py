@@ -81,7 +81,7 @@ def test_option_out_of_range(capsys) -> None:
 
 
 def test_unknown_schedule(capsys) -> None:
-    assert "--sampling.sde_type" in _refused(["generate", "a cube", "--sampling.sde_type", "wild"], capsys)
+    assert "--sampling.sde-type" in _refused(["generate", "a cube", "--sampling.sde_type", "wild"], capsys)
 
 
 def test_missing_checkpoint(capsys, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_truncated_checkpoint(capsys, tmp_path: Path) -> None:
 
 def test_another_models_checkpoint(capsys, tmp_path: Path) -> None:
     judge = WEIGHTS / "judge.safetensors"
-    assert "holds a scorer, not a part-flow generator" in _refused(
+    assert "holds a scorer, not a generator" in _refused(
         ["generate", "a cube", "--checkpoint", str(judge), "--out", str(tmp_path / "a")], capsys
     )
 

@@ -82,7 +82,7 @@ def test_the_same_seed_makes_the_same_scene(folder: Path, tmp_path: Path) -> Non
 
 
 def test_best_of_keeps_the_best(tmp_path: Path) -> None:
-    def total(asset: rl3d.Asset) -> float:
+    def total(asset: rl3d.GeneratedAsset) -> float:
         return sum(r["value"] for r in asset.rewards.values())
 
     generator = rl3d.load_generator()

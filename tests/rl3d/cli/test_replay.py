@@ -32,7 +32,7 @@ def test_the_asset_is_not_overwritten_by_its_replay(assets, capsys):
     before = {f.name: f.read_bytes() for f in (assets / "00").iterdir()}
     for path in (assets / "00", assets / "00" / "card.json"):
         assert main(["replay", str(path), "--out", str(assets / "01" / ".." / "00")]) == 2
-        assert "it holds the asset to compare with" in capsys.readouterr().err
+        assert "it holds the original asset" in capsys.readouterr().err
     assert {f.name: f.read_bytes() for f in (assets / "00").iterdir()} == before
 
 
@@ -62,16 +62,16 @@ def test_other_circumstances_alone_do_no_harm(assets, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"batch": None}, "its card lacks what it takes"),
-        ({"seed": 99}, "its card lacks"),
-        ({"sampling": {"steps": -1}}, "its card lacks"),
-        ({"files": {"../x": "0"}}, "its card lacks"),
-        ({"device": 3}, "its card lacks"),
-        ({"sampling": {"steps": 10**9}}, "its card lacks"),
-        ({"sampling": {"steps": 2.5}}, "its card lacks"),
-        ({"sampling": {"noise": float("nan")}}, "its card lacks"),
-        ({"seed": 2**64, "batch": {"seed": 2**64, "count": 1}}, "its card lacks"),
-        ({"rewards": [1]}, "its card lacks"),
+        ({"batch": None}, "its card is incomplete or damaged"),
+        ({"seed": 99}, "its card is incomplete"),
+        ({"sampling": {"steps": -1}}, "its card is incomplete"),
+        ({"files": {"../x": "0"}}, "its card is incomplete"),
+        ({"device": 3}, "its card is incomplete"),
+        ({"sampling": {"steps": 10**9}}, "its card is incomplete"),
+        ({"sampling": {"steps": 2.5}}, "its card is incomplete"),
+        ({"sampling": {"noise": float("nan")}}, "its card is incomplete"),
+        ({"seed": 2**64, "batch": {"seed": 2**64, "count": 1}}, "its card is incomplete"),
+        ({"rewards": [1]}, "its card is incomplete"),
     ],
 )
 def test_cards_that_say_too_little(assets, tmp_path, capsys, fields, message):

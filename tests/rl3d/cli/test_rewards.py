@@ -26,7 +26,7 @@ def test_what_is_named_is_timed(capsys):
     ("arguments", "complaint"),
     [
         (["--rewards", "conected"], "did you mean 'connected'"),
-        (["--rewards", ","], "--rewards names none"),
+        (["--rewards", ","], "--rewards names no reward"),
         (["--measure", "-1"], "--measure must be at least 0"),
         (["--measure", "1", "--rewards", "vlm"], "RL3D_VLM_MODEL is not set"),
     ],

@@ -1,7 +1,7 @@
 """Opens nerfstudio's page on an asset in a headless Chromium and looks whether the asset is in the
 picture:
 
-    python -m tests.rl3d.nerfstudio.nerfstudio_page assets/armchair --save docs/images/nerfstudio.png
+    python -m tests.rl3d.nerfstudio.nerfstudio_page assets/chair --save docs/images/nerfstudio.png
 
 ``rl3d view ASSET --viewer nerfstudio`` is started as a user would, and stopped at the end. The
 page's pixels are compared with our renderer's image from where the page's camera starts. The exit

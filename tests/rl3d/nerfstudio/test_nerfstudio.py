@@ -16,8 +16,8 @@ from PIL import Image
 from renderers import render
 from rl3d.cli import main
 from rl3d.export import export
-from rl3d.viewer import nerfstudio as viewer_nerfstudio
 from rl3d.nerfstudio.run import FIELDS, VIEWS, write_run
+from rl3d.viewer import nerfstudio as viewer_nerfstudio
 from rl3d.viewer.nerfstudio import free_port, serve_run
 from scenes.cameras import Cameras
 from scenes.files import FileError
@@ -142,7 +142,7 @@ def test_a_run_takes_the_place_of_a_run_and_of_nothing_else(tmp_path, folder):
         (folder, "mine.nerfstudio", "it exists and is not a run that rl3d wrote; name another place"),
         (folder, "file.nerfstudio", "it exists and is not a run"),
         (folder, "file.nerfstudio/a.nerfstudio", "File exists"),
-        (folder / "mesh.glb", "b.nerfstudio", "it is a mesh; give an asset folder that has a scene.ply"),
+        (folder / "mesh.glb", "b.nerfstudio", "it is a mesh; give an asset's folder with a scene.ply"),
         (tmp_path / "missing", "b.nerfstudio", "there is no such file or folder"),
     ):
         with pytest.raises(FileError, match=message) as error:

@@ -64,11 +64,13 @@ class Page:
         none, or if it does not hold still."""
         place = self.evaluate(
             f"""new Promise(done => {{
-            const fits = e => (e.innerText || e.value || '').trim() == {json.dumps(text)} && e.getClientRects().length && !e.disabled;
+            const reads = e => (e.innerText || e.value || '').trim() == {json.dumps(text)};
+            const fits = e => reads(e) && e.getClientRects().length && !e.disabled;
             const found = [...document.querySelectorAll({json.dumps(kind)})].find(fits);
             if (!found) return done(null);
             found.scrollIntoView({{block: 'nearest'}});
-            const middle = () => (box => [box.x + box.width / 2, box.y + box.height / 2])(found.getBoundingClientRect());
+            const centre = box => [box.x + box.width / 2, box.y + box.height / 2];
+            const middle = () => centre(found.getBoundingClientRect());
             const end = performance.now() + 5000;
             const look = before => requestAnimationFrame(() => requestAnimationFrame(() => {{
                 const now = middle();
@@ -112,7 +114,8 @@ class Page:
 
     def turn_to(self, tab: str) -> bool:
         """Open a tab of the panel, once it stands still enough to be hit."""
-        chosen = f"[...document.querySelectorAll('[role=tab][aria-selected=true]')].some(e => e.innerText.trim() == {json.dumps(tab)})"
+        tabs = "[...document.querySelectorAll('[role=tab][aria-selected=true]')]"
+        chosen = f"{tabs}.some(e => e.innerText.trim() == {json.dumps(tab)})"
         return bool(self.wait(lambda: self.evaluate(chosen) or (self.click(tab, "[role=tab]") and None)))
 
     def type(self, text: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 import zipfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,13 +23,13 @@ import trimesh
 import yaml
 from PIL import Image
 
-from rl3d.training.trainer import TrainConfig
-from rl3d.viewer import serve
+from rl3d.generators.load import PRETRAINED, TUNED
 from rl3d.viewer.first_sight import markup, shown_first
 from rl3d.viewer.library import find_entries
 from rl3d.viewer.page import CARDS, _formats
+from rl3d.viewer.server import serve
 from rl3d.viewer.stage import Stage, covariances, draw, visible
-from rl3d.viewer.studio import Studio
+from rl3d.viewer.studio import Origin, Studio
 from rl3d.viewer.subjects import Subject, card
 from scenes.cameras import orbit
 from scenes.files import FileError
@@ -95,6 +95,21 @@ def test_wrong_paths_say_so_and_serve_nothing(folder, name, message):
     with pytest.raises(FileError, match=message) as error:
         serve(folder / name, block=False)
     assert str(folder / name) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_prompt_box_has_the_generators_that_belong_to_the_page(tmp_path):
+    assert Studio().generators == {"tuned": Origin(TUNED), "untuned": Origin(PRETRAINED)}
+    (tmp_path / "metrics.jsonl").touch()
+    for settings, start in (
+        ({}, Origin(PRETRAINED)),
+        ({"checkpoint": str(TUNED)}, Origin(TUNED)),
+        ({"checkpoint": str(tmp_path / "gone.safetensors"), "generator": "part-flow"}, Origin(PRETRAINED)),
+        ({"checkpoint": None, "generator": "mine:Own"}, Origin(None, "mine:Own")),
+    ):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+        assert Studio(tmp_path).generators == {"this run": Origin(tmp_path), "its start": start}
+    with pytest.raises(ValueError, match="unknown generator 'part-flw', did you mean 'part-flow'"):
+        Studio(generator="part-flw")
 
 
 def test_an_address_of_another_machine_is_refused(folder):
@@ -336,18 +351,17 @@ def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, t
 
 @needs_browser
 def test_a_browser_follows_a_training_run(tmp_path, tmp_path_factory):
-    settings = json.loads(json.dumps(asdict(TrainConfig(iterations=30, out=tmp_path)), default=str))
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"iterations": 30, "checkpoint": None, "generator": ""}))
     (tmp_path / "metrics.jsonl").write_text('{"iteration": 1, "stability": 0.5, "kl": 0.0}\n')
     (tmp_path / "samples").mkdir()
     viewer = serve(tmp_path, port=0, block=False)
     try:
         with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
-            assert page.wait(lambda: page.reads("1 of 30 rounds"))
+            assert page.wait(lambda: page.reads("1 of 30 iterations"))
             Image.new("RGB", (300, 300), (250, 0, 0)).save(tmp_path / "samples/000002.png")
             with (tmp_path / "metrics.jsonl").open("a") as file:
                 file.write('{"iteration": 2, "stability": 0.6, "kl": 0.1}\n{"iteration": 3, "stab')
-            assert page.wait(lambda: page.reads("2 of 30 rounds") and page.reads("round 2"), 20), (
+            assert page.wait(lambda: page.reads("2 of 30 iterations") and page.reads("iteration 2"), 20), (
                 "the page does not follow"
             )
             assert page.evaluate("document.querySelectorAll('svg polyline').length") >= 4

@@ -30,8 +30,8 @@ import rewards
 import rl3d
 from rewards.image.preference import KIND, PreferenceHead, load_head
 from rl3d.checkpoints import load_tensors, save_tensors
-from rl3d.cli.replay import recipe
-from rl3d.exporting import export, label
+from rl3d.replay import recipe
+from rl3d.export import export, label
 from rl3d.generators.load import load_part_flow
 from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork
 from rl3d.generators.sde import Sampling

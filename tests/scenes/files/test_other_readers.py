@@ -16,7 +16,7 @@ import pytest
 import torch
 import trimesh
 
-from rl3d.exporting import export
+from rl3d.export import export
 from scenes.files.glb import chunks, write_glb
 from scenes.files.splats import read_gaussians, write_gaussians
 from scenes.gaussians import Gaussians
