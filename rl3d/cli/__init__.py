@@ -11,6 +11,7 @@ COMMANDS = {
     "generate": "make assets from a prompt",
     "train": "fine-tune a generator with reinforcement learning",
     "evaluate": "measure one or two checkpoints on held-out prompts",
+    "check-generator": "check that a generator keeps the contract",
     "rewards": "list the rewards, and measure what they cost",
     "report": "write one page about a training run: curves, sheets, tables",
     "pretrain": "train a generator or a scorer on the procedural corpus",
