@@ -23,7 +23,7 @@ import trimesh
 import yaml
 from PIL import Image
 
-from rl3d.generators.load import PRETRAINED, TUNED
+from rl3d.generators.load import PRETRAINED, TUNED, load_generator
 from rl3d.viewer.first_sight import markup, shown_first
 from rl3d.viewer.library import find_entries
 from rl3d.viewer.page import CARDS, _formats
@@ -378,6 +378,27 @@ def test_fine_splats_are_seen(tmp_path, tmp_path_factory):
     try:
         with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
             assert page.wait(lambda: min(Colours(page).count()) > 300, 60)
+    finally:
+        viewer.stop()
+
+
+@needs_browser
+def test_splats_fall_apart(tmp_path, tmp_path_factory):
+    """Of an asset without parts: a ball that floats falls away from the one that stands."""
+    scene = load_generator(generator="tests.rl3d.toys:SplatBalls").generate(["a red ball"], seeds=[0]).gaussians()[0]
+    write_ply(tmp_path / "balls.ply", scene)
+    viewer = serve(tmp_path / "balls.ply", port=0, block=False)
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            assert page.wait(lambda: Colours(page).count()[0] > 3000, 60)
+            (figure,) = next(iter(viewer.pages.values())).stage.figures
+            assert len(figure.bodies) == 1
+            assert page.click("drop")
+            assert page.wait(lambda: page.reads("tilted by"), 60), "the simulation does not end"
+            assert len(figure.bodies) == 2
+            assert figure.bodies[1].position[2] < -0.5 < figure.bodies[0].position[2] - 0.4
+            assert page.click("put back")
+            assert page.wait(lambda: figure.bodies[1].position[2] == 0)
     finally:
         viewer.stop()
 
