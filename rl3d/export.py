@@ -62,7 +62,8 @@ def export(
     - Meshes: .glb, .obj, and for printing .stl and .3mf. Splats without a mesh get one from their
       rendered depth (``renderers.surface``).
     - Both: .usda, .usdc.
-    - Bodies for simulators, with their meshes in a folder beside them: .xml (MJCF), .urdf.
+    - Bodies for simulators, with their meshes in a folder beside them: .xml (MJCF), .urdf. Splats
+      without parts become the convex pieces of their surface.
     - Pictures: .mp4 or .webp (a turntable), .png (a poster).
     - A folder for nerfstudio's viewer: .nerfstudio (``rl3d.nerfstudio``).
 
@@ -107,9 +108,7 @@ def _missing(source: Source, suffix: str) -> str:
     """Why a source has nothing for a suffix, and what to give instead."""
     if suffix in PICTURES:
         return f"cannot draw {source.path}: it has no splats; give an asset's folder with a scene.ply, or splats"
-    if suffix in ROBOTS:
-        return f"cannot export {source.path} to {suffix}: it has no mesh; give an asset's folder with a mesh.glb"
-    if suffix in MESHES or suffix in USD:
+    if suffix in (*MESHES, *USD, *ROBOTS):
         return f"cannot export {source.path}: the folder has no mesh.glb and no scene.ply"
     if source.path.is_dir():
         return f"cannot export {source.path} to splats: the folder has no scene.ply"
@@ -160,12 +159,19 @@ def _write_poster(source: Source, to: Path, options: Options) -> None:
 
 
 def _write_body(source: Source, to: Path, options: Options) -> None:
-    assert source.mesh is not None
-    shapes = _shapes(source.mesh)
+    """One rigid body: the meshes of a .glb file, or the convex pieces of splats without parts."""
+    from scenes.files.glb import read_parts
+
+    parts = read_parts(source.mesh, read_bytes(source.mesh)) if source.mesh else None
+    if source.splats and parts is None:
+        shapes = _convex(source.splats, source.scene())
+    else:
+        assert source.mesh is not None
+        shapes = _shapes(source.mesh)
     try:
         write_robot(to, *shapes)
     except ValueError as error:
-        raise FileError(f"cannot export {source.mesh} as a body: {error}") from error
+        raise FileError(f"cannot export {source.mesh or source.splats} as a body: {error}") from error
 
 
 def _write_mesh(source: Source, to: Path, options: Options) -> None:
@@ -202,6 +208,7 @@ _WRITERS: dict[tuple[str, Kind], Writer] = {
     (".png", "splats"): _write_poster,
     **{(suffix, "splats"): _write_usd for suffix in USD},
     **{(suffix, "mesh"): _write_usd for suffix in USD},
+    **{(suffix, "splats"): _write_body for suffix in ROBOTS},
     **{(suffix, "mesh"): _write_body for suffix in ROBOTS},
     **{(suffix, "mesh"): _write_mesh for suffix in MESHES},
     **{(suffix, "splats"): _write_surface for suffix in MESHES},
@@ -242,6 +249,23 @@ def _shapes(path: Path) -> tuple[list[trimesh.Trimesh], np.ndarray]:
         shapes[-1].merge_vertices(merge_norm=True, merge_tex=True)
         colors.append(named.get(str(name), np.full(3, 0.7)))
     return shapes, np.array(colors)
+
+
+def _convex(path: Path, scene: Gaussians) -> tuple[list[trimesh.Trimesh], np.ndarray]:
+    """The convex pieces of the surface of splats, z up, and their mean sRGB colours (n, 3)."""
+    import trimesh
+    from scipy.spatial import cKDTree
+
+    from renderers.assets import SplatAsset
+
+    hulls = [piece.hull for piece in SplatAsset.of([scene]).bodies()[0] if piece.hull is not None]
+    if not hulls:
+        raise FileError(f"cannot export {path} as a body: its splats show no surface")
+    piece = np.repeat(np.arange(len(hulls)), [len(hull) for hull in hulls])
+    nearest = piece[cKDTree(np.concatenate(hulls)).query(scene.means.numpy())[1]]
+    colors, everywhere = scene.colors.double().numpy(), scene.colors.double().numpy().mean(0)
+    found = [colors[nearest == i].mean(0) if (nearest == i).any() else everywhere for i in range(len(hulls))]
+    return [trimesh.Trimesh(hull).convex_hull for hull in hulls], np.clip(found, 0, 1)
 
 
 def _solid(path: Path, united: bool, texture: int) -> Mesh:

@@ -1,7 +1,7 @@
 """Pictures of assets for people: previews, turntables and contact sheets.
 
-A preview is drawn at twice its size and averaged down, which is what makes the edges of splats
-crisp."""
+A preview is drawn at twice its size and averaged down, which makes the edges of splats crisp.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _INK, _FAINT, _LINE = (28, 28, 30), (110, 110, 116), (226, 226, 230)
 
 @dataclass(frozen=True)
 class Picture:
-    """One cell of a contact sheet; ``score`` stands under the caption, as a number or as any short
-    text."""
+    """One cell of a contact sheet. ``score``, a number or a short text, is shown under the
+    caption."""
 
     image: Image.Image
     caption: str = ""
@@ -40,7 +40,7 @@ def to_image(rgb: Float[Tensor, "h w 3"]) -> Image.Image:
 
 
 def photographs(scene: Gaussians, cameras: Cameras) -> list[list[Image.Image]]:
-    """Images [scene][camera] on white of a scene or of a batch of scenes, drawn in one call."""
+    """Images [scene][camera] on white, of one scene or of a batch of scenes."""
     batched = scene if scene.batch_shape else Gaussians.stack([scene])
     with torch.no_grad():
         rgb = renderers.render(batched.detach(), cameras.to(batched.device), background=WHITE).rgb
@@ -50,7 +50,7 @@ def photographs(scene: Gaussians, cameras: Cameras) -> list[list[Image.Image]]:
 def previews(
     scenes: Gaussians, size: int = 512, *, azimuth_deg: float = 35.0, elevation_deg: float = 20.0
 ) -> list[Image.Image]:
-    """One picture a scene of a batch, from the side and slightly above."""
+    """One picture of each scene of a batch, from the side and slightly above."""
     cameras = orbit(1, size=2 * size, azimuth_deg=azimuth_deg, elevation_deg=elevation_deg)
     return [views[0].reduce(2) for views in photographs(scenes, cameras)]
 
@@ -65,7 +65,7 @@ def preview(
 
 
 def save_image(path: str | Path, image: Image.Image) -> None:
-    """Write an image in the format that the suffix names, whole or not at all."""
+    """Write an image in the format of the suffix, completely or not at all."""
     if Path(path).suffix.lower() not in Image.registered_extensions():
         raise FileError(f"cannot write {path}: images go to .png, .jpg or .webp files")
     with atomic_write(path) as temporary:
@@ -73,7 +73,7 @@ def save_image(path: str | Path, image: Image.Image) -> None:
 
 
 def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 256, fps: int = 24) -> None:
-    """Write one turn around a scene as an H.264 .mp4 or an animated .webp that loops without a
+    """Write one turn around a scene, as an H.264 .mp4 or as an animated .webp that loops without a
     jump."""
     kind = Path(path).suffix.lower()
     if kind not in (".mp4", ".webp"):
@@ -82,7 +82,7 @@ def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 
         raise ValueError(f"yuv420p video needs an even size of at least 16, got {size}")
     if scene.batch_shape:
         raise ValueError("turntable takes a single scene; index the batch first")
-    import imageio_ffmpeg  # only here: images need no video library
+    import imageio_ffmpeg  # imported here, because images need no video library
 
     images = photographs(scene, orbit(frames, size=size))[0]
     if kind == ".webp":
@@ -91,8 +91,8 @@ def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 
                 temporary, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, quality=85
             )
         return
-    # macro_block_size 2 keeps the size asked for; the default would scale it to a multiple of 16.
-    # Quality 8 of 10 keeps splats sharp.
+    # macro_block_size 2 keeps the size; the default would scale it to a multiple of 16. Quality 8
+    # of 10 keeps splats sharp.
     options = {"fps": fps, "codec": "libx264", "pix_fmt_out": "yuv420p", "quality": 8, "macro_block_size": 2}
     with atomic_write(path) as temporary:
         writer = imageio_ffmpeg.write_frames(
@@ -105,7 +105,8 @@ def turntable(path: str | Path, scene: Gaussians, frames: int = 48, size: int = 
 
 
 def poster(scene: Gaussians, title: str, facts: Sequence[tuple[str, str]], size: int = 900) -> Image.Image:
-    """A scene large, seen from three sides below, with its prompt and its figures."""
+    """A large picture of a scene, three small ones from other sides below it, and its prompt and
+    figures."""
     side = size // 3
     large = preview(scene, size)
     small = [photograph.reduce(2) for photograph in photographs(scene, orbit(3, size=2 * side, azimuth_deg=125.0))[0]]
@@ -136,8 +137,9 @@ def render_sheet(
 ) -> Image.Image:
     """A contact sheet: rows of pictures on white, each with its caption and score below.
 
-    ``header`` names the columns, ``labels`` the rows, ``title`` the sheet. Pictures are fitted into
-    ``size`` pixels; texts are wrapped."""
+    ``header`` names the columns, ``labels`` the rows, ``title`` the sheet. Pictures are scaled to
+    fit ``size`` pixels. Text is wrapped.
+    """
     cells = [[cell if isinstance(cell, Picture) else Picture(cell) for cell in row] for row in rows]
     columns = max((len(row) for row in cells), default=0)
     if not columns:
@@ -176,7 +178,7 @@ def render_sheet(
 
     write(title_lines, gap, gap, large, _INK)
     for i, lines in enumerate(head_lines):
-        # Column headings stand on the pictures, however many lines their neighbours have.
+        # The last line of every heading is just above its picture.
         write(lines, left + i * (size + gap) + size / 2, top + head_height - len(lines) * line(font), font, _INK, "ma")
     y = first
     for r, row in enumerate(cells):
@@ -196,7 +198,7 @@ def render_sheet(
 
 
 def _font(size: float | int) -> ImageFont.FreeTypeFont:
-    """The font that comes with pillow: the same on every machine."""
+    """The font of pillow, which is the same on every machine."""
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont), "pillow was built without FreeType"
     return font
@@ -216,7 +218,7 @@ def _fit(image: Image.Image, size: int) -> Image.Image:
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines of at most ``width`` pixels; a word longer than a line is broken."""
+    """Lines of at most ``width`` pixels. A word that is longer than a line is broken."""
     lines: list[str] = []
     for paragraph in text.splitlines():
         current = ""

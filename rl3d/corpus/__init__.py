@@ -1,8 +1,9 @@
-"""The procedural corpus: captioned part assets made on the fly, checks of what a caption says, and
-known faults.
+"""The procedural corpus: captioned part assets made on the fly, checks of what a caption states,
+and known faults.
 
-An asset is made of superquadric parts, stands on the ground, holds together and does not topple;
-see ``scenes.parts``."""
+An asset is made of superquadric parts, stands on the ground, is in one piece and does not topple;
+see ``scenes.parts``.
+"""
 
 from rl3d.corpus.categories import CATALOGUE, CATEGORIES, FACED
 from rl3d.corpus.checks import check_colors, check_count, check_facts, check_relation

@@ -1,5 +1,5 @@
-"""The grammar of the captions: nouns and colours with their synonyms, adjectives, materials, named
-parts, counts, relations."""
+"""The grammar of captions: nouns and colours with synonyms, adjectives, materials, named parts,
+counts, relations."""
 
 from __future__ import annotations
 
@@ -174,15 +174,15 @@ def composition(rng: np.random.Generator, split: str) -> Spec:
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """One of the options, uniformly (several times faster than ``rng.choice``)."""
+    """One of the options with equal probability. Several times faster than ``rng.choice``."""
     return options[int(rng.random() * len(options))]
 
 
 def _clauses(
     rng: np.random.Generator, kind: Category, main: str | None
 ) -> tuple[list[str], dict[str, str], dict[str, int], list[str]]:
-    """What follows "with": phrases, colours of named parts, numbers of counted ones, optional
-    details asked for."""
+    """The words after "with": phrases, colours of named parts, numbers of counted parts, optional
+    details."""
     phrases: list[str] = []
     colors: dict[str, str] = {}
     numbers: dict[str, int] = {}
@@ -195,7 +195,7 @@ def _clauses(
         drawn = [pick(rng, roles) for _ in range(2 if rng.random() < 0.25 else 1)]
         for role in dict.fromkeys(
             drawn
-        ):  # not a set: its order, and with it every later draw, would differ between processes
+        ):  # not a set: its order would differ between processes, and so would every later draw
             usual = [n.replace("_", " ") for n in kind.roles[role].replace("/", " ").split(" ") if n != "main"]
             name = pick(rng, usual) if rng.random() < 0.35 and usual else _synonym(rng, pick(rng, BASE_COLORS), 0.2)
             if main is None or BASE_OF[name] != BASE_OF[main]:
@@ -225,7 +225,7 @@ def _phrase(
     material: str | None,
     clauses: list[str],
 ) -> str:
-    """One object in words; the colour mostly before the noun, at times after it."""
+    """One object in words. The colour is mostly before the noun, sometimes after it."""
     form = rng.random()
     before = [*adjectives, *([color] if color else []), *([material] if material else []), noun]
     body = " ".join(before)
@@ -264,7 +264,7 @@ def _synonym(rng: np.random.Generator, base: str, chance: float) -> str:
 
 
 def _color_for(rng: np.random.Generator, category: str, split: str) -> str:
-    """A colour name whose base is on the right side of the split for this category."""
+    """A colour name whose base colour is in this split for this category."""
     while True:
         base = pick(rng, BASE_COLORS)
         if is_held_out(category, base) == (split == "heldout"):

@@ -1,6 +1,6 @@
-"""Whether an asset says what its caption says, measured on its parts: colours, relation, count.
+"""Checks of an asset against its caption, on the parts: colours, relation, count.
 
-Colours go by visible area: the surface that lies inside no other part.
+Colours are compared by visible area: the surface that is inside no other part.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from scenes.colors import nearest_base
 from scenes.parts import Parts
 
 NAMED_SHARE = 0.002
-"""A part carries a named colour when it has this share of the asset's surface."""
+"""A part carries a named colour if it has at least this fraction of the surface of the asset."""
 WHOLE_SHARE = 0.15
-"""A part counts as an object of a count when it has this share of the largest part's surface."""
+"""A part counts as an object if it has at least this fraction of the surface of the largest
+part."""
 
 
 def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
     """How many of the named colours are right, and how many are named.
 
-    The main colour is right when no other base colour has a larger visible area on the whole asset;
-    any other named colour when some visible part carries it."""
+    The main colour is right if no other base colour has a larger visible area on the asset. Any
+    other named colour is right if some visible part carries it.
+    """
     total = (facts.main is not None) + len(facts.colors)
     vectors = _vectors(parts)
     if not len(vectors) or not total:
@@ -39,7 +41,7 @@ def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
 
 
 def check_relation(facts: Facts, parts: Parts) -> bool:
-    """Whether some two parts are the two solids of the relation, and stand as it says; True for a
+    """Whether two parts are the two solids of the relation and are placed as it says. True for a
     caption without a relation."""
     if facts.relation is None:
         return True
@@ -60,8 +62,8 @@ def check_relation(facts: Facts, parts: Parts) -> bool:
 
 
 def check_count(facts: Facts, parts: Parts) -> bool:
-    """Whether exactly so many solids of the shape and colour are there, and no other; True for a
-    caption without a count."""
+    """Whether the solids of the named shape and colour are there in the named number, and no
+    others. True for a caption without a count."""
     if facts.count is None:
         return True
     vectors = _vectors(parts)
@@ -92,8 +94,8 @@ def check_facts(item: Spec, parts: Parts) -> dict[str, float]:
 
 @torch.no_grad()
 def visible_areas(parts: Parts) -> np.ndarray:
-    """Area of every part of one asset that neither another part nor the ground hides, in square
-    metres."""
+    """Visible area of every part of one asset, in square metres: what neither another part nor the
+    ground hides."""
     grid = parts.surface_grid(4)  # finer than the stripes of a lighthouse
     around = torch.cat([grid, grid[..., :1, :]], -2)
     a, b, c, d = around[:, :-1, :-1], around[:, :-1, 1:], around[:, 1:, :-1], around[:, 1:, 1:]
@@ -107,7 +109,7 @@ def visible_areas(parts: Parts) -> np.ndarray:
 
 
 def surface_areas(vectors: np.ndarray) -> np.ndarray:
-    """Estimated area of every part, in square metres: within a tenth for the five solids."""
+    """Estimated surface area of every part in square metres, within 10 % for the five solids."""
     a, b, c = np.exp(vectors[:, 7:10]).T
     north, east = vectors[:, 1].clip(0.1, 1.5), vectors[:, 2].clip(0.1, 1.5)
     return (
@@ -120,7 +122,7 @@ def surface_areas(vectors: np.ndarray) -> np.ndarray:
 
 
 def solid_shape(vector: np.ndarray) -> str:
-    """The primitive solid that a part is nearest to."""
+    """The primitive solid that is most like a part."""
     round_plan = vector[2] > 0.56
     if abs(vector[3]) > 0.55:
         return "cone" if round_plan else "pyramid"

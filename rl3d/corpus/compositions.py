@@ -1,4 +1,4 @@
-"""Two objects of the catalogue, one standing on the other."""
+"""Two objects of the catalogue, one on top of the other."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SINK = 0.022
 
 
 def fits(rider: str, base: str) -> bool:
-    """Whether the pair is drawn at all."""
+    """Whether the corpus has this pair."""
     return rider != base and _parts(rider) + _parts(base) <= MAX_COMPOSED
 
 
 def draw_composition(spec: Spec, rng: np.random.Generator) -> np.ndarray:
-    """The parts of the lower object, then those of the one standing on it."""
+    """The parts of the lower object, then those of the upper one."""
     rider, base = spec.looks
     below = Sketch(rng, base, CATALOGUE[base.category], plain=True)
     above = Sketch(rng, rider, CATALOGUE[rider.category], plain=True, avoid=below.main_base)
@@ -51,8 +51,7 @@ def draw_composition(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     low, high = low.min(0), high.max(0)
     width, depth, height = high - low
     scale = min(2.2 * half_x / width, 2.2 * half_y / depth, rng.uniform(0.5, 0.62) / height)
-    # About the middle of the feet, which is where the object is balanced; drafts are centred on
-    # them.
+    # About the middle of the feet, where the object is balanced. Drafts are centred there.
     upper = moved(above.vectors(), scale, np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]))
     return np.concatenate([below.vectors(), moved(upper, 1.0, np.array([x, y, z - SINK]))])
 
@@ -61,8 +60,8 @@ _COUNTS: dict[str, int] = {}
 
 
 def _parts(category: str) -> int:
-    """Parts of the plain object, from a drawing with a fixed seed (plain drawings of a category all
-    have as many)."""
+    """Number of parts of the plain object, from a drawing with a fixed seed. Plain drawings of a
+    category all have the same number."""
     if category not in _COUNTS:
         sketch = Sketch(np.random.default_rng(0), Look(category), CATALOGUE[category], plain=True)
         CATALOGUE[category].draw(sketch)

@@ -1,5 +1,5 @@
-"""Known faults, made on purpose: what a reward is tested on and a judge trained on. Each takes and
-returns (p, 19) rows."""
+"""Known faults, made on purpose. Rewards are tested on them and judges are trained on them. Each
+function takes and returns (p, 19) rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def part_lifted(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def part_shifted(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One of the larger parts is out of its place sideways."""
+    """One of the larger parts is moved sideways."""
     angle = rng.uniform(0, 2 * np.pi)
     reach = rng.uniform(0.15, 0.4)
     return _shifted(vectors, _large(vectors, rng), (reach * np.cos(angle), reach * np.sin(angle), 0))
@@ -42,7 +42,7 @@ def part_rotated(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A stray part in the air near the asset, in place of a small one where there is no room."""
+    """A stray part in the air near the asset. It replaces a small part if there is no free slot."""
     out = _room(vectors)
     low, high = (corner(0) for corner in (bounds(out)[0].min, bounds(out)[1].max))
     side = rng.choice([-1, 1], 2)
@@ -58,8 +58,8 @@ def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def colors_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The main colour and another one are exchanged on all parts; an asset of one colour gets
-    another."""
+    """The main colour and another one are exchanged on all parts. An asset of one colour gets
+    another colour."""
     out, names, areas = vectors.copy(), np.array(nearest_base(vectors[:, 16:19])), surface_areas(vectors)
     order = sorted(set(names), key=lambda name: -areas[names == name].sum())
     if len(order) < 2:
@@ -74,7 +74,7 @@ def colors_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def leg_shortened(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A part that stands on the ground loses a third to two thirds of its height from below."""
+    """A part that stands on the ground loses one to two thirds of its height from below."""
     out, k = vectors.copy(), _standing(vectors, rng)
     cut = rng.uniform(0.35, 0.65) * np.exp(out[k, 9])
     out[k, 9] += np.log1p(-cut / np.exp(out[k, 9]))
@@ -148,7 +148,7 @@ def jitter_strong(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def parts_merged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A large part and its neighbour melt into one block over both."""
+    """A large part and its neighbour become one block that encloses both."""
     if len(vectors) < 2:
         return vectors.copy()
     k = _large(vectors, rng)
@@ -167,7 +167,7 @@ def parts_merged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def category_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another asset altogether, its main parts in the main colour of this one."""
+    """A different asset, with its main parts in the main colour of this one."""
     from rl3d.corpus.sampling import sample
 
     areas = surface_areas(vectors)
@@ -180,13 +180,13 @@ def category_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def part_raised(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One of the larger parts hovers by a twentieth of the asset's height over its place."""
+    """One of the larger parts hovers above its place by 1/20 of the height of the asset."""
     low, high = bounds(vectors)
     return _shifted(vectors, _large(vectors, rng), (0.0, 0.0, 0.05 * float(high[:, 2].max() - low[:, 2].min())))
 
 
 def leaning_slightly(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The whole asset is tilted by 5 degrees, and stands on what is then lowest."""
+    """The whole asset is tilted by 5 degrees and stands on its new lowest point."""
     return _leaning(vectors, rng.uniform(0, 2 * np.pi), 5.0)
 
 
@@ -202,25 +202,26 @@ def part_sunk(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def part_thinned(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One of the larger parts is as thin as a part can be, 8 millimetres, and looks the same from
-    its broad side."""
+    """One of the larger parts is as thin as a part can be, 8 millimetres. From its broad side it
+    looks the same."""
     out, k = vectors.copy(), _large(vectors, rng)
     out[k, 7 + out[k, 7:10].argmin()] = np.log(MIN_HALF_SIZE)
     return out
 
 
 def faces_copied(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What an asset has at its front stands at its back as well, mirrored: a second head, or a face
-    on the back of the head.
+    """The front of the asset is repeated at its back, mirrored: a second head, or a face on the
+    back of the head.
 
-    Not among ``CORRUPTIONS``: it is a fault only of things that have a front, such as animals.
+    It is not in ``CORRUPTIONS``, because it is a fault only of things that have a front, such as
+    animals.
     """
     body = int(surface_areas(vectors).argmax())
     ahead = vectors[body, 5] - vectors[:, 5] > 0.2 * np.exp(vectors[body, 8])
-    standing = vectors[:, 6] - np.exp(vectors[:, 7:10]).max(1) < 0.05  # feet have their like at the back already
+    standing = vectors[:, 6] - np.exp(vectors[:, 7:10]).max(1) < 0.05  # feet are at the back already
     copies = vectors[np.flatnonzero(ahead & ~standing)[: max(MAX_PARTS - len(vectors), 0)]].copy()
     copies[:, 5] = 2 * vectors[body, 5] - copies[:, 5]
-    # Mirrored in y; a part is alike on both sides of its own y, so its axes stay a rotation.
+    # Mirrored in y. A part is symmetric in its own y, so its axes stay a rotation.
     copies[:, [11, 13, 15]] *= -1
     return np.concatenate([vectors, copies])
 
@@ -236,8 +237,8 @@ CORRUPTIONS: dict[str, Corruption] = {
 SUBTLE: dict[str, Corruption] = {
     fault.__name__: fault for fault in (part_raised, leaning_slightly, part_sunk, part_thinned)
 }
-"""Faults for the tests of rewards alone: a judge of pictures is not trained on what pictures hardly
-show."""
+"""Faults for tests of rewards only. They are hardly visible, so no judge of images is trained on
+them."""
 
 
 def _leaning(vectors: np.ndarray, direction: float, angle_deg: float) -> np.ndarray:
@@ -248,7 +249,7 @@ def _leaning(vectors: np.ndarray, direction: float, angle_deg: float) -> np.ndar
 
 
 def _large(vectors: np.ndarray, rng: np.random.Generator) -> int:
-    """A part of at least a fifth of the largest one's area."""
+    """A part with at least a fifth of the area of the largest one."""
     areas = surface_areas(vectors)
     return int(rng.choice(np.flatnonzero(areas >= 0.2 * areas.max())))
 
@@ -259,7 +260,7 @@ def _main(vectors: np.ndarray) -> np.ndarray:
 
 
 def _standing(vectors: np.ndarray, rng: np.random.Generator) -> int:
-    """A part whose bottom is on the ground; the lowest one where none is."""
+    """A part whose bottom is on the ground, or else the lowest part."""
     bottom = bounds(vectors)[0][:, 2]
     return int(rng.choice(np.flatnonzero(bottom <= max(0.01, bottom.min() + 1e-6))))
 
@@ -283,7 +284,7 @@ def _turned(out: np.ndarray, which, axis: np.ndarray, angle_deg: float, pivot: n
 
 
 def _room(vectors: np.ndarray) -> np.ndarray:
-    """A copy with space for one more part."""
+    """A copy with a free slot."""
     if len(vectors) < MAX_PARTS:
         return vectors.copy()
     return np.delete(vectors, surface_areas(vectors).argmin(), 0)

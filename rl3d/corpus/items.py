@@ -11,12 +11,12 @@ from rl3d.corpus.shapes import Look
 
 @dataclass(frozen=True)
 class Facts:
-    """What a caption states, in base colours and canonical names, for the checks."""
+    """What a caption states, in base colours and canonical names. The checks read it."""
 
     main: str | None = None
     """Base colour of the object as a whole."""
     colors: tuple[str, ...] = ()
-    """Other base colours named, each carried by some part."""
+    """Other named base colours. Each is carried by some part."""
     relation: str | None = None
     """One of ``relations.RELATIONS``: the first solid is ... the second."""
     shapes: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Spec:
-    """A caption and all that it fixes; the geometry is drawn from it any number of times."""
+    """A caption and everything that it fixes. Geometry is drawn from it any number of times."""
 
     caption: str
     kind: str
@@ -36,7 +36,7 @@ class Spec:
     category: str
     facts: Facts
     looks: tuple[Look, ...] = ()
-    """One for a single; the object on top, then the one below it, for a composition."""
+    """One for a single object. For a composition: the upper object, then the lower one."""
     solids: tuple[tuple[str, str], ...] = ()
     """Shape and colour name of the solids of a relation or a count."""
     arrangement: str = ""

@@ -1,5 +1,5 @@
 """Scenes of primitive solids: two in a relation, or one to six in a row or a stack. Neighbours
-touch, so each is one cluster."""
+touch, so that each scene is one cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "front": (0, -1), "behind": (0,
 
 
 def draw_relation(spec: Spec, rng: np.random.Generator) -> np.ndarray:
-    """The two solids, the first one named first."""
+    """The two solids, in the order of the caption."""
     (shape_a, color_a), (shape_b, color_b) = spec.solids
     paint_a, paint_b = _jitter(color_a, rng), _jitter(color_b, rng)
     if spec.arrangement == "on":
@@ -45,7 +45,7 @@ def draw_count(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     (shape, color), count = spec.solids[0], spec.facts.count or 1
     paint = _jitter(color, rng)
     if spec.arrangement == "stack":
-        # A high stack of slender solids would topple: the more there are, the flatter they get.
+        # A high stack of slender solids would topple, so more solids are flatter.
         r = 0.25
         h = r if shape == "cube" and count <= 4 else r * rng.uniform(0.5, 0.75)
         return np.array([solid(shape, paint, (r, r, h), (0, 0, h + k * (2 * h - OVERLAP))) for k in range(count)])
@@ -58,14 +58,14 @@ def draw_count(spec: Spec, rng: np.random.Generator) -> np.ndarray:
 
 
 def touching_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Distance at which two solids on the ground, side by side along x or y, just touch: where
+    """Distance at which two solids on the ground, next to each other along x or y, just touch:
     their profiles meet."""
     heights = np.linspace(0.01, 0.99, 33) * 2 * min(np.exp(a[9]), np.exp(b[9]))
     return float((profile(a, heights) + profile(b, heights)).max())
 
 
 def _on_feet(rows: list[Row], balls: list[Row]) -> np.ndarray:
-    """The solids, then the flat spots of those balls that stand on the ground."""
+    """The solids, then the flat feet of the balls that stand on the ground."""
     return np.array(rows + [foot(ball) for ball in balls])
 
 
@@ -82,8 +82,8 @@ def _standing(shape: str, paint: Color, r: float, rng: np.random.Generator) -> R
 
 
 def _stacked(shape_a: str, paint_a: Color, shape_b: str, paint_b: Color, rng: np.random.Generator) -> list[Row]:
-    """The upper solid, then the lower one; a lower ball is the larger of the two and its pole sinks
-    into the upper one."""
+    """The upper solid, then the lower one. A lower ball is the larger of the two, and its pole
+    sinks into the upper solid."""
     low, ratio, sink = rng.uniform(0.24, 0.28), rng.uniform(0.72, 0.98), OVERLAP
     if shape_b == "sphere":
         low, ratio, sink = rng.uniform(0.3, 0.34), rng.uniform(0.55, 0.68), 0.03

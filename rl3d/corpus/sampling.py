@@ -1,4 +1,4 @@
-"""Drawing corpus items: a caption first, then a geometry for it."""
+"""Draws corpus items: first a caption, then geometry for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rl3d.corpus.relations import draw_count, draw_relation
 from rl3d.corpus.shapes import Sketch, normalized
 
 MIX = {"single": 0.72, "relation": 0.13, "count": 0.08, "composition": 0.07}
-"""Share of each kind of caption."""
+"""Probability of each kind of caption."""
 SPLITS = ("train", "heldout")
 _CAPTIONS = {
     "single": captions.single,
@@ -25,7 +25,8 @@ _CAPTIONS = {
 
 
 def sample(rng: np.random.Generator, split: str = "train") -> Item:
-    """A captioned asset; the held-out split holds only combinations that "train" never does."""
+    """A captioned asset. The held-out split has only combinations that the split "train" never
+    has."""
     return sample_for(sample_spec(rng, split), rng)
 
 
@@ -61,8 +62,8 @@ def sample_for(spec: Spec | Item, rng: np.random.Generator) -> Item:
 def prompts(
     count: int, seed: int, split: str = "heldout", kinds: Sequence[str] = ("single", "relation", "count", "composition")
 ) -> list[Item]:
-    """A fixed list of distinct evaluation prompts, the kinds in the corpus's proportions, singles
-    balanced over the categories."""
+    """A fixed list of distinct prompts for evaluation. Kinds are in the proportions of the corpus,
+    single objects balanced over the categories."""
     unknown = [kind for kind in kinds if kind not in MIX]
     if unknown or not kinds:
         raise ValueError(f"unknown kinds {unknown}: some of {', '.join(MIX)}")

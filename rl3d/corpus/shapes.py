@@ -1,8 +1,9 @@
-"""Drawing assets part by part: a ``Sketch`` collects superquadric rows of 19 numbers (the order of
-``Parts.from_vectors``).
+"""Draws assets part by part. A ``Sketch`` collects superquadric rows of 19 numbers, in the order of
+``Parts.from_vectors``.
 
-Lengths are in drafting units of about one metre; ``normalized`` scales the finished asset to a
-largest extent of 1 on the ground."""
+Lengths are in drafting units of about one metre. ``normalized`` scales the finished asset to a
+largest extent of 1 and puts it on the ground.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +35,17 @@ _UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 @dataclass(frozen=True)
 class Look:
-    """What a caption fixes about one object; whatever it leaves open is drawn anew with every
-    geometry."""
+    """What a caption fixes about one object. Everything else is drawn again for each geometry."""
 
     category: str
     main: str | None = None
-    """Colour name of the main parts, or None for one of the natural colours of the category."""
+    """Colour name of the main parts. None: one of the natural colours of the category."""
     colors: Mapping[str, str] = field(default_factory=dict)
     """Colour names of named parts, e.g. {"legs": "white"}."""
     sizes: Mapping[str, int] = field(default_factory=dict)
-    """+1 or -1 for "height", "width" or "length": tall, short, wide, narrow, long."""
+    """+1 or -1 for "height", "width" or "length": tall or short, wide or narrow, long."""
     numbers: Mapping[str, int] = field(default_factory=dict)
-    """How many of a counted detail, e.g. {"buttons": 3}."""
+    """Numbers of counted details, e.g. {"buttons": 3}."""
     details: frozenset[str] = frozenset()
     """Optional details that the caption asks for."""
     material: str | None = None
@@ -65,19 +65,19 @@ MATERIALS = {
 
 
 class Sketch:
-    """A sheet to draw one object on: dimensions and colours drawn from ``rng`` within what the
-    ``render_views`` says."""
+    """A sheet for one object. Dimensions and colours are drawn from ``rng``, within what ``look``
+    fixes."""
 
     def __init__(
         self, rng: np.random.Generator, look: Look, category: Category, plain: bool = False, avoid: str = ""
     ) -> None:
-        """``plain`` leaves out optional details; ``avoid`` is a base colour that the main parts do
-        not take of their own accord."""
+        """``plain`` leaves out optional details. ``avoid`` is a base colour that the main parts do
+        not get by chance."""
         self.rng, self.look, self.category, self.plain = rng, look, category, plain
         self.rows: list[Row] = []
         self.top: tuple[Number, Number, Number, Number, Number] | None = None
-        """Where something can stand on this object: centre x, y, height z, and the half-widths of
-        the free area."""
+        """The area where something can stand on this object: centre x, y, height z, and
+        half-widths."""
         self._paints: dict[str, Color] = {}
         name = look.main or self._natural(avoid)
         self.main_base = BASE_OF[name]
@@ -100,18 +100,18 @@ class Sketch:
         return self._sized("length", low, high)
 
     def has(self, detail: str, chance: Number = 0.5) -> bool:
-        """Whether an optional detail is drawn: always when the caption says so."""
+        """Whether an optional detail is drawn: always if the caption names it."""
         if detail in self.look.details or detail in self.look.colors or detail in self.look.numbers:
             return True
         return not self.plain and self.rng.random() < chance
 
     def number(self, detail: str, low: int, high: int) -> int:
-        """How many of a counted detail: what the caption says, or any number in the range."""
+        """The number of a counted detail: from the caption, or random in the range."""
         return self.look.numbers.get(detail) or (low if self.plain else low + int(self.rng.random() * (high - low + 1)))
 
     def paint(self, role: str) -> Color:
-        """The colour of a named part, drawn once an asset; natural colours avoid the main one, so
-        that details stay visible."""
+        """The colour of a named part, drawn once for an asset. Natural colours differ from the main
+        colour, so that details stay visible."""
         if role not in self._paints:
             self._paints[role] = self._choose_paint(role)
         return self._paints[role]
@@ -165,7 +165,7 @@ class Sketch:
         taper: Number = 0.0,
         rotation=_UPRIGHT,
     ) -> None:
-        """Any superquadric, by its centre and half-sizes."""
+        """A superquadric from its centre and half sizes."""
         self.rows.append(row(color, centre, half, exponents, taper, rotation))
 
     def box(
@@ -223,7 +223,7 @@ class Sketch:
     def pebble(
         self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number, rz: Number, soft: Number = PLUMP
     ) -> None:
-        """A rounded block about its centre, between a box and an ellipsoid: animal bodies,
+        """A rounded block about its centre, between a box and an ellipsoid, for animal bodies and
         cushions."""
         self.part(color, (x, y, z), (rx, ry, rz), (soft, soft))
 
@@ -238,8 +238,8 @@ class Sketch:
         round_: Number = 1.0,
         ry: Number = 0.0,
     ) -> None:
-        """A cylinder from ``a`` to ``b`` (``round_`` 1), or a beam of square section (``round_``
-        0.14); it tapers towards ``b``."""
+        """A cylinder from ``a`` to ``b`` (``round_`` 1), or a beam with a square section
+        (``round_`` 0.14). It tapers towards ``b``."""
         dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
         length = sqrt(dx * dx + dy * dy + dz * dz)
         centre = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
@@ -247,7 +247,7 @@ class Sketch:
         self.part(color, centre, (r, ry or r, length / 2), (soft, round_), taper, rotation)
 
     def leaf(self, color: Color, a: Point, b: Point, width: Number, thick: Number) -> None:
-        """A flat ellipsoid from ``a`` to ``b``, lying as level as its direction allows."""
+        """A flat ellipsoid from ``a`` to ``b``, as level as its direction allows."""
         z = np.subtract(b, a)
         length = float(np.linalg.norm(z))
         z = z / length
@@ -257,7 +257,7 @@ class Sketch:
         self.part(color, centre, (thick / 2, width / 2, length / 2), (1.0, 1.0), 0.0, rotation)
 
     def wheel(self, color: Color, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
-        """A disc of radius r about (x, y, z) whose axle, of length t, runs along x."""
+        """A disc of radius r about (x, y, z), with an axle of length t along x."""
         self.rod(color, (x - t / 2, y, z), (x + t / 2, y, z), r)
 
     def disc(self, color: Color, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
@@ -267,7 +267,7 @@ class Sketch:
     def legs(
         self, color: Color, x: Number, y: Number, size: Number, h: Number, round_: bool = False, taper: Number = 0.0
     ) -> None:
-        """Four legs at (+-x, +-y) from the ground up to h."""
+        """Four legs at (+-x, +-y), from the ground to height h."""
         for sx, sy in CORNERS:
             if round_:
                 self.cyl(color, sx * x, sy * y, 0, size / 2, h, taper)
@@ -291,8 +291,8 @@ def row(
 
 
 def bounds(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner of every part's bounding box, (p, 3) each; exact where the part is
-    not turned."""
+    """Lowest and highest corner of the bounding box of every part, (p, 3) each. Exact for parts
+    that are not turned."""
     centre, half = vectors[:, 4:7], np.exp(vectors[:, 7:10])
     low, high = centre - half, centre + half
     turned = np.flatnonzero((vectors[:, 10] < 0.9999) | (vectors[:, 14] < 0.9999))
@@ -322,7 +322,7 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
 
 
 def moved(vectors: np.ndarray, scale: Number = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> np.ndarray:
-    """A copy with the shift added, then scaled about the origin."""
+    """A copy, shifted and then scaled about the origin."""
     out = vectors.copy()
     out[:, 4:7] = (out[:, 4:7] + np.asarray(shift)) * scale
     out[:, 7:10] += log(scale)
@@ -339,7 +339,7 @@ def rotation_matrices(vectors: np.ndarray) -> np.ndarray:
 
 
 def profile(vectors: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Half-width in x of one upright part's row at world heights (0 outside it)."""
+    """Half-width in x of one upright part at world heights; 0 outside it."""
     z = (heights - vectors[6]) / np.exp(vectors[9])
     inside = np.abs(z) <= 1
     z = np.where(inside, z, 0)

@@ -1,4 +1,4 @@
-"""Which combinations are held out for evaluation: about one in seven, by a hash that never
+"""The combinations that are held out for evaluation: about one in seven, by a hash that never
 changes."""
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ HELD_OUT_SHARE = 7
 
 
 def is_held_out(category: str, color: str) -> bool:
-    """Whether a category in this colour (any name of it) is held out: 2 of the 13 base colours of
-    every category."""
+    """Whether a category in this colour (by any of its names) is held out: 2 of the 13 base colours
+    of every category."""
     return BASE_OF[color] in _held_out_colors(category)
 
 
 def is_pair_held_out(*key: object) -> bool:
-    """The same for relations, counts and compositions: one in seven of the keys."""
+    """The same for relations, counts and compositions: one in seven keys."""
     return stable_hash(*key) % HELD_OUT_SHARE == 0
 
 

@@ -1,8 +1,9 @@
-"""Captions that are nearly right: one colour, relation, number or noun changed. What a scorer has
-to tell from the truth.
+"""Captions that are nearly right: one colour, relation, number or noun is changed. A scorer must
+tell them from true captions.
 
-None of them names a held-out combination: a scorer that met those as wrong captions alone would
-take them for wrong."""
+None of them names a held-out combination. A scorer that saw these only in wrong captions would
+learn that they are wrong.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ _KEY_OF = {word: key for key in _OPPOSITE for word in RELATION_WORDS[key]}
 
 
 def wrong_caption(item: Item, rng: np.random.Generator) -> str:
-    """A caption that differs from the item's in one fact that it gets wrong."""
+    """A caption that differs from that of the item in one fact, which is wrong."""
     caption, changes = item.caption, []
     colors = list(_COLOR.finditer(caption))
     if colors:
@@ -48,11 +49,11 @@ def wrong_caption(item: Item, rng: np.random.Generator) -> str:
 
 
 def names_held_out(item: Item, caption: str) -> bool:
-    """Whether the item's caption with other colours or another number names a held-out
+    """Whether the caption of the item with other colours or another number names a held-out
     combination."""
     bases = [BASE_OF[m.group()] for m in _COLOR.finditer(caption)]
     if item.kind == "single":
-        # The main colour is named before those of parts.
+        # The main colour is named before the colours of parts.
         return item.facts.main is not None and is_held_out(item.category, bases[0])
     if item.kind == "relation":
         return is_pair_held_out("relation", *sorted(zip(item.facts.shapes, bases, strict=True)))
@@ -96,7 +97,7 @@ def _recounted(item: Item, rng: np.random.Generator) -> str:
 
 
 def _renamed(item: Item, rng: np.random.Generator) -> str:
-    """Another category's noun in the colour of the caption."""
+    """The noun of another category in the colour of the caption."""
     color = _COLOR.search(item.caption)
     others = [c for c in CATEGORIES if c != item.category and not (color and is_held_out(c, color.group()))]
     names = CATALOGUE[others[rng.integers(len(others))]].names

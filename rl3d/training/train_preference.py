@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,11 @@ from torch import Tensor
 from rewards.base import Batch
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.preference import KIND, Preference, PreferenceHead, features
-from rewards.text import MiniLM
 from rl3d.checkpoints import save_tensors
 from rl3d.configs import as_paths, at_least
 from rl3d.preferences import Pair
 from rl3d.scoring import render_views
-from scenes.parts import Parts
+from scenes.asset import Asset
 
 HELD_OUT = 0.25
 """Share of the prompts whose pairs are never fitted."""
@@ -128,20 +126,15 @@ def calibration_error(chance: Float[Tensor, "n"], came_true: Float[Tensor, "n"],
 
 
 @torch.no_grad()
-def embed(pairs: list[Pair], size: int = 64) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n f"]]:
-    """Features of the left and the right assets, seen as the reward sees them."""
-    scorer, encoder = load_scorer(SHIPPED), MiniLM()
+def embed(pairs: list[Pair]) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n f"]]:
+    """Features of the left and the right assets, as the reward sees them."""
+    scorer, seen = load_scorer(SHIPPED), _Views()
 
-    def side(assets: list[Tensor]) -> Iterator[Tensor]:
-        for start in range(0, len(pairs), size):
-            piece = slice(start, start + size)
-            prompts = [pair.prompt for pair in pairs[piece]]
-            parts = Parts.stack([Parts.from_vectors(vectors) for vectors in assets[piece]])
-            seen = _Views()
-            batch = Batch(prompts, parts, render_views(parts, [seen]), encoder.encode(prompts))
-            yield features(scorer, batch, seen.needs)
+    def of(prompt: str, asset: Asset) -> Float[Tensor, "1 f"]:
+        return features(scorer, Batch([prompt], asset, render_views(asset, [seen])), seen.needs)
 
-    return torch.cat(list(side([pair.left for pair in pairs]))), torch.cat(list(side([pair.right for pair in pairs])))
+    left = [of(pair.prompt, pair.left) for pair in pairs]
+    return torch.cat(left), torch.cat([of(pair.prompt, pair.right) for pair in pairs])
 
 
 class _Views:

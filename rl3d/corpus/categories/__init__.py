@@ -1,4 +1,4 @@
-"""The categories of objects the corpus knows, one function each."""
+"""The categories of objects in the corpus, one function each."""
 
 from rl3d.corpus.categories.animals import ANIMALS
 from rl3d.corpus.categories.buildings import BUILDINGS
@@ -12,6 +12,6 @@ from rl3d.corpus.categories.vehicles import VEHICLES
 CATALOGUE: dict[str, Category] = {**FURNITURE, **BUILDINGS, **VEHICLES, **NATURE, **ANIMALS, **THINGS, **SOLIDS}
 CATEGORIES: tuple[str, ...] = tuple(CATALOGUE)
 FACED: tuple[str, ...] = tuple(ANIMALS)
-"""What has one front: animals, toys and robots."""
+"""Categories with one front: animals, toys and robots."""
 
 __all__ = ["CATALOGUE", "CATEGORIES", "FACED", "SOLIDS", "Category"]

@@ -1,5 +1,5 @@
-"""What a category of objects is: how it is drawn, what it is called, and what a caption may say
-about it."""
+"""A category of objects: how it is drawn, what it is called, and what a caption may state about
+it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from rl3d.corpus.shapes import Sketch
 
 @dataclass(frozen=True)
 class Category:
-    """Colour options are names separated by spaces, "/" before options for when the first ones
+    """Colour options are names separated by spaces. Options after "/" are used if the first ones
     equal the main colour."""
 
     draw: Callable[[Sketch], None]
     nouns: str
     """Synonyms separated by commas, the canonical one first."""
     natural: str
-    """Colours of the main parts when the caption names none."""
+    """Colours of the main parts if the caption names none."""
     roles: Mapping[str, str] = field(default_factory=dict)
-    """Parts whose colour a caption may name, with their usual colours ("main" is that of the main
-    parts)."""
+    """Parts whose colour a caption may name, with their usual colours. "main" is the colour of the
+    main parts."""
     accents: Mapping[str, str] = field(default_factory=dict)
     """Parts that captions do not name."""
     details: str = ""
     """Optional details that a caption may ask for, separated by commas."""
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Details that come in a number, and its range."""
+    """Details that a caption may count, with the range of their number."""
     sizes: str = ""
-    """Which of height, width and length adjectives act on."""
+    """The adjectives that apply: height, width, length."""
     materials: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""The five primitive solids, on their own here and in relations and counts."""
+"""The five primitive solids: alone here, and in relations and counts."""
 
 from __future__ import annotations
 

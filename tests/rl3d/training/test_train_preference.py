@@ -12,14 +12,14 @@ from safetensors.torch import save
 
 from rewards import Batch, Differentiable, Shots, resolve
 from rewards.image.preference import KIND, PreferenceHead, load_head
-from rewards.text import MiniLM
 from rl3d.checkpoints import save_tensors
-from rl3d.cli.prefer import PreferConfig
 from rl3d.corpus.corruptions import CORRUPTIONS
 from rl3d.corpus.sampling import sample
-from rl3d.preferences import Pair, read_pairs
+from rl3d.preferences import Pair, append_pair, read_pairs
 from rl3d.scoring import render_views, score_assets
 from rl3d.training.train_preference import RewardConfig, calibration_error, fit, is_held_out
+from rl3d.viewer.prefer import PreferConfig, serve
+from scenes.asset import Asset, PartAsset
 from scenes.files import FileError
 from scenes.parts import Parts
 from tests.rl3d.viewer.browser import CHROMIUM, open_page
@@ -35,30 +35,47 @@ def choices(
     for i in range(count):
         item = sample(rng, "train")
         broken = CORRUPTIONS[faults[i % len(faults)]](item.vectors, rng)
-        good, bad = (torch.from_numpy(np.asarray(v, np.float32)) for v in (item.vectors, broken))
+        good, bad = (asset(torch.from_numpy(np.asarray(v, np.float32))) for v in (item.vectors, broken))
         left = bool(rng.integers(2))
         pairs.append(Pair(item.caption, good if left else bad, bad if left else good, "left" if left else "right"))
     return pairs
 
 
+def asset(vectors: torch.Tensor) -> PartAsset:
+    """The asset of (p, 19) numbers."""
+    return PartAsset(Parts.from_vectors(vectors)[None])
+
+
+def vectors(asset: Asset) -> torch.Tensor:
+    assert asset.parts is not None
+    return asset.parts[0].vectors()
+
+
 def test_the_file_comes_back(tmp_path):
-    pairs = [*choices(3), Pair("a ball", torch.ones(1, 19), torch.zeros(2, 19), "equal")]
+    numbers = choices(1)[0].left
+    pairs = [*choices(3), Pair("a ball", numbers, numbers, "equal")]
     path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(pair.line() for pair in pairs) + '{"prompt": "a ch')  # killed while it wrote
+    for pair in pairs:
+        append_pair(path, pair)
+    with path.open("a") as file:
+        file.write('{"prompt": "a ch')  # killed while it wrote
     again = read_pairs(path)
     assert [(p.prompt, p.choice) for p in again] == [(p.prompt, p.choice) for p in pairs]
-    assert all(torch.equal(a.left, b.left) and torch.equal(a.right, b.right) for a, b in zip(again, pairs, strict=True))
+    for kept, pair in zip(again, pairs, strict=True):
+        torch.testing.assert_close(vectors(kept.left), vectors(pair.left))
+        torch.testing.assert_close(vectors(kept.right), vectors(pair.right))
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"choice": "middle"}, {"choice": None}, {"prompt": 5}, {"left": [[1.0] * 18]}, {"left": []}, {"right": [[1e400] * 19]},
-        {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]}, {"left": [[10**400] * 19]},
+        {"choice": "middle"}, {"choice": None}, {"prompt": 5}, {"left": [[1.0] * 18]}, {"left": []},
+        {"right": [[1e400] * 19]}, {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]}, {"left": [[10**400] * 19]},
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_pair_is_named(tmp_path, change):
-    good = json.loads(choices(1)[0].line())
+    append_pair(tmp_path / "pairs.jsonl", choices(1)[0])
+    good = json.loads((tmp_path / "pairs.jsonl").read_text())
     (tmp_path / "pairs.jsonl").write_text(json.dumps(good) + "\n" + json.dumps({**good, **change}) + "\n")
     with pytest.raises(FileError, match=r"pairs\.jsonl: line 2 is not a pair") as error:
         read_pairs(tmp_path / "pairs.jsonl")
@@ -99,7 +116,7 @@ def test_weights_of_no_preference_cost_nothing(tmp_path):
         load_head(path)
 
 
-def test_a_reward_is_fitted_that_foretells_choices(tmp_path):
+def test_a_fitted_reward_predicts_held_out_choices(tmp_path):
     path = tmp_path / "preference.safetensors"
     pairs = choices(400)
     found = fit(pairs, RewardConfig(out=path))
@@ -113,19 +130,17 @@ def test_a_reward_is_fitted_that_foretells_choices(tmp_path):
     held = [pair for pair in pairs if is_held_out(pair.prompt)]
     values = []
     for side in ("left", "right"):
-        parts = Parts.stack([Parts.from_vectors(getattr(pair, side)) for pair in held])
+        parts = Parts.stack([Parts.from_vectors(vectors(getattr(pair, side))) for pair in held])
         prompts = [pair.prompt for pair in held]
-        scores = score_assets([reward], prompts, MiniLM().encode(prompts), parts)["preference"]
+        scores = score_assets([reward], prompts, PartAsset(parts))["preference"]
         values.append(scores.values)
     better = (values[0] > values[1]) == torch.tensor([pair.choice == "left" for pair in held])
     assert better.double().mean() == pytest.approx(found.accuracy, abs=0.02)
     assert 0.1 < torch.cat(values).mean() < 0.9
     assert isinstance(reward, Differentiable)
-    ((rig, shots),) = render_views(parts[:2], [reward]).items()
+    ((rig, shots),) = render_views(PartAsset(parts[:2]), [reward]).items()
     rgb = shots.views.rgb.clone().requires_grad_()
-    seen = Batch(
-        prompts[:2], shots={rig: Shots(replace(shots.views, rgb=rgb), shots.cameras)}, text=MiniLM().encode(prompts[:2])
-    )
+    seen = Batch(prompts[:2], shots={rig: Shots(replace(shots.views, rgb=rgb), shots.cameras)})
     seen_values = reward.values(seen)
     torch.testing.assert_close(seen_values.detach(), values[1][:2])
     (slope,) = torch.autograd.grad(seen_values[0], rgb)
@@ -142,8 +157,6 @@ def test_calibration():
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_the_page_keeps_what_is_chosen(tmp_path, tmp_path_factory):
-    from rl3d.viewer.prefer import serve
-
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red cube\na blue ball\na green cone\n")
     out = tmp_path / "choices/pairs.jsonl"
@@ -164,7 +177,8 @@ def test_the_page_keeps_what_is_chosen(tmp_path, tmp_path_factory):
             "a green cone",
             "equal",
         )
-        assert not torch.equal(first.left, first.right)
+        assert first.left.parts is not None and first.right.parts is not None
+        assert not torch.equal(first.left.gaussians().means, first.right.gaussians().means)
     finally:
         viewer.stop()
     out.write_text("something else\n")

@@ -22,6 +22,7 @@ import torch
 import trimesh
 import yaml
 from PIL import Image
+from viser.transforms import SO3
 
 from rl3d.generators.load import PRETRAINED, TUNED
 from rl3d.viewer.first_sight import markup, shown_first
@@ -37,6 +38,7 @@ from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
 from scenes.files.splat import write_splat
 from scenes.parts import Parts
+from tests.rl3d.toys import SplatBalls, SplatOptions
 from tests.rl3d.viewer.browser import CHROMIUM, Page, open_page
 
 PROMPT = "a red box under a green ball"
@@ -378,6 +380,30 @@ def test_fine_splats_are_seen(tmp_path, tmp_path_factory):
     try:
         with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
             assert page.wait(lambda: min(Colours(page).count()) > 300, 60)
+    finally:
+        viewer.stop()
+
+
+@needs_browser
+def test_splats_fall_apart(tmp_path, tmp_path_factory):
+    """Of an asset without parts: a ball that floats falls away from the one that stands."""
+    asset = SplatBalls().generate(["a red ball"], seeds=[0], options=SplatOptions(spread=0.0))
+    write_ply(tmp_path / "balls.ply", asset.gaussians()[0])
+    viewer = serve(tmp_path / "balls.ply", port=0, block=False)
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            Colours(page).wait(red=True, green=False)
+            (figure,) = next(iter(viewer.pages.values())).stage.figures
+            assert len(figure.bodies) == 1
+            assert page.click("drop")
+            assert page.wait(lambda: page.reads("tilted by"), 60), "the simulation does not end"
+            large, small = (
+                SO3(np.asarray(body.wxyz)).as_matrix() @ centre + body.position
+                for body, centre in zip(figure.bodies, ((0, 0, 0.3), (0.6, 0, 0.7)), strict=True)
+            )
+            assert abs(large[2] - 0.3) < 0.06 and abs(small[2] - 0.08) < 0.03, "both lie on the ground"
+            assert page.click("put back")
+            assert page.wait(lambda: figure.bodies[1].position[2] == 0)
     finally:
         viewer.stop()
 

@@ -29,18 +29,19 @@ from pxr import Gf, Sdf, Usd, UsdGeom, UsdVol, Vt
 import rewards
 import rl3d
 from rewards.image.preference import KIND, PreferenceHead, load_head
+from rl3d import preferences
 from rl3d.checkpoints import load_tensors, save_tensors
-from rl3d.replay import recipe
 from rl3d.export import export, label
-from rl3d.generators.load import load_part_flow
+from rl3d.generators.load import load_generator
 from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork
 from rl3d.generators.sde import Sampling
 from rl3d.pictures import poster
-from rl3d.preferences import Pair
+from rl3d.preferences import Pair, append_pair
+from rl3d.replay import recipe
 from rl3d.report import report
-from rl3d.training import preference as preferences
-from rl3d.training.trainer import TrainConfig, saved_config
+from rl3d.training.config import TrainConfig, as_saved, saved_config
 from rl3d.viewer.library import find_entries
+from scenes.asset import PartAsset
 from scenes.files import glb, splats, usd_reader
 from scenes.gaussians import Gaussians
 from scenes.mesh import Mesh
@@ -331,7 +332,7 @@ def checkpoint(folder: Path) -> list[bytes]:
     """Weights, as float32 and float16."""
     config = PartFlowConfig(8, 1, 1)
     weights = PartFlowNetwork(config).state_dict()
-    header = {"kind": "part-flow", "config": asdict(config), "training": {"seed": 0, "lr": 1e-4}, "step": 3}
+    header = {"kind": "generator", "generator": "part-flow", "config": asdict(config), "step": 3}
     files = []
     for tensors in (weights, {k: v.half() for k, v in weights.items()}):
         save_tensors(folder / "a.safetensors", tensors, header)
@@ -351,11 +352,11 @@ def pack_tensors(pieces: Pieces) -> bytes:
 def run(folder: Path) -> list[bytes]:
     """Settings as YAML and as JSON (which is YAML), metrics, a sheet, an evaluation's table, and
     what a guard saw."""
-    settings = json.loads(json.dumps(asdict(TrainConfig()), default=str))
+    settings = as_saved(TrainConfig())
     line = {
         "iteration": 1,
         "stability": 0.5,
-        "stability_share": 0.4,
+        "stability_success_rate": 0.4,
         "parts": 7.0,
         "kl": 0.01,
         "seconds": 3.0,
@@ -387,8 +388,11 @@ def unpack_run(data: bytes) -> Pieces:
 def pairs(folder: Path) -> list[bytes]:
     """Two choices between assets."""
     rng = torch.Generator().manual_seed(0)
-    sides = [torch.rand(n, 19, generator=rng) for n in (1, 3)]
-    return ["".join(Pair("a chair", *sides, choice).line() for choice in ("left", "equal")).encode()]
+    left, right = (PartAsset(Parts.from_vectors(torch.rand(1, n, 19, generator=rng) + 0.1)) for n in (1, 3))
+    path = folder / "pairs.jsonl"
+    for choice in ("left", "equal"):
+        append_pair(path, Pair("a chair", left, right, choice))
+    return [path.read_bytes()]
 
 
 def preference(folder: Path) -> list[bytes]:
@@ -445,14 +449,16 @@ def read_card(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> None:
-    weights = load_part_flow(path).network.state_dict()
+    weights = load_generator(path).network.state_dict()
     assert all(value.isfinite().all() for value in weights.values()), "weights that are not finite"
     load_tensors(path)
 
 
 def read_pairs(path: Path) -> None:
     for pair in preferences.read_pairs(path):
-        assert pair.left.isfinite().all() and pair.right.isfinite().all() and pair.choice in ("left", "right", "equal")
+        scenes = [side.gaussians(16) for side in (pair.left, pair.right)]
+        assert all(scene.means.isfinite().all() for scene in scenes), "numbers that are not finite"
+        assert pair.choice in ("left", "right", "equal")
 
 
 def read_preference(path: Path) -> None:
