@@ -53,7 +53,7 @@ from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, Facts, Item, captions, check
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.scoring import render_views
 from scenes.asset import PartAsset
-from scenes.parts import TOUCH_TOLERANCE, Parts
+from scenes.parts import COLOR, TOUCH_TOLERANCE, Parts
 from scenes.solids import joined
 
 TIE = 0.002
@@ -185,7 +185,7 @@ def mirrors_itself(vectors: np.ndarray) -> bool:
         low_image, high_image = low.copy(), high.copy()
         low_image[:, axis], high_image[:, axis] = 2 * middle - high[:, axis], 2 * middle - low[:, axis]
         apart = np.maximum(np.abs(low_image[:, None] - low).max(-1), np.abs(high_image[:, None] - high).max(-1))
-        paint = np.abs(vectors[:, None, 16:19] - vectors[None, :, 16:19]).max(-1)
+        paint = np.abs(vectors[:, None, COLOR] - vectors[None, :, COLOR]).max(-1)
         if ((apart < 0.02) & (paint < 0.1)).any(1).all():
             return True
     return False

@@ -71,7 +71,8 @@ def diversity(asset: Asset, samples: int, points: int = 256) -> Float[Tensor, "p
         means = means[:, torch.linspace(0, means.shape[1] - 1, points).long()]
     cloud = means.view(-1, samples, means.shape[1], 3)
     out = []
-    for i, j in [(i, j) for i in range(samples) for j in range(i)]:
+    pairs = [(i, j) for i in range(samples) for j in range(i)]
+    for i, j in pairs:
         distance = torch.cdist(cloud[:, i], cloud[:, j])
         out.append((distance.amin(1).mean(1) + distance.amin(2).mean(1)) / 2)
     return torch.stack(out).mean(0)

@@ -12,7 +12,7 @@ from rewards.relations import related
 from rl3d.corpus.items import Facts, Spec
 from rl3d.corpus.shapes import bounds
 from scenes.colors import nearest_base
-from scenes.parts import Parts
+from scenes.parts import COLOR, EAST, EXPONENTS, LOG_HALF_SIZE, MAX_EXPONENT, MIN_EXPONENT, NORTH, TAPER, Parts
 
 NAMED_SHARE = 0.002
 """A part carries a named colour if it has at least this fraction of the surface of the asset."""
@@ -31,7 +31,7 @@ def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
     vectors = _vectors(parts)
     if not len(vectors) or not total:
         return 0, total
-    areas, names = visible_areas(parts.present()), nearest_base(vectors[:, 16:19])
+    areas, names = visible_areas(parts.present()), nearest_base(vectors[:, COLOR])
     share: dict[str, float] = {}
     for name, area in zip(names, areas, strict=True):
         share[name] = share.get(name, 0.0) + area
@@ -48,7 +48,7 @@ def check_relation(facts: Facts, parts: Parts) -> bool:
     vectors = _vectors(parts)
     if len(vectors) < 2:
         return False
-    shapes, names = [solid_shape(v) for v in vectors], nearest_base(vectors[:, 16:19])
+    shapes, names = [solid_shape(v) for v in vectors], nearest_base(vectors[:, COLOR])
     areas = surface_areas(vectors)
     seen = list(zip(shapes, names, strict=True))
     wanted = list(zip(facts.shapes, facts.shape_colors, strict=True))
@@ -73,7 +73,7 @@ def check_count(facts: Facts, parts: Parts) -> bool:
     whole = vectors[areas >= WHOLE_SHARE * areas.max()]
     right = sum(
         (shape, name) == (facts.shapes[0], facts.shape_colors[0])
-        for shape, name in zip((solid_shape(v) for v in whole), nearest_base(whole[:, 16:19]), strict=True)
+        for shape, name in zip((solid_shape(v) for v in whole), nearest_base(whole[:, COLOR]), strict=True)
     )
     return right == len(whole) == facts.count
 
@@ -110,23 +110,23 @@ def visible_areas(parts: Parts) -> np.ndarray:
 
 def surface_areas(vectors: np.ndarray) -> np.ndarray:
     """Estimated surface area of every part in square metres, within 10 % for the five solids."""
-    a, b, c = np.exp(vectors[:, 7:10]).T
-    north, east = vectors[:, 1].clip(0.1, 1.5), vectors[:, 2].clip(0.1, 1.5)
+    a, b, c = np.exp(vectors[:, LOG_HALF_SIZE]).T
+    north, east = vectors[:, EXPONENTS].clip(MIN_EXPONENT, MAX_EXPONENT).T
     return (
         8
         * (a * b + b * c + c * a)
         * (1 - 0.215 * east)
         * (1 - 0.33 * north)
-        * (1 - 0.4 * np.abs(vectors[:, 3]).clip(0, 1))
+        * (1 - 0.4 * np.abs(vectors[:, TAPER]).clip(0, 1))
     )
 
 
 def solid_shape(vector: np.ndarray) -> str:
     """The primitive solid that is most like a part."""
-    round_plan = vector[2] > 0.56
-    if abs(vector[3]) > 0.55:
+    round_plan = vector[EAST] > 0.56
+    if abs(vector[TAPER]) > 0.55:
         return "cone" if round_plan else "pyramid"
-    if vector[1] > 0.45:
+    if vector[NORTH] > 0.45:
         return "sphere"
     return "cylinder" if round_plan else "cube"
 

@@ -10,7 +10,21 @@ import numpy as np
 from rl3d.corpus.checks import surface_areas
 from rl3d.corpus.shapes import bounds, rotation_matrices, row
 from scenes.colors import nearest_base
-from scenes.parts import MAX_PARTS, MIN_HALF_SIZE
+from scenes.parts import (
+    AXIS_X,
+    AXIS_Y,
+    CENTRE,
+    CENTRE_Y,
+    CENTRE_Z,
+    COLOR,
+    LOG_HALF_SIZE,
+    LOG_HALF_X,
+    LOG_HALF_Y,
+    LOG_HALF_Z,
+    MAX_PARTS,
+    MIN_HALF_SIZE,
+    ROTATION,
+)
 
 Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -38,7 +52,7 @@ def part_rotated(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One of the larger parts is turned by 25 to 90 degrees about a horizontal axis."""
     out, k = vectors.copy(), _large(vectors, rng)
     angle = rng.uniform(0, 2 * np.pi)
-    return _turned(out, [k], np.array([np.cos(angle), np.sin(angle), 0]), rng.uniform(25, 90), out[k, 4:7].copy())
+    return _turned(out, [k], np.array([np.cos(angle), np.sin(angle), 0]), rng.uniform(25, 90), out[k, CENTRE].copy())
 
 
 def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -50,7 +64,7 @@ def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     centre[:2] += side * ((high - low)[:2] / 2 + rng.uniform(0.08, 0.2, 2))
     centre[2] = rng.uniform(0.3, 0.9) * high[2] + 0.1
     half = rng.uniform(0.03, 0.1, 3)
-    paint = out[rng.integers(len(out)), 16:19] if rng.random() < 0.7 else rng.random(3)
+    paint = out[rng.integers(len(out)), COLOR] if rng.random() < 0.7 else rng.random(3)
     stray = row(
         tuple(paint.tolist()), tuple(centre.tolist()), tuple(half.tolist()), (rng.uniform(0.1, 1), rng.uniform(0.1, 1))
     )
@@ -60,25 +74,27 @@ def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def colors_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The main colour and another one are exchanged on all parts. An asset of one colour gets
     another colour."""
-    out, names, areas = vectors.copy(), np.array(nearest_base(vectors[:, 16:19])), surface_areas(vectors)
+    out, names, areas = vectors.copy(), np.array(nearest_base(vectors[:, COLOR])), surface_areas(vectors)
     order = sorted(set(names), key=lambda name: -areas[names == name].sum())
     if len(order) < 2:
-        out[:, 16:19] = (
-            out[:, [18, 16, 17]] if np.ptp(out[0, 16:19]) > 0.1 else np.array([0.84, 0.12, 0.12], dtype=out.dtype)
+        out[:, COLOR] = (
+            out[:, COLOR][:, [2, 0, 1]]
+            if np.ptp(out[0, COLOR]) > 0.1
+            else np.array([0.84, 0.12, 0.12], dtype=out.dtype)
         )
         return out
     first, second = names == order[0], names == order[1]
-    one, other = out[first, 16:19].mean(0), out[second, 16:19].mean(0)
-    out[first, 16:19], out[second, 16:19] = other, one
+    one, other = out[first, COLOR].mean(0), out[second, COLOR].mean(0)
+    out[first, COLOR], out[second, COLOR] = other, one
     return out
 
 
 def leg_shortened(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A part that stands on the ground loses one to two thirds of its height from below."""
     out, k = vectors.copy(), _standing(vectors, rng)
-    cut = rng.uniform(0.35, 0.65) * np.exp(out[k, 9])
-    out[k, 9] += np.log1p(-cut / np.exp(out[k, 9]))
-    out[k, 6] += cut
+    cut = rng.uniform(0.35, 0.65) * np.exp(out[k, LOG_HALF_Z])
+    out[k, LOG_HALF_Z] += np.log1p(-cut / np.exp(out[k, LOG_HALF_Z]))
+    out[k, CENTRE_Z] += cut
     return out
 
 
@@ -90,27 +106,27 @@ def leg_removed(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def bulged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The largest parts are 1.4 to 2 times as wide and deep."""
     out, main = vectors.copy(), _main(vectors)
-    out[main, 7:9] += np.log(rng.uniform(1.4, 2.0))
+    out[main, LOG_HALF_X : LOG_HALF_Y + 1] += np.log(rng.uniform(1.4, 2.0))
     return out
 
 
 def thickened(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Thin parts are two or three times as thick."""
     out = vectors.copy()
-    smallest = out[:, 7:10].argmin(1)
-    half = np.exp(out[:, 7:10])
+    smallest = out[:, LOG_HALF_SIZE].argmin(1)
+    half = np.exp(out[:, LOG_HALF_SIZE])
     thin = half.min(1) < 0.5 * half.max(1)
     if not thin.any():
         thin[half.min(1).argmin()] = True
     thin = np.flatnonzero(thin)
-    out[thin, 7 + smallest[thin]] += np.log(rng.uniform(2, 3))
+    out[thin, LOG_HALF_X + smallest[thin]] += np.log(rng.uniform(2, 3))
     return out
 
 
 def flattened(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The largest parts lose half their height."""
     out, main = vectors.copy(), _main(vectors)
-    out[main, 9] += np.log(rng.uniform(0.4, 0.6))
+    out[main, LOG_HALF_Z] += np.log(rng.uniform(0.4, 0.6))
     return out
 
 
@@ -133,9 +149,9 @@ def jitter(vectors: np.ndarray, rng: np.random.Generator, strength: float = 0.05
     """Gaussian noise on every centre (``strength`` metres), size (3 ``strength``, relative) and
     rotation."""
     out = vectors.copy()
-    out[:, 4:7] += rng.normal(0, strength, (len(out), 3))
-    out[:, 7:10] += rng.normal(0, 3 * strength, (len(out), 3))
-    out[:, 10:16] += rng.normal(0, 2 * strength, (len(out), 6))
+    out[:, CENTRE] += rng.normal(0, strength, (len(out), 3))
+    out[:, LOG_HALF_SIZE] += rng.normal(0, 3 * strength, (len(out), 3))
+    out[:, ROTATION] += rng.normal(0, 2 * strength, (len(out), 6))
     return out
 
 
@@ -152,13 +168,13 @@ def parts_merged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if len(vectors) < 2:
         return vectors.copy()
     k = _large(vectors, rng)
-    apart = np.linalg.norm(vectors[:, 4:7] - vectors[k, 4:7], axis=1)
+    apart = np.linalg.norm(vectors[:, CENTRE] - vectors[k, CENTRE], axis=1)
     apart[k] = np.inf
     other = int(apart.argmin())
     low, high = bounds(vectors[[k, other]])
     low, high = low.min(0), high.max(0)
     block = row(
-        tuple(vectors[k, 16:19].tolist()),
+        tuple(vectors[k, COLOR].tolist()),
         tuple(((low + high) / 2).tolist()),
         tuple(((high - low) / 2).tolist()),
         (0.5, 0.5),
@@ -171,11 +187,11 @@ def category_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarra
     from rl3d.corpus.sampling import sample
 
     areas = surface_areas(vectors)
-    paint = vectors[areas.argmax(), 16:19]
+    paint = vectors[areas.argmax(), COLOR]
     other = sample(rng).vectors.astype(vectors.dtype)
-    names, areas = np.array(nearest_base(other[:, 16:19])), surface_areas(other)
+    names, areas = np.array(nearest_base(other[:, COLOR])), surface_areas(other)
     main = max(set(names), key=lambda name: areas[names == name].sum())
-    other[names == main, 16:19] = paint
+    other[names == main, COLOR] = paint
     return other
 
 
@@ -195,9 +211,9 @@ def part_sunk(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if len(vectors) < 2:
         return vectors.copy()
     out, k = vectors.copy(), _large(vectors, rng)
-    apart = np.linalg.norm(vectors[:, 4:7] - vectors[k, 4:7], axis=1)
+    apart = np.linalg.norm(vectors[:, CENTRE] - vectors[k, CENTRE], axis=1)
     apart[k] = np.inf
-    out[k, 4:7] += 2 / 3 * (vectors[apart.argmin(), 4:7] - vectors[k, 4:7])
+    out[k, CENTRE] += 2 / 3 * (vectors[apart.argmin(), CENTRE] - vectors[k, CENTRE])
     return out
 
 
@@ -205,7 +221,7 @@ def part_thinned(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One of the larger parts is as thin as a part can be, 8 millimetres. From its broad side it
     looks the same."""
     out, k = vectors.copy(), _large(vectors, rng)
-    out[k, 7 + out[k, 7:10].argmin()] = np.log(MIN_HALF_SIZE)
+    out[k, LOG_HALF_X + out[k, LOG_HALF_SIZE].argmin()] = np.log(MIN_HALF_SIZE)
     return out
 
 
@@ -217,12 +233,13 @@ def faces_copied(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     animals.
     """
     body = int(surface_areas(vectors).argmax())
-    ahead = vectors[body, 5] - vectors[:, 5] > 0.2 * np.exp(vectors[body, 8])
-    standing = vectors[:, 6] - np.exp(vectors[:, 7:10]).max(1) < 0.05  # feet are at the back already
+    ahead = vectors[body, CENTRE_Y] - vectors[:, CENTRE_Y] > 0.2 * np.exp(vectors[body, LOG_HALF_Y])
+    # Feet are at the back already.
+    standing = vectors[:, CENTRE_Z] - np.exp(vectors[:, LOG_HALF_SIZE]).max(1) < 0.05
     copies = vectors[np.flatnonzero(ahead & ~standing)[: max(MAX_PARTS - len(vectors), 0)]].copy()
-    copies[:, 5] = 2 * vectors[body, 5] - copies[:, 5]
-    # Mirrored in y. A part is symmetric in its own y, so its axes stay a rotation.
-    copies[:, [11, 13, 15]] *= -1
+    copies[:, CENTRE_Y] = 2 * vectors[body, CENTRE_Y] - copies[:, CENTRE_Y]
+    # Mirrored in y; a part is alike on both sides of its own y, so its axes stay a rotation.
+    copies[:, ROTATION] *= np.array([1, -1, 1, -1, 1, -1], dtype=copies.dtype)
     return np.concatenate([vectors, copies])
 
 
@@ -244,7 +261,7 @@ them."""
 def _leaning(vectors: np.ndarray, direction: float, angle_deg: float) -> np.ndarray:
     axis = np.array([np.cos(direction), np.sin(direction), 0])
     out = _turned(vectors.copy(), range(len(vectors)), axis, angle_deg, np.zeros(3))
-    out[:, 6] -= bounds(out)[0][:, 2].min()
+    out[:, CENTRE_Z] -= bounds(out)[0][:, 2].min()
     return out
 
 
@@ -267,7 +284,7 @@ def _standing(vectors: np.ndarray, rng: np.random.Generator) -> int:
 
 def _shifted(vectors: np.ndarray, k: int, offset: tuple[float, float, float]) -> np.ndarray:
     out = vectors.copy()
-    out[k, 4:7] += np.asarray(offset, dtype=out.dtype)
+    out[k, CENTRE] += np.asarray(offset, dtype=out.dtype)
     return out
 
 
@@ -278,8 +295,8 @@ def _turned(out: np.ndarray, which, axis: np.ndarray, angle_deg: float, pivot: n
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     turn = np.eye(3) * c + (1 - c) * np.outer(axis, axis) + s * cross
     turned = turn @ rotation_matrices(out[which])
-    out[which, 10:13], out[which, 13:16] = turned[..., 0], turned[..., 1]
-    out[which, 4:7] = (out[which, 4:7] - pivot) @ turn.T + pivot
+    out[which, AXIS_X], out[which, AXIS_Y] = turned[..., 0], turned[..., 1]
+    out[which, CENTRE] = (out[which, CENTRE] - pivot) @ turn.T + pivot
     return out
 
 

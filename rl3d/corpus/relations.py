@@ -9,6 +9,7 @@ from rl3d.corpus.categories.solids import foot, solid
 from rl3d.corpus.items import Spec
 from rl3d.corpus.shapes import Color, Row, profile
 from scenes.colors import COLORS
+from scenes.parts import CENTRE_X, CENTRE_Y, CENTRE_Z, LOG_HALF_Z
 
 RELATIONS = ("on", "under", "left", "right", "front", "behind", "next")
 SUPPORTS = ("cube", "cylinder", "sphere")
@@ -36,7 +37,7 @@ def draw_relation(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     names = list(_DIRECTIONS)
     dx, dy = _DIRECTIONS[spec.arrangement if spec.arrangement in names else names[int(rng.integers(2))]]
     distance = touching_distance(np.array(a), np.array(b)) - OVERLAP
-    a[4], a[5] = dx * distance, dy * distance
+    a[CENTRE_X], a[CENTRE_Y] = dx * distance, dy * distance
     return _on_feet([a, b], [ball for ball, shape in ((a, shape_a), (b, shape_b)) if shape == "sphere"])
 
 
@@ -53,14 +54,14 @@ def draw_count(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     pitch = touching_distance(np.array(first), np.array(first)) - OVERLAP * max(1.0, 0.3 * count)
     rows = [list(first) for _ in range(count)]
     for k, other in enumerate(rows):
-        other[4] = (k - (count - 1) / 2) * pitch
+        other[CENTRE_X] = (k - (count - 1) / 2) * pitch
     return _on_feet(rows, rows if shape == "sphere" else [])
 
 
 def touching_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Distance at which two solids on the ground, next to each other along x or y, just touch:
     their profiles meet."""
-    heights = np.linspace(0.01, 0.99, 33) * 2 * min(np.exp(a[9]), np.exp(b[9]))
+    heights = np.linspace(0.01, 0.99, 33) * 2 * min(np.exp(a[LOG_HALF_Z]), np.exp(b[LOG_HALF_Z]))
     return float((profile(a, heights) + profile(b, heights)).max())
 
 
@@ -89,8 +90,8 @@ def _stacked(shape_a: str, paint_a: Color, shape_b: str, paint_b: Color, rng: np
         low, ratio, sink = rng.uniform(0.3, 0.34), rng.uniform(0.55, 0.68), 0.03
     lower = _standing(shape_b, paint_b, low, rng)
     upper = _standing(shape_a, paint_a, low * ratio, rng)
-    top = lower[6] * 2
-    upper[6] += top - (max(sink, 0.02) if shape_a == "sphere" else sink)
+    top = lower[CENTRE_Z] * 2
+    upper[CENTRE_Z] += top - (max(sink, 0.02) if shape_a == "sphere" else sink)
     return [upper, lower]
 
 

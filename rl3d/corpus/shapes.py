@@ -16,6 +16,19 @@ import numpy as np
 
 from rl3d.corpus.splits import is_held_out
 from scenes.colors import BASE_COLORS, BASE_OF, COLORS
+from scenes.parts import (
+    AXIS_X,
+    AXIS_Y,
+    CENTRE,
+    CENTRE_Z,
+    EAST,
+    LOG_HALF_SIZE,
+    LOG_HALF_X,
+    LOG_HALF_Z,
+    NORTH,
+    TAPER,
+    UPRIGHT,
+)
 
 if TYPE_CHECKING:
     from rl3d.corpus.categories import Category
@@ -30,7 +43,6 @@ CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 SIDES = (-1, 1)
 HARD, SOFT, PLUMP = 0.14, 0.3, 0.55
 """Exponents of a box with sharp, rounded and cushion-like edges."""
-_UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -163,7 +175,7 @@ class Sketch:
         half: Point,
         exponents: tuple[Number, Number],
         taper: Number = 0.0,
-        rotation=_UPRIGHT,
+        rotation=UPRIGHT,
     ) -> None:
         """A superquadric from its centre and half sizes."""
         self.rows.append(row(color, centre, half, exponents, taper, rotation))
@@ -284,7 +296,7 @@ class Sketch:
 
 
 def row(
-    color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=_UPRIGHT
+    color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=UPRIGHT
 ) -> Row:
     """The 19 numbers of an existing part."""
     return [1.0, *exponents, taper, *centre, log(half[0]), log(half[1]), log(half[2]), *rotation, *color]
@@ -293,22 +305,23 @@ def row(
 def bounds(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest corner of the bounding box of every part, (p, 3) each. Exact for parts
     that are not turned."""
-    centre, half = vectors[:, 4:7], np.exp(vectors[:, 7:10])
+    centre, half = vectors[:, CENTRE], np.exp(vectors[:, LOG_HALF_SIZE])
     low, high = centre - half, centre + half
-    turned = np.flatnonzero((vectors[:, 10] < 0.9999) | (vectors[:, 14] < 0.9999))
+    turned = np.flatnonzero((vectors[:, AXIS_X][:, 0] < 0.9999) | (vectors[:, AXIS_Y][:, 1] < 0.9999))
     if len(turned):
         v, half = vectors[turned], half[turned]
         axes = rotation_matrices(v)  # (k, world axis, local axis)
         # Support of a cross-section in direction d: the dual norm of the superellipse, q = 2 / (2 -
         # e).
-        q = (2 / (2 - v[:, 2]))[:, None]
+        q = (2 / (2 - v[:, EAST]))[:, None]
         lateral = ((np.abs(axes[:, :, 0]) * half[:, :1]) ** q + (np.abs(axes[:, :, 1]) * half[:, 1:2]) ** q) ** (1 / q)
-        e = v[:, 1:2]
+        e = v[:, NORTH, None]
         z, radius = _COS_SIGN * _COS**e, _SIN**e
-        radius = radius * (1 - np.maximum(v[:, 3:4], 0) * (1 + z) / 2 + np.minimum(v[:, 3:4], 0) * (1 - z) / 2)
+        taper = v[:, TAPER, None]
+        radius = radius * (1 - np.maximum(taper, 0) * (1 + z) / 2 + np.minimum(taper, 0) * (1 - z) / 2)
         along = axes[:, :, 2, None] * (half[:, 2:] * z)[:, None]
         across = lateral[:, :, None] * radius[:, None]
-        low[turned], high[turned] = v[:, 4:7] + (along - across).min(-1), v[:, 4:7] + (along + across).max(-1)
+        low[turned], high[turned] = v[:, CENTRE] + (along - across).min(-1), v[:, CENTRE] + (along + across).max(-1)
     return low, high
 
 
@@ -324,14 +337,14 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
 def moved(vectors: np.ndarray, scale: Number = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> np.ndarray:
     """A copy, shifted and then scaled about the origin."""
     out = vectors.copy()
-    out[:, 4:7] = (out[:, 4:7] + np.asarray(shift)) * scale
-    out[:, 7:10] += log(scale)
+    out[:, CENTRE] = (out[:, CENTRE] + np.asarray(shift)) * scale
+    out[:, LOG_HALF_SIZE] += log(scale)
     return out
 
 
 def rotation_matrices(vectors: np.ndarray) -> np.ndarray:
     """Part-to-world rotations (p, 3, 3) from the 6 numbers of every row."""
-    x, y = vectors[:, 10:13], vectors[:, 13:16]
+    x, y = vectors[:, AXIS_X], vectors[:, AXIS_Y]
     x = x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-6)
     y = y - (x * y).sum(-1, keepdims=True) * x
     y = y / np.linalg.norm(y, axis=-1, keepdims=True).clip(1e-6)
@@ -340,12 +353,12 @@ def rotation_matrices(vectors: np.ndarray) -> np.ndarray:
 
 def profile(vectors: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """Half-width in x of one upright part at world heights; 0 outside it."""
-    z = (heights - vectors[6]) / np.exp(vectors[9])
+    z = (heights - vectors[CENTRE_Z]) / np.exp(vectors[LOG_HALF_Z])
     inside = np.abs(z) <= 1
     z = np.where(inside, z, 0)
-    radius = (1 - np.abs(z) ** (2 / vectors[1])).clip(0) ** (vectors[1] / 2)
-    radius = radius * (1 - max(vectors[3], 0) * (1 + z) / 2 + min(vectors[3], 0) * (1 - z) / 2)
-    return np.where(inside, radius * np.exp(vectors[7]), 0)
+    radius = (1 - np.abs(z) ** (2 / vectors[NORTH])).clip(0) ** (vectors[NORTH] / 2)
+    radius = radius * (1 - max(vectors[TAPER], 0) * (1 + z) / 2 + min(vectors[TAPER], 0) * (1 - z) / 2)
+    return np.where(inside, radius * np.exp(vectors[LOG_HALF_X]), 0)
 
 
 def _turn_z_to(x: float, y: float, z: float) -> tuple[float, ...]:

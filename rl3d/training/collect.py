@@ -77,7 +77,7 @@ class Means:
 
     def add(self, figures: dict[str, Tensor], weight: float) -> None:
         for name, value in figures.items():
-            self._sums[name] = self._sums.get(name, 0.0) + weight * value.detach()
+            self._sums[name] = self._sums.get(name, 0.0) + weight * value.detach().double()
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def means(self) -> dict[str, float]:

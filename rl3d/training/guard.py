@@ -61,9 +61,7 @@ class Guard:
     rewards, NAME,..., that only the guard measures. ValueError if one of them is trained too.
     """
 
-    def __init__(
-        self, trained: list[tuple[Reward, float]], held_out: str, seed: int, kl_limit: float, prompts: int = PROMPTS
-    ) -> None:
+    def __init__(self, trained: list[tuple[Reward, float]], held_out: str, seed: int, kl_limit: float) -> None:
         extra = [reward for reward, _ in parse(held_out)] if held_out else []
         for reward in extra:
             if any(reward.name == known.name for known, _ in trained):
@@ -73,7 +71,7 @@ class Guard:
         self.weights = {reward.name: weight for reward, weight in trained if weight}
         self.held_out = [reward.name for reward in extra] + [reward.name for reward, weight in trained if not weight]
         self.rewards = [reward for reward, _ in trained] + extra
-        self.prompts = [prompt for prompt in corpus_prompts(prompts, seed + 1_000_000) for _ in range(SAMPLES)]
+        self.prompts = [prompt for prompt in corpus_prompts(PROMPTS, seed + 1_000_000) for _ in range(SAMPLES)]
         self.kl_limit = kl_limit
         self.start: Reading | None = None
 

@@ -12,7 +12,7 @@ from renderers import render
 from renderers.baking import bake, exact_of_mesh, exact_of_parts, vertex_normals, vertex_tangents
 from scenes.cameras import orbit
 from scenes.mesh import Mesh, tangent_frame
-from scenes.parts import Parts
+from scenes.parts import CENTRE_Z, EXISTENCE, EXPONENTS, LOG_HALF_SIZE, ROTATION, UPRIGHT, VECTOR_SIZE, Parts
 
 
 def sphere(subdivisions: int) -> Mesh:
@@ -75,10 +75,11 @@ def test_a_coarse_ball_is_lit_as_a_true_one():
 def test_the_normals_of_parts_where_they_cross():
     """Two crossed boxes: around the seam each face takes the normals of its own part, not of the
     one that is as near."""
-    vectors = torch.zeros(3, 19)
-    vectors[:, :3] = torch.tensor([[1.0, 0.1, 0.1], [-1.0, 1.0, 1.0], [1.0, 0.1, 0.1]])
-    vectors[:, 6], vectors[:, 10], vectors[:, 14] = 0.5, 1.0, 1.0
-    vectors[:, 7:10] = torch.tensor([[0.3, 0.05, 0.05], [0.1, 0.1, 0.1], [0.05, 0.05, 0.3]]).log()
+    vectors = torch.zeros(3, VECTOR_SIZE)
+    vectors[:, EXISTENCE] = torch.tensor([1.0, -1.0, 1.0])
+    vectors[:, EXPONENTS] = torch.tensor([[0.1], [1.0], [0.1]])
+    vectors[:, CENTRE_Z], vectors[:, ROTATION] = 0.5, torch.tensor(UPRIGHT)
+    vectors[:, LOG_HALF_SIZE] = torch.tensor([[0.3, 0.05, 0.05], [0.1, 0.1, 0.1], [0.05, 0.05, 0.3]]).log()
     parts = Parts.from_vectors(vectors)
     up, right = torch.tensor([0.0, 0, 1]), torch.tensor([1.0, 0, 0])
     positions = torch.tensor([[0.0501, 0.0, 0.5501], [0.0501, 0.0, 0.5501], [5.0, 0, 0]])

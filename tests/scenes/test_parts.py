@@ -1,6 +1,7 @@
 """Part assets: their numbers, surfaces, volumes, contacts and Gaussians."""
 
 import dataclasses
+import functools
 import math
 
 import pytest
@@ -8,13 +9,47 @@ import torch
 import trimesh
 
 from scenes.gaussians import Gaussians, matrix_to_quaternion
-from scenes.parts import MAX_PARTS, Parts, shading
+from scenes.parts import (
+    AXIS_X,
+    AXIS_Y,
+    CENTRE,
+    CENTRE_X,
+    CENTRE_Y,
+    CENTRE_Z,
+    COLOR,
+    EAST,
+    EXISTENCE,
+    EXPONENTS,
+    LOG_HALF_SIZE,
+    LOG_HALF_X,
+    LOG_HALF_Y,
+    LOG_HALF_Z,
+    MAX_PARTS,
+    NORTH,
+    ROTATION,
+    TAPER,
+    UPRIGHT,
+    VECTOR_SIZE,
+    Parts,
+    shading,
+)
 
 
 def test_vectors_round_trip(varied):
     again = Parts.from_vectors(varied.vectors())
     for name in ("existence", "exponents", "taper", "centres", "half_sizes", "rotations", "colors"):
         torch.testing.assert_close(getattr(again, name), getattr(varied, name), rtol=1e-5, atol=1e-6)
+
+
+def test_names_of_the_numbers_cover_a_vector_once():
+    numbers = list(range(VECTOR_SIZE))
+    whole = [numbers[EXISTENCE], *numbers[EXPONENTS], numbers[TAPER], *numbers[CENTRE]]
+    whole += [*numbers[LOG_HALF_SIZE], *numbers[ROTATION], *numbers[COLOR]]
+    assert whole == numbers
+    assert numbers[EXPONENTS] == [NORTH, EAST]
+    assert numbers[CENTRE] == [CENTRE_X, CENTRE_Y, CENTRE_Z]
+    assert numbers[LOG_HALF_SIZE] == [LOG_HALF_X, LOG_HALF_Y, LOG_HALF_Z]
+    assert numbers[ROTATION] == numbers[AXIS_X] + numbers[AXIS_Y]
 
 
 def test_out_of_range_numbers_are_clamped_and_wrong_counts_refused():
@@ -30,9 +65,9 @@ def test_out_of_range_numbers_are_clamped_and_wrong_counts_refused():
 
 
 def unchecked(function):
-    """The function as users call it: the run-time shape checks of the tests would be the first to
-    object."""
-    return getattr(function, "__wrapped__", function)
+    """A class method as users call it, without the run-time shape checks of the tests."""
+    plain = getattr(function.__func__, "__wrapped__", function.__func__)
+    return functools.partial(plain, function.__self__)
 
 
 def test_rotations_are_rotations_even_from_a_useless_6d_vector():
@@ -40,7 +75,7 @@ def test_rotations_are_rotations_even_from_a_useless_6d_vector():
     rotations = Parts.from_vectors(vectors).rotations
     torch.testing.assert_close(rotations @ rotations.transpose(1, 2), torch.eye(3).expand(200, 3, 3), rtol=0, atol=1e-5)
     torch.testing.assert_close(torch.linalg.det(rotations), torch.ones(200))
-    vectors[:, 10:16] = 0
+    vectors[:, ROTATION] = 0
     assert Parts.from_vectors(vectors).rotations.isfinite().all()
 
 
@@ -284,10 +319,10 @@ def test_a_thin_leg_flush_under_the_corner_of_a_slab_touches_it() -> None:
     such legs."""
 
     def box(centre: tuple[float, float, float], half: tuple[float, float, float]) -> Parts:
-        vector = torch.zeros(1, 19)
-        vector[0, :4] = torch.tensor([1.0, 0.14, 0.14, 0.0])
-        vector[0, 4:7], vector[0, 7:10] = torch.tensor(centre), torch.tensor(half).log()
-        vector[0, 10] = vector[0, 14] = 1.0
+        vector = torch.zeros(1, VECTOR_SIZE)
+        vector[0, EXISTENCE], vector[0, EXPONENTS] = 1.0, 0.14
+        vector[0, CENTRE], vector[0, LOG_HALF_SIZE] = torch.tensor(centre), torch.tensor(half).log()
+        vector[0, ROTATION] = torch.tensor(UPRIGHT)
         return Parts.from_vectors(vector)
 
     slab = box((0.0, 0.0, 0.5), (0.5, 0.5, 0.03))

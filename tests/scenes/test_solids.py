@@ -7,7 +7,7 @@ import trimesh
 
 from rl3d.corpus import captions, sample_for
 from scenes.files.glb import parts_to_trimesh
-from scenes.parts import Parts
+from scenes.parts import EXISTENCE, EXPONENTS, LOG_HALF_SIZE, ROTATION, TAPER, UPRIGHT, VECTOR_SIZE, Parts
 from scenes.solids import joined
 
 
@@ -26,11 +26,11 @@ def test_parts_that_are_nearly_flush_make_a_closed_solid(category, seed):
 
 
 def test_a_part_and_its_mesh_hold_the_same():
-    vectors = torch.zeros(4, 19)
-    vectors[:, 0] = vectors[:, 10] = vectors[:, 14] = 1
-    vectors[:, 1:3] = torch.tensor([[1.0, 1.0], [0.1, 1.0], [0.1, 0.1], [0.6, 0.3]])
-    vectors[:, 3] = torch.tensor([0.0, 0.5, 0.0, -0.4])
-    vectors[:, 7:10] = torch.tensor([[0.3, 0.2, 0.1], [0.2, 0.2, 0.4], [0.3, 0.3, 0.3], [0.1, 0.4, 0.2]]).log()
+    vectors = torch.zeros(4, VECTOR_SIZE)
+    vectors[:, EXISTENCE], vectors[:, ROTATION] = 1.0, torch.tensor(UPRIGHT)
+    vectors[:, EXPONENTS] = torch.tensor([[1.0, 1.0], [0.1, 1.0], [0.1, 0.1], [0.6, 0.3]])
+    vectors[:, TAPER] = torch.tensor([0.0, 0.5, 0.0, -0.4])
+    vectors[:, LOG_HALF_SIZE] = torch.tensor([[0.3, 0.2, 0.1], [0.2, 0.2, 0.4], [0.3, 0.3, 0.3], [0.1, 0.4, 0.2]]).log()
     parts = Parts.from_vectors(vectors)
     meshes = list(parts_to_trimesh(parts).geometry.values())
     assert [mesh.volume for mesh in meshes] == pytest.approx(parts.masses()[0].tolist(), rel=1e-4)

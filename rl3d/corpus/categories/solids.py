@@ -6,6 +6,7 @@ from math import exp
 
 from rl3d.corpus.categories.category import Category
 from rl3d.corpus.shapes import Color, Point, Row, Sketch, row
+from scenes.parts import CENTRE_X, CENTRE_Y, CENTRE_Z, COLOR, LOG_HALF_X, LOG_HALF_Z
 
 _EXPONENTS = {
     "cube": (0.12, 0.12),
@@ -25,11 +26,14 @@ def solid(shape: str, color: Color, half: Point, centre: Point = (0, 0, 0)) -> R
 def foot(ball: Row) -> Row:
     """The flat spot that a ball on the ground rests on: a thin disc, nearly hidden in it, without
     which it would roll away."""
-    r, thickness = exp(ball[7]), 0.11 * exp(ball[9])
-    bottom = ball[6] - exp(ball[9])
-    color = (ball[16], ball[17], ball[18])
+    r, thickness = exp(ball[LOG_HALF_X]), 0.11 * exp(ball[LOG_HALF_Z])
+    bottom = ball[CENTRE_Z] - exp(ball[LOG_HALF_Z])
+    red, green, blue = ball[COLOR]
     return row(
-        color, (ball[4], ball[5], bottom + thickness / 2), (0.4 * r, 0.4 * r, thickness / 2), _EXPONENTS["cylinder"]
+        (red, green, blue),
+        (ball[CENTRE_X], ball[CENTRE_Y], bottom + thickness / 2),
+        (0.4 * r, 0.4 * r, thickness / 2),
+        _EXPONENTS["cylinder"],
     )
 
 

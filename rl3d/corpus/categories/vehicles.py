@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rl3d.corpus.categories.category import Category
 from rl3d.corpus.shapes import CORNERS, SIDES, SOFT, Number, Sketch
+from scenes.parts import CENTRE_X, CENTRE_Z
 
 TYRES = "black charcoal"
 
@@ -31,9 +32,9 @@ def car(s: Sketch) -> None:
 
 def taxi(s: Sketch) -> None:
     car(s)
-    top = s.rows[2][6]
+    top = s.rows[2][CENTRE_Z]
     s.box(s.paint("sign"), 0, 0.06, top, 0.15, 0.09, 0.09)
-    s.pair(s.box, s.paint("stripes"), s.rows[0][4] + 0.225, 0, 0.13, 0.04, 0.5, 0.05)
+    s.pair(s.box, s.paint("stripes"), s.rows[0][CENTRE_X] + 0.225, 0, 0.13, 0.04, 0.5, 0.05)
 
 
 def truck(s: Sketch) -> None:

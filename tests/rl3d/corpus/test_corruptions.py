@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rl3d.corpus import CORRUPTIONS, SUBTLE
-from scenes.parts import MAX_PARTS, Parts
+from scenes.parts import CENTRE, LOG_HALF_X, LOG_HALF_Y, LOG_HALF_Z, MAX_PARTS, Parts
 
 
 @pytest.mark.parametrize("name", [*CORRUPTIONS, *SUBTLE])
@@ -38,15 +38,15 @@ def test_bulged_and_flattened_change_the_proportions(items):
     rng = np.random.default_rng(0)
     for item in items[:50]:
         wide, flat = CORRUPTIONS["bulged"](item.vectors, rng), CORRUPTIONS["flattened"](item.vectors, rng)
-        assert np.log(1.39) < (wide - item.vectors)[:, 7:9].max() < np.log(2.01)
-        assert np.log(0.39) < (flat - item.vectors)[:, 9].min() < np.log(0.61)
+        assert np.log(1.39) < (wide - item.vectors)[:, LOG_HALF_X : LOG_HALF_Y + 1].max() < np.log(2.01)
+        assert np.log(0.39) < (flat - item.vectors)[:, LOG_HALF_Z].min() < np.log(0.61)
 
 
 def test_a_leaning_asset_keeps_its_shape_and_touches_the_ground(items):
     rng = np.random.default_rng(0)
     for item in items[:50]:
         tilted = CORRUPTIONS["leaning"](item.vectors, rng)
-        between = lambda v: np.linalg.norm(v[:, None, 4:7] - v[None, :, 4:7], axis=-1)  # noqa: E731
+        between = lambda v: np.linalg.norm(v[:, None, CENTRE] - v[None, :, CENTRE], axis=-1)  # noqa: E731
         np.testing.assert_allclose(between(tilted), between(item.vectors), atol=1e-4)
         bottom = Parts.from_vectors(torch.from_numpy(tilted)).bottoms().min()
         assert abs(float(bottom)) < 0.01

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial import ConvexHull, QhullError
 
 from rl3d.corpus.shapes import bounds
-from scenes.parts import MAX_PARTS, MIN_HALF_SIZE, Parts
+from scenes.parts import LOG_HALF_SIZE, MAX_PARTS, MIN_HALF_SIZE, Parts
 
 BEARS = 0.005  # metres above the lowest point: what counts as support
 TILT_DEG = 7.0
@@ -79,7 +79,7 @@ def test_numbers_are_finite_and_in_range(items):
         decoded = Parts.from_vectors(torch.from_numpy(item.vectors))
         # Decoding clamps nothing: what the network learns is what is drawn.
         np.testing.assert_allclose(decoded.vectors().numpy(), item.vectors, atol=2e-5, err_msg=item.caption)
-        assert np.exp(item.vectors[:, 7:10]).min() >= MIN_HALF_SIZE
+        assert np.exp(item.vectors[:, LOG_HALF_SIZE]).min() >= MIN_HALF_SIZE
 
 
 def test_assets_fill_the_unit_and_rest_on_the_ground(items):

@@ -4,8 +4,12 @@ size of its network."""
 import pytest
 import torch
 
-from rl3d.generators.part_flow import EXISTENCE_HELD, PartFlow, PartFlowConfig, PartFlowNetwork, decode, encode
+from rewards.mix import parse
+from rl3d.generators.base import StepStats
+from rl3d.generators.flow import gaussian_kl
+from rl3d.generators.part_flow import EXISTENCE_KL_WEIGHT, PartFlow, decode, encode
 from rl3d.generators.sde import Sampling
+from rl3d.scoring import reward_values
 from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
 PROMPTS = ["a red armchair with white legs", "two green cubes in a row", "a tall lighthouse"]
@@ -14,65 +18,65 @@ PROMPTS = ["a red armchair with white legs", "two green cubes in a row", "a tall
 @pytest.fixture(scope="module")
 def policy() -> PartFlow:
     torch.manual_seed(0)
-    network = PartFlowNetwork(PartFlowConfig(width=32, depth=2, heads=2))
+    policy = PartFlow(width=32, depth=2, heads=2)
     with torch.no_grad():  # the output starts at zero: give it something to say
-        for p in network.parameters():
+        for p in policy.network.parameters():
             p.add_(0.05 * torch.randn_like(p))
-    return PartFlow(network)
+    return policy
 
 
 @pytest.mark.parametrize("sde_type", ["flow", "dance", "cps"])
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_log_probs_of_unchanged_weights_are_the_rollouts(policy: PartFlow, sde_type: str, guidance: float) -> None:
     sampling = Sampling(steps=5, noise=0.6, guidance=guidance, sde_type=sde_type)
-    rollout = policy.rollout(policy.condition(PROMPTS), seeds=[1, 2, 3], sampling=sampling)
+    rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3], options=sampling)
     steps = [t for t, std in enumerate(sampling.stds()) if std > 0]
     again = policy.log_probs(rollout, steps)
     assert (again.log_probs - rollout.log_probs[steps]).abs().max() < 1e-5
-    assert torch.allclose(again.means, rollout.means[steps], atol=1e-5)
+    assert torch.allclose(again.distribution, rollout.means[steps], atol=1e-5)
 
 
 def test_same_seed_same_asset_whatever_the_batch(policy: PartFlow) -> None:
     sampling = Sampling(steps=4, noise=0.5, sde_type="cps")
-    both = policy.rollout(policy.condition(PROMPTS[:1] * 2), seeds=[7, 8], sampling=sampling).states[-1]
-    alone = policy.rollout(policy.condition(PROMPTS[:1]), seeds=[8], sampling=sampling).states[-1]
+    both = policy.sample(policy.condition(PROMPTS[:1] * 2), seeds=[7, 8], options=sampling).states[-1]
+    alone = policy.sample(policy.condition(PROMPTS[:1]), seeds=[8], options=sampling).states[-1]
     assert torch.allclose(both[1], alone[0], atol=1e-5)
     assert (both[0] - both[1]).abs().max() > 0.1
 
 
 def test_groups_share_their_initial_noise(policy: PartFlow) -> None:
-    rollout = policy.rollout(
+    rollout = policy.sample(
         policy.condition(PROMPTS[:1] * 2),
         seeds=[1, 2],
-        noise_seeds=[5, 5],
-        sampling=Sampling(steps=3, noise=0.5, sde_type="cps"),
+        initial_seeds=[5, 5],
+        options=Sampling(steps=3, noise=0.5, sde_type="cps"),
     )
     assert torch.equal(rollout.states[0, 0], rollout.states[0, 1])
     assert not torch.equal(rollout.states[1, 0], rollout.states[1, 1])
 
 
 def test_log_probs_carry_gradient_to_every_weight(policy: PartFlow) -> None:
-    rollout = policy.rollout(policy.condition(PROMPTS), seeds=[1, 2, 3], sampling=Sampling(steps=3, noise=0.5))
+    rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3], options=Sampling(steps=3, noise=0.5))
     policy.network.zero_grad()
     policy.log_probs(rollout, [0, 1]).log_probs.sum().backward()
     without = [name for name, p in policy.network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
 
 
-def test_the_kl_holds_existence_tighter_than_shape(policy: PartFlow) -> None:
-    """All numbers of a part that is there, and the existence of every slot, the latter
-    EXISTENCE_HELD times as much."""
-    rollout = policy.rollout(policy.condition(PROMPTS), seeds=[1, 2, 3], sampling=Sampling(steps=4))
-    exists = policy.decode(rollout).exists
-    held = policy.held(rollout)
+def test_existence_weighs_more_than_shape_in_the_kl(policy: PartFlow) -> None:
+    """All numbers of a part that is there, and the existence of every slot; the latter
+    EXISTENCE_KL_WEIGHT times as much."""
+    rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3], options=Sampling(steps=4))
+    exists = policy.decode(rollout).parts.exists
+    weights = policy.kl_weights(rollout)
     assert 0 < exists.float().mean() < 1, "both kinds of slots"
     unit = 1 / (exists.sum(-1) * (VECTOR_SIZE - 1) + MAX_PARTS)
-    torch.testing.assert_close(held[..., 0], EXISTENCE_HELD * unit[:, None].expand_as(exists))
-    torch.testing.assert_close(held[..., 1:], (unit[:, None] * exists)[..., None].expand_as(held[..., 1:]))
+    torch.testing.assert_close(weights[..., 0], EXISTENCE_KL_WEIGHT * unit[:, None].expand_as(exists))
+    torch.testing.assert_close(weights[..., 1:], (unit[:, None] * exists)[..., None].expand_as(weights[..., 1:]))
 
 
 def test_text_changes_the_asset(policy: PartFlow) -> None:
-    states = policy.rollout(policy.condition(PROMPTS[:2]), seeds=[4, 4], sampling=Sampling(steps=4)).states[-1]
+    states = policy.sample(policy.condition(PROMPTS[:2]), seeds=[4, 4], options=Sampling(steps=4)).states[-1]
     assert (states[0] - states[1]).abs().max() > 1e-3
 
 
@@ -89,4 +93,73 @@ def test_encoding_survives_the_round_trip() -> None:
 
 def test_seeds_must_match_prompts(policy: PartFlow) -> None:
     with pytest.raises(ValueError, match="2 prompts need 2 seeds, got 1"):
-        policy.rollout(policy.condition(PROMPTS[:2]), seeds=[1], sampling=Sampling())
+        policy.sample(policy.condition(PROMPTS[:2]), seeds=[1], options=Sampling())
+
+
+def test_a_step_without_noise_is_pulled_to_the_reference_as_the_others_are(policy: PartFlow) -> None:
+    sampling = Sampling(steps=4, noise=0.7, sde_type="cps")
+    rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3], options=sampling)
+    assert policy.steps(rollout) == ([0, 1, 2], [3])
+    stats = policy.log_probs(rollout, [2, 3])
+    assert (stats.log_probs[1] == 0).all()
+    moved = StepStats(stats.log_probs, distribution=stats.distribution + 0.01)
+    kl = policy.kl(rollout, [2, 3], moved, stats)
+    weights = policy.kl_weights(rollout).sum((-1, -2))
+    smallest = min(std for std in sampling.stds() if std > 0)
+    torch.testing.assert_close(kl, (0.01**2 / (2 * smallest**2) * weights).expand(2, 3), rtol=1e-3, atol=0)
+
+
+def test_the_kl_of_a_step_is_that_of_two_gaussians() -> None:
+    mean = torch.tensor(0.7, requires_grad=True)
+    p, q = torch.distributions.Normal(0.7, 0.5), torch.distributions.Normal(0.2, 0.5)
+    means, reference = mean.expand(1, 2, 1, 3), torch.full((1, 2, 1, 3), 0.2)
+    kl = gaussian_kl(means, reference, torch.tensor([0.5]), torch.full((2, 1, 3), 1 / 3))
+    assert kl.shape == (1, 2)
+    assert kl[0, 0].item() == pytest.approx(torch.distributions.kl_divergence(p, q).item(), rel=1e-5)
+    kl.mean().backward()
+    assert mean.grad == pytest.approx(0.5 / 0.5**2, rel=1e-5)
+    one = gaussian_kl(
+        torch.tensor([[[[0.5, 99.0]]]]), torch.zeros(1, 1, 1, 2), torch.ones(1), torch.tensor([[[1.0, 0.0]]])
+    )
+    assert one.item() == pytest.approx(0.125)
+
+
+def test_samples_in_batches_are_those_of_one_batch(policy: PartFlow) -> None:
+    whole = policy.generate(PROMPTS, seeds=[1, 2, 3])
+    pieces = policy.generate(PROMPTS, seeds=[1, 2, 3], batch_size=2)
+    assert len(pieces) == 3
+    assert torch.allclose(whole.parts.vectors(), pieces.parts.vectors(), atol=1e-5)
+
+
+def test_the_gradient_of_a_reward_reaches_a_weight_through_sampling_decoding_and_rendering() -> None:
+    """The whole path against a finite difference: one weight of the network to the reward."""
+    torch.manual_seed(0)
+    policy = PartFlow(width=16, depth=1, heads=1)
+    with torch.no_grad():
+        for p in policy.network.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    prompts, rewards = ["a red ball", "a blue cube"], parse("alignment=1")
+
+    def value(gradient: bool = False) -> torch.Tensor:
+        rollout = policy.sample(policy.condition(prompts), seeds=[3, 4], options=Sampling(steps=1), gradient=gradient)
+        return reward_values(rewards, prompts, policy.decode(rollout)).mean()
+
+    # Weights that paint: the others move splats, and what a pixel shows then changes in jumps.
+    weight = policy.network.out.weight
+    (slopes,) = torch.autograd.grad(value(gradient=True), weight)
+    for channel in (16, 17, 18):
+        column = int(slopes[channel].abs().argmax())
+        ends = []
+        with torch.no_grad():
+            for step in (1e-2, -1e-2):
+                weight[channel, column] += step
+                ends.append(float(value()))
+                weight[channel, column] -= step
+        assert float(slopes[channel, column]) == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=0.02, abs=1e-5)
+    assert float(slopes[16:].abs().max()) > 1e-3
+
+
+def test_a_reward_without_gradient_is_named(policy: PartFlow) -> None:
+    asset = policy.generate(PROMPTS[:1], seeds=[1])
+    with pytest.raises(ValueError, match="reward 'stability' has no gradient"):
+        reward_values(parse("stability=1"), PROMPTS[:1], asset)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import replace
 
 import pytest
 import torch
@@ -14,11 +13,10 @@ import torch
 from rewards.mix import parse
 from rl3d.measures import shape_of
 from rl3d.training.guard import Guard, Reading
-from rl3d.training.trainer import TrainConfig, Trainer
+from rl3d.training.loop import iterate
+from scenes.asset import PartAsset
 from scenes.parts import Parts
-from tests.rl3d.training.test_trainer import _policy, config, redness
 
-__all__ = ["config"]
 SHAPES = ("number of parts", "thickness", "volume", "height", "saturation", "brightness")
 
 
@@ -40,8 +38,7 @@ def reading(count: int = 96, seed: int = 0, **changes: float) -> Reading:
 
 @pytest.fixture
 def guard() -> Guard:
-    trained, held_out = parse("stability=1"), [reward for reward, _ in parse("connected")]
-    guard = Guard(trained, held_out, ["a red cube"], kl_limit=0.5)
+    guard = Guard(parse("stability=1"), "connected", seed=0, kl_limit=0.5)
     guard.start = reading()
     return guard
 
@@ -82,7 +79,7 @@ def test_what_a_shape_measures():
     vectors[0, 0, 16:19], vectors[0, 1, 16:19] = torch.tensor([0.8, 0.4, 0.4]), torch.tensor([0.2, 0.2, 0.2])
     parts = Parts.from_vectors(vectors)
     large, small = parts.masses()[0][0, :2].tolist()
-    shape = {name: values.item() for name, values in shape_of(parts).items()}
+    shape = {name: values.item() for name, values in shape_of(PartAsset(parts)).items()}
     assert shape["number of parts"] == 2
     assert shape["volume"] == pytest.approx(large + small)
     assert shape["height"] == pytest.approx(0.6, abs=1e-3)
@@ -91,44 +88,65 @@ def test_what_a_shape_measures():
     assert all(math.isfinite(v) for v in shape.values())
 
 
-def watched(config: TrainConfig, tmp_path, **changes) -> Trainer:
-    settings = {
-        "guard": "warn",
-        "guard_every": 2,
-        "held_out": "connected",
-        "iterations": 6,
-        "objective": "awm",
-    } | changes
-    return Trainer(replace(config, out=tmp_path / "watched", **settings), policy=_policy())
+def watched(start, policy: str = "part-flow", **changes):
+    return start(policy, **{"guard": "warn", "guard_every": 2, "iterations": 6, "held_out": "connected"} | changes)
 
 
-def test_a_reading_repeats_itself_and_resumes(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("rl3d.training.trainer.GUARDED", 4)
-    trainer = watched(config, tmp_path)
-    again = trainer.guard.read(trainer.reference)
-    assert all((again.rewards[n] == v).all() for n, v in trainer.guard.start.rewards.items())
-    for _ in trainer:
-        pass
-    lines = [json.loads(line) for line in (trainer.config.out / "guard.jsonl").read_text().splitlines()]
-    assert [line["iteration"] for line in lines] == [2, 4, 6]
-    assert {"redness", "connected", "diversity", "thickness", "alarms"} <= lines[0].keys()
+@pytest.fixture(autouse=True)
+def few_prompts(monkeypatch) -> None:
+    monkeypatch.setattr("rl3d.training.guard.PROMPTS", 4)
 
 
-@pytest.mark.parametrize(("guard", "rounds"), [("stop", 2), ("rollback", 6)])
-def test_what_an_alarm_does(config, tmp_path, monkeypatch, guard, rounds):
-    monkeypatch.setattr("rl3d.training.trainer.GUARDED", 2)
+@pytest.mark.parametrize("policy", ["part-flow", "tokens", "splats"])
+def test_a_reading_repeats_itself_and_is_written(start, policy):
+    objective = "grpo" if policy == "tokens" else "awm"
+    held_out = "alignment" if policy == "splats" else "connected"
+    run = start(policy, objective, guard="warn", guard_every=2, iterations=4, held_out=held_out)
+    assert run.guard is not None
+    with run.state.policy.reference():
+        again = run.guard.read(run.state.policy)
+    first = run.guard.start
+    assert first is not None and all(torch.equal(again.rewards[n], v) for n, v in first.rewards.items())
+    assert all(torch.equal(again.shapes[n], v) for n, v in first.shapes.items())
+    list(iterate(run))
+    lines = [json.loads(line) for line in (run.config.out / "guard.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [2, 4]
+    own = "spread" if policy == "splats" else "thickness"
+    assert {run.scorer.rewards[0].name, held_out, "diversity", own, "height", "alarms"} <= lines[0].keys()
+
+
+def test_a_resumed_run_compares_with_the_same_start(start):
+    run = watched(start, iterations=2)
+    list(iterate(run))
+    again = watched(start, iterations=4, resume=True)
+    assert again.state.iteration == 2 and run.guard.start is not None
+    assert all(torch.equal(again.guard.start.rewards[n], v) for n, v in run.guard.start.rewards.items())
+
+
+@pytest.mark.parametrize(("guard", "iterations"), [("stop", 2), ("rollback", 6)])
+def test_what_an_alarm_does(start, monkeypatch, guard, iterations):
     monkeypatch.setattr(Guard, "alarms", lambda self, now, kl: ["something is wrong"])
-    trainer = watched(config, tmp_path, guard=guard, iterations=20)
-    start = [p.clone() for p in trainer.network.parameters()]
-    done = [metrics["iteration"] for metrics in trainer]
-    assert done[-1] == rounds and trainer.stopped and trainer.alarms == ["something is wrong"]
-    same = all(torch.equal(a, b) for a, b in zip(start, trainer.network.parameters(), strict=True))
-    assert same == (guard == "rollback")
+    run = watched(start, guard=guard, iterations=20)
+    begin = [p.clone() for p in run.state.policy.network.parameters()]
+    done = [metrics["iteration"] for metrics in iterate(run)]
+    assert done[-1] == iterations and run.stopped and run.alarms == ["something is wrong"]
+    now = run.state.policy.network.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(begin, now, strict=True)) == (guard == "rollback")
     if guard == "rollback":
-        trainer.save()
-        assert Trainer(trainer.config, resume=True, policy=_policy()).rollbacks == trainer.rollbacks == 3
+        again = watched(start, guard=guard, iterations=20, resume=True)
+        assert again.state.rollbacks == run.state.rollbacks == 3
 
 
-def test_a_reward_cannot_be_trained_and_held_out(config, tmp_path):
+def test_a_rollback_halves_the_learning_rate(start, monkeypatch):
+    alarms = iter([["something is wrong"], [], []])
+    monkeypatch.setattr(Guard, "alarms", lambda self, now, kl: next(alarms))
+    run = watched(start, guard="rollback", iterations=6, warmup=1)
+    rates = []
+    for _ in iterate(run):
+        rates.append(run.state.optimizer.param_groups[0]["lr"] / (0.02 + 0.98 * (1 - (len(rates)) / 6)))
+    assert rates[2] == pytest.approx(rates[1] / 2) and run.state.rollbacks == 1 and not run.stopped
+
+
+def test_a_reward_cannot_be_trained_and_held_out(start):
     with pytest.raises(ValueError, match="'redness' cannot be both trained and held out"):
-        watched(config, tmp_path, held_out=redness)
+        watched(start, held_out="tests.rl3d.training.conftest:Redness")

@@ -45,7 +45,7 @@ from scenes.asset import PartAsset
 from scenes.files import glb, splats, usd_reader
 from scenes.gaussians import Gaussians
 from scenes.mesh import Mesh
-from scenes.parts import Parts
+from scenes.parts import CENTRE_X, EXISTENCE, EXPONENTS, LOG_HALF_SIZE, ROTATION, UPRIGHT, VECTOR_SIZE, Parts
 
 Pieces = dict[str, bytes]
 OURS = tuple(f"{Path(module.__file__ or '').parent}/" for module in (glb, rewards, rl3d))
@@ -206,8 +206,9 @@ def splat_glb(folder: Path) -> list[bytes]:
 def mesh_glb(folder: Path) -> list[bytes]:
     """Parts; one with a texture; one with vertex colours; nodes in nodes and one mesh twice;
     sparse, quantised, strips, points, a JPEG."""
-    vectors = torch.zeros(2, 19)
-    vectors[:, [0, 1, 2, 10, 14]], vectors[:, 7:10], vectors[:, 4] = 1, -1.5, torch.tensor([0.0, 0.1])
+    vectors = torch.zeros(2, VECTOR_SIZE)
+    vectors[:, EXISTENCE], vectors[:, EXPONENTS], vectors[:, ROTATION] = 1.0, 1.0, torch.tensor(UPRIGHT)
+    vectors[:, LOG_HALF_SIZE], vectors[:, CENTRE_X] = -1.5, torch.tensor([0.0, 0.1])
     path = folder / "a.glb"
     glb.write_glb(path, Parts.from_vectors(vectors), per_octant=1)
     files = [path.read_bytes()]

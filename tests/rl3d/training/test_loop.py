@@ -1,0 +1,297 @@
+"""The loop: every objective learns on every policy that it can, resumes exactly, saves by itself,
+and refuses what it cannot do before anything is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from rl3d.checkpoints import load_tensors, save_tensors
+from rl3d.generators.load import load_generator
+from rl3d.training.loop import iterate
+from rl3d.training.state import checkpoints
+from scenes.files import FileError
+from tests.rl3d.policies import TokenToy, redness
+from tests.rl3d.training.conftest import make
+
+PAIRS = [("part-flow", "awm"), ("part-flow", "grpo"), ("splats", "awm"), ("splats", "grpo"), ("tokens", "grpo")]
+
+
+def _weights(run) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in run.state.policy.network.parameters()]
+
+
+@pytest.mark.parametrize(("policy", "objective"), PAIRS)
+def test_resuming_repeats_the_uninterrupted_run(start, tmp_path: Path, policy: str, objective: str) -> None:
+    whole = start(policy, objective)
+    first = list(iterate(whole))
+    out = tmp_path / "cut"
+    cut = iterate(start(policy, objective, out=out))
+    next(cut), next(cut)
+    cut.close()  # at a checkpoint
+    lost = (out / "metrics.jsonl").read_text() + json.dumps({"iteration": 3}) + "\n"
+    (out / "metrics.jsonl").write_text(lost)  # made after the checkpoint: dropped on resuming
+    again = start(policy, objective, out=out, resume=True)
+    assert again.state.iteration == 2
+    list(iterate(again))
+    assert all(torch.equal(a, b) for a, b in zip(_weights(whole), _weights(again), strict=True))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+    timed = ("seconds", "rollout_s", "reward_s", "update_s")
+    assert [{k: v for k, v in m.items() if k not in timed} for m in first] == [
+        {k: v for k, v in m.items() if k not in timed} for m in lines
+    ]
+
+
+def test_the_exact_expected_reward_of_tokens_rises(start) -> None:
+    run = start(
+        "tokens", "grpo", iterations=60, group_size=16, warmup=1, save_every=60,
+        settings={"lr": 0.1, "clip": 0.2, "kl_weight": 0.0, "timesteps_per_iteration": 0},
+    )  # fmt: skip
+    policy = run.state.policy
+    assert isinstance(policy, TokenToy)
+    before = float(policy.expected(redness).detach())
+    measured = [m["red"] for m in iterate(run)]
+    after = float(policy.expected(redness).detach())
+    assert before < 0.25 and after > 0.8
+    assert sum(measured[-5:]) / 5 == pytest.approx(after, abs=0.1)
+
+
+def test_grpo_on_tokens_follows_the_exact_policy_gradient() -> None:
+    """With ratio 1 and no KL, the mean gradient over many samples is that of E[A] with A the
+    reward's advantage: it points along the exact gradient of the expected reward."""
+    from rl3d.algorithms.base import Draw, Judgement
+    from rl3d.algorithms.grpo import GRPO
+
+    policy = TokenToy()
+    policy.keep_reference()
+
+    def score(draw: Draw, asset) -> Judgement:
+        parts = asset.parts
+        red = ((parts.colors[..., 0] > 0.5) & (parts.colors[..., 1] < 0.5) & parts.exists).float().mean(-1)
+        centred = red - red.mean()
+        return Judgement({}, centred, centred.unsqueeze(1))
+
+    objective = GRPO(kl_weight=0.0, timesteps_per_iteration=0)
+    experience = objective.collect(policy, Draw(["a tower"], 4000, 0, 0), score)
+    loss, metrics = objective.loss(policy, experience)
+    (found,) = torch.autograd.grad(loss, policy.network.weight)
+    (exact,) = torch.autograd.grad(policy.expected(redness), policy.network.weight)
+    assert metrics["ratio_deviation"] == 0 and metrics["entropy"] > 1
+    cosine = torch.nn.functional.cosine_similarity(-found.flatten(), exact.flatten(), dim=0)
+    assert cosine > 0.97
+    # The loss averages over the steps that were taken; the expectation is over sequences.
+    steps = float(experience.rollout.mask.float().sum(0).mean())
+    assert float(-found.norm() * -steps / exact.norm()) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("objective", ["awm", "grpo"])
+@pytest.mark.parametrize("policy", ["part-flow", "splats"])
+def test_the_reward_rises(start, policy: str, objective: str) -> None:
+    run = start(
+        policy, objective, iterations=50, warmup=1, save_every=50, settings={"lr": 6e-3, "kl_weight": 0.0, "clip": 0.2}
+    )
+    reward = run.scorer.rewards[0].name
+    values = [metrics[reward] for metrics in iterate(run)]
+    assert sum(values[-5:]) / 5 > sum(values[:5]) / 5 + 0.1
+
+
+@pytest.mark.parametrize(("policy", "objective"), PAIRS)
+def test_accumulated_gradients_are_those_of_the_whole_minibatch(start, tmp_path, policy: str, objective: str) -> None:
+    whole, pieces = (
+        start(policy, objective, iterations=1, micro_batch=size, out=tmp_path / str(size)) for size in (0, 5)
+    )
+    first, second = next(iterate(whole)), next(iterate(pieces))
+    for name in ("loss", "kl", "grad_norm"):
+        assert first[name] == pytest.approx(second[name], rel=1e-3, abs=1e-5)
+    for a, b in zip(whole.state.policy.network.parameters(), pieces.state.policy.network.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None
+        assert torch.allclose(a.grad, b.grad, atol=2e-4 * float(a.grad.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize(("policy", "objective"), PAIRS)
+def test_several_minibatches_compare_with_the_policy_that_sampled(start, policy: str, objective: str) -> None:
+    run = start(
+        policy,
+        objective,
+        iterations=2,
+        num_minibatches=2,
+        warmup=1,
+        settings={"lr": 0.02, "clip": 1e-4, "kl_weight": 0.1},
+    )
+    before = _weights(run)
+    metrics = next(iterate(run))
+    assert metrics["ratio_deviation"] > 0 and metrics["approx_kl"] > 0 and 0 < metrics["clip_fraction"] < 1
+    assert any(not torch.equal(a, b) for a, b in zip(before, _weights(run), strict=True))
+
+
+def test_one_minibatch_has_ratio_1(start) -> None:
+    metrics = next(iterate(start()))
+    assert metrics["ratio_deviation"] == metrics["clip_fraction"] == metrics["approx_kl"] == 0
+    assert metrics["kl"] == 0 and metrics["grad_norm"] > 0
+
+
+def test_the_loop_saves_by_itself(start) -> None:
+    run = start(iterations=3, save_every=100)
+    for _ in iterate(run):
+        pass
+    (state,) = checkpoints(run.config.out / "checkpoints")
+    assert state.stem == "state_000003"
+    loaded = load_generator(run.config.weights)
+    for a, b in zip(loaded.network.parameters(), run.state.ema.parameters(), strict=True):
+        assert torch.equal(a, b.half().float())
+    assert (run.config.out / "report.html").exists()
+
+
+def test_a_caller_that_leaves_loses_nothing(start) -> None:
+    run = start(iterations=50, save_every=100)
+    for metrics in iterate(run):
+        if metrics["iteration"] == 3:
+            break
+    (state,) = checkpoints(run.config.out / "checkpoints")
+    assert state.stem == "state_000003"
+
+
+def test_an_error_in_an_iteration_saves_nothing_half_done(start, monkeypatch) -> None:
+    run = start(iterations=50, save_every=100)
+    loop = iterate(run)
+    next(loop)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(run.state.optimizer, "step", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        next(loop)
+    assert checkpoints(run.config.out / "checkpoints") == []
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(start) -> None:
+    run = start(iterations=3, save_every=100)
+    next(iterate(run))  # the process is killed here: nothing was saved
+    for path in (run.config.out / "checkpoints").glob("*"):
+        path.unlink()
+    again = start(iterations=3, save_every=100, resume=True)
+    assert again.state.iteration == 0
+    assert len(list(iterate(again))) == 3
+    lines = (again.config.out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
+
+
+def test_an_existing_run_is_not_overwritten(start) -> None:
+    list(iterate(start(iterations=1)))
+    with pytest.raises(FileError, match="holds a run already: add --resume"):
+        start(iterations=1)
+
+
+def test_a_damaged_run_is_not_resumed(start) -> None:
+    run = start(iterations=1)
+    list(iterate(run))
+    (path,) = checkpoints(run.config.out / "checkpoints")
+    whole, metrics = path.read_bytes(), (run.config.out / "metrics.jsonl").read_text()
+    for line in ("{\n", '{"kl": 1}\n', "3\n"):
+        (run.config.out / "metrics.jsonl").write_text(line + metrics)
+        with pytest.raises(FileError, match="is not one iteration's numbers"):
+            start(iterations=2, resume=True)
+    tensors, header = load_tensors(path)
+    optimizer = next(name for name, value in tensors.items() if name.startswith("optimizer.") and value.dim())
+    for change, message in (
+        ({"prompts.priority": None}, "not the state of a training run"),
+        ({"prompts.priority": torch.ones(3)}, "the run had 3 prompts, now there are 2"),
+        ({optimizer: torch.zeros(1)}, "the optimiser's .* does not fit"),
+        ({"optimizer.x": torch.zeros(1)}, "the optimiser's x does not fit"),
+    ):
+        save_tensors(path, {n: value for n, value in {**tensors, **change}.items() if value is not None}, header)
+        with pytest.raises(FileError, match=message):
+            start(iterations=2, resume=True)
+    path.write_bytes(whole)
+    (run.config.out / "metrics.jsonl").write_text(metrics)
+    assert start(iterations=2, resume=True).state.iteration == 1
+
+
+class Restless(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 0.3 * torch.randn_like(x)
+
+
+@pytest.mark.parametrize("objective", ["awm", "grpo"])
+def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monkeypatch, objective: str) -> None:
+    def restless(name: str):
+        policy = make(name)
+        policy.network.out = torch.nn.Sequential(policy.network.out, Restless())  # type: ignore[union-attr]
+        return policy
+
+    monkeypatch.setattr("tests.rl3d.training.conftest.make", restless)
+    with pytest.raises(RuntimeError, match=f"self-check failed.*objective '{objective}' and generator 'part-flow'"):
+        start(objective=objective)
+
+
+@pytest.mark.parametrize(
+    ("policy", "objective", "changes", "message"),
+    [
+        ("tokens", "awm", {}, r"objective 'awm' needs a generator with matching, which 'tests.rl3d.policies:TokenToy'"),
+        ("splats", "awm", {"rewards": "structure=1"}, r"reward 'structure' needs parts, which .*SplatFlow lacks: use "),
+        ("splats", "awm", {"rewards": "tests.rl3d.policies:Low", "gates": "low=low"}, "cannot be its own gate"),
+        (
+            "part-flow",
+            "awm",
+            {"rewards": "connected=1", "held_out": "connected", "guard": "warn"},
+            "both trained and held out",
+        ),
+        ("part-flow", "awm", {"rewards": "one_face=1,worst_view=1", "gates": "one_face=worst_view"}, "no verdict"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    start, tmp_path: Path, policy, objective, changes, message
+) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        start(policy, objective, **changes)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_grpo_needs_noise(start, tmp_path: Path) -> None:
+    from rl3d.generators.sde import Sampling
+
+    with pytest.raises(ValueError, match="grpo needs rollouts with noise"):
+        start(objective="grpo", sampling=Sampling(steps=4))
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_settings_are_refused() -> None:
+    from rl3d.training.config import TrainConfig
+
+    for change, message in (
+        ({"group_size": 1}, "--group-size must be at least 2"),
+        ({"iterations": 0}, "--iterations must be at least 1"),
+        ({"num_minibatches": 0}, "--num-minibatches must be at least 1"),
+        ({"micro_batch": -1}, "--micro-batch must be at least 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TrainConfig(**change)
+
+
+def test_two_shares_of_the_prompts_are_the_whole(start) -> None:
+    """What one process would sample is what two sample together: seeds are global."""
+    from rl3d.algorithms.base import Draw
+    from rl3d.training.processes import Processes
+
+    policy = make("splats")
+    policy.keep_reference()
+    run = start("splats")
+    draw = Draw(["a red cube", "a blue ball", "a cat"], 4, 5, 0)
+    parts = [Processes(rank, 2).share(draw) for rank in (0, 1)]
+    assert [p.prompts for p in parts] == [["a red cube"], ["a blue ball", "a cat"]]
+
+    def score(draw: Draw, asset):
+        from rl3d.algorithms.base import Judgement
+
+        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset), 1))
+
+    whole = run.config.objective.collect(policy, draw, score)
+    pieces = [run.config.objective.collect(policy, part, score) for part in parts]
+    assert torch.allclose(policy.final(whole.rollout), torch.cat([policy.final(p.rollout) for p in pieces]), atol=1e-5)
+    assert torch.equal(whole.tensors["noise"], torch.cat([p.tensors["noise"] for p in pieces]))

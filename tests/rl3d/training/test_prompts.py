@@ -1,0 +1,49 @@
+"""Training prompts come back more often where samples differ."""
+
+import numpy as np
+import pytest
+import torch
+
+from rl3d.prompts import corpus_prompts, read_prompts
+from rl3d.training.prompts import LOWEST_PRIORITY, PromptPool
+from scenes.files import FileError
+
+
+def test_prompts_are_drawn_in_proportion_to_their_squared_priority() -> None:
+    pool = PromptPool(["a", "b", "c"])
+    pool.update([0, 1, 2], torch.tensor([[2.0, -2.0], [1.0, -1.0], [0.0, 0.0]]).flatten())
+    assert pool.priority.tolist() == [2, 1, 0]
+    rng = np.random.default_rng(0)
+    drawn = np.bincount([pool.draw(1, rng)[0] for _ in range(4000)], minlength=3) / 4000
+    weights = np.array([4, 1, LOWEST_PRIORITY**2])
+    assert np.allclose(drawn, weights / weights.sum(), atol=0.02)
+
+
+def test_no_prompt_is_drawn_twice_in_an_iteration() -> None:
+    pool = PromptPool([str(i) for i in range(20)])
+    assert len(set(pool.draw(12, np.random.default_rng(1)))) == 12
+    assert sorted(pool.draw(50, np.random.default_rng(1))) == list(range(20))
+
+
+def test_the_priority_is_the_root_mean_square_over_samples_and_units() -> None:
+    pool = PromptPool(["a", "b"])
+    advantages = torch.tensor([[3.0, 0.0], [0.0, 4.0], [1.0, 1.0], [-1.0, -1.0]])  # 2 samples of each, 2 units
+    pool.update([1, 0], advantages)
+    assert pool.priority.tolist() == pytest.approx([1.0, 2.5])
+
+
+def test_prompt_files(tmp_path) -> None:
+    with pytest.raises(FileError, match="cannot read prompts"):
+        read_prompts(tmp_path / "none.txt")
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n# nothing\n")
+    with pytest.raises(FileError, match="holds no prompt"):
+        read_prompts(empty)
+    empty.write_text("# comment\n a red cube \n\na blue ball\n")
+    assert read_prompts(empty) == ["a red cube", "a blue ball"]
+
+
+def test_corpus_prompts_are_distinct_and_repeat() -> None:
+    first = corpus_prompts(50, 3)
+    assert len(set(first)) == 50 and first == corpus_prompts(50, 3) and first != corpus_prompts(50, 4)
+    assert corpus_prompts(10, 3) == first[:10]
