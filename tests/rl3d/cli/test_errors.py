@@ -151,10 +151,6 @@ def test_a_gate_without_a_verdict(capsys, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_resume_of_nothing(capsys, tmp_path: Path) -> None:
-    assert "no checkpoint to resume from" in _refused(["train", "--resume", "--out", str(tmp_path / "run")], capsys)
-
-
 @pytest.mark.parametrize(("policy", "spins"), [(None, "1000"), ("passive", None)])
 def test_threads_spin_for_less_unless_a_policy_is_set(policy, spins, monkeypatch, capsys):
     monkeypatch.setenv("GOMP_SPINCOUNT", "")

@@ -59,9 +59,10 @@ def test_assets_stand_when_tilted(batch):
 def test_assets_stand_in_the_simulator(items, batch):
     from rewards.base import Batch
     from rewards.physics.stability import Stability
+    from scenes.asset import PartAsset
 
     few = slice(0, 60)
-    scores = Stability()(Batch(prompts=[item.caption for item in items[few]], parts=batch[few]))
+    scores = Stability()(Batch([item.caption for item in items[few]], PartAsset(batch[few])))
     assert scores.verdict is not None
     assert scores.verdict.float().mean() >= 0.97
 
