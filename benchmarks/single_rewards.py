@@ -1,11 +1,11 @@
-"""What training on one reward alone does to everything else: ``python -m benchmarks.single_rewards
+"""What training on one reward does to everything else: ``python -m benchmarks.single_rewards
 [--rewards stability,margin]``.
 
 Every reward, or mix of them (``stability+connected``), trains the shipped generator for the same
-rounds from the same seed. Then held-out prompts are sampled with the same seeds before and after: a
-row shows the paired differences with their standard errors over prompts, and shapes as shares of
-what they were. A reward that is gamed rises while the judge, diversity or shapes give way.
-Resumable: a run that is there is only measured."""
+number of iterations with the same seed. Then held-out prompts are sampled with the same seeds
+before and after. A row shows the paired differences with their standard errors over prompts, and shapes
+relative to their mean at the start. A reward that is gamed rises while the judge, diversity or
+shapes get worse. An interrupted benchmark is resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from rl3d.corpus import prompts
 from rl3d.evaluate import measure
 from rl3d.generators.load import PRETRAINED, load_generator
 from rl3d.tables import mean_and_error, per_prompt
-from rl3d.training.trainer import TrainConfig, Trainer
+from rl3d.train import train
+from rl3d.training.config import TrainConfig
 
 REWARDS = "stability,connected,alignment,structure,margin,push,contact,printable,symmetry,penetration,one_face"
 ABSOLUTE = ("stable_and_connected", "judge", "category", "colors")
@@ -28,22 +29,19 @@ SHARES = ("diversity", "number of parts", "thickness", "volume", "height", "satu
 SAMPLES, SEED = 2, 54321
 
 
-def trained(mix: str, out: Path, rounds: int, seed: int) -> Path:
-    """The weights after so many rounds on a reward, or several of weight 1 with + between."""
+def trained(mix: str, out: Path, iterations: int, seed: int) -> Path:
+    """The folder of a run on one reward, or on several of weight 1 with + between them."""
     folder = out / mix.replace("+", "_")
     weights = ",".join(name if "=" in name else f"{name}=1" for name in mix.split("+"))
-    config = TrainConfig(out=folder, rewards=weights, iterations=rounds, guard="off", seed=seed)
-    trainer = Trainer(config, resume=any((folder / "checkpoints").glob("state_*")))
-    for _ in trainer:
-        if trainer.iteration % 10 == 0 or trainer.iteration == rounds:
-            trainer.save()
+    config = TrainConfig(out=folder, rewards=weights, iterations=iterations, guard="off", seed=seed, save_every=10)
+    train(config, resume=True)
     return folder
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rewards", default=REWARDS)
-    arguments.add_argument("--rounds", type=int, default=60)
+    arguments.add_argument("--iterations", type=int, default=60)
     arguments.add_argument("--prompts", type=int, default=128)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--out", type=Path, default=Path("runs/single"))
@@ -60,13 +58,13 @@ def main() -> None:
 
     before = figures_of(PRETRAINED)
     print(
-        f"{options.rounds} iterations each, seed {options.seed}; "
+        f"{options.iterations} iterations each, seed {options.seed}; "
         f"{options.prompts} held-out prompts, {SAMPLES} samples each"
     )
     start_of = {name: mean_and_error(before[name]).mean for name in (*names, *ABSOLUTE, *SHARES)}
     print("at the start: " + ", ".join(f"{name} {start:.3f}" for name, start in start_of.items()), flush=True)
     for mix in options.rewards.split(","):
-        after = figures_of(trained(mix, options.out, options.rounds, options.seed))
+        after = figures_of(trained(mix, options.out, options.iterations, options.seed))
         print(f"\ntrained on {mix}")
         for figures, shares in (((*names, *ABSOLUTE), False), (SHARES, True)):
             cells = []

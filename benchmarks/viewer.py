@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 from rl3d.generate import GenerateConfig, generate
-from rl3d.viewer import serve
 from rl3d.viewer.page import CARDS
+from rl3d.viewer.server import serve
 from scenes.files.ply import write_ply
 from scenes.gaussians import Gaussians
 from tests.rl3d.viewer.browser import open_page

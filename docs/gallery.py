@@ -17,10 +17,8 @@ from rewards.mix import parse
 from rl3d.assets import FINAL_GAUSSIANS
 from rl3d.corpus.sampling import sample_spec
 from rl3d.generators.load import load_generator
-from rl3d.generators.part_flow import DEFAULT_SAMPLING
 from rl3d.pictures import Picture, photographs, previews, render_sheet
 from rl3d.scoring import score_assets
-from scenes.asset import INSET
 from scenes.cameras import orbit
 from scenes.files import atomic_write
 
@@ -52,10 +50,10 @@ def main() -> None:
     count = arguments.parse_args().prompts
     generator, rewards = load_generator(), [reward for reward, _ in parse("stability=1,connected=1,alignment=1")]
     prompts = [*OWN, *held_out(count, seed=0)]
-    parts = generator.generate(prompts, seeds=[0] * len(prompts), sampling=DEFAULT_SAMPLING)
-    scores = score_assets(rewards, prompts, generator.condition(prompts).text, parts)
+    asset = generator.generate(prompts, seeds=[0] * len(prompts))
+    scores = score_assets(rewards, prompts, asset)
     with torch.no_grad():
-        scenes = parts.gaussians(FINAL_GAUSSIANS, inset=INSET)
+        scenes = asset.gaussians(FINAL_GAUSSIANS, fine=True)
         images = [image for i in range(len(prompts)) for image in previews(scenes[[i]], 224)]
     values = {name: score.values for name, score in scores.items()}
     cells = [

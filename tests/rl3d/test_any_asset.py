@@ -90,6 +90,18 @@ def test_options_of_another_generator_are_refused(tmp_path, capsys):
         rl3d.generate("a ball", rl3d.GenerateConfig(generator=BALLS, sampling=rl3d.Sampling()))
 
 
+def test_help_shows_the_options_of_the_generator_that_is_named(capsys):
+    for named, shown, hidden in (
+        ([], "--sampling.steps", "--sampling.spread"),
+        (["--generator", BALLS], "--sampling.spread", "--sampling.steps"),
+    ):
+        for command in ("generate", "evaluate", "prefer"):
+            with pytest.raises(SystemExit) as stop:
+                main([command, *named, "--help"])
+            said = capsys.readouterr().out
+            assert stop.value.code == 0 and shown in said and hidden not in said, command
+
+
 def test_an_empty_asset_is_refused_in_one_line(tmp_path, monkeypatch):
     decode = SplatBalls.decode
 

@@ -1,4 +1,4 @@
-"""Export between asset folders, splats and meshes."""
+"""Export of asset folders, splats and meshes."""
 
 import io
 import json
@@ -82,7 +82,7 @@ def test_parts_become_one_solid_without_inner_walls(armchair, tmp_path):
     solid = trimesh.load_scene(tmp_path / "solid.glb").to_mesh()
     solid.merge_vertices(merge_norm=True, merge_tex=True)
     assert solid.is_watertight and solid.is_winding_consistent
-    # The union's volume by asking points whether any part holds them.
+    # The volume of the union, from random points that are inside some part.
     low, high = solid.bounds
     points = (
         torch.rand(400_000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor(high - low).float()
@@ -141,8 +141,8 @@ def test_splats_become_a_mesh_with_a_budget_and_a_texture(armchair, tmp_path):
 
 
 def decoded(path, count: int):
-    """Points on a textured .glb, z up, as glTF 2.0 says by hand: the faces' normals, the vertices'
-    and the map's, each (count, 3)."""
+    """Points on a textured .glb, z up, decoded as glTF 2.0 specifies: normals of the faces, of the
+    vertices, and of the normal map, each (count, 3)."""
     data = path.read_bytes()
     tree, binary = chunks(data)
     (primitive,) = tree["meshes"][0]["primitives"]
@@ -186,8 +186,8 @@ def decoded(path, count: int):
 
 
 def off_deg(parts: Parts, points, faces, normals):
-    """Between the normals and the parts' own there, of those parts whose surface is near that which
-    looks most as the faces do."""
+    """Angle between the normals and those of the parts. Of the parts near a point, the one that
+    faces most like the face counts."""
     there = parts.present()
     places = points.expand(there.count, -1, 3)
     exact = there.normals(places)
@@ -208,8 +208,8 @@ def test_a_normal_map_says_what_the_parts_surface_does(armchair, tmp_path, unite
 
 
 def test_a_mesh_of_few_faces_is_lit_as_what_it_was(armchair, tmp_path):
-    """500 faces with a normal map, in a light from the side, against those that were before edges
-    were collapsed and against the parts."""
+    """500 faces with a normal map, lit from the side, compared with the mesh before simplification
+    and with the parts."""
     folder, parts = armchair
     export(folder / "scene.ply", tmp_path / "a.glb", texture=512, max_faces=500)
     points, faces, normals, mapped = decoded(tmp_path / "a.glb", 5000)
@@ -224,7 +224,7 @@ def test_a_mesh_of_few_faces_is_lit_as_what_it_was(armchair, tmp_path):
 
 
 def test_a_mesh_of_another_program_has_no_normal_map(tmp_path):
-    """Nothing is known of a finer surface."""
+    """Its finer surface is unknown."""
     (tmp_path / "a.glb").write_bytes(trimesh.Scene(trimesh.creation.icosphere(subdivisions=2)).export(file_type="glb"))
     export(tmp_path / "a.glb", tmp_path / "b.glb", texture=64)
     tree, _ = chunks((tmp_path / "b.glb").read_bytes())
@@ -235,8 +235,8 @@ def test_a_mesh_of_another_program_has_no_normal_map(tmp_path):
 
 
 def test_a_simulator_takes_the_body_and_lets_it_stand(armchair, tmp_path):
-    """MuJoCo loads both formats; the mass is the union's, and on a floor the chair stays as it
-    was."""
+    """MuJoCo loads both formats. The mass is that of the union, and on a floor the chair does not
+    move."""
     import mujoco
 
     folder, parts = armchair
@@ -376,7 +376,7 @@ def test_what_cannot_be_done_is_said_in_one_line(asset, tmp_path, parts, source,
 
 
 def test_splats_become_a_closed_mesh(asset, tmp_path, parts):
-    """Of a file, or of a folder that holds no mesh: red as the splats are, and as large."""
+    """From a file, and from a folder without a mesh: as red and as large as the splats."""
     export(asset / "scene.ply", tmp_path / "a.glb")
     (asset / "mesh.glb").unlink()
     export(asset, tmp_path / "b.glb")
@@ -412,7 +412,7 @@ def test_what_is_flat_is_no_body_and_has_no_texture(tmp_path, suffix):
 
 
 def test_an_empty_splat_file_is_a_scene_without_gaussians(tmp_path):
-    """The format has no header: nothing at all is how it says so."""
+    """The format has no header, so an empty file is an empty scene."""
     source = tmp_path / "a.splat"
     source.touch()
     for suffix in (".ply", ".splat", ".spz", ".sog", ".splat.glb", ".usdc"):

@@ -1,5 +1,4 @@
-"""Pictures: what lands where on a sheet, that previews show the asset, and that a turntable is a
-video that turns."""
+"""Pictures: the layout of a sheet, previews that show the asset, and a turntable that turns."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
-"""``rl3d report``: everything of a run on one page, which fetches nothing, from runs that go on and
-with names that are not HTML."""
+"""``rl3d report``: one page with everything of a run, which fetches nothing. Also for runs that are
+still going on, and with names that are not HTML."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Path:
 
 
 class Page(HTMLParser):
-    """Tags that are closed as they were opened, what is fetched, and the text."""
+    """The tags, which must be closed in order, the fetched addresses, and the text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -89,6 +89,24 @@ def test_one_page_with_all_of_it(run):
     assert {len(p) for p in points} == {30}
     heights = [float(p.split(",")[1]) for p in points[0]]
     assert heights == sorted(heights, reverse=True) and heights[0] > heights[-1], "the reward rises"
+
+
+def test_every_metric_of_the_policy_has_a_chart_of_its_own(run):
+    names = ("loss", "approx_kl", "kl", "clip_fraction", "ratio_deviation", "grad_norm", "entropy")
+    metrics = [{"iteration": i, "shiny": 0.5, **dict.fromkeys(names, i / 10)} for i in range(1, 5)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
+    figures = re.findall(r"<strong>([^<]+)</strong>.*?<figcaption>(.*?)</figcaption>", report(run).read_text())
+    legends = {title: re.findall(r"</i>([^<]+)</span>", legend) for title, legend in figures}
+    assert legends == {
+        "Rewards": ["shiny"],
+        "KL to the reference policy": ["kl"],
+        "Approximate KL to the sampling policy": ["approx_kl"],
+        "Clip fraction": ["clip_fraction"],
+        "Deviation of the importance ratio from 1": ["ratio_deviation"],
+        "Gradient norm": ["grad_norm"],
+        "Entropy": ["entropy"],
+        "Loss": ["loss"],
+    }
 
 
 def test_a_run_that_goes_on_may_end_in_half_a_line(run):
@@ -162,7 +180,8 @@ def test_pictures_that_are_damaged_or_too_large_are_refused(run):
 
 
 def test_numbers_and_names_that_no_page_can_hold(run):
-    """Values too large to draw are left out of the curves, and half a character is replaced."""
+    """Values that are too large to draw are left out of the curves. Half a character is
+    replaced."""
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 31, "shiny": 1e308, "kl": -1e308, "\\ud800": 1}\n')
     assert "31 of 40 iterations" in report(run).read_text()

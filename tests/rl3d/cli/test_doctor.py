@@ -1,4 +1,4 @@
-"""``rl3d doctor`` says what is here, and why the rest is not."""
+"""``rl3d doctor`` lists what is here, and why the rest is not."""
 
 import torch
 

@@ -1,5 +1,5 @@
-"""What a user sees who got something wrong: one line that says what, where and what to do, and exit
-code 2."""
+"""What a user sees after an error: exit code 2, and one line that says what, where and what to
+do."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_device_that_is_not_there(capsys, tmp_path: Path) -> None:
 
 
 def test_unwritable_output_folder(capsys) -> None:
-    # /proc takes no folders, not even root's.
+    # Nobody can make a folder in /proc, not even root.
     assert "cannot write" in _refused(["generate", "a cube", "--out", "/proc/rl3d"], capsys)
 
 
@@ -149,10 +149,6 @@ def test_a_gate_without_a_verdict(capsys, tmp_path: Path) -> None:
     line = _refused(["train", *rewards, "--guard", "off", "--out", str(tmp_path / "run")], capsys)
     assert "reward 'penetration' gives no verdict, so it cannot be a gate" in line
     assert not (tmp_path / "run").exists()
-
-
-def test_resume_of_nothing(capsys, tmp_path: Path) -> None:
-    assert "no checkpoint to resume from" in _refused(["train", "--resume", "--out", str(tmp_path / "run")], capsys)
 
 
 @pytest.mark.parametrize(("policy", "spins"), [(None, "1000"), ("passive", None)])

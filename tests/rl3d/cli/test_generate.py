@@ -1,4 +1,4 @@
-"""``rl3d generate`` end to end on the shipped weights; its files are read by other libraries."""
+"""``rl3d generate`` end to end with the shipped weights. Other libraries read its files."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""``rl3d replay``: an asset made again from its card, to the bit, and what is said when that
-fails."""
+"""``rl3d replay``: an asset made again from its card, to the bit, and the message if that fails."""
 
 import json
 import shutil

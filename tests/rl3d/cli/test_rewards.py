@@ -1,4 +1,4 @@
-"""``rl3d rewards`` lists what there is without fetching anything, and times what it is asked to."""
+"""``rl3d rewards`` lists the rewards without a download, and times those that it is asked to."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The checks pass on the corpus and fail on what contradicts its captions."""
+"""The checks pass on the corpus, and fail on assets that contradict their captions."""
 
 from dataclasses import replace
 

@@ -1,5 +1,4 @@
-"""Corruptions are known faults: valid assets, seeded, and really broken in the way that their name
-says."""
+"""Corruptions give valid assets, are seeded, and break an asset in the way of their name."""
 
 import numpy as np
 import pytest

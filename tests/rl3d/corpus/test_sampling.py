@@ -1,5 +1,5 @@
-"""Captions and splits: the same seed gives the same corpus, and what is held out is never trained
-on."""
+"""Captions and splits: the same seed gives the same corpus, and held-out combinations are never in
+the training split."""
 
 import os
 import subprocess

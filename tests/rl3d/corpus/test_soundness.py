@@ -1,4 +1,4 @@
-"""Every asset is what a simulator expects: in one piece, on the ground, and steady."""
+"""Every asset is sound for a simulator: in one piece, on the ground, and steady."""
 
 import math
 
@@ -15,8 +15,8 @@ TILT_DEG = 7.0
 
 
 def topple_angles_deg(batch: Parts) -> list[float]:
-    """Smallest tilt that brings each asset's centre of mass beyond its support polygon; -90 where
-    it has none."""
+    """Smallest tilt in degrees that moves the centre of mass of an asset beyond its support
+    polygon; -90 without one."""
     masses, centroids = batch.masses()
     masses = (masses * batch.exists).double().unsqueeze(-1)
     centres = ((masses * centroids).sum(1) / masses.sum(1)).numpy()
@@ -59,9 +59,10 @@ def test_assets_stand_when_tilted(batch):
 def test_assets_stand_in_the_simulator(items, batch):
     from rewards.base import Batch
     from rewards.physics.stability import Stability
+    from scenes.asset import PartAsset
 
     few = slice(0, 60)
-    scores = Stability()(Batch(prompts=[item.caption for item in items[few]], parts=batch[few]))
+    scores = Stability()(Batch([item.caption for item in items[few]], PartAsset(batch[few])))
     assert scores.verdict is not None
     assert scores.verdict.float().mean() >= 0.97
 

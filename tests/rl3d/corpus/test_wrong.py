@@ -1,4 +1,4 @@
-"""Wrong captions are wrong, and never name a combination that evaluation holds out."""
+"""Wrong captions are wrong, and never name a held-out combination."""
 
 import numpy as np
 

@@ -41,13 +41,13 @@ CANVAS = """(() => {
 })()"""
 NOTICES = "document.querySelectorAll('.mantine-Notification-closeButton').forEach(e => e.click())"
 LINE = 24 / 255
-"""A pixel agrees if no channel is farther off: the page is sent as JPEG, and scaled up."""
+"""A pixel agrees if no channel differs more. The page is sent as JPEG and scaled up."""
 
 
 @contextlib.contextmanager
 def viewing(asset: Path) -> Iterator[str]:
-    """``rl3d view ASSET --viewer nerfstudio`` in a process of its own; yields its address once it
-    answers."""
+    """Runs ``rl3d view ASSET --viewer nerfstudio`` in a process of its own. Yields its address once
+    it answers."""
     command = [sys.executable, "-m", "rl3d", "view", str(asset), "--viewer", "nerfstudio", "--port", "0"]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
@@ -82,7 +82,7 @@ def _answers(url: str) -> bool:
 
 
 def expected(scene: Gaussians, width: int, height: int) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
-    """Our image of the scene from the page's first camera, and how opaque it is."""
+    """Our image of the scene from the page's first camera, and its opacity."""
     low, high = extent(scene)
     focal = height / 2 / math.tan(math.radians(START_FOV_DEG / 2))
     K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
@@ -92,8 +92,7 @@ def expected(scene: Gaussians, width: int, height: int) -> tuple[Float[np.ndarra
 
 
 def agreement(scene: Gaussians, page: Page) -> tuple[float, float]:
-    """Shares of the asset's pixels, and of the pixels beside it, that the page's canvas shows as we
-    draw them."""
+    """Fractions of the pixels of the asset, and of those beside it, that agree with our image."""
     page.evaluate(NOTICES)
     canvas = page.evaluate(CANVAS)
     if not canvas:
@@ -105,7 +104,7 @@ def agreement(scene: Gaussians, page: Page) -> tuple[float, float]:
 
 
 def look(asset: Path, save: Path | None) -> bool:
-    """Whether the page comes to show the asset, where and as it should be."""
+    """Whether the page shows the asset at the right place."""
     scene = read_gaussians(asset / "scene.ply" if asset.is_dir() else asset)
     with viewing(asset) as url, tempfile.TemporaryDirectory() as profile, open_page(url, Path(profile)) as page:
         page.call("Emulation.setDeviceMetricsOverride", width=1200, height=720, deviceScaleFactor=1, mobile=False)

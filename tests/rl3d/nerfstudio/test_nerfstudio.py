@@ -1,5 +1,4 @@
-"""Runs for nerfstudio: what they hold, and, where nerfstudio is installed, what it makes of
-them."""
+"""Runs for nerfstudio: their content, and, if nerfstudio is installed, what it shows of them."""
 
 import importlib.util
 import json
@@ -33,11 +32,11 @@ needs_nerfstudio = pytest.mark.skipif(
 
 
 BALL = (0.6, 0.2, 0.7)
-"""Its centre in metres."""
+"""Centre of the ball in metres."""
 
 
 def asset() -> Parts:
-    """A red box with a green ball beside it: neither turned nor mirrored does it look the same."""
+    """A red box with a green ball beside it. It looks different when it is turned or mirrored."""
     vectors = torch.zeros(2, 19)
     vectors[:, [0, 10, 14]] = 1
     vectors[0, 1:3], vectors[1, 1:3] = 0.1, 1.0
@@ -66,7 +65,7 @@ def folder(tmp_path) -> Path:
 
 
 def dataset(run: Path) -> tuple[dict, Cameras, list[np.ndarray]]:
-    """transforms.json, its cameras as ours, and the images as numbers."""
+    """transforms.json, its cameras as ``Cameras``, and the images as numbers."""
     found = json.loads((run / "transforms.json").read_text())
     poses = torch.tensor([frame["transform_matrix"] for frame in found["frames"]])
     K = torch.tensor([[found["fl_x"], 0, found["cx"]], [0, found["fl_y"], found["cy"]], [0, 0, 1]])
@@ -104,7 +103,7 @@ def test_the_dataset_shows_the_scene_where_its_cameras_say(tmp_path):
         assert (image < 250).any(-1)[[0, -1]].sum() == 0 and (image < 250).any(-1)[:, [0, -1]].sum() == 0, (
             "the asset is whole in the image"
         )
-    # By nerfstudio's words, without our conventions: x right, y up, the camera looks along -z.
+    # In nerfstudio's convention: x right, y up, the camera looks along -z.
     seen = 0
     for frame, image in zip(found["frames"], images, strict=True):
         x, y, z, _ = (np.linalg.inv(frame["transform_matrix"]) @ [*BALL, 1]).tolist()
@@ -252,7 +251,7 @@ def test_nerfstudio_draws_what_we_draw(opened):
 
 
 def outputs_at(model, data, index: int) -> dict:
-    """What the model draws of one camera of the dataset, in main memory."""
+    """The model's images for one camera of the dataset, on the CPU."""
     return {name: image.cpu() for name, image in model.get_outputs_for_camera(data.cameras[index : index + 1]).items()}
 
 

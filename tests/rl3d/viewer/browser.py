@@ -1,5 +1,5 @@
-"""A headless Chromium driven through the DevTools protocol: just enough to open a page, click in it
-and take its picture."""
+"""A headless Chromium, driven through the DevTools protocol: enough to open a page, click in it and
+take its picture."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPTIONS = (
 
 
 class Page:
-    """One tab."""
+    """One browser tab."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -60,8 +60,8 @@ class Page:
         ].get("value")
 
     def click(self, text: str, kind: str = "button, label, [role=tab], [role=option], input") -> bool:
-        """Click the first visible element that reads ``text``, as a hand would; false if there is
-        none, or if it does not hold still."""
+        """Click the first visible element with this text. False if there is none, or if it keeps
+        moving."""
         place = self.evaluate(
             f"""new Promise(done => {{
             const reads = e => (e.innerText || e.value || '').trim() == {json.dumps(text)};
@@ -98,7 +98,7 @@ class Page:
         )
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 8) -> None:
-        """Press at one place of the page, move to another, and let go."""
+        """Press the mouse at one point of the page, move to another, and release."""
         self.mouse("mousePressed", *start)
         for i in range(1, steps + 1):
             x, y = (a + (b - a) * i / steps for a, b in zip(start, end, strict=True))
@@ -107,19 +107,19 @@ class Page:
         self.mouse("mouseReleased", *end)
 
     def choose(self, label: str, option: str) -> bool:
-        """Pick an option of the dropdown with this label."""
+        """Choose an option of the dropdown with this label."""
         if not self.click(label, "label"):
             return False
         return bool(self.wait(lambda: self.click(option, "[role=option]"), 5))
 
     def turn_to(self, tab: str) -> bool:
-        """Open a tab of the panel, once it stands still enough to be hit."""
+        """Open a tab of the panel, once it has stopped moving."""
         tabs = "[...document.querySelectorAll('[role=tab][aria-selected=true]')]"
         chosen = f"{tabs}.some(e => e.innerText.trim() == {json.dumps(tab)})"
         return bool(self.wait(lambda: self.evaluate(chosen) or (self.click(tab, "[role=tab]") and None)))
 
     def type(self, text: str) -> None:
-        """Replace what the first visible, writable text area holds."""
+        """Replace the text of the first visible, writable text area."""
         areas = "[...document.querySelectorAll('textarea')].filter(e => !e.disabled && e.getClientRects().length)"
         self.evaluate(f"{areas}.slice(0, 1).forEach(e => {{ e.focus(); e.select(); }})")
         self.call("Input.insertText", text=text)
@@ -133,7 +133,7 @@ class Page:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
     def wait(self, found, seconds: float = 100.0):
-        """The first true value of ``found()``; the last one seen if time runs out."""
+        """The first true value of ``found()``, or its last value when time is up."""
         end = time.monotonic() + seconds
         while not (value := found()) and time.monotonic() < end:
             time.sleep(0.3)
@@ -142,7 +142,7 @@ class Page:
 
 @contextlib.contextmanager
 def open_page(url: str, folder: Path, *options: str) -> Iterator[Page]:
-    """A tab at ``url`` in a browser that keeps its profile and its downloads in ``folder`` and ends
+    """A tab at ``url``. The browser keeps its profile and its downloads in ``folder``, and ends
     with the context."""
     assert CHROMIUM
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The viewer, from the outside: what a browser gets and shows, and what a wrong path says."""
+"""The viewer from the outside: what a browser gets and shows, and the errors for wrong paths."""
 
 import contextlib
 import io
@@ -56,7 +56,7 @@ def asset() -> Parts:
 
 @pytest.fixture
 def folder(tmp_path):
-    """One asset folder, and a .splat and a .glb beside it."""
+    """An asset's folder, a .splat and a .glb."""
     parts = asset()
     (tmp_path / "box").mkdir()
     write_ply(tmp_path / "box/scene.ply", parts.gaussians(2048))
@@ -158,11 +158,11 @@ def test_what_is_not_seen_has_no_first_sight(folder, monkeypatch):
     assert "data:image/webp" in shown
     assert markup(splats.select(torch.zeros(0, dtype=torch.long)), bounds) == ""
     assert markup(replace(splats, means=splats.means + 1e20), bounds) == ""
-    # viser draws no harmonics: nor does the picture.
+    # viser draws no harmonics, and neither does the picture.
     assert markup(replace(splats, sh_rest=torch.ones(splats.count, 3, 3)), bounds) == shown
     with shown_first(shown) as served:
         assert served is not None and shown in (Path(served.name) / "index.html").read_text(encoding="utf-8")
-    for change in ({"page": "<div>"}, {"file": "app.js"}):  # of a viser that is built otherwise, its own page is served
+    for change in ({"page": "<div>"}, {"file": "app.js"}):  # for another build of viser, its own page is served
         build = folder / "viser" / "client/build"
         build.mkdir(parents=True, exist_ok=True)
         (build / "index.html").write_text(change.get("page", "<body>"))
@@ -204,8 +204,7 @@ FIRST_SIGHT = "!!document.getElementById('first-sight')"
 
 
 class Colours:
-    """What a page shows, by the colours of its pixels: the panel and viser's notices have neither
-    red nor green."""
+    """The red and green pixels of a page. The panel and viser's notices have neither colour."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -215,7 +214,7 @@ class Colours:
         return int(((r > 80) & (r > 3 * g) & (r > 3 * b)).sum()), int(((g > 60) & (g > 2 * r) & (g > 2 * b)).sum())
 
     def wait(self, red: bool, green: bool) -> None:
-        """Until as much of each is there as of the asset's two parts, or none."""
+        """Wait until the red and green parts of the asset are visible, or are not."""
 
         def right() -> bool:
             if self.page.evaluate(FIRST_SIGHT):
@@ -227,7 +226,7 @@ class Colours:
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of pixels of the scene that changed visibly."""
+    """Fraction of the pixels of the scene that changed visibly."""
     return float((np.abs(a.astype(int) - b)[:, :620] > 40).any(-1).mean())
 
 
@@ -236,8 +235,7 @@ def test_a_picture_stands_where_the_splats_will(folder, tmp_path_factory):
     viewer = serve(folder / "box", port=0, block=False)
     try:
         with open_page("about:blank", tmp_path_factory.mktemp("profile")) as page:
-            # A browser whose program never connects, as a slow one's has not yet: viser's
-            # connection is a worker.
+            # viser connects in a worker. Without one the page stays as it is before it connects.
             page.call(
                 "Page.addScriptToEvaluateOnNewDocument",
                 source="window.Worker = class { postMessage() {} terminate() {} }",
@@ -306,7 +304,7 @@ def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, t
     make = Studio.make
 
     def slowly(*arguments):
-        time.sleep(3)  # or it may be done between two looks at the page
+        time.sleep(3)  # otherwise it may finish between two checks of the page
         return make(*arguments)
 
     monkeypatch.setattr(Studio, "make", slowly)
@@ -373,7 +371,7 @@ def test_a_browser_follows_a_training_run(tmp_path, tmp_path_factory):
 
 @needs_browser
 def test_fine_splats_are_seen(tmp_path, tmp_path_factory):
-    """Of a scan, say, whose Gaussians are each smaller than a pixel: viser leaves such out."""
+    """viser skips Gaussians that are smaller than a pixel, as those of a scan are."""
     scene = asset().gaussians(20_000)
     write_ply(tmp_path / "fine.ply", replace(scene, scales=0.1 * scene.scales))
     viewer = serve(tmp_path / "fine.ply", port=0, block=False)
@@ -386,7 +384,7 @@ def test_fine_splats_are_seen(tmp_path, tmp_path_factory):
 
 @needs_browser
 def test_splats_fall_apart(tmp_path, tmp_path_factory):
-    """Of an asset without parts: a ball that floats falls away from the one that stands."""
+    """An asset without parts: a ball that floats falls, the one that stands does not."""
     asset = SplatBalls().generate(["a red ball"], seeds=[0], options=SplatOptions(spread=0.0))
     write_ply(tmp_path / "balls.ply", asset.gaussians()[0])
     viewer = serve(tmp_path / "balls.ply", port=0, block=False)
@@ -439,7 +437,7 @@ def test_many_assets_are_browsed_without_growing(tmp_path, tmp_path_factory):
 
 
 def test_a_pair_is_seen_as_by_two_linked_cameras(folder):
-    """Wherever the camera stands, each of two equal assets shows it the same side."""
+    """From every camera position, two equal assets show the same side."""
     stage = Stage.__new__(Stage)
     subject = Subject.read(find_entries(folder / "box")[0])
     stage.figures = [Still(subject), Still(subject)]
@@ -458,7 +456,7 @@ def test_a_pair_is_seen_as_by_two_linked_cameras(folder):
 
 
 class Still:
-    """A figure that no browser shows."""
+    """A figure without a browser."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
