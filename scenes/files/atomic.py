@@ -1,5 +1,5 @@
-"""Safe writes: a file appears whole or not at all, because it is written beside its place and then
-renamed (atomic in POSIX)."""
+"""Safe access to files. A file appears whole or not at all, because it is written beside its place
+and then renamed (atomic in POSIX). Errors are one line."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def reason(error: OSError) -> str:
     """The operating system's reason in one line, without the path that our own message already
     names."""
     return error.strerror or str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file; FileError if it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {reason(error)}") from error
 
 
 def make_folder(path: Path) -> Path:

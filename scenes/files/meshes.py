@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scenes.files.atomic import FileError, atomic_write, reason
+from scenes.files.atomic import FileError, atomic_write, read_bytes
 from scenes.files.glb import Y_UP, chunks, placed_nodes, write_mesh_glb
 from scenes.mesh import Mesh
 
@@ -41,10 +41,7 @@ def convert_mesh(source: Path, path: str | Path) -> None:
     file beside it. Printers take z up and millimetres: an .stl is one mesh without colours, a .3mf
     keeps the parts apart."""
     path = Path(path)
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {source}: {reason(error)}") from error
+    data = read_bytes(source)
     if data[:4] != b"glTF":
         raise FileError(f"cannot export {source}: it is not a .glb file (it does not start with 'glTF')")
     kind = path.suffix.lower()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scenes.files.atomic import FileError, atomic_write, reason
+from scenes.files.atomic import FileError, atomic_write, read_bytes
 from scenes.files.ply import check_writable, checked
 from scenes.gaussians import Gaussians
 
@@ -35,10 +35,7 @@ def write_splat(path: str | Path, scene: Gaussians) -> None:
 
 def read_splat(path: str | Path) -> Gaussians:
     """Read one scene."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    data = read_bytes(path)
     if len(data) % _ROW.itemsize:
         raise FileError(
             f"cannot read {path}: {len(data)} bytes are not "

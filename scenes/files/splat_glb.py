@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from scenes.files.atomic import FileError, atomic_write, reason
+from scenes.files.atomic import FileError, atomic_write, read_bytes
 from scenes.files.glb import MAX_JSON, Y_UP, chunks, linear_light, placed_nodes
 from scenes.files.ply import check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians, transformed
@@ -94,10 +94,7 @@ def write_splat_glb(path: str | Path, scene: Gaussians) -> None:
 def read_splat_glb(path: str | Path) -> Gaussians:
     """Read the Gaussians of all nodes of the scene, in the places that the nodes give them, z
     up."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    data = read_bytes(path)
     try:
         tree, binary = chunks(data)
         if EXTENSION not in tree.get("extensionsUsed", []):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scenes.files.atomic import FileError, atomic_write, reason
+from scenes.files.atomic import FileError, atomic_write, read_bytes
 from scenes.files.ply import MIN_SCALE, check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians
 
@@ -74,10 +74,7 @@ def write_spz(path: str | Path, scene: Gaussians) -> None:
 
 def read_spz(path: str | Path) -> Gaussians:
     """Read one scene."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    data = read_bytes(path)
     version, n, degree, fraction_bits, columns = (
         _unpack_zstd(path, data) if data[:4] == _MAGIC else _unpack_gzip(path, data)
     )
