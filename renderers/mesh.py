@@ -1,10 +1,11 @@
-"""Triangle meshes to images: which triangle a pixel sees comes from a rasteriser; everything else
-is differentiable PyTorch.
+"""Triangle meshes to images. A rasteriser finds the triangle that a pixel sees; everything else is
+differentiable PyTorch.
 
 Inside a triangle, gradients flow through the barycentric coordinates. Across silhouettes they flow
 through antialiasing: a pixel beside a silhouette is blended with its neighbour by how far the edge
 reaches into it (Laine et al., Modular Primitives for High-Performance Differentiable Rendering,
-2020, section 3.6)."""
+2020, section 3.6).
+"""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ Faces = Int[Tensor, "s f 3"]
 Intrinsics = Float[Tensor, "s c 4"]
 """fx, fy, cx, cy of every image."""
 Rasterizer = Callable[[Points, Faces, Intrinsics, int, int], Int[Tensor, "s c h w"]]
-"""Camera-space vertices, faces, intrinsics, width and height to the nearest face of every pixel, -1
-where there is none."""
+"""From camera-space vertices, faces, intrinsics, width and height to the nearest face of every
+pixel, -1 for none."""
 
 
 def draw(
@@ -37,8 +38,8 @@ def draw(
 ) -> tuple[
     Float[Tensor, "s c h w 3"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 3"]
 ]:
-    """Colour (unlit), alpha, depth and normal (in the world, towards the camera; times alpha) of S
-    meshes seen by C cameras each."""
+    """Colour (unlit), alpha, depth and normal of S meshes seen by C cameras each. Normals are in
+    the world, face the camera, and are multiplied by alpha."""
     (s, c), h, w = cameras.viewmats.shape[:2], cameras.height, cameras.width
     rotation, translation = cameras.viewmats[..., :3, :3], cameras.viewmats[..., :3, 3]
     points = mesh.vertices.unsqueeze(1) @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)
@@ -113,8 +114,8 @@ def _texels(
 def _antialias(image: Float[Tensor, "s c h w 8"], points: Points, faces: Faces, K: Intrinsics, seen: Tensor) -> Tensor:
     """Blends the two pixels of every pair of neighbours between which the nearer surface ends.
 
-    Every silhouette edge is asked which pairs it crosses. (The paper asks only the edges of the
-    triangle that a pixel sees, which misses most silhouettes of finely divided meshes.)
+    All silhouette edges are tested. (The paper tests only the edges of the triangle that a pixel
+    sees, which misses most silhouettes of finely divided meshes.)
     """
     s, c, h, w = seen.shape
     nearest = torch.where(seen >= 0, image[..., 4].detach(), torch.inf).flatten()
@@ -234,8 +235,8 @@ def _outermost(ends: _Ends, pixels: int) -> _Ends:
 
 
 def _blended(flat: Float[Tensor, "n 8"], ends: _Ends) -> list[tuple[Tensor, Tensor]]:
-    """Pixels and what is added to them: a surface that reaches more than half way covers part of
-    the far pixel, else it leaves part of its own uncovered."""
+    """Pixels and what is added to them. A surface that reaches more than half way covers part of
+    the far pixel. Otherwise part of its own pixel shows the far colour."""
     over = (ends.way - 0.5).unsqueeze(-1)
     difference = flat[ends.near] - flat[ends.far]
     return [(ends.far, over.clamp_min(0) * difference), (ends.near, over.clamp_max(0) * difference)]
@@ -243,8 +244,8 @@ def _blended(flat: Float[Tensor, "n 8"], ends: _Ends) -> list[tuple[Tensor, Tens
 
 @torch.no_grad()
 def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"], Int[Tensor, " k"]]:
-    """Image and two vertices of every edge in front of the camera that has one triangle, or two,
-    one of which is seen from behind."""
+    """Image and two vertices of every silhouette edge in front of the camera: an edge with one
+    triangle, or with two of which one is seen from behind."""
     s, c, vertices, _ = points.shape
     corners = faces.long()
     u, v = corners[..., [1, 2, 0]].flatten(), corners[..., [2, 0, 1]].flatten()
@@ -274,8 +275,8 @@ def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[T
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
-    """The cross product, exactly the negative when its arguments change places, so that neighbours
-    share their edge without a gap."""
+    """The cross product. Swapping the arguments gives exactly the negative, so neighbours share
+    their edge without a gap."""
     (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
     return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
 
@@ -311,7 +312,7 @@ def rasterize_cpp(points: Points, faces: Faces, K: Intrinsics, width: int, heigh
 def rasterize_torch(
     points: Points, faces: Faces, K: Intrinsics, width: int, height: int, *, budget: int = 2**24
 ) -> Int[Tensor, "s c h w"]:
-    """On any device: every pixel against every triangle, some triangles at a time."""
+    """On any device: every pixel is tested against every triangle, some triangles at a time."""
     s, c = points.shape[:2]
     x, y = (torch.arange(n, device=points.device, dtype=points.dtype) + 0.5 for n in (width, height))
     out = torch.full((s, c, height, width), -1, device=points.device)
@@ -395,7 +396,7 @@ def rasterize_kaolin(points: Points, faces: Faces, K: Intrinsics, width: int, he
 
 
 def _normalized(points: Points, K: Intrinsics, width: int, height: int) -> Points:
-    """x to the left and y up, the shorter side of the image from -1 to 1, and depth."""
+    """x to the left and y up, with -1 to 1 along the shorter side of the image, and depth."""
     z = points[..., 2:]
     # Behind the camera there is no projection; what is there is clipped by its z.
     pixels = (
@@ -421,4 +422,4 @@ RASTERIZERS: dict[str, tuple[Rasterizer, Callable[[], str | None], str]] = {
     "pytorch3d": (rasterize_pytorch3d, partial(unavailable_library, "pytorch3d"), "any"),
     "kaolin": (rasterize_kaolin, partial(_needs_cuda, "kaolin"), "cuda"),
 }
-"""By name: the rasteriser, why it cannot draw here (or None), and the device it draws on."""
+"""By name: the rasteriser, the reason why it cannot draw here (or None), and its device."""

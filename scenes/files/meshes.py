@@ -37,9 +37,10 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 def convert_mesh(source: Path, path: str | Path) -> None:
     """Write a .glb file in another format.
 
-    A .glb stays as it is, byte by byte. An .obj has metres and y up too, and its colours in an .mtl
+    A .glb is copied byte by byte. An .obj uses metres and y up too, with its colours in an .mtl
     file beside it. Printers take z up and millimetres: an .stl is one mesh without colours, a .3mf
-    keeps the parts apart."""
+    keeps the parts apart.
+    """
     path = Path(path)
     data = read_bytes(source)
     if data[:4] != b"glTF":
@@ -78,8 +79,8 @@ def convert_mesh(source: Path, path: str | Path) -> None:
 
 
 def load_glb(path: Path, data: bytes) -> trimesh.Scene:
-    """The triangles of a .glb file's bytes, every mesh in its place and none twice (lines and
-    points are left out); a FileError if there are none."""
+    """The triangles of a .glb file, from its bytes: every mesh in its place, none twice. Lines and
+    points are left out. FileError if there are no triangles."""
     import trimesh
 
     try:
@@ -113,8 +114,8 @@ def load_glb(path: Path, data: bytes) -> trimesh.Scene:
 
 
 def _check(data: bytes) -> None:
-    """Refuse what trimesh would take on trust: nodes that name each other, sizes that would fill
-    the memory, and what it passes over without a word, so that the mesh would be another."""
+    """Refuse what trimesh does not check: nodes that refer to each other, sizes that would fill the
+    memory, and features that it silently ignores, which would give another mesh."""
     from PIL import Image
 
     tree, binary = chunks(data)

@@ -1,8 +1,9 @@
-""".splat files: 32 bytes a Gaussian (position and scales as float32; colour, opacity and quaternion
-as bytes), without harmonics.
+""".splat files: 32 bytes per Gaussian (position and scales as float32; colour, opacity and
+quaternion as bytes), without harmonics.
 
-The layout is that of Kevin Kwok's viewer, https://github.com/antimatter15/splat; gsplat, SuperSplat
-and Babylon.js read it."""
+The layout is that of Kevin Kwok's viewer, https://github.com/antimatter15/splat. gsplat, SuperSplat
+and Babylon.js read it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _ROW = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), (
 
 
 def write_splat(path: str | Path, scene: Gaussians) -> None:
-    """Write one scene; colours are cut to [0, 1] and view-dependent harmonics are left out, since
-    the format has no place for them."""
+    """Write one scene. The format clips colours to [0, 1] and has no view-dependent harmonics, so
+    these are left out."""
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     rows = np.empty(scene.count, _ROW)

@@ -1,9 +1,10 @@
 """Gaussians as .glb files: points of a glTF 2.0 mesh with the attributes of KHR_gaussian_splatting
 (Khronos, 2025).
 
-A viewer that does not know the extension shows coloured points. Numbers are stored as they are
-(float32); the node that holds them turns our z up into glTF's y up. Scales are linear: the
-extension's drafts had logarithms, what is ratified and what readers expect has not."""
+A viewer that does not know the extension shows coloured points. Numbers are stored unchanged
+(float32). The node that holds them turns our z up into glTF's y up. Scales are linear, as in the
+ratified extension; its drafts had logarithms.
+"""
 
 from __future__ import annotations
 
@@ -92,8 +93,7 @@ def write_splat_glb(path: str | Path, scene: Gaussians) -> None:
 
 
 def read_splat_glb(path: str | Path) -> Gaussians:
-    """Read the Gaussians of all nodes of the scene, in the places that the nodes give them, z
-    up."""
+    """Read the Gaussians of all nodes of the scene with their nodes' transforms, z up."""
     data = read_bytes(path)
     try:
         tree, binary = chunks(data)
@@ -122,7 +122,7 @@ def read_splat_glb(path: str | Path) -> Gaussians:
 
 
 def holds_splats(path: str | Path) -> bool:
-    """Whether a file is a .glb that says it has Gaussians; read no further than that."""
+    """Whether a file is a .glb that declares Gaussians. Only its header is read."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(20)
@@ -148,7 +148,7 @@ def _write(path: str | Path, tree: dict[str, Any], binary: bytes) -> None:
 
 
 def _primitives(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np.ndarray, "4 4"]]]:
-    """Every primitive of Gaussians in the scene, and its node's place in our world."""
+    """Every primitive of Gaussians in the scene, with its node's transform to our world."""
     for node, world in placed_nodes(tree):
         if "mesh" in node:
             found = tree["meshes"][node["mesh"]]["primitives"]
@@ -195,7 +195,7 @@ def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world
 
 
 def _accessor(tree: dict[str, Any], binary: bytes, index: int, count: int, width: int) -> Float[np.ndarray, "n w"]:
-    """The numbers of one accessor, normalized integers as the fractions they stand for."""
+    """The numbers of one accessor. Normalized integers become the fractions they stand for."""
     accessor = tree["accessors"][index]
     view = tree["bufferViews"][accessor["bufferView"]]
     dtype = np.dtype(_COMPONENTS[accessor["componentType"]])

@@ -1,9 +1,10 @@
 """.spz files: compressed columns of bytes, about a tenth of a .ply, with harmonics (Niantic,
 https://github.com/nianticlabs/spz).
 
-Versions 2 and 3 (gzip) and 4 (zstd) are read; 3 is written, which older readers take too. The
-format's axes are right, up, back where a .ply has right, down, front, so y and z change sign; the
-numbers are those that Niantic's own tool makes of our .ply."""
+Versions 2 and 3 (gzip) and 4 (zstd) can be read. Version 3 is written, which older readers accept
+too. The axes are right, up, back where a .ply has right, down, front, so y and z change sign. The
+numbers are those that Niantic's own tool makes of our .ply.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +21,7 @@ from scenes.files.ply import MIN_SCALE, check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians
 
 MAX_GAUSSIANS = 10_000_000
-"""More than this is refused, as the reference reader does: a gzip of zeros would fill the
-memory."""
+"""Larger counts are refused, as by the reference reader: a gzip of zeros would fill the memory."""
 _HEADER = struct.Struct("<4sIIBBBB")
 _HEADER_4 = struct.Struct("<4sIIBBBBI12x")
 _MAGIC = b"NGSP"
@@ -96,7 +96,7 @@ def read_spz(path: str | Path) -> Gaussians:
 
 
 _Contents = tuple[int, int, int, int, list[np.ndarray]]
-"""Version, count, degree, bits of fractions, and the columns of bytes: places, opacities, colours,
+"""Version, count, degree, fraction bits, and the columns of bytes: positions, opacities, colours,
 scales, rotations, harmonics."""
 
 
@@ -130,7 +130,7 @@ def _unpack_gzip(path: str | Path, data: bytes) -> _Contents:
 
 
 def _unpack_zstd(path: str | Path, data: bytes) -> _Contents:
-    """Version 4: a plain header, and a stream a column."""
+    """Version 4: a plain header, then one stream per column."""
     import zstandard
 
     if len(data) < _HEADER_4.size:
@@ -167,7 +167,7 @@ def _unpack_zstd(path: str | Path, data: bytes) -> _Contents:
 def _widths(
     path: str | Path, version: int, known: tuple[int, ...], n: int, degree: int, fraction_bits: int
 ) -> list[int]:
-    """Bytes of a Gaussian in each column; refuses what cannot be read."""
+    """Bytes per Gaussian in each column. FileError for headers that cannot be read."""
     if version not in known:
         raise FileError(f"cannot read {path}: it is version {version} of the format; 2 to 4 can be read")
     if n > MAX_GAUSSIANS or degree >= len(_HARMONICS) or fraction_bits > 23:
@@ -184,8 +184,8 @@ def _byte(values: np.ndarray) -> np.ndarray:
 
 
 def _pack_quats(quats: np.ndarray) -> np.ndarray:
-    """(n, 4) bytes of quaternions wxyz: which component (of xyzw) is largest, and of each other a
-    sign and 9 bits."""
+    """(n, 4) bytes of quaternions wxyz: the index of the largest component (of xyzw), then a sign
+    and 9 bits for each of the others."""
     q = np.roll(quats * [1, *_FLIP], -1, axis=-1)
     length = np.linalg.norm(q, axis=-1, keepdims=True)
     q = np.where(length > 0, q / np.maximum(length, 1e-300), [0.0, 0, 0, 1])

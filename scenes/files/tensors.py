@@ -42,8 +42,8 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
 def read_tensors(path: str | Path, what: str, *, max_bytes: int = MAX_BYTES) -> TensorFile:
     """Read a file that ``write_tensors`` made.
 
-    ``what`` names its kind in messages, with an article: "an rl3d checkpoint". Anything else gives
-    a FileError, files larger than ``max_bytes`` before they are read.
+    ``what`` names the expected kind in messages, with an article: "an rl3d checkpoint". FileError
+    for any other file. A file larger than ``max_bytes`` is refused before it is read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load

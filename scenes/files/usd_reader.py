@@ -1,9 +1,10 @@
 """``python usd_reader.py FILE RESULT``: the Gaussians of an OpenUSD file as arrays in an .npz, or
-the reason why not.
+the reason why it cannot be read.
 
-What scenes.files.usd runs in a process of its own, because a damaged file may crash OpenUSD's
-parser or keep it busy for minutes. A file is read without composition: what it refers to is never
-opened. Imports as little as it can, to start fast."""
+scenes.files.usd runs this in its own process, because a damaged file may crash OpenUSD's parser or
+keep it busy for minutes. A file is read without composition: files that it refers to are never
+opened. Imports are few, to start fast.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +20,7 @@ _HARMONICS = (0, 3, 8, 15)
 
 
 def read(path: str) -> dict[str, Any]:
-    """The arrays of each prim of Gaussians by ``number/name``, and the up axis and unit of the
-    file."""
+    """The arrays of each prim of Gaussians, by ``number/name``, and the file's up axis and unit."""
     from pxr import Sdf, Tf
 
     try:
