@@ -83,12 +83,8 @@ def read_ply(path: str | Path) -> Gaussians:
             if start + count * dtype.itemsize > size:
                 held = max(0, size - start) // dtype.itemsize
                 raise FileError(
-                    f"cannot read {path}: its header says {count} "
-                    "Gaussians but "
-                    f"only {held} "
-                    "are there; "
-                    "the file "
-                    "is cut off"
+                    f"cannot read {path}: its header says {count} Gaussians but only {held} are there; the file is "
+                    "cut off"
                 )
             file.seek(start)
             table = np.fromfile(file, dtype, count)

@@ -39,11 +39,7 @@ def read_splat(path: str | Path) -> Gaussians:
     data = read_bytes(path)
     if len(data) % _ROW.itemsize:
         raise FileError(
-            f"cannot read {path}: {len(data)} bytes are not "
-            "a whole "
-            "number of "
-            f"{_ROW.itemsize}-byte "
-            "splats; the "
+            f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; the "
             "file is cut off"
         )
     rows = np.frombuffer(data, _ROW)

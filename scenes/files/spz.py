@@ -46,11 +46,8 @@ def write_spz(path: str | Path, scene: Gaussians) -> None:
     fixed = np.round(scene.means.numpy() * _FLIP * 2**_FRACTION_BITS).astype(np.int64)
     if scene.count and np.abs(fixed).max() >= 2**23:
         raise FileError(
-            f"cannot write {path}: a .spz file reaches "
-            f"{2 ** (23 - _FRACTION_BITS)} m "
-            "from the "
-            "origin, the "
-            "scene goes further"
+            f"cannot write {path}: a .spz file reaches {2 ** (23 - _FRACTION_BITS)} m from the origin, the scene "
+            "goes further"
         )
     columns = [
         (fixed[..., None] >> np.array([0, 8, 16]) & 0xFF).astype(np.uint8),
@@ -172,8 +169,7 @@ def _widths(
         raise FileError(f"cannot read {path}: it is version {version} of the format; 2 to 4 can be read")
     if n > MAX_GAUSSIANS or degree >= len(_HARMONICS) or fraction_bits > 23:
         raise FileError(
-            f"cannot read {path}: it says {n} Gaussians of degree {degree}; at most {MAX_GAUSSIANS} of "
-            "at most "
+            f"cannot read {path}: it says {n} Gaussians of degree {degree}; at most {MAX_GAUSSIANS} of at most "
             "degree 3 can be read"
         )
     return [9, 1, 3, 3, 3 if version == 2 else 4, 3 * _HARMONICS[degree]]
