@@ -68,9 +68,9 @@ def _shade(
     a, b, d = points[s.unsqueeze(-1), c.unsqueeze(-1), corners].unbind(-2)
     fx, fy, cx, cy = K[s, c].unbind(-1)
     ray = torch.stack([(x + 0.5 - cx) / fx, (y + 0.5 - cy) / fy, torch.ones_like(fx)], -1)
-    # Volumes that the ray cuts off: barycentric coordinates of where it meets the triangle,
-    # perspective and all. (In double precision: a triangle seen nearly edge-on would lose all
-    # digits, and a huge one overflow.)
+    # Signed volumes between the ray and the edges give the barycentric coordinates, with
+    # perspective. Double precision: float32 loses all digits of triangles seen edge-on, and
+    # overflows for huge ones.
     volumes = torch.stack([(_cross(u.double(), v.double()) * ray).sum(-1) for u, v in ((b, d), (d, a), (a, b))], -1)
     total = volumes.sum(-1, keepdim=True)
     barycentric = (volumes / torch.where(total == 0, torch.ones_like(total), total)).to(points)
@@ -265,7 +265,7 @@ def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[T
     )  # (s, f, c, 3)
     front = (a * _cross(b, d)).sum(-1) > 0
     facing = front[scene[index], face[index]]  # (edges, c)
-    # Two triangles that run along their edge the same way are turned against each other.
+    # Two triangles that traverse their edge in the same direction have opposite orientations.
     beyond = front[scene[other], face[other]] ^ (u[index] == u[other]).unsqueeze(-1)
     silhouette = (count != 2).unsqueeze(-1) | (facing != beyond)
     edge, camera = silhouette.nonzero().unbind(-1)
@@ -398,7 +398,7 @@ def rasterize_kaolin(points: Points, faces: Faces, K: Intrinsics, width: int, he
 def _normalized(points: Points, K: Intrinsics, width: int, height: int) -> Points:
     """x to the left and y up, with -1 to 1 along the shorter side of the image, and depth."""
     z = points[..., 2:]
-    # Behind the camera there is no projection; what is there is clipped by its z.
+    # Points behind the camera have no projection. They are clipped by their z.
     pixels = (
         points[..., :2] / torch.where(z.abs() < 1e-6, torch.full_like(z, 1e-6), z) * K[..., None, :2] + K[..., None, 2:]
     )

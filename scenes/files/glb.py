@@ -209,7 +209,7 @@ def placed_nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[n
         with np.errstate(over="ignore", invalid="ignore"):
             world = parent @ _local(node)
         if not np.isfinite(world).all():
-            raise ValueError("one of its nodes has a place that is not a finite number")
+            raise ValueError("one of its nodes has a transform that is not finite")
         waiting.extend((child, world) for child in children)
         yield node, world
 
@@ -268,7 +268,7 @@ def base_colors(data: bytes) -> dict[str, np.ndarray]:
             material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1]), dtype=np.float64
         )
         if factor.shape != (4,) or not np.isfinite(factor).all():
-            raise ValueError("one of its materials has a colour that is none")
+            raise ValueError("one of its materials has an invalid colour")
         found[str(material.get("name", ""))] = srgb(factor[:3].clip(0, 1))
     return found
 

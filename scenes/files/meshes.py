@@ -94,12 +94,12 @@ def load_glb(path: Path, data: bytes) -> trimesh.Scene:
                 if not isinstance(shape, trimesh.Trimesh) or not len(shape.faces):
                     continue
                 if not 0 <= shape.faces.min() <= shape.faces.max() < len(shape.vertices):
-                    raise ValueError("its triangles name vertices that it does not have")
+                    raise ValueError("its triangles refer to vertices that do not exist")
                 shape = shape.copy().apply_transform(place)
                 numbers = [shape.vertices, shape.vertex_normals, getattr(shape.visual, "uv", None)]
                 if not all((np.abs(values) <= _FARTHEST).all() for values in numbers if values is not None):
                     raise ValueError(
-                        f"it has numbers that are not finite, or vertices more than {_FARTHEST / 1000:g} km away"
+                        f"it has values that are not finite, or vertices more than {_FARTHEST / 1000:g} km away"
                     )
                 material = getattr(shape.visual, "material", None)
                 for factor in ("metallicFactor", "roughnessFactor"):
@@ -138,7 +138,7 @@ def _check(data: bytes) -> None:
                 raise ValueError("some of its attributes are stored sparsely; save them whole")
             positions = accessors[primitive["attributes"]["POSITION"]]
             if positions["type"] != "VEC3" or positions.get("normalized"):
-                raise ValueError("its vertices are quantised, or no places at all; save them as three floats each")
+                raise ValueError("its vertices are not three floats each; save them unquantised")
     for image in tree.get("images", []):
         if "bufferView" in image:
             view = views[image["bufferView"]]

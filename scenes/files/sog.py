@@ -164,7 +164,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
     packed = image(names["quats"][0], n)
     largest = packed[:, 3].astype(np.int64) - 252
     if n and largest.min() < 0:
-        raise FileError(f"cannot read {path}: its {names['quats'][0]} has alphas below 252, which say no component")
+        raise FileError(f"cannot read {path}: its {names['quats'][0]} has alphas below 252, which name no component")
     others = (packed[:, :3] / 255.0 - 0.5) * math.sqrt(2)
     quats = np.zeros((n, 4))
     np.put_along_axis(quats, _OTHERS[largest], others, -1)

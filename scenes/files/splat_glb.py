@@ -208,7 +208,7 @@ def _accessor(tree: dict[str, Any], binary: bytes, index: int, count: int, width
     stride, start = view.get("byteStride", row), view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
     numbers = (count, stride, start, view["byteLength"])
     if any(type(v) is not int or v < 0 for v in numbers) or stride < row or not count:
-        raise ValueError("one of its attributes has a size or place that makes no sense")
+        raise ValueError("one of its attributes has an invalid size or offset")
     if start + (count - 1) * stride + row > min(len(binary), view.get("byteOffset", 0) + view["byteLength"]):
         raise ValueError(f"it says {count} Gaussians but holds fewer; it is cut off")
     values = np.ndarray((count, width), dtype, binary, start, (stride, dtype.itemsize)).astype(np.float32)

@@ -57,7 +57,7 @@ def read_gaussians(path: str | Path, axes: Axes = "z-up") -> Gaussians:
     if axes == "z-up":
         return scene
     if kind not in SILENT:
-        raise FileError(f"cannot read {path} as {axes}: a {kind} file says itself which way is up")
+        raise FileError(f"cannot read {path} as {axes}: a {kind} file stores its up axis; do not give one")
     return transformed(scene, torch.tensor(_TO_Z_UP[axes], dtype=torch.float32))
 
 

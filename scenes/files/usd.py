@@ -125,11 +125,11 @@ def read_usd(path: str | Path) -> Gaussians:
             found = dict(np.load(result, allow_pickle=False))
         except subprocess.TimeoutExpired as error:
             raise FileError(
-                f"cannot read {path}: OpenUSD was not done with it after {seconds} s; it seems damaged"
+                f"cannot read {path}: OpenUSD did not finish reading it in {seconds} s; it seems damaged"
             ) from error
         except (subprocess.CalledProcessError, OSError, ValueError) as error:
             raise FileError(
-                f"cannot read {path}: OpenUSD broke off; it is damaged, or larger than the memory"
+                f"cannot read {path}: OpenUSD crashed; the file is damaged, or larger than the memory"
             ) from error
     if "refused" in found:
         raise FileError(f"cannot read {path}: {found['refused']}")

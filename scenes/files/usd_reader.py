@@ -73,7 +73,7 @@ def _columns(prim: Any) -> dict[str, np.ndarray]:
     orientations, scales, opacities = column("orientations", 4), column("scales", 3), column("opacities", 1)
     harmonics = column("radiance:sphericalHarmonicsCoefficients", 3)
     if (len(orientations), len(scales), len(opacities)) != (n, n, n) or len(harmonics) < n * k:
-        raise ValueError(f"its prim {prim.path} has {n} positions, and other numbers of the rest")
+        raise ValueError(f"its prim {prim.path} has {n} positions, but its other attributes have other counts")
     harmonics = harmonics[: n * k].reshape(n, k, 3)
     return {
         "positions": positions,
