@@ -77,31 +77,23 @@ def main() -> None:
             there, back = distances(trimesh.Trimesh(surface.vertices.numpy(), surface.faces.numpy()), whole)
             chamfers.append([there / whole.extents.max(), back / whole.extents.max()])
             print(
-                f"{CATEGORIES[i % len(CATEGORIES)]:24} extracted "
-                "surface off by "
-                f"{100 * there / whole.extents.max():.2f} "
-                "% of the extent, "
+                f"{CATEGORIES[i % len(CATEGORIES)]:24} extracted surface off by "
+                f"{100 * there / whole.extents.max():.2f} % of the extent, "
                 f"and back {100 * back / whole.extents.max():.2f} %",
                 flush=True,
             )
     off = np.abs(errors)
     print(f"{parts_closed} of {meshes} parts and {closed} of {count} unions are closed solids")
     print(
-        "volume against the analytic union: off by "
-        f"{100 * off.mean():.2f} % in "
-        "the mean, "
-        f"{100 * off.max():.2f} % at most; "
-        f"{(off > 0.01).sum()} of {count} by more than 1 %"
+        f"volume against the analytic union: off by {100 * off.mean():.2f} % in the mean, {100 * off.max():.2f} % "
+        f"at most; {(off > 0.01).sum()} of {count} by more than 1 %"
     )
     if chamfers:
         ways, sums = np.mean(chamfers, 0), np.sum(chamfers, 1)
         print(
-            "extraction from Gaussians, of the extent: "
-            f"{100 * ways[0]:.2f} % "
-            "and back "
-            f"{100 * ways[1]:.2f} % "
-            f"in the mean of {len(sums)}; "
-            f"the sum of both {100 * sums.mean():.2f} % in the mean, {100 * sums.max():.2f} % at most"
+            f"extraction from Gaussians, of the extent: {100 * ways[0]:.2f} % and back {100 * ways[1]:.2f} % in "
+            f"the mean of {len(sums)}; the sum of both {100 * sums.mean():.2f} % in the mean, "
+            f"{100 * sums.max():.2f} % at most"
         )
 
 

@@ -1,10 +1,11 @@
-"""Differentiable renderers: a scene and cameras become images, with gradients back to the scene and
-the cameras.
+"""Differentiable renderers: a scene and cameras become images, with gradients to the scene and the
+cameras.
 
-``render`` draws Gaussian splats, radiance fields and triangle meshes. A kind of scene may have
-several backends, which draw the same image; ``backends()`` lists them. A new backend for splats is
-a module with ``unavailable`` and ``rasterize`` and a line in ``_SPLATS``; one for meshes a function
-and a line in ``mesh.RASTERIZERS``."""
+``render`` draws Gaussian splats, radiance fields and triangle meshes. Each kind of scene may have
+several backends, which draw the same image; ``backends()`` lists them. To add a splat backend,
+write a module with ``unavailable`` and ``rasterize`` and add a line to ``_SPLATS``. To add a mesh
+backend, write a function and add a line to ``mesh.RASTERIZERS``.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ _SPLATS = {"gsplat": splat_cuda, "cpp": splat_cpu, "torch": splat_torch}
 
 @dataclass(frozen=True)
 class Backend:
-    """What a backend draws, on which devices, and whether it can here."""
+    """What a backend draws, on which devices, and whether it is available here."""
 
     draws: str
     """splats, fields or meshes."""
@@ -44,8 +45,7 @@ class Backend:
 
 
 def backends() -> dict[str, Backend]:
-    """Every backend by name; of those for one kind of scene, the one that ``render`` prefers on its
-    device comes first."""
+    """Every backend by name. Of those for one kind of scene and device, the default comes first."""
     devices = {"gsplat": "cuda", "cpp": "cpu", "torch": "any"}
     found = {
         name: Backend("splats", devices[name], module.unavailable() or "available") for name, module in _SPLATS.items()
@@ -71,21 +71,24 @@ def render(
 ) -> Views:
     """Draws one scene or a batch of scenes.
 
-    A scene without batch dimensions gives images (C, H, W, 3); a batch gives (*batch, C, H, W, 3),
+    A scene without batch dimensions gives images (C, H, W, 3). A batch gives (*batch, C, H, W, 3),
     seen by the same cameras (viewmats (C, 4, 4)) or by its own ((*batch, C, 4, 4)). ``background``
-    is one colour, or a tensor that broadcasts to (*batch, C, 3). ``outputs`` may name "normal" too;
-    rgb, alpha and depth are always drawn. Gradients reach every tensor of the scene, the cameras
-    and the background.
+    is one colour, or a tensor that broadcasts to (*batch, C, 3). rgb, alpha and depth are always
+    drawn; ``outputs`` may also name "normal". Gradients reach every tensor of the scene, the
+    cameras and the background.
 
-    For splats, ``features`` are numbers of each Gaussian, as many as you like, to be drawn like
-    colours; ``screen`` collects what densification asks of the backward pass; ``antialiased``
-    shrinks the opacity of Gaussians smaller than a pixel (off by default). For meshes
-    ``antialiased`` blends pixels along silhouettes, which is what gives these a gradient (on by
-    default). For fields ``quadrature`` says how finely rays are sampled, and ``rng`` jitters the
-    samples.
+    Splats: ``features`` are any numbers per Gaussian, drawn like colours. ``screen`` collects the
+    gradients that densification needs. ``antialiased`` reduces the opacity of Gaussians smaller
+    than a pixel (off by default).
 
-    Without ``backend``, splats on CUDA are drawn by "gsplat" and those in main memory by "cpp";
-    meshes by "mesh-torch" and "mesh-cpp"."""
+    Meshes: ``antialiased`` blends pixels along silhouettes, which gives silhouettes a gradient (on
+    by default).
+
+    Fields: ``quadrature`` sets how finely rays are sampled. ``rng`` jitters the samples.
+
+    The default ``backend`` for splats is "gsplat" on CUDA and "cpp" on the CPU; for meshes it is
+    "mesh-torch" and "mesh-cpp".
+    """
     for name in outputs:
         if name not in OUTPUTS:
             raise ValueError(f"unknown output {name!r}: choose among {', '.join(OUTPUTS)}")
@@ -97,12 +100,8 @@ def render(
     rigs = cameras.viewmats.shape[:-3]
     if rigs not in (torch.Size(), batch):
         raise ValueError(
-            f"cameras have batch shape {tuple(rigs)}, the "
-            "scene has "
-            f"{tuple(batch)}: give "
-            "every scene "
-            "its rig, "
-            "or one for all"
+            f"cameras have batch shape {tuple(rigs)}, the scene has {tuple(batch)}: give every scene its rig, or "
+            "one for all"
         )
     like = (
         scene.means if isinstance(scene, Gaussians) else scene.vertices if isinstance(scene, Mesh) else scene.bounds[0]
@@ -200,7 +199,7 @@ def _render_mesh(
 
 
 def _choose(kind: str, name: str | None, scene: Gaussians | Mesh | RadianceField) -> str:
-    """The backend asked for, if it can draw the scene; else the usual one."""
+    """The requested backend, if it can draw the scene; otherwise the default."""
     known = {"splats": list(_SPLATS), "fields": ["volume"], "meshes": list(mesh.RASTERIZERS)}[kind]
     if name is None:
         if kind == "fields":

@@ -1,8 +1,9 @@
-"""Textures: a mesh is unwrapped by xatlas, and colour and normal of every texel are asked of what
-the mesh was made from.
+"""Textures: xatlas unwraps a mesh, and each texel gets the colour and normal of what the mesh was
+made from.
 
-Normals are kept in tangent space, the tangents are those of MikkTSpace (Mikkelsen, Simulation of
-Wrinkled Surfaces Revisited, 2008): glTF 2.0 asks for both."""
+Normals are stored in tangent space with the tangents of MikkTSpace (Mikkelsen, Simulation of
+Wrinkled Surfaces Revisited, 2008), as glTF 2.0 requires.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +23,23 @@ from scenes.parts import Parts
 from scenes.radiance_field import RadianceField
 
 Painter = Callable[[Float[Tensor, "k 3"], Float[Tensor, "k 3"], Float[Tensor, "k 3"]], Float[Tensor, "k 3"]]
-"""Position, unit normal and vertex colour at k texels to their sRGB colour."""
+"""From position, unit normal and vertex colour at k texels to sRGB colour."""
 Exact = Callable[[Float[Tensor, "k 3"], Float[Tensor, "k 3"]], Float[Tensor, "k 3"]]
-"""Position and unit normal of a mesh at k texels to the unit normal of the surface that the mesh
-stands for."""
+"""From position and unit normal of a mesh at k texels to the unit normal of the exact surface."""
 TEXELS_AT_ONCE = 1 << 16
 MOST_BENT_DEG = 80.0
-"""A normal map bends normals by less than 90 degrees. What seems to be bent by more than this is
-another sheet of the surface."""
+"""A normal map bends normals by less than 90 degrees. A larger angle means that another sheet of
+the surface was found."""
 
 
 @torch.no_grad()
 def bake(mesh: Mesh, paint: Painter, size: int = 1024, exact: Exact | None = None) -> Mesh:
-    """The mesh with texture coordinates and a texture of ``size`` x ``size`` texels, in place of
-    its vertex colours; where the ``exact`` normals are known, also with tangents and a normal map
-    of the same size.
+    """The mesh with texture coordinates and a texture of ``size`` x ``size`` texels instead of
+    vertex colours. With ``exact`` normals it also gets tangents and a normal map of the same size.
 
-    Vertices are doubled along the seams of the atlas; merged by position, a closed mesh is closed
-    still."""
+    Vertices are doubled along the seams of the atlas. Merged by position, a closed mesh stays
+    closed.
+    """
     import xatlas
 
     if mesh.batch_shape:
@@ -97,8 +97,8 @@ def bake(mesh: Mesh, paint: Painter, size: int = 1024, exact: Exact | None = Non
 
 
 def _spread(hit: Bool[Tensor, "h w"]) -> Callable[[Float[Tensor, "k 3"]], Float[Tensor, "h w 3"]]:
-    """Makes a picture of values at the k texels that are hit. The others, between charts, take the
-    value of the nearest: bilinear lookups and mipmaps reach over the seams."""
+    """Makes a picture from values at the k texels that are hit. The texels between charts take the
+    nearest value, because bilinear lookups and mipmaps reach over the seams."""
     if not hit.any():
         return lambda values: values.new_zeros(*hit.shape, 3)
     from scipy.ndimage import distance_transform_edt
@@ -111,8 +111,8 @@ def _spread(hit: Bool[Tensor, "h w"]) -> Callable[[Float[Tensor, "k 3"]], Float[
 
 @torch.no_grad()
 def exact_of_parts(parts: Parts) -> Exact:
-    """The normals of one asset's superquadrics. Where several are near, that one counts whose
-    normal is most like the mesh's."""
+    """The normals of one asset's superquadrics. If several are near, the one whose normal is
+    closest to the mesh's counts."""
     parts = parts.detach().present()
     sizes = parts.half_sizes.amax(-1, keepdim=True)
 
@@ -130,16 +130,16 @@ def exact_of_parts(parts: Parts) -> Exact:
 
 @torch.no_grad()
 def exact_of_mesh(dense: Mesh) -> Exact:
-    """The normals of a denser mesh, without the ripples of a surface extracted from splats: a
+    """The normals of a denser mesh, without the ripples of a surface extracted from splats. A
     bilateral filter smooths them (Zheng et al., Bilateral Normal Filtering for Mesh Denoising,
-    2011), which leaves edges as they are."""
+    2011), which keeps edges."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(dense.vertices.cpu().numpy())
 
     def blend(values: Tensor, positions: Tensor, normals: Tensor, around: int, strictness: int) -> Tensor:
-        """Of the vertices around, the nearer count more, and more those whose values are like
-        ``normals``."""
+        """Average over the vertices around. Nearer ones weigh more, and those whose values are
+        similar to ``normals``."""
         distance, index = tree.query(positions.cpu().numpy(), k=min(around, len(values)))
         near = values[torch.from_numpy(index).to(values.device)]
         distance = torch.from_numpy(distance).to(positions).unsqueeze(-1)
@@ -158,8 +158,8 @@ def exact_of_mesh(dense: Mesh) -> Exact:
 
 @torch.no_grad()
 def paint_from_views(scene: Gaussians | RadianceField, cameras: Cameras) -> Painter:
-    """Colours as the scene's images show them: of the cameras that see a texel, those that look at
-    it most squarely count most."""
+    """Colours as the scene's images show them. Of the cameras that see a texel, those that face it
+    most directly weigh most."""
     views = render(scene, cameras, background=(0, 0, 0))
     extent = float((cameras.positions.amax(0) - cameras.positions.amin(0)).max())
 
@@ -195,7 +195,7 @@ def paint_from_views(scene: Gaussians | RadianceField, cameras: Cameras) -> Pain
 
 
 def vertex_normals(mesh: Mesh) -> Float[Tensor, "v 3"]:
-    """Unit normals at the vertices of one mesh: those of the faces around, weighted by area."""
+    """Unit normals at the vertices of one mesh: the area-weighted mean over adjacent faces."""
     a, b, c = mesh.vertices[mesh.faces].unbind(-2)
     of_faces = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(mesh.vertices)
@@ -207,11 +207,11 @@ def vertex_normals(mesh: Mesh) -> Float[Tensor, "v 3"]:
 def vertex_tangents(
     vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], normals: Float[Tensor, "v 3"], uvs: Float[Tensor, "v 2"]
 ) -> Float[Tensor, "v 4"]:
-    """Tangents as MikkTSpace makes them: directions in which the first texture coordinate grows on
-    the faces around, in the vertex's tangent plane, weighted by the faces' angles; and 1, or -1
-    where the texture is mirrored.
+    """Tangents as MikkTSpace makes them, with a sign.
 
-    (MikkTSpace also splits vertices whose faces are mirrored and not; an atlas has none.)
+    The direction in which the first texture coordinate grows on the adjacent faces, in the vertex's
+    tangent plane, weighted by the faces' angles. The sign is 1, or -1 if the texture is mirrored.
+    (MikkTSpace also splits vertices between mirrored and other faces; an atlas has none.)
     """
     corners = vertices[faces].double()
     (u1, v1), (u2, v2) = ((uvs[faces[:, i]] - uvs[faces[:, 0]]).double().unbind(-1) for i in (1, 2))

@@ -1,5 +1,4 @@
-"""What every renderer agrees on: the images it returns, and what the backends for splats are
-given."""
+"""What all renderers share: the images they return, and the input of splat backends."""
 
 from __future__ import annotations
 
@@ -12,22 +11,24 @@ from torch import Tensor
 # gsplat's thresholds, which decide the pixels that a Gaussian touches.
 NEAR_PLANE = 0.01
 BLUR = 0.3
-"""Added to the diagonal of the 2D covariance, in square pixels: no Gaussian is thinner than a
+"""Square pixels added to the diagonal of the 2D covariance, so that no Gaussian is thinner than a
 pixel."""
 MIN_ALPHA = 1 / 255
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
-"""A Gaussian that would leave a pixel less than this ends the pixel and is not drawn."""
+"""A Gaussian after which less than this transmittance is left ends the pixel and is not drawn."""
 
 
 @dataclass(frozen=True)
 class Views:
     """Images of C cameras, with the scene's leading batch dimensions.
 
-    ``rgb`` lies over the background; ``depth`` is the expected depth along the camera's axis in
-    metres, the mean of z weighted as the colours are, and 0 where ``alpha`` is 0. The last two are
-    None unless asked for: ``normal`` is the sum of unit normals in the world that face the camera,
-    ``features`` that of the Gaussians' features, weighted as the colours are, over nothing."""
+    ``rgb`` is composited over the background. ``depth`` is the expected depth along the camera's
+    axis in metres: the mean of z, weighted like colours, and 0 where ``alpha`` is 0. ``normal`` and
+    ``features`` are None unless requested. ``normal`` is the weighted sum of unit normals in the
+    world that face the camera, ``features`` that of the Gaussians' features, both without
+    background.
+    """
 
     rgb: Float[Tensor, "*batch c h w 3"]
     alpha: Float[Tensor, "*batch c h w 1"]
@@ -37,26 +38,28 @@ class Views:
 
 
 class ScreenGradients:
-    """What densification asks of a backward pass: how strongly the loss pulls at each projected
+    """What densification needs of a backward pass: how strongly the loss pulls at each projected
     mean, in each view.
 
-    Given to ``render``, it is filled when the loss is back-propagated. ``mean`` is dL/d(x, y) of
-    the projected means in pixels (3DGS), ``absolute`` the sum over pixels of the absolute values of
-    what each contributes to it (Ye et al., AbsGS, 2024); 0 where a Gaussian is not seen."""
+    Pass it to ``render``; the backward pass fills it. ``mean`` is dL/d(x, y) of the projected means
+    in pixels (3DGS). ``absolute`` is the sum over pixels of the absolute contributions to it (Ye et
+    al., AbsGS, 2024). Both are 0 for Gaussians that are not seen.
+    """
 
     mean: Float[Tensor, "*batch c n 2"] | None = None
     absolute: Float[Tensor, "*batch c n 2"] | None = None
 
     def expect(self, shape: tuple[int, ...], like: Tensor) -> None:
-        """Called by ``render``: what will be filled has this shape, and starts at zero."""
+        """Called by ``render``: sets the shape, and starts at zero."""
         self.mean = torch.zeros(*shape, 2, dtype=like.dtype, device=like.device)
         self.absolute = torch.zeros_like(self.mean)
 
     def add(
         self, scene: slice, camera: slice, mean: Float[Tensor, "s c n 2"], absolute: Float[Tensor, "s c n 2"]
     ) -> None:
-        """Called by a backend in its backward pass. Passes that draw other channels of one image
-        add up; the absolute values, which are then taken pass by pass, are an upper bound."""
+        """Called by a backend in its backward pass. Passes that draw other channels of the same
+        image add up. The absolute values are then an upper bound, because they are taken per pass.
+        """
         assert self.mean is not None and self.absolute is not None
         for total, part in ((self.mean, mean), (self.absolute, absolute)):
             total.view(-1, *total.shape[-3:])[scene, camera] += part

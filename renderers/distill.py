@@ -1,7 +1,8 @@
-"""Radiance fields to Gaussians and back, by way of the surface and then by matching images.
+"""Radiance fields to Gaussians and back: by way of the surface, then by matching images.
 
-A field's surface gets flat Gaussians, which are then fitted to the field's own images. Gaussians
-are poured into a voxel grid, which is then fitted to theirs."""
+A field's surface is covered with flat Gaussians, which are then fitted to the field's images.
+Gaussians are accumulated in a voxel grid, which is then fitted to their images.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +48,8 @@ def gaussians_of_mesh(mesh: Mesh, count: int, rng: torch.Generator) -> Gaussians
 def field_to_gaussians(
     field: RadianceField, count: int = 8192, *, steps: int = 100, size: int = 96, resolution: int = 96, seed: int = 0
 ) -> Gaussians:
-    """A scene of ``count`` Gaussians that looks like a field, refined by ``steps`` of 4 views each;
-    of none if the field is empty."""
+    """``count`` Gaussians that look like a field, refined by ``steps`` of 4 views each. No
+    Gaussians if the field is empty."""
     rng = torch.Generator().manual_seed(seed)
     surface = extract(field, resolution=resolution, views=24)
     if not len(surface.faces):

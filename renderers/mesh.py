@@ -1,10 +1,11 @@
-"""Triangle meshes to images: which triangle a pixel sees comes from a rasteriser; everything else
-is differentiable PyTorch.
+"""Triangle meshes to images. A rasteriser finds the triangle that a pixel sees; everything else is
+differentiable PyTorch.
 
 Inside a triangle, gradients flow through the barycentric coordinates. Across silhouettes they flow
 through antialiasing: a pixel beside a silhouette is blended with its neighbour by how far the edge
 reaches into it (Laine et al., Modular Primitives for High-Performance Differentiable Rendering,
-2020, section 3.6)."""
+2020, section 3.6).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import ctypes
 import importlib.util
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -27,8 +29,8 @@ Faces = Int[Tensor, "s f 3"]
 Intrinsics = Float[Tensor, "s c 4"]
 """fx, fy, cx, cy of every image."""
 Rasterizer = Callable[[Points, Faces, Intrinsics, int, int], Int[Tensor, "s c h w"]]
-"""Camera-space vertices, faces, intrinsics, width and height to the nearest face of every pixel, -1
-where there is none."""
+"""From camera-space vertices, faces, intrinsics, width and height to the nearest face of every
+pixel, -1 for none."""
 
 
 def draw(
@@ -36,8 +38,8 @@ def draw(
 ) -> tuple[
     Float[Tensor, "s c h w 3"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 1"], Float[Tensor, "s c h w 3"]
 ]:
-    """Colour (unlit), alpha, depth and normal (in the world, towards the camera; times alpha) of S
-    meshes seen by C cameras each."""
+    """Colour (unlit), alpha, depth and normal of S meshes seen by C cameras each. Normals are in
+    the world, face the camera, and are multiplied by alpha."""
     (s, c), h, w = cameras.viewmats.shape[:2], cameras.height, cameras.width
     rotation, translation = cameras.viewmats[..., :3, :3], cameras.viewmats[..., :3, 3]
     points = mesh.vertices.unsqueeze(1) @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)
@@ -66,9 +68,9 @@ def _shade(
     a, b, d = points[s.unsqueeze(-1), c.unsqueeze(-1), corners].unbind(-2)
     fx, fy, cx, cy = K[s, c].unbind(-1)
     ray = torch.stack([(x + 0.5 - cx) / fx, (y + 0.5 - cy) / fy, torch.ones_like(fx)], -1)
-    # Volumes that the ray cuts off: barycentric coordinates of where it meets the triangle,
-    # perspective and all. (In double precision: a triangle seen nearly edge-on would lose all
-    # digits, and a huge one overflow.)
+    # Signed volumes between the ray and the edges give the barycentric coordinates, with
+    # perspective. Double precision: float32 loses all digits of triangles seen edge-on, and
+    # overflows for huge ones.
     volumes = torch.stack([(_cross(u.double(), v.double()) * ray).sum(-1) for u, v in ((b, d), (d, a), (a, b))], -1)
     total = volumes.sum(-1, keepdim=True)
     barycentric = (volumes / torch.where(total == 0, torch.ones_like(total), total)).to(points)
@@ -112,69 +114,138 @@ def _texels(
 def _antialias(image: Float[Tensor, "s c h w 8"], points: Points, faces: Faces, K: Intrinsics, seen: Tensor) -> Tensor:
     """Blends the two pixels of every pair of neighbours between which the nearer surface ends.
 
-    Every silhouette edge says between which pixel centres it runs. (The paper asks only the edges
-    of the triangle that a pixel sees, which misses most silhouettes of finely divided meshes.)"""
+    All silhouette edges are tested. (The paper tests only the edges of the triangle that a pixel
+    sees, which misses most silhouettes of finely divided meshes.)
+    """
     s, c, h, w = seen.shape
-    far = torch.where(seen >= 0, image[..., 4].detach(), torch.inf).view(s * c, h, w)
-    owner, u, v = _silhouettes(points.detach(), faces)
-    flat_points = points.reshape(s * c, -1, 3)
-    p, q = flat_points[owner, u], flat_points[owner, v]
-    focal, centre = K.reshape(s * c, 4)[owner].split(2, -1)
-    p_pixel, q_pixel = p[:, :2] / p[:, 2:] * focal + centre, q[:, :2] / q[:, 2:] * focal + centre
-    flat, changes = image.view(s * c * h * w, -1), []
-    for axis, (length, rows) in enumerate(((w, h), (h, w))):
-        run, rise = ((q_pixel - p_pixel)[:, i] for i in (axis, 1 - axis))
-        # Edges within 45 degrees of a pair's direction are the other axis's business.
-        steep = (rise.abs() >= run.abs()) if axis == 0 else (rise.abs() > run.abs())
-        low, high = (
-            torch.minimum(p_pixel[:, 1 - axis], q_pixel[:, 1 - axis]),
-            torch.maximum(p_pixel[:, 1 - axis], q_pixel[:, 1 - axis]),
-        )
-        first = (low.detach() - 0.5).ceil().clamp(0, rows)
-        crossed = torch.where(steep, (high.detach() - 0.5).ceil().clamp(0, rows) - first, 0).long()
-        edge = torch.arange(len(u), device=u.device).repeat_interleave(crossed)
-        start = crossed.cumsum(0) - crossed
-        row = first.long()[edge] + torch.arange(len(edge), device=u.device) - start[edge]
-        way = (row + 0.5 - p_pixel[edge, 1 - axis]) / rise[edge]
-        at = p_pixel[edge, axis] + way * run[edge] - 0.5
-        inverse = ((1 - way) / p[edge, 2] + way / q[edge, 2]).detach()  # 1 / z is linear on the screen
-        left = at.detach().floor()
-        kept = ((left >= 0) & (left < length - 1)).nonzero().squeeze(-1)
-        edge, row, at, inverse, left = (t[kept] for t in (edge, row, at, inverse, left.long()))
-        step = 1 if axis == 0 else w
-        pixel = owner[edge] * (h * w) + (row * w + left if axis == 0 else left * w + row)
-        z_left, z_right = far.flatten()[pixel], far.flatten()[pixel + step]
-        nearer_left = z_left <= z_right
-        z_near, z_far = torch.minimum(z_left, z_right), torch.maximum(z_left, z_right)
-        fraction = torch.where(nearer_left, at - left, left + 1 - at)  # of the way from the nearer pixel to the other
-        # Edges that something hides lie deeper than what the two pixels see.
-        visible = (z_near < torch.inf) & ((z_far == torch.inf) | (1 / inverse <= (z_near + z_far) / 2))
-        visible &= seen.flatten()[pixel] != seen.flatten()[pixel + step]
-        kept = visible.nonzero().squeeze(-1)
-        pixel, fraction, nearer_left = pixel[kept], fraction[kept], nearer_left[kept]
-        # Of several edges between one pair the outermost ends the surface.
-        outermost = torch.zeros_like(flat[:, 0]).scatter_reduce(0, pixel, fraction.detach(), "amax")
-        order = torch.arange(len(pixel), device=u.device)
-        ends = fraction.detach() == outermost[pixel]
-        winner = torch.full_like(seen.flatten(), len(pixel)).scatter_reduce(0, pixel[ends], order[ends], "amin")
-        won = winner[pixel] == order
-        pixel, fraction, nearer_left = pixel[won], fraction[won], nearer_left[won]
-        near_pixel, far_pixel = (
-            torch.where(nearer_left, pixel, pixel + step),
-            torch.where(nearer_left, pixel + step, pixel),
-        )
-        over = (fraction - 0.5).unsqueeze(-1)
-        difference = flat[near_pixel] - flat[far_pixel]
-        changes += [(far_pixel, over.clamp_min(0) * difference), (near_pixel, over.clamp_max(0) * difference)]
-    return flat.index_add(0, torch.cat([i for i, _ in changes]), torch.cat([change for _, change in changes])).view(
-        image.shape
+    nearest = torch.where(seen >= 0, image[..., 4].detach(), torch.inf).flatten()
+    edges = _projected_edges(points, faces, K)
+    flat, face = image.view(s * c * h * w, -1), seen.flatten()
+    indices, changes = [], []
+    for axis in (0, 1):
+        crossings = _crossings(edges, axis, w, h)
+        ends = _surface_ends(crossings, nearest, face)
+        for pixel, change in _blended(flat, _outermost(ends, len(flat))):
+            indices.append(pixel)
+            changes.append(change)
+    return flat.index_add(0, torch.cat(indices), torch.cat(changes)).view(image.shape)
+
+
+class _Edges(NamedTuple):
+    """E silhouette edges from p to q, on the screen."""
+
+    image: Int[Tensor, " e"]
+    p: Float[Tensor, "e 2"]
+    q: Float[Tensor, "e 2"]
+    """In pixels."""
+    p_depth: Float[Tensor, " e"]
+    q_depth: Float[Tensor, " e"]
+
+
+class _Crossings(NamedTuple):
+    """K places where an edge runs between the centres of two neighbouring pixels."""
+
+    first: Int[Tensor, " k"]
+    """The left or upper pixel of the pair, numbered through all images."""
+    second: Int[Tensor, " k"]
+    way: Float[Tensor, " k"]
+    """From the first centre to the second, in pixels: 0 to 1."""
+    depth: Float[Tensor, " k"]
+    """Of the edge there; no gradient."""
+
+
+class _Ends(NamedTuple):
+    """K pairs of neighbouring pixels between which the nearer one's surface ends."""
+
+    pair: Int[Tensor, " k"]
+    """The pair's first pixel."""
+    near: Int[Tensor, " k"]
+    far: Int[Tensor, " k"]
+    way: Float[Tensor, " k"]
+    """How far the surface reaches from the near centre to the far one: 0 to 1."""
+
+
+def _projected_edges(points: Points, faces: Faces, K: Intrinsics) -> _Edges:
+    """The silhouette edges of all images, with gradients to their ends."""
+    image, u, v = _silhouettes(points.detach(), faces)
+    flat = points.flatten(0, 1)
+    p, q = flat[image, u], flat[image, v]
+    focal, centre = K.flatten(0, 1)[image].split(2, -1)
+    return _Edges(image, p[:, :2] / p[:, 2:] * focal + centre, q[:, :2] / q[:, 2:] * focal + centre, p[:, 2], q[:, 2])
+
+
+def _crossings(edges: _Edges, axis: int, width: int, height: int) -> _Crossings:
+    """Where edges cross between neighbours in a row (axis 0) or in a column (axis 1).
+
+    An edge that runs within 45 degrees of the axis is left to the other axis.
+    """
+    length, lines = (width, height) if axis == 0 else (height, width)
+    run, rise = ((edges.q - edges.p)[:, i] for i in (axis, 1 - axis))
+    steep = (rise.abs() >= run.abs()) if axis == 0 else (rise.abs() > run.abs())
+    # The lines through pixel centres that an edge crosses are numbered from the first one.
+    ends = torch.stack([edges.p[:, 1 - axis], edges.q[:, 1 - axis]]).detach()
+    begin, end = ((t - 0.5).ceil().clamp(0, lines) for t in (ends.amin(0), ends.amax(0)))
+    count = torch.where(steep, end - begin, 0).long()
+    edge = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    within = torch.arange(len(edge), device=count.device) - (count.cumsum(0) - count)[edge]
+    line = begin.long()[edge] + within
+    along = (line + 0.5 - edges.p[edge, 1 - axis]) / rise[edge]
+    at = edges.p[edge, axis] + along * run[edge] - 0.5
+    # 1 / depth is linear on the screen.
+    inverse = ((1 - along) / edges.p_depth[edge] + along / edges.q_depth[edge]).detach()
+    left = at.detach().floor()
+    inside = ((left >= 0) & (left < length - 1)).nonzero().squeeze(-1)
+    edge, line, at, inverse, left = (t[inside] for t in (edge, line, at, inverse, left.long()))
+    first = edges.image[edge] * (height * width) + (line * width + left if axis == 0 else left * width + line)
+    return _Crossings(first, first + (1 if axis == 0 else width), at - left, 1 / inverse)
+
+
+def _surface_ends(crossings: _Crossings, nearest: Float[Tensor, " n"], face: Int[Tensor, " n"]) -> _Ends:
+    """The crossings at which a surface is seen to end.
+
+    ``nearest`` and ``face`` are the depth and the triangle that each pixel sees. An edge deeper
+    than half way between the pair's depths is hidden by the nearer surface.
+    """
+    first_depth, second_depth = nearest[crossings.first], nearest[crossings.second]
+    first_is_near = first_depth <= second_depth
+    near_depth, far_depth = torch.minimum(first_depth, second_depth), torch.maximum(first_depth, second_depth)
+    visible = (far_depth == torch.inf) | (crossings.depth <= (near_depth + far_depth) / 2)
+    visible &= near_depth < torch.inf
+    visible &= face[crossings.first] != face[crossings.second]
+    kept = visible.nonzero().squeeze(-1)
+    first, second, way = crossings.first[kept], crossings.second[kept], crossings.way[kept]
+    forward = first_is_near[kept]
+    return _Ends(
+        first,
+        torch.where(forward, first, second),
+        torch.where(forward, second, first),
+        torch.where(forward, way, 1 - way),
     )
+
+
+def _outermost(ends: _Ends, pixels: int) -> _Ends:
+    """One end per pair: at the outermost of several edges, the first among equals."""
+    way, order = ends.way.detach(), torch.arange(len(ends.way), device=ends.way.device)
+    farthest = torch.zeros(pixels, dtype=way.dtype, device=way.device).scatter_reduce(0, ends.pair, way, "amax")
+    ties = way == farthest[ends.pair]
+    winner = torch.full((pixels,), len(order), device=order.device)
+    winner = winner.scatter_reduce(0, ends.pair[ties], order[ties], "amin")
+    won = winner[ends.pair] == order
+    return _Ends(*(t[won] for t in ends))
+
+
+def _blended(flat: Float[Tensor, "n 8"], ends: _Ends) -> list[tuple[Tensor, Tensor]]:
+    """Pixels and what is added to them. A surface that reaches more than half way covers part of
+    the far pixel. Otherwise part of its own pixel shows the far colour."""
+    over = (ends.way - 0.5).unsqueeze(-1)
+    difference = flat[ends.near] - flat[ends.far]
+    return [(ends.far, over.clamp_min(0) * difference), (ends.near, over.clamp_max(0) * difference)]
 
 
 @torch.no_grad()
 def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"], Int[Tensor, " k"]]:
-    """Image and two vertices of every edge in front of the camera that has one triangle, or two,
-    one of which is seen from behind."""
+    """Image and two vertices of every silhouette edge in front of the camera: an edge with one
+    triangle, or with two of which one is seen from behind."""
     s, c, vertices, _ = points.shape
     corners = faces.long()
     u, v = corners[..., [1, 2, 0]].flatten(), corners[..., [2, 0, 1]].flatten()
@@ -194,7 +265,7 @@ def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[T
     )  # (s, f, c, 3)
     front = (a * _cross(b, d)).sum(-1) > 0
     facing = front[scene[index], face[index]]  # (edges, c)
-    # Two triangles that run along their edge the same way are turned against each other.
+    # Two triangles that traverse their edge in the same direction have opposite orientations.
     beyond = front[scene[other], face[other]] ^ (u[index] == u[other]).unsqueeze(-1)
     silhouette = (count != 2).unsqueeze(-1) | (facing != beyond)
     edge, camera = silhouette.nonzero().unbind(-1)
@@ -204,8 +275,8 @@ def _silhouettes(points: Points, faces: Faces) -> tuple[Int[Tensor, " k"], Int[T
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
-    """The cross product, exactly the negative when its arguments change places, so that neighbours
-    share their edge without a gap."""
+    """The cross product. Swapping the arguments gives exactly the negative, so neighbours share
+    their edge without a gap."""
     (ax, ay, az), (bx, by, bz) = a.unbind(-1), b.unbind(-1)
     return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
 
@@ -241,7 +312,7 @@ def rasterize_cpp(points: Points, faces: Faces, K: Intrinsics, width: int, heigh
 def rasterize_torch(
     points: Points, faces: Faces, K: Intrinsics, width: int, height: int, *, budget: int = 2**24
 ) -> Int[Tensor, "s c h w"]:
-    """On any device: every pixel against every triangle, some triangles at a time."""
+    """On any device: every pixel is tested against every triangle, some triangles at a time."""
     s, c = points.shape[:2]
     x, y = (torch.arange(n, device=points.device, dtype=points.dtype) + 0.5 for n in (width, height))
     out = torch.full((s, c, height, width), -1, device=points.device)
@@ -270,8 +341,11 @@ def rasterize_torch(
 
 
 def rasterize_pytorch3d(points: Points, faces: Faces, K: Intrinsics, width: int, height: int) -> Int[Tensor, "s c h w"]:
-    """By PyTorch3D, whose normalised coordinates point left and up, and span the shorter side from
-    -1 to 1."""
+    """By PyTorch3D.
+
+    Its normalised coordinates point left and up, and the shorter side of the image spans -1 to 1.
+    It numbers faces through the batch.
+    """
     from pytorch3d.renderer.mesh import rasterize_meshes
     from pytorch3d.structures import Meshes
 
@@ -283,41 +357,48 @@ def rasterize_pytorch3d(points: Points, faces: Faces, K: Intrinsics, width: int,
         image_size=(height, width),
         blur_radius=0.0,
         faces_per_pixel=1,
+        perspective_correct=True,
         z_clip_value=NEAR_PLANE,
         cull_backfaces=False,
     )[0].squeeze(-1)
-    first = (
-        torch.arange(s * c, device=found.device).view(-1, 1, 1) * faces.shape[1]
-    )  # its faces are numbered through the batch
+    first = torch.arange(s * c, device=found.device).view(-1, 1, 1) * faces.shape[1]
     return torch.where(found >= 0, found - first, -1).view(s, c, height, width)
 
 
 def rasterize_kaolin(points: Points, faces: Faces, K: Intrinsics, width: int, height: int) -> Int[Tensor, "s c h w"]:
-    """By Kaolin, whose cameras look along -z, and whose images span -1 to 1 with y up."""
+    """By Kaolin.
+
+    Its images span -1 to 1 both ways, x to the right and y up. A pixel sees the face with the
+    largest z there, which Kaolin interpolates linearly on the screen. That is exact for 1 / depth,
+    so the faces get this as their z.
+    """
     from kaolin.render.mesh import rasterize
 
     s, c, v, _ = points.shape
     corners = _normalized(points, K, width, height)
     shorter = min(width, height)
-    corners = corners * corners.new_tensor([-shorter / width, shorter / height, -1.0])
+    on_image = corners[..., :2] * corners.new_tensor([-shorter / width, shorter / height])
+    depth = corners[..., 2]
+    valid = depth > NEAR_PLANE
+    nearness = 1 / torch.where(valid, depth, 1.0)
     index = faces.long().unsqueeze(1).expand(s, c, -1, 3).reshape(s * c, -1, 3)
-    picked = corners.view(s * c, v, 3)[torch.arange(s * c, device=index.device).view(-1, 1, 1), index]
-    valid = (picked[..., 2] < -NEAR_PLANE).all(-1)
+    image = torch.arange(s * c, device=index.device).view(-1, 1, 1)
+    picked = nearness.view(s * c, v)[image, index]
     _, found = rasterize(
         height,
         width,
-        picked[..., 2],
-        picked[..., :2].contiguous(),
-        torch.zeros_like(picked[..., :1]),
-        valid_faces=valid,
+        picked,
+        on_image.view(s * c, v, 2)[image, index].contiguous(),
+        torch.zeros_like(picked).unsqueeze(-1),
+        valid_faces=valid.view(s * c, v)[image, index].all(-1),
     )
     return found.view(s, c, height, width).long()
 
 
 def _normalized(points: Points, K: Intrinsics, width: int, height: int) -> Points:
-    """x to the left and y up, the shorter side of the image from -1 to 1, and depth."""
+    """x to the left and y up, with -1 to 1 along the shorter side of the image, and depth."""
     z = points[..., 2:]
-    # Behind the camera there is no projection; what is there is clipped by its z.
+    # Points behind the camera have no projection. They are clipped by their z.
     pixels = (
         points[..., :2] / torch.where(z.abs() < 1e-6, torch.full_like(z, 1e-6), z) * K[..., None, :2] + K[..., None, 2:]
     )
@@ -341,4 +422,4 @@ RASTERIZERS: dict[str, tuple[Rasterizer, Callable[[], str | None], str]] = {
     "pytorch3d": (rasterize_pytorch3d, partial(unavailable_library, "pytorch3d"), "any"),
     "kaolin": (rasterize_kaolin, partial(_needs_cuda, "kaolin"), "cuda"),
 }
-"""By name: the rasteriser, why it cannot draw here (or None), and the device it draws on."""
+"""By name: the rasteriser, the reason why it cannot draw here (or None), and its device."""

@@ -1,8 +1,9 @@
 """Gaussian splatting on CPUs by our own kernels: C++17 behind a C interface (kernels/), called
 through ctypes.
 
-Computes in float32, whatever it is given. Results are bitwise the same for any number of threads
-and any batch."""
+Computes in float32 for any input type. Results are bitwise equal for any number of threads and any
+batch.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ def unavailable() -> str | None:
 
 @dataclass(frozen=True)
 class _Image:
-    """What of the problem is not a tensor."""
+    """The scalar part of the problem."""
 
     width: int
     height: int
@@ -81,8 +82,7 @@ def _too_large(problem: _Problem) -> str:
 
 
 class _Handle:
-    """Owns the kernels' memory of one forward pass, until the autograd graph that holds it is
-    gone."""
+    """Owns the kernels' memory of one forward pass until its autograd graph is freed."""
 
     def __init__(self, pointer: int) -> None:
         self.pointer, self.release = pointer, kernels.library().rl3d_splat_release

@@ -1,5 +1,5 @@
-"""Gaussian splatting on CUDA by gsplat (Ye et al. 2024), imported when first used: it compiles its
-kernels then."""
+"""Gaussian splatting on CUDA by gsplat (Ye et al. 2024). It is imported at first use, because it
+then compiles its kernels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from renderers.base import BLUR, NEAR_PLANE, Images, Splats
 
 MEMORY = 4 * 2**30
-"""Bytes that one call may take for what it keeps until backward."""
+"""Most bytes that one call may keep until its backward pass."""
 BYTES_PER_GAUSSIAN = 160
-"""Per view: projected mean, conic, depth, radius, opacity, their gradients, and a few tile
-intersections with their sort buffers."""
+"""Bytes per Gaussian and view: projected mean, conic, depth, radius, opacity, their gradients, and
+a few tile intersections with their sort buffers."""
 
 
 def unavailable() -> str | None:
@@ -26,7 +26,7 @@ def unavailable() -> str | None:
 
 
 def rasterize(splats: Splats) -> Images:
-    """Whole scenes together, as many as ``MEMORY`` allows in one call of gsplat."""
+    """Draws whole scenes together, as many per call of gsplat as ``MEMORY`` allows."""
     reason = unavailable() or (None if splats.means.is_cuda else f"the scene is on {splats.means.device}")
     if reason:
         raise RuntimeError(f"renderer backend 'gsplat' cannot draw: {reason}")

@@ -1,8 +1,8 @@
-"""Gaussian splatting in plain PyTorch: the reference that the fast backends are compared with, in
-float64 if need be.
+"""Gaussian splatting in plain PyTorch: the reference for the fast backends, also in float64.
 
 Follows Kerbl et al. 2023 (EWA projection, front-to-back compositing) with gsplat's thresholds.
-Gradients are autograd's, to the cameras and the background too."""
+Autograd gives the gradients, also to the cameras and the background.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from renderers.base import BLUR, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, NEAR_P
 from scenes.gaussians import rotations
 
 TILE = 16
-"""Pixels are drawn in tiles of this size, each with only the Gaussians that reach it, to bound
-memory."""
+"""Tile size in pixels. Each tile is drawn with only the Gaussians that reach it, to bound memory.
+"""
 
 
 def unavailable() -> str | None:
@@ -108,8 +108,8 @@ def _draw(splats: Splats, s: int, c: int, gaussians: tuple[Tensor, ...]) -> Floa
     conics = torch.linalg.inv(covs2d)
 
     def pulls(gaussian: Tensor) -> Callable[[Tensor], None]:
-        """What the gradient of the offsets between a tile's pixels and the Gaussians adds to
-        ``splats.screen``."""
+        """Adds the contribution of one tile to ``splats.screen``, from the gradient of the offsets
+        between its pixels and the Gaussians."""
 
         def hook(gradient: Tensor) -> None:
             assert splats.screen is not None
@@ -140,7 +140,7 @@ def _draw(splats: Splats, s: int, c: int, gaussians: tuple[Tensor, ...]) -> Floa
 
 
 def _reach(covs2d: Float[Tensor, "n 2 2"], opacities: Float[Tensor, " n"]) -> Float[Tensor, "n 2"]:
-    """How far from its mean a Gaussian's alpha can be MIN_ALPHA, along x and y."""
+    """Distance from its mean, along x and y, at which a Gaussian's alpha falls to MIN_ALPHA."""
     radius2 = 2 * (opacities / MIN_ALPHA).clamp_min(1).log()
     return (radius2.unsqueeze(-1) * covs2d.diagonal(dim1=-2, dim2=-1)).sqrt()
 

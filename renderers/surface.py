@@ -176,9 +176,9 @@ def _zero_level(
 
 
 def simplified(mesh: Mesh, max_faces: int) -> Mesh:
-    """A coloured mesh with at most ``max_faces`` triangles: edges are collapsed where it shows
-    least (Garland and Heckbert, 1997; by fast-simplification, whose thresholds are for edges about
-    1 long)."""
+    """A coloured mesh with at most ``max_faces`` triangles. The edges whose loss shows least are
+    collapsed (Garland and Heckbert, 1997; by fast-simplification, whose thresholds are for edges of
+    length 1)."""
     if len(mesh.faces) <= max_faces:
         return mesh
     import fast_simplification
@@ -240,8 +240,8 @@ def _mesh(vertices: Tensor, faces: Tensor, colors: Tensor, like: Tensor) -> Mesh
 
 
 def bounding_box(scene: Gaussians | Mesh | RadianceField) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-    """Lowest and highest corner of what can be seen of a scene: two standard deviations of its
-    Gaussians that are not nearly clear."""
+    """Lowest and highest corner of the visible scene. Gaussians of opacity above 0.05 count, up to
+    two standard deviations."""
     if isinstance(scene, Gaussians):
         seen = scene.detach().select(scene.opacities > 0.05)
         reach = 2 * seen.scales.amax(-1, keepdim=True)

@@ -1,9 +1,10 @@
 """Radiance fields to images: emission and absorption along rays (Mildenhall et al., NeRF, 2020),
 with empty space skipped.
 
-A ray is first sampled evenly where the field's occupancy grid is not empty, then again where the
-light was absorbed; the sum over both sets is the image. Plain PyTorch on any device, differentiable
-in whatever the field is made of and in the cameras."""
+A ray is sampled evenly where the field's occupancy grid is not empty, then again where light was
+absorbed. The image is the sum over both sets. Plain PyTorch on any device, differentiable in the
+field and in the cameras.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +27,15 @@ class Quadrature:
     coarse: int = 48
     """Even samples on the stretch of a ray inside the field's bounds."""
     fine: int = 48
-    """Further samples, drawn where the coarse ones absorb light; 0 leaves them out."""
+    """Further samples, drawn where the coarse ones absorb light. 0 turns them off."""
     grid: int = 64
-    """Cells a side of the occupancy grid; 0 asks the field everywhere."""
+    """Cells per side of the occupancy grid. 0 queries the field everywhere."""
     empty: float = 0.02
     """Optical depth of a cell's edge below which it is skipped."""
     points: int = 2**18
-    """Points asked at once, which bounds the memory: gradients are recomputed piece by piece."""
+    """Points queried at once. This bounds the memory: gradients are recomputed piece by piece."""
     float16: bool = True
-    """On CUDA, ask the field under autocast to float16: its matrix products, if it has any. Sums
+    """On CUDA, query the field under autocast to float16, which speeds up matrix products. Sums
     along rays stay in float32."""
 
     def __post_init__(self) -> None:
@@ -55,8 +56,9 @@ def draw(
     world, towards lower density.
 
     ``cameras`` have the field's batch dimensions. With ``rng`` the coarse samples are jittered
-    within their strata, as training wants; without, they are its middles. Normals cost a second
-    pass through the field; left out they are zeros."""
+    within their strata, for training; otherwise they are the middles. Normals cost a second pass
+    through the field; without them they are zeros.
+    """
     batch, (c, h, w) = field.batch_shape, (cameras.count, cameras.height, cameras.width)
     low, high = (t.unsqueeze(-2) for t in field.bounds)
     occupied = occupancy(field, quadrature) if quadrature.grid else None
@@ -202,14 +204,13 @@ def _query(
 def _widths(
     t: Float[Tensor, "*b r s"], near: Float[Tensor, "*b r"], far: Float[Tensor, "*b r"]
 ) -> Float[Tensor, "*b r s"]:
-    """Stretch of the ray that each sample stands for: up to the middles between it and its
-    neighbours."""
+    """Length of the ray that each sample stands for: up to half way to its neighbours."""
     edges = torch.cat([near.unsqueeze(-1), (t[..., 1:] + t[..., :-1]) / 2, far.unsqueeze(-1)], -1)
     return edges.diff(dim=-1)
 
 
 def _weights(density: Float[Tensor, "*b r s"], widths: Float[Tensor, "*b r s"]) -> Float[Tensor, "*b r s"]:
-    """Light that each sample takes out of its ray: T (1 - exp(-density width)), equation 3 of the
+    """Share of the light that each sample absorbs: T (1 - exp(-density width)), equation 3 of the
     NeRF paper."""
     depth = density * widths
     before = depth.cumsum(-1) - depth
@@ -219,8 +220,8 @@ def _weights(density: Float[Tensor, "*b r s"], widths: Float[Tensor, "*b r s"]) 
 def _draw_where(
     weights: Float[Tensor, "*b r s"], near: Float[Tensor, "*b r"], span: Float[Tensor, "*b r 1"], count: int
 ) -> Float[Tensor, "*b r f"]:
-    """Positions of ``count`` samples spread over each ray as its weights are, by inverting their
-    sum (section 5.2 of the paper)."""
+    """``count`` positions along each ray, distributed like its weights, by inverting their
+    cumulative sum (section 5.2 of the paper)."""
     cdf = torch.nn.functional.pad((weights + 1e-5).cumsum(-1), (1, 0))
     cdf = cdf / cdf[..., -1:]
     u = (

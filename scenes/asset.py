@@ -1,8 +1,8 @@
-"""What a generator makes: a batch of B scenes, whatever they are made of.
+"""What a generator makes: a batch of B scenes.
 
-Rewards, export, the viewer and evaluation see an asset through ``Asset`` alone. An asset of parts
-is here; those of raw Gaussians and of a radiance field get their meshes by rendering and are one
-floor up, in ``renderers.assets``.
+Rewards, export, the viewer and evaluation use assets through ``Asset`` alone. Assets of parts are
+defined here. Assets of raw Gaussians and of radiance fields are in ``renderers.assets``, one floor
+up, because their meshes come from rendering.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from scenes.mesh import Mesh
 from scenes.parts import Parts
 
 INSET = 0.45
-"""Standard deviations by which the Gaussians of a kept asset move inwards, so that silhouettes are
-those of the mesh (``Parts.gaussians``)."""
+"""Kept assets have their Gaussians moved inwards by this many standard deviations, so that their
+silhouettes agree with the mesh (``Parts.gaussians``)."""
 HULL_PER_OCTANT = 2
-"""How finely the hull of a part is sampled; see ``Parts.meshes``."""
+"""Sampling of a part's hull; see ``Parts.meshes``."""
 Solid = Literal["box", "cylinder", "ellipsoid", "hull"]
 SOLIDS: tuple[Solid, ...] = ("hull", "box", "cylinder", "ellipsoid")
 HULL, BOX, CYLINDER, ELLIPSOID = range(4)
-"""The numbers by which ``collision_solids`` names the solids."""
+"""Indices into ``SOLIDS``, as ``collision_solids`` returns them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Convex:
 
     solid: Solid
     size: Float[np.ndarray, "3"]
-    """Half sizes; of a cylinder radius, half height and 0."""
+    """Half sizes in metres. A cylinder has radius, half height and 0."""
     position: Float[np.ndarray, "3"]
     quaternion: Float[np.ndarray, "4"]
     """wxyz."""
@@ -48,11 +48,11 @@ class Convex:
     bottom: float
     """Lowest z."""
     hull: Float[np.ndarray, "v 3"] | None
-    """Vertices, of a ``hull``."""
+    """Vertices in the world, for a ``hull`` only."""
     body: int
-    """Number of the rigid body that the piece belongs to: pieces that touch move together."""
+    """Number of the piece's rigid body. Pieces of one body move together."""
     part: int
-    """Slot of the part that the piece stands for; without parts, the piece's own number."""
+    """Slot of the part. In assets without parts, the number of the connected piece of the mesh."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ class Asset(Protocol):
     def gaussians(self, count: int = 3072, *, fine: bool = False) -> Gaussians:
         """The scenes as Gaussians (B, N). Differentiable where the generator's decoder is.
 
-        N is ``count`` where they are sampled from surfaces; raw splats come as they are. ``fine``
-        is for assets that are kept: silhouettes then agree with the mesh.
+        N is ``count`` if they are sampled from surfaces. Raw splats are returned unchanged.
+        ``fine`` is for assets that are kept: their silhouettes agree with the mesh.
         """
         ...
 
     def meshes(self) -> list[Mesh]:
-        """One triangle mesh a scene, with vertex colours, on the CPU."""
+        """One triangle mesh per scene, with vertex colours, on the CPU."""
         ...
 
     def bodies(self) -> list[list[Convex]]:
@@ -172,7 +172,7 @@ def part_mesh(parts: Parts, per_octant: int = 5) -> Mesh:
 
 
 def collision_solids(parts: Parts) -> Int[Tensor, "*batch p"]:
-    """What every part collides as: a primitive if its exponents are near one, else its ``HULL``."""
+    """The collision solid of every part: a primitive if its exponents fit, else ``HULL``."""
     north, east = parts.exponents[..., 0], parts.exponents[..., 1]
     straight = parts.taper.abs() < 0.05
     boxy_up, boxy_around = north < 0.22, east < 0.22
@@ -185,12 +185,12 @@ def collision_solids(parts: Parts) -> Int[Tensor, "*batch p"]:
 
 
 def part_bodies(parts: Parts, labels: Int[Tensor, "b p"]) -> list[list[Convex]]:
-    """The convex pieces of a batch of part assets; ``labels`` say which body a part belongs to (-1:
-    absent).
+    """The convex pieces of a batch of part assets. ``labels`` is the body of each part, -1 if it is
+    absent.
 
-    A part is a primitive if its exponents are near one, as contacts between primitives are exact
-    and cheap: its edges are then sharper than the superquadric's. Otherwise it is the convex hull
-    of the part, whose facets (22 degrees) keep a rounded part from rolling.
+    A part near a primitive becomes that primitive, because contacts between primitives are exact
+    and cheap. Its edges are then sharper than the superquadric's. Any other part becomes its convex
+    hull, whose facets (22 degrees) keep a rounded part from rolling.
     """
     parts = parts.detach()
     volumes, centroids = parts.masses()

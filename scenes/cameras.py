@@ -13,10 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Cameras:
-    """C cameras, with optional leading batch dimensions (one rig a scene).
+    """C cameras, with optional leading batch dimensions (one rig per scene).
 
-    ``viewmats`` map world to camera; ``Ks`` are intrinsics in pixels of an image of ``width`` x
-    ``height``."""
+    ``viewmats`` map world to camera. ``Ks`` are intrinsics in pixels, for images of ``width`` x
+    ``height``.
+    """
 
     viewmats: Float[Tensor, "*batch c 4 4"]
     Ks: Float[Tensor, "*batch c 3 3"]
@@ -69,8 +70,8 @@ def look_at(
 
 
 def pinhole(viewmats: Float[Tensor, "*batch c 4 4"], fov_deg: float, width: int, height: int) -> Cameras:
-    """Cameras whose images, so many pixels large, see ``fov_deg`` from top to bottom, with square
-    pixels and the axis in the middle."""
+    """Cameras with images of ``width`` x ``height`` pixels that see ``fov_deg`` from top to bottom.
+    Pixels are square, and the optical axis passes through the middle."""
     focal = 0.5 * height / math.tan(math.radians(fov_deg) / 2)
     K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     return Cameras(viewmats, K.expand(*viewmats.shape[:-2], 3, 3).clone(), width, height)
@@ -86,8 +87,8 @@ def orbit(
     fov_deg: float = 38.0,
     target: tuple[float, float, float] = (0.0, 0.0, 0.45),
 ) -> Cameras:
-    """``count`` cameras evenly spaced on a circle around ``target``; azimuth 0 sees the asset's
-    front (from -y), 90 its left (+x)."""
+    """``count`` cameras evenly spaced on a circle around ``target``. Azimuth 0 sees the asset's
+    front (from -y), 90 its left side (+x)."""
     azimuth = torch.deg2rad(azimuth_deg + torch.arange(count) * (360.0 / count))
     elevation = torch.deg2rad(torch.full((count,), elevation_deg))
     return _around(azimuth, elevation, size, radius, fov_deg, target)

@@ -22,9 +22,10 @@ SH_C0 = 0.28209479177387814
 class Gaussians:
     """A scene, or a batch of scenes, of N Gaussians.
 
-    Fields share the leading batch dimensions. ``colors`` is sRGB, nominally in [0, 1] (it is the
-    degree-0 harmonic already turned into a colour); ``sh_rest`` holds the coefficients of degrees 1
-    to 3 and is None for view-independent colours."""
+    Fields share the leading batch dimensions. ``colors`` is sRGB, nominally in [0, 1]: the degree-0
+    harmonic, converted to a colour. ``sh_rest`` holds the coefficients of degrees 1 to 3, or None
+    for view-independent colours.
+    """
 
     means: Float[Tensor, "*batch n 3"]
     quats: Float[Tensor, "*batch n 4"]
@@ -131,7 +132,7 @@ class Gaussians:
 
     @staticmethod
     def concatenate(scenes: list[Gaussians]) -> Gaussians:
-        """Single scenes as one that holds all their Gaussians; harmonics that some lack are 0."""
+        """Single scenes merged into one. Missing harmonics become zeros."""
         if not scenes:
             return Gaussians(torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 3))
         k = max(0 if s.sh_rest is None else s.sh_rest.shape[1] for s in scenes)
@@ -187,7 +188,8 @@ def view_normals(scene: Gaussians, camera_positions: Float[Tensor, "*batch c 3"]
 
 
 def rotations(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotation matrices of quaternions (wxyz) of any length; zero counts as no rotation."""
+    """Rotation matrices of quaternions (wxyz) of any length. A zero quaternion counts as no
+    rotation."""
     w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
     rows = [
         torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
@@ -204,7 +206,7 @@ def transformed(
     *,
     scale: float = 1.0,
 ) -> Gaussians:
-    """The scene turned, then scaled about the origin, then moved; harmonics turn with it."""
+    """The scene rotated, then scaled about the origin, then moved. Harmonics rotate with it."""
     rotation = rotation.to(scene.means)
     means = scale * scene.means @ rotation.T
     if translation is not None:

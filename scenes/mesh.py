@@ -17,9 +17,9 @@ _PICTURES = ("texture", "normal_map")
 class Mesh:
     """A mesh, or a batch of meshes, of V vertices and F triangles.
 
-    Fields share the leading batch dimensions. A mesh smaller than others of its batch repeats the
-    face (0, 0, 0), which draws nothing. A texture, where there is one, is multiplied with the
-    vertices' colours."""
+    Fields share the leading batch dimensions. A mesh smaller than others of its batch is padded
+    with the face (0, 0, 0), which draws nothing. A texture is multiplied with the vertex colours.
+    """
 
     vertices: Float[Tensor, "*batch v 3"]
     faces: Int[Tensor, "*batch f 3"]
@@ -34,19 +34,17 @@ class Mesh:
     texture: Float[Tensor, "*batch th tw 3"] | None = None
     """sRGB in [0, 1], the top row first."""
     tangents: Float[Tensor, "*batch v 4"] | None = None
-    """Unit directions in which the first texture coordinate grows, and 1 or -1: ``tangent_frame``
-    says for which bitangent."""
+    """Unit direction in which the first texture coordinate grows, then the sign of the bitangent, 1
+    or -1; see ``tangent_frame``."""
     normal_map: Float[Tensor, "*batch nh nw 3"] | None = None
-    """A finer surface's unit normals, in the frame of tangent, bitangent and normal at their place;
-    the top row first."""
+    """Unit normals of a finer surface, in the frame of tangent, bitangent and normal; the top row
+    first."""
 
     def __post_init__(self) -> None:
         *batch, v, three = self.vertices.shape
         if three != 3 or self.faces.shape[:-2] != tuple(batch) or self.faces.shape[-1] != 3:
             raise ValueError(
-                "Mesh.vertices (..., v, 3) and faces (..., f, 3) "
-                "disagree: "
-                f"{tuple(self.vertices.shape)} and "
+                f"Mesh.vertices (..., v, 3) and faces (..., f, 3) disagree: {tuple(self.vertices.shape)} and "
                 f"{tuple(self.faces.shape)}"
             )
         for name, width in (("colors", 3), ("normals", 3), ("uvs", 2), ("tangents", 4)):
@@ -83,7 +81,7 @@ class Mesh:
         return Mesh(**{name: None if t is None else fn(t) for name, t in fields.items()})  # type: ignore[arg-type]
 
     def to(self, target: torch.device | str | torch.dtype) -> Mesh:
-        """On another device, or with numbers (not indices) of another type."""
+        """Move to another device, or convert the numbers (not the indices) to another type."""
         return self._map(lambda t: t if isinstance(target, torch.dtype) and not t.is_floating_point() else t.to(target))
 
     def detach(self) -> Mesh:
@@ -97,8 +95,8 @@ class Mesh:
 
     @staticmethod
     def stack(meshes: list[Mesh]) -> Mesh:
-        """Batch single meshes with the same fields (and pictures of the same size); smaller ones
-        are padded."""
+        """Batch single meshes that have the same fields and pictures of one size. Smaller ones are
+        padded."""
 
         def padded(name: str) -> Tensor | None:
             values = [getattr(m, name) for m in meshes]
@@ -116,9 +114,10 @@ def tangent_frame(normals: Float[Tensor, "*k 3"], tangents: Float[Tensor, "*k 4"
     """Tangent, bitangent and normal as the columns of a matrix, from normals and tangents
     interpolated between vertices.
 
-    The bitangent, along which the second texture coordinate grows (upwards), is the tangents'
-    fourth number times normal x tangent: the convention of glTF 2.0 and of MikkTSpace. Like their
-    shaders, it makes the columns unit vectors, but not perpendicular."""
+    The bitangent, along which the second texture coordinate grows (upwards), is normal x tangent
+    times the tangents' fourth number: the convention of glTF 2.0 and MikkTSpace. As in their
+    shaders, the columns are unit vectors but need not be perpendicular.
+    """
     normal, tangent = (torch.nn.functional.normalize(t, dim=-1, eps=1e-20) for t in (normals, tangents[..., :3]))
     bitangent = torch.linalg.cross(normal, tangent) * tangents[..., 3:]
     return torch.stack([tangent, torch.nn.functional.normalize(bitangent, dim=-1, eps=1e-20), normal], -1)

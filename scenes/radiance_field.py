@@ -1,10 +1,10 @@
-"""Radiance fields: density and colour at points of space (density in 1/metre, colour without a view
-direction).
+"""Radiance fields: density (1/metre) and colour at points of space, without view direction.
 
-Mildenhall et al., NeRF, 2020. The field of a part asset is soft at the surfaces so that gradients
-flow; the others are what generators make and what can be fitted: voxels, tri-planes (Chan et al.,
-EG3D, 2022), hash grids (Mueller et al., Instant NGP, 2022), and the networks whose weights Shap-E
-generates (Jun and Nichol, 2023)."""
+Mildenhall et al., NeRF, 2020. The field of a part asset is soft at its surfaces, so that gradients
+flow. The others are made by generators or fitted to images: voxels, tri-planes (Chan et al., EG3D,
+2022), hash grids (Mueller et al., Instant NGP, 2022), and the networks whose weights Shap-E
+generates (Jun and Nichol, 2023).
+"""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ F = TypeVar("F", bound="TensorField")
 
 @runtime_checkable
 class RadianceField(Protocol):
-    """What a volume renderer asks of a scene, or of a batch of them."""
+    """What a volume renderer needs of a scene, or of a batch of scenes."""
 
     @property
     def batch_shape(self) -> torch.Size: ...
 
     @property
     def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
-        """Lowest and highest corner (detached) of a box outside of which the density is nil."""
+        """Lowest and highest corner (detached) of a box. The density is 0 outside it."""
         ...
 
     def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
@@ -48,7 +48,8 @@ class TensorField(RadianceField):
         return self._map(lambda t: t.to(device), lambda module: module.to(device))
 
     def detach(self: F) -> F:
-        """The same field without gradients. A decoder that is no ``nn.Module`` stays as it is."""
+        """The same field without gradients. Decoders that are not an ``nn.Module`` are kept
+        unchanged."""
         return self._map(torch.Tensor.detach, lambda module: module.requires_grad_(False))
 
     def __getitem__(self: F, index: int | slice | Tensor) -> F:
@@ -79,10 +80,10 @@ class PartField(TensorField):
 
     parts: Parts
     density: float = 200.0
-    """Inside a part, in 1/metre: 3 cm of it let under 1 % of the light through."""
+    """Density inside a part, in 1/metre: 3 cm of it let under 1 % of the light through."""
     softness: float = 0.005
-    """Metres over which the density falls to 1/e outside a surface; larger is smoother to optimise,
-    smaller is sharper to look at."""
+    """Metres over which the density falls to 1/e outside a surface. Larger values are easier to
+    optimise, smaller ones look sharper."""
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -90,8 +91,8 @@ class PartField(TensorField):
 
     @property
     def bounds(self) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 3"]]:
-        """The box of the parts that are there, with a margin in which the density falls to a
-        thousandth; a point without any part."""
+        """The box of the existing parts, with a margin in which the density falls to a thousandth.
+        A single point if there are none."""
         surface, exists = self.parts.detach().surface_grid(3), self.parts.exists[..., None, None, None]
         margin = 7 * self.softness
         low = torch.where(exists, surface, torch.inf).flatten(-4, -2).amin(-2) - margin
@@ -99,8 +100,8 @@ class PartField(TensorField):
         return torch.where(low.isfinite(), low, 0.0), torch.where(high.isfinite(), high, 0.0)
 
     def query(self, points: Float[Tensor, "*b k 3"]) -> tuple[Float[Tensor, "*b k"], Float[Tensor, "*b k 3"]]:
-        """Density and sRGB colour at k world points of each asset; where parts overlap, colours mix
-        by density."""
+        """Density and sRGB colour at k world points of each asset. Where parts overlap, colours are
+        averaged by density."""
         parts = self.parts
         distance = parts.distance(points.unsqueeze(-3).expand(*points.shape[:-2], parts.count, *points.shape[-2:]))
         inside = torch.sigmoid(-distance / self.softness)
@@ -114,8 +115,8 @@ class PartField(TensorField):
 
 
 Decoder = Callable[[Float[Tensor, "*b k f"]], Float[Tensor, "*b k 4"]]
-"""Features to four raw numbers: the density's, which ``softplus`` makes positive, and three that
-``sigmoid`` makes a colour."""
+"""Maps features to four raw numbers: ``softplus`` makes the first a density, ``sigmoid`` the others
+a colour."""
 
 
 def _decoded(raw: Float[Tensor, "*b k 4"], inside: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -180,7 +181,7 @@ class TriPlaneField(_Boxed):
     low: Float[Tensor, "*b 3"]
     high: Float[Tensor, "*b 3"]
     density: float = 100.0
-    """What the decoder's density is multiplied by, in 1/metre."""
+    """Factor of the decoder's density, in 1/metre."""
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -198,8 +199,8 @@ class TriPlaneField(_Boxed):
 
 @dataclass(frozen=True)
 class HashField(_Boxed):
-    """Features of several grids, from coarse to fine, whose corners share the rows of a table;
-    concatenated and decoded. One scene."""
+    """Features of several grids, from coarse to fine, concatenated and decoded. Grid corners share
+    the rows of a table by hashing. A single scene."""
 
     tables: Float[Tensor, "levels rows f"]
     decoder: Decoder
@@ -208,7 +209,7 @@ class HashField(_Boxed):
     coarsest: int = 16
     """Cells along a side of the first level."""
     finest: int = 512
-    """And of the last; the levels between grow by one factor."""
+    """Cells along a side of the last level. The levels between grow by a constant factor."""
     density: float = 100.0
     """What the decoder's density is multiplied by, in 1/metre."""
 
@@ -236,17 +237,17 @@ class HashField(_Boxed):
 
 @dataclass(frozen=True)
 class ShapEField(TensorField):
-    """Networks of Shap-E: a latent is projected to the weights of the first layers, the others are
-    the same for all scenes.
+    """Shap-E's networks. The weights of the first layers are projected from a latent; the others
+    are shared by all scenes.
 
-    Shap-E's box is [-1, 1] in each axis, z up. Its density and colour are those of the fine NeRF,
-    seen without a direction, as its own renderer draws them."""
+    The box is [-1, 1] in each axis, z up. Density and colour are those of the fine NeRF without
+    view direction, as Shap-E's own renderer draws them.
+    """
 
     weights: tuple[Tensor, ...]
-    """(out, in) of the layers from the first to the last, with the scenes' batch dimensions where
-    they were projected from latents."""
+    """(out, in) of each layer, with the scenes' batch dimensions if projected from latents."""
     biases: tuple[Tensor, ...]
-    """(out,) each."""
+    """(out,) of each layer."""
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -262,7 +263,7 @@ class ShapEField(TensorField):
     @staticmethod
     def from_latents(latents: Float[Tensor, "*b v d"], renderer: nn.Module) -> ShapEField:
         """Fields of latents (1024, 1024 for the published weights), with gradients to them.
-        ``renderer`` is diffusers' ``ShapERenderer``, which is only read: nothing is copied into its
+        ``renderer`` is diffusers' ``ShapERenderer``. It is only read; nothing is copied into its
         network."""
         batch = latents.shape[:-2]
         projected = renderer.params_proj(latents.reshape(-1, *latents.shape[-2:]))  # type: ignore[operator]

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 
 SLIVER = 1e-6
-"""Metres: edges of a union that are shorter shrink to a point."""
+"""Metres. Shorter edges of a union are collapsed to a point."""
 
 
 def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, crease_deg: float = 30.0) -> Mesh:
-    """Closed meshes (at least one, ``colors`` (n, 3) one each) as one mesh with normals and vertex
-    colours, z up if they are.
+    """Closed meshes as one mesh with normals and vertex colours. ``colors`` (n, 3) has one colour
+    per mesh.
 
-    With ``united`` they become the surface of their union: what is inside another is gone, and
-    where two meet they share their vertices' places. Vertices are doubled between parts and along
-    edges sharper than ``crease_deg``, for their two colours or normals. ValueError if one of the
-    shapes is not closed."""
+    With ``united`` the result is the surface of their union: inner surfaces are removed, and
+    vertices coincide where two meshes meet. Vertices are doubled between parts, which have two
+    colours, and along edges sharper than ``crease_deg``, which have two normals. ValueError if a
+    shape is not closed.
+    """
     import trimesh
 
     shapes = [_outwards(shape) for shape in shapes]
@@ -45,8 +46,7 @@ def joined(shapes: list[trimesh.Trimesh], colors: np.ndarray, *, united: bool, c
 
 
 def _outwards(shape: trimesh.Trimesh) -> trimesh.Trimesh:
-    """A closed mesh with its faces seen from outside: some programs write them turned inside
-    out."""
+    """A closed mesh with its faces seen from outside. Some programs write meshes inside out."""
     with np.errstate(all="ignore"):  # of what is flat
         if not shape.is_watertight or shape.volume >= 0:
             return shape
@@ -56,7 +56,7 @@ def _outwards(shape: trimesh.Trimesh) -> trimesh.Trimesh:
 
 
 def _union(shapes: list[trimesh.Trimesh]) -> list[tuple[int, trimesh.Trimesh]]:
-    """What of each shape's surface is on the outside of all."""
+    """The share of each shape's surface that is on the outside of the union."""
     import manifold3d
     import trimesh
 
@@ -87,11 +87,11 @@ def _union(shapes: list[trimesh.Trimesh]) -> list[tuple[int, trimesh.Trimesh]]:
 
 
 def _without_slivers(places: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Faces (f, 3) whose edges are none of them shorter than ``SLIVER``, and which of the faces
-    they are.
+    """Faces (f, 3) without edges shorter than ``SLIVER``, and their original indices.
 
-    Where parts are nearly flush their union has edges of a nanometre, the ends of which fall
-    together in float32; the faces between them would then lie on each other."""
+    The union of nearly flush parts has edges of a nanometre. Their ends coincide in float32, and
+    the faces between them would then overlap.
+    """
     import trimesh
 
     edges = corners[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)

@@ -1,5 +1,5 @@
-"""The compiled C++17 library of this folder, behind a C interface: finding it, loading it by
-ctypes, and how many threads it may use."""
+"""The compiled C++17 library of this folder, behind a C interface: how to find it, load it with
+ctypes, and how many threads it uses."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def library() -> ctypes.CDLL:
 
 
 def all_finite(arrays: Sequence[tuple[int, int]]) -> bool:
-    """Whether all numbers are finite, of arrays of float32 given by their address and size."""
+    """Whether all numbers of some float32 arrays are finite. Each array is given by its address and
+    size."""
     addresses, sizes = zip(*arrays, strict=True)
     count = len(arrays)
     return bool(
@@ -90,7 +91,7 @@ def instruction_set() -> str:
 
 
 def thread_count() -> int:
-    """The cores this process may run on, or RL3D_NUM_THREADS if that is fewer."""
+    """Number of threads: the cores of this process, or RL3D_NUM_THREADS if that is fewer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = os.environ.get("RL3D_NUM_THREADS")
     if not wanted:

@@ -1,8 +1,9 @@
-"""Compiles the CPU renderers into this folder, for work in a checkout: ``python -m
+"""Compiles the CPU renderers into this folder, for a checkout: ``python -m
 renderers.kernels.build``.
 
-An installed package brings the library with it (CMakeLists.txt); this does the same with nothing
-but a C++ compiler."""
+An installed package brings the library with it (CMakeLists.txt). This script does the same with a
+C++ compiler alone.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ SANITIZE = [
     "-fno-sanitize-recover=undefined",
     "-fno-omit-frame-pointer",
 ]
-"""Flags for a library that stops at the first wrong access or undefined operation; the process
-needs the sanitizers' runtime loaded."""
+"""Flags for a library that stops at the first invalid access or undefined operation. The process
+must have the sanitizers' runtime loaded."""
 
 
 def build(folder: Path = SOURCES, *, sanitize: bool = False, compiler: str | None = None) -> Path:

@@ -1,5 +1,5 @@
-"""Reading and writing scene files: 3DGS .ply, .splat and .glb. What every format shares is here;
-each format has its own module."""
+"""Reading and writing scene files. Each format has its own module; what all formats share is
+exported here."""
 
 from scenes.files.atomic import FileError, atomic_write, make_folder, read_bytes
 

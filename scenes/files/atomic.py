@@ -1,5 +1,7 @@
-"""Safe writes: a file appears whole or not at all, because it is written beside its place and then
-renamed (atomic in POSIX)."""
+"""Safe access to files: errors are one line, and a file appears whole or not at all.
+
+A file is written beside its place and then renamed, which is atomic in POSIX.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,12 @@ _LONGEST = 600
 
 
 class FileError(ValueError):
-    """A file that cannot be read or written. The message is one line: what, where, and what to do;
-    the command line shows it as it is.
+    """A file cannot be read or written. The message is one line: what, where, and what to do. The
+    command line shows it unchanged.
 
-    What it quotes of a file may be anything: it is cut in its middle, and stripped of what would
-    break the line or steer a terminal."""
+    A message may quote anything from a file. It is cut in the middle, and characters that would
+    break the line or steer a terminal are removed.
+    """
 
     def __init__(self, message: str) -> None:
         line = "".join(c if c.isprintable() else " " for c in message.strip())
@@ -26,22 +29,20 @@ class FileError(ValueError):
 
 
 def reason(error: OSError) -> str:
-    """The operating system's reason in one line, without the path that our own message already
-    names."""
+    """The operating system's reason in one line, without the path, which our own message names."""
     return error.strerror or str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file; FileError with one line if it cannot be read."""
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file; FileError if it cannot be read."""
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder and its parents before the work begins; FileError with one line if it cannot be
-    written to."""
+    """Make a folder and its parents before the work begins, or raise a FileError."""
     if path.exists() and not path.is_dir():
         raise FileError(f"cannot write to {path}: it is a file; name a folder")
     try:
@@ -53,11 +54,12 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; on success it is flushed to disk and takes
-    the name ``path``, else it is removed.
+    """Yield a temporary path in the folder of ``path``. On success the file is flushed to disk and
+    renamed to ``path``; otherwise it is removed.
 
-    Missing parent folders are made. The temporary name keeps the suffix, since many writers choose
-    their format by it."""
+    Missing parent folders are made. The temporary name keeps the suffix, because many writers
+    choose their format by it.
+    """
     path = Path(path)
     target = Path(os.path.realpath(path))  # a link keeps being a link
     temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
@@ -88,10 +90,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write_folder(path: str | Path, is_ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
-    """Yield a new folder beside ``path``; on success it takes that name, else it is removed.
+    """Yield a new folder beside ``path``. On success it is renamed to ``path``; otherwise it is
+    removed.
 
-    A folder that is there already is replaced if it is empty or ``is_ours``, and else left alone:
-    FileError says that it is not ``what``."""
+    An existing folder is replaced if it is empty or if ``is_ours`` returns True for it. Otherwise
+    it stays, and a FileError says that it is not ``what``.
+    """
     target = Path(path).resolve()
     try:
         if os.path.lexists(target) and not (target.is_dir() and (is_ours(target) or not any(target.iterdir()))):

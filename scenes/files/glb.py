@@ -1,8 +1,9 @@
-"""Meshes as .glb files for Blender, game engines and simulators: part assets with one closed mesh
-and one material a part, and any other.
+"""Meshes as .glb files for Blender, game engines and simulators.
 
+Part assets have one closed mesh and one material per part; any other mesh can be written too.
 Khronos, glTF 2.0: y is up, an asset faces +z, lengths are metres, and material factors are linear
-light (our colours are sRGB)."""
+light (our colours are sRGB).
+"""
 
 from __future__ import annotations
 
@@ -26,24 +27,26 @@ if TYPE_CHECKING:
     import trimesh
 
 CREASE_ANGLE_DEG = 30.0
-"""Faces that meet at a larger angle get an edge; below it the surface is shaded as round."""
+"""Degrees. Faces that meet at a larger angle get a sharp edge; below it the surface is shaded
+smooth."""
 MAX_JSON = 1 << 26
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """Turns our z up into glTF's y up."""
 PLASTIC = {"metallicFactor": 0.0, "roughnessFactor": 0.8}
-"""Every part's material, and so that of every texel: rough and not metal. Nothing generated says
-otherwise."""
+"""The material of every part and every texel: rough and not metallic. Generated assets store no
+other."""
 PART = "rl3d_part"
-"""What a node's extras call the numbers of its part (``Parts.vectors``): other programs pass over
-them."""
+"""The key in a node's extras for the numbers of its part (``Parts.vectors``). Other programs ignore
+it."""
 
 
 def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
     """One asset's existing parts as a z-up scene: a node ``part_07`` for slot 7, each a watertight
     mesh with its colour as PBR material.
 
-    Each holds as much as the part itself: flat faces between points of a round surface hold less,
-    so all points are moved outwards from the part's own z axis, by half a percent for a ball."""
+    Each mesh has the volume of its part. Flat faces between points of a round surface hold less, so
+    all points are moved outwards from the part's z axis, by half a percent for a ball.
+    """
     import trimesh  # here, so that reading splats does not wait for it
 
     if parts.existence.dim() != 1:
@@ -69,10 +72,10 @@ def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
 
 
 def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
-    """Write one asset. Vertices are doubled along sharp edges, for their two normals; merged by
-    position every part is watertight.
+    """Write one asset. Vertices are doubled along sharp edges, which have two normals. Merged by
+    position, every part is watertight.
 
-    Every node also carries its part's numbers, from which ``read_parts`` makes the asset again.
+    Every node also stores its part's numbers, from which ``read_parts`` makes the asset again.
     """
     for name in ("centres", "half_sizes", "rotations", "exponents", "taper", "colors"):
         if not getattr(parts, name)[parts.exists].isfinite().all():
@@ -112,8 +115,8 @@ def parts_to_glb(parts: Parts, per_octant: int = 5) -> bytes:
 
 
 def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
-    """Write one mesh, z up, with its texture as base colour and its normal map, or its vertices'
-    colours (8 bits of linear light each)."""
+    """Write one mesh, z up. Its texture becomes the base colour and its normal map is kept; without
+    a texture, vertex colours are written (8 bits of linear light each)."""
     import trimesh
 
     mesh = mesh.detach()
@@ -190,7 +193,7 @@ def chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def placed_nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np.ndarray, "4 4"]]]:
-    """Every node of the scene, and its place in it; ValueError if they do not form a tree."""
+    """Every node of the scene with its transform; ValueError if the nodes do not form a tree."""
     nodes = tree.get("nodes", [])
     waiting = deque((i, np.eye(4)) for i in tree.get("scenes", [{}])[tree.get("scene", 0)].get("nodes", []))
     seen = 0
@@ -206,7 +209,7 @@ def placed_nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[n
         with np.errstate(over="ignore", invalid="ignore"):
             world = parent @ _local(node)
         if not np.isfinite(world).all():
-            raise ValueError("one of its nodes has a place that is not a finite number")
+            raise ValueError("one of its nodes has a transform that is not finite")
         waiting.extend((child, world) for child in children)
         yield node, world
 
@@ -238,8 +241,7 @@ def srgb(light: np.ndarray) -> np.ndarray:
 
 
 def read_parts(path: str | Path, data: bytes) -> Parts | None:
-    """The parts of a .glb file that ``write_glb`` made, from its bytes; None if it is none of
-    those."""
+    """The parts of a .glb file that ``write_glb`` made, from its bytes; None for other files."""
     nodes = chunks(data)[0].get("nodes", [])
     extras = [node.get("extras") for node in nodes if isinstance(node, dict)]
     found = [extra[PART] for extra in extras if isinstance(extra, dict) and PART in extra]
@@ -257,8 +259,8 @@ def read_parts(path: str | Path, data: bytes) -> Parts | None:
 
 
 def base_colors(data: bytes) -> dict[str, np.ndarray]:
-    """sRGB base colour of every material of a .glb file, by its name. (trimesh rounds them to bytes
-    of linear light.)"""
+    """sRGB base colour of every material of a .glb file, by name. (trimesh rounds them to bytes of
+    linear light.)"""
     tree, _ = chunks(data)
     found = {}
     for material in tree.get("materials", []):
@@ -266,7 +268,7 @@ def base_colors(data: bytes) -> dict[str, np.ndarray]:
             material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1]), dtype=np.float64
         )
         if factor.shape != (4,) or not np.isfinite(factor).all():
-            raise ValueError("one of its materials has a colour that is none")
+            raise ValueError("one of its materials has an invalid colour")
         found[str(material.get("name", ""))] = srgb(factor[:3].clip(0, 1))
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scenes.files.atomic import FileError, atomic_write, reason
+from scenes.files.atomic import FileError, atomic_write, read_bytes
 from scenes.files.glb import Y_UP, chunks, placed_nodes, write_mesh_glb
 from scenes.mesh import Mesh
 
@@ -37,14 +37,12 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 def convert_mesh(source: Path, path: str | Path) -> None:
     """Write a .glb file in another format.
 
-    A .glb stays as it is, byte by byte. An .obj has metres and y up too, and its colours in an .mtl
+    A .glb is copied byte by byte. An .obj uses metres and y up too, with its colours in an .mtl
     file beside it. Printers take z up and millimetres: an .stl is one mesh without colours, a .3mf
-    keeps the parts apart."""
+    keeps the parts apart.
+    """
     path = Path(path)
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {source}: {reason(error)}") from error
+    data = read_bytes(source)
     if data[:4] != b"glTF":
         raise FileError(f"cannot export {source}: it is not a .glb file (it does not start with 'glTF')")
     kind = path.suffix.lower()
@@ -81,8 +79,8 @@ def convert_mesh(source: Path, path: str | Path) -> None:
 
 
 def load_glb(path: Path, data: bytes) -> trimesh.Scene:
-    """The triangles of a .glb file's bytes, every mesh in its place and none twice (lines and
-    points are left out); a FileError if there are none."""
+    """The triangles of a .glb file, from its bytes: every mesh in its place, none twice. Lines and
+    points are left out. FileError if there are no triangles."""
     import trimesh
 
     try:
@@ -96,12 +94,12 @@ def load_glb(path: Path, data: bytes) -> trimesh.Scene:
                 if not isinstance(shape, trimesh.Trimesh) or not len(shape.faces):
                     continue
                 if not 0 <= shape.faces.min() <= shape.faces.max() < len(shape.vertices):
-                    raise ValueError("its triangles name vertices that it does not have")
+                    raise ValueError("its triangles refer to vertices that do not exist")
                 shape = shape.copy().apply_transform(place)
                 numbers = [shape.vertices, shape.vertex_normals, getattr(shape.visual, "uv", None)]
                 if not all((np.abs(values) <= _FARTHEST).all() for values in numbers if values is not None):
                     raise ValueError(
-                        f"it has numbers that are not finite, or vertices more than {_FARTHEST / 1000:g} km away"
+                        f"it has values that are not finite, or vertices more than {_FARTHEST / 1000:g} km away"
                     )
                 material = getattr(shape.visual, "material", None)
                 for factor in ("metallicFactor", "roughnessFactor"):
@@ -116,8 +114,8 @@ def load_glb(path: Path, data: bytes) -> trimesh.Scene:
 
 
 def _check(data: bytes) -> None:
-    """Refuse what trimesh would take on trust: nodes that name each other, sizes that would fill
-    the memory, and what it passes over without a word, so that the mesh would be another."""
+    """Refuse what trimesh does not check: nodes that refer to each other, sizes that would fill the
+    memory, and features that it silently ignores, which would give another mesh."""
     from PIL import Image
 
     tree, binary = chunks(data)
@@ -140,7 +138,7 @@ def _check(data: bytes) -> None:
                 raise ValueError("some of its attributes are stored sparsely; save them whole")
             positions = accessors[primitive["attributes"]["POSITION"]]
             if positions["type"] != "VEC3" or positions.get("normalized"):
-                raise ValueError("its vertices are quantised, or no places at all; save them as three floats each")
+                raise ValueError("its vertices are not three floats each; save them unquantised")
     for image in tree.get("images", []):
         if "bufferView" in image:
             view = views[image["bufferView"]]

@@ -1,8 +1,9 @@
-"""3DGS .ply files: one vertex a Gaussian, with log scales, logit opacities and colours as spherical
-harmonics.
+"""3DGS .ply files: one vertex per Gaussian, with log scales, logit opacities and colours as
+spherical harmonics.
 
-The layout is that of Kerbl et al.'s reference code (scene/gaussian_model.py, save_ply); .ply itself
-is Turk's Polygon File Format, 1994."""
+The layout is that of Kerbl et al.'s reference code (scene/gaussian_model.py, save_ply). The .ply
+format is Turk's Polygon File Format, 1994.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ MAX_HEADER = 1 << 16
 _BELOW = {3: 0, 8: 3, 15: 8}
 """Numbers of harmonics above the constant one at degrees 1, 2, 3, and at the degree below each."""
 MIN_SCALE, MIN_OPACITY = 1e-12, 1e-6
-"""A log or a logit of anything nearer to 0 (or, for an opacity, to 1) would be infinite, which
-viewers choke on."""
+"""Smallest scale written, and smallest distance of an opacity to 0 and to 1. Closer values would
+have an infinite log or logit, which viewers cannot draw."""
 
 _TYPES = {
     **dict.fromkeys(("float", "float32"), "f4"),
@@ -45,9 +46,9 @@ _NEEDED = ("means", "f_dc", "opacities", "scales", "quats")
 
 
 def write_ply(path: str | Path, scene: Gaussians) -> None:
-    """Write one scene. All 62 columns are there, zeros where the scene has nothing to say: readers
-    with a fixed layout (the reference viewer, Unity's importer) take no other file, and
-    ``read_ply`` drops harmonics that are all zero."""
+    """Write one scene. All 62 columns are written, with zeros where the scene has no values,
+    because readers with a fixed layout (the reference viewer, Unity's importer) accept no other
+    file. ``read_ply`` drops harmonics that are all zero."""
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     n = scene.count
@@ -71,8 +72,8 @@ def write_ply(path: str | Path, scene: Gaussians) -> None:
 
 
 def read_ply(path: str | Path) -> Gaussians:
-    """Read one scene from a binary .ply of any column order and types; normals, harmonics and
-    unknown columns may be there or not."""
+    """Read one scene from a binary .ply. Columns may have any order and types. Normals, harmonics
+    and unknown columns are optional."""
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -82,12 +83,8 @@ def read_ply(path: str | Path) -> Gaussians:
             if start + count * dtype.itemsize > size:
                 held = max(0, size - start) // dtype.itemsize
                 raise FileError(
-                    f"cannot read {path}: its header says {count} "
-                    "Gaussians but "
-                    f"only {held} "
-                    "are there; "
-                    "the file "
-                    "is cut off"
+                    f"cannot read {path}: its header says {count} Gaussians but only {held} are there; the file is "
+                    "cut off"
                 )
             file.seek(start)
             table = np.fromfile(file, dtype, count)
@@ -112,15 +109,16 @@ def read_ply(path: str | Path) -> Gaussians:
 
 
 def check_writable(path: str | Path, scene: Gaussians) -> None:
-    """Refuse what no file can hold."""
+    """Raise for scenes that no file can hold: batches (ValueError), and values that are not finite
+    (FileError)."""
     if scene.batch_shape:
         raise ValueError(f"a file holds one scene, got a batch of shape {tuple(scene.batch_shape)}; index it first")
     _refuse_non_finite(f"cannot write {path}", scene)
 
 
 def checked(path: str | Path, scene: Gaussians) -> Gaussians:
-    """``scene``, just read, with unit quaternions; a FileError if any value is not a finite number,
-    or of no meaning."""
+    """``scene``, just read, with unit quaternions. FileError if a value is not finite or is out of
+    its range."""
     _refuse_non_finite(f"cannot read {path}", scene)
     rounding = 1e-3
     for what, wrong in (
@@ -148,7 +146,7 @@ def _refuse_non_finite(what: str, scene: Gaussians) -> None:
 
 
 def _parse_header(path: Path, head: bytes) -> tuple[np.dtype, int, int]:
-    """Row type of the vertices, how many there are, and where they start."""
+    """Row type of the vertices, their number, and their offset in the file."""
     if not re.match(rb"ply\r?\n", head):
         raise FileError(f"cannot read {path}: it is not a .ply file (it does not start with 'ply')")
     end = re.search(rb"\nend_header\r?\n", head)
@@ -206,7 +204,7 @@ def _parse_header(path: Path, head: bytes) -> tuple[np.dtype, int, int]:
 
 
 def _sh_rest(path: Path, table: np.ndarray) -> torch.Tensor | None:
-    """Harmonics of degrees 1 and up (n, k, 3), or None; trailing degrees that are zero everywhere
+    """Harmonics of degrees 1 and up (n, k, 3), or None. Trailing degrees that are zero everywhere
     are dropped."""
     columns = table.dtype.names or ()
     found = sum(bool(re.fullmatch(r"f_rest_\d+", name)) for name in columns)

@@ -1,9 +1,10 @@
 """Assets as bodies for robotics simulators: MJCF (.xml) and URDF (.urdf), z up, in metres, with one
-collision mesh a part.
+collision mesh per part.
 
-The meshes lie in a folder beside the file, as .stl. Mass and inertia are those of the union of the
-parts, so that what overlaps is not counted twice. Formats:
-https://mujoco.readthedocs.io/en/stable/XMLreference.html, https://wiki.ros.org/urdf/XML."""
+The meshes are .stl files in a folder beside the file. Mass and inertia are those of the union of
+the parts, so overlaps are not counted twice. Formats:
+https://mujoco.readthedocs.io/en/stable/XMLreference.html, https://wiki.ros.org/urdf/XML.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 ROBOTS = (".xml", ".urdf")
 DENSITY = 500.0
-"""kg/m^3, a light wood: what the rewards' simulator takes too."""
+"""kg/m^3, a light wood. The simulator of the rewards uses the same."""
 
 
 def write_robot(
     path: str | Path, shapes: list[trimesh.Trimesh], colors: Float[np.ndarray, "n 3"], density: float = DENSITY
 ) -> None:
-    """Write closed z-up meshes, with an sRGB colour each, as one free rigid body. Simulators
-    collide the convex hull of each."""
+    """Write closed z-up meshes, with one sRGB colour each, as one free rigid body. Simulators
+    collide the convex hull of each mesh."""
     from scenes.solids import joined
 
     path = Path(path)

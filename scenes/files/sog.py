@@ -1,8 +1,9 @@
-""".sog files: a zip of meta.json and lossless WebP images, a fifteenth of a .ply (PlayCanvas, "The
-SOG format", version 2).
+""".sog files: a zip of meta.json and lossless WebP images, a fifteenth of a .ply in size
+(PlayCanvas, "The SOG format", version 2).
 
-A Gaussian is a pixel: its place in 2 x 8 bits an axis of a logarithmic range, its scales and base
-colour by codebooks of 256 values, its harmonics by a palette of up to 65,536 entries."""
+Each Gaussian is a pixel. Its position has 2 x 8 bits per axis of a logarithmic range. Scales and
+base colour use codebooks of 256 values, harmonics a palette of up to 65,536 entries.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 
 
 def write_sog(path: str | Path, scene: Gaussians) -> None:
-    """Write one scene. Of scenes of up to 65,536 Gaussians every one keeps its own harmonics, 8
-    bits each; in larger ones similar share."""
+    """Write one scene. In scenes of up to 65,536 Gaussians each keeps its own harmonics, with 8
+    bits per number. In larger ones, similar Gaussians share them."""
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     n = scene.count
@@ -45,7 +46,7 @@ def write_sog(path: str | Path, scene: Gaussians) -> None:
     files: dict[str, bytes] = {}
 
     def image(name: str, pixels: np.ndarray, width: int = width, height: int = height) -> None:
-        """``pixels`` (k, 1 to 4) row by row; what is missing is 0, and opaque."""
+        """``pixels`` (k, 1 to 4) row by row. Missing channels are 0, and alpha is opaque."""
         full = np.zeros((height * width, 4), np.uint8)
         full[:, 3] = 255
         full[: len(pixels), : pixels.shape[1]] = pixels
@@ -92,8 +93,8 @@ def write_sog(path: str | Path, scene: Gaussians) -> None:
 
 
 def read_sog(path: str | Path) -> Gaussians:
-    """Read one scene from a bundle; nothing is unpacked to disk, and what is larger than the count
-    allows is refused undecoded."""
+    """Read one scene from a bundle. Nothing is unpacked to disk. Images larger than the Gaussian
+    count allows are refused before they are decoded."""
     try:
         with zipfile.ZipFile(path) as archive:
             return checked(path, _read(Path(path), archive))
@@ -163,7 +164,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
     packed = image(names["quats"][0], n)
     largest = packed[:, 3].astype(np.int64) - 252
     if n and largest.min() < 0:
-        raise FileError(f"cannot read {path}: its {names['quats'][0]} has alphas below 252, which say no component")
+        raise FileError(f"cannot read {path}: its {names['quats'][0]} has alphas below 252, which name no component")
     others = (packed[:, :3] / 255.0 - 0.5) * math.sqrt(2)
     quats = np.zeros((n, 4))
     np.put_along_axis(quats, _OTHERS[largest], others, -1)
@@ -208,9 +209,11 @@ def _byte(values: np.ndarray) -> np.ndarray:
 
 
 def _codebook(values: Float[np.ndarray, "*n"]) -> tuple[list[float], UInt8[np.ndarray, "*n"]]:
-    """256 values, sorted, and for each number the one nearest to it (Lloyd's algorithm in one
-    dimension, begun at the quantiles and at even steps in turn, so that neither the many nor the
-    far are forgotten)."""
+    """256 sorted values, and for each number the index of the nearest one.
+
+    Lloyd's algorithm in one dimension. It starts at the quantiles and at even steps in turn, so
+    that both frequent and extreme values are covered.
+    """
     if not values.size:
         return [0.0] * 256, np.zeros(values.shape, np.uint8)
     flat = np.sort(values, axis=None)
@@ -224,9 +227,8 @@ def _codebook(values: Float[np.ndarray, "*n"]) -> tuple[list[float], UInt8[np.nd
 
 
 def _clustered(vectors: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "k d"], Int[np.ndarray, "n"]]:
-    """At most 65,536 vectors that stand for all, and which stands for each: where there are more,
-    halves are halved along their widest axis until there are as many as the palette holds (median
-    cut)."""
+    """At most 65,536 vectors, and for each Gaussian the index of its own. If there are more, groups
+    are halved along their widest axis until the palette is full (median cut)."""
     n = len(vectors)
     if n <= _PALETTE:
         return vectors, np.arange(n)

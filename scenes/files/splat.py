@@ -1,8 +1,9 @@
-""".splat files: 32 bytes a Gaussian (position and scales as float32; colour, opacity and quaternion
-as bytes), without harmonics.
+""".splat files: 32 bytes per Gaussian (position and scales as float32; colour, opacity and
+quaternion as bytes), without harmonics.
 
-The layout is that of Kevin Kwok's viewer, https://github.com/antimatter15/splat; gsplat, SuperSplat
-and Babylon.js read it."""
+The layout is that of Kevin Kwok's viewer, https://github.com/antimatter15/splat. gsplat, SuperSplat
+and Babylon.js read it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scenes.files.atomic import FileError, atomic_write, reason
+from scenes.files.atomic import FileError, atomic_write, read_bytes
 from scenes.files.ply import check_writable, checked
 from scenes.gaussians import Gaussians
 
@@ -19,8 +20,8 @@ _ROW = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), (
 
 
 def write_splat(path: str | Path, scene: Gaussians) -> None:
-    """Write one scene; colours are cut to [0, 1] and view-dependent harmonics are left out, since
-    the format has no place for them."""
+    """Write one scene. The format clips colours to [0, 1] and has no view-dependent harmonics, so
+    these are left out."""
     check_writable(path, scene)
     scene = scene.detach().to("cpu", torch.float64)
     rows = np.empty(scene.count, _ROW)
@@ -35,17 +36,10 @@ def write_splat(path: str | Path, scene: Gaussians) -> None:
 
 def read_splat(path: str | Path) -> Gaussians:
     """Read one scene."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    data = read_bytes(path)
     if len(data) % _ROW.itemsize:
         raise FileError(
-            f"cannot read {path}: {len(data)} bytes are not "
-            "a whole "
-            "number of "
-            f"{_ROW.itemsize}-byte "
-            "splats; the "
+            f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; the "
             "file is cut off"
         )
     rows = np.frombuffer(data, _ROW)

@@ -1,9 +1,10 @@
 """Gaussians as .glb files: points of a glTF 2.0 mesh with the attributes of KHR_gaussian_splatting
 (Khronos, 2025).
 
-A viewer that does not know the extension shows coloured points. Numbers are stored as they are
-(float32); the node that holds them turns our z up into glTF's y up. Scales are linear: the
-extension's drafts had logarithms, what is ratified and what readers expect has not."""
+A viewer that does not know the extension shows coloured points. Numbers are stored unchanged
+(float32). The node that holds them turns our z up into glTF's y up. Scales are linear, as in the
+ratified extension; its drafts had logarithms.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from scenes.files.atomic import FileError, atomic_write, reason
+from scenes.files.atomic import FileError, atomic_write, read_bytes
 from scenes.files.glb import MAX_JSON, Y_UP, chunks, linear_light, placed_nodes
 from scenes.files.ply import check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians, transformed
@@ -92,12 +93,8 @@ def write_splat_glb(path: str | Path, scene: Gaussians) -> None:
 
 
 def read_splat_glb(path: str | Path) -> Gaussians:
-    """Read the Gaussians of all nodes of the scene, in the places that the nodes give them, z
-    up."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    """Read the Gaussians of all nodes of the scene with their nodes' transforms, z up."""
+    data = read_bytes(path)
     try:
         tree, binary = chunks(data)
         if EXTENSION not in tree.get("extensionsUsed", []):
@@ -125,7 +122,7 @@ def read_splat_glb(path: str | Path) -> Gaussians:
 
 
 def holds_splats(path: str | Path) -> bool:
-    """Whether a file is a .glb that says it has Gaussians; read no further than that."""
+    """Whether a file is a .glb that declares Gaussians. Only its header is read."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(20)
@@ -151,7 +148,7 @@ def _write(path: str | Path, tree: dict[str, Any], binary: bytes) -> None:
 
 
 def _primitives(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Float[np.ndarray, "4 4"]]]:
-    """Every primitive of Gaussians in the scene, and its node's place in our world."""
+    """Every primitive of Gaussians in the scene, with its node's transform to our world."""
     for node, world in placed_nodes(tree):
         if "mesh" in node:
             found = tree["meshes"][node["mesh"]]["primitives"]
@@ -183,12 +180,7 @@ def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world
         turns = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) and np.linalg.det(rotation) > 0
     if not turns:
         raise ValueError(
-            "one of its nodes shears, mirrors or "
-            "stretches its "
-            "Gaussians, "
-            "which stay "
-            "Gaussians only "
-            "where all "
+            "one of its nodes shears, mirrors or stretches its Gaussians, which stay Gaussians only where all "
             "axes scale alike"
         )
     if np.allclose(world, np.eye(4), atol=1e-6):
@@ -198,7 +190,7 @@ def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world
 
 
 def _accessor(tree: dict[str, Any], binary: bytes, index: int, count: int, width: int) -> Float[np.ndarray, "n w"]:
-    """The numbers of one accessor, normalized integers as the fractions they stand for."""
+    """The numbers of one accessor. Normalized integers become the fractions they stand for."""
     accessor = tree["accessors"][index]
     view = tree["bufferViews"][accessor["bufferView"]]
     dtype = np.dtype(_COMPONENTS[accessor["componentType"]])
@@ -209,19 +201,14 @@ def _accessor(tree: dict[str, Any], binary: bytes, index: int, count: int, width
         or view.get("buffer", 0) != 0
     ):
         raise ValueError(
-            "its attributes do not match one another, or "
-            "are stored "
-            "in a way "
-            "that cannot "
-            "be read "
-            "(sparse, or "
-            "in other files)"
+            "its attributes do not match one another, or are stored in a way that cannot be read (sparse, or in "
+            "other files)"
         )
     row = dtype.itemsize * width
     stride, start = view.get("byteStride", row), view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
     numbers = (count, stride, start, view["byteLength"])
     if any(type(v) is not int or v < 0 for v in numbers) or stride < row or not count:
-        raise ValueError("one of its attributes has a size or place that makes no sense")
+        raise ValueError("one of its attributes has an invalid size or offset")
     if start + (count - 1) * stride + row > min(len(binary), view.get("byteOffset", 0) + view["byteLength"]):
         raise ValueError(f"it says {count} Gaussians but holds fewer; it is cut off")
     values = np.ndarray((count, width), dtype, binary, start, (stride, dtype.itemsize)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Files of Gaussians by their suffix, for commands that take whatever the user has."""
+"""Files of Gaussians in any format, chosen by suffix."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ WRITERS = {
 WRITERS |= dict.fromkeys((".usda", ".usdc"), write_usd)
 
 Axes = Literal["z-up", "y-up", "y-down"]
-"""Which way is up in a file that does not say it. rl3d writes z-up; captures by photogrammetry are
+"""The up axis of a file that does not store it. rl3d writes z-up; photogrammetry captures are
 mostly y-down."""
 SILENT = (".ply", ".splat", ".spz", ".sog")
-"""The formats that do not say it."""
+"""The formats that do not store their up axis."""
 _TO_Z_UP = {"y-up": [[1, 0, 0], [0, 0, -1], [0, 1, 0]], "y-down": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]}
 
 
 def splat_format(path: str | Path) -> str:
-    """Which of the formats a file is of, by its name and, for a .glb, by whether it holds
-    Gaussians; an empty text for none."""
+    """The format of a file, by its name and, for a .glb, by whether it holds Gaussians. An empty
+    text for none."""
     path = Path(path)
     if path.name.lower().endswith(".splat.glb") or (path.suffix.lower() == ".glb" and holds_splats(path)):
         return ".splat.glb"
@@ -45,18 +45,19 @@ def splat_format(path: str | Path) -> str:
 
 
 def read_gaussians(path: str | Path, axes: Axes = "z-up") -> Gaussians:
-    """Read one scene, z up, from a .ply, .splat, .spz, .sog, .glb, .usda or .usdc file (a mesh's
-    .glb is none of Gaussians).
+    """Read one scene, z up, from a .ply, .splat, .spz, .sog, .glb, .usda or .usdc file. A .glb of a
+    mesh is refused.
 
-    ``axes`` says which way is up in a file of the first four formats (of a .spz, in the .ply that
-    it stands for)."""
+    ``axes`` is the up axis of a file in the first four formats (of a .spz, in the .ply that it was
+    made from).
+    """
     if not (kind := splat_format(path)):
         raise FileError(f"cannot read {path}: Gaussians come from {', '.join(READERS)} files")
     scene = READERS[kind](path)
     if axes == "z-up":
         return scene
     if kind not in SILENT:
-        raise FileError(f"cannot read {path} as {axes}: a {kind} file says itself which way is up")
+        raise FileError(f"cannot read {path} as {axes}: a {kind} file stores its up axis; do not give one")
     return transformed(scene, torch.tensor(_TO_Z_UP[axes], dtype=torch.float32))
 
 

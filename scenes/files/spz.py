@@ -1,9 +1,10 @@
 """.spz files: compressed columns of bytes, about a tenth of a .ply, with harmonics (Niantic,
 https://github.com/nianticlabs/spz).
 
-Versions 2 and 3 (gzip) and 4 (zstd) are read; 3 is written, which older readers take too. The
-format's axes are right, up, back where a .ply has right, down, front, so y and z change sign; the
-numbers are those that Niantic's own tool makes of our .ply."""
+Versions 2 and 3 (gzip) and 4 (zstd) can be read. Version 3 is written, which older readers accept
+too. The axes are right, up, back where a .ply has right, down, front, so y and z change sign. The
+numbers are those that Niantic's own tool makes of our .ply.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scenes.files.atomic import FileError, atomic_write, reason
+from scenes.files.atomic import FileError, atomic_write, read_bytes
 from scenes.files.ply import MIN_SCALE, check_writable, checked
 from scenes.gaussians import SH_C0, Gaussians
 
 MAX_GAUSSIANS = 10_000_000
-"""More than this is refused, as the reference reader does: a gzip of zeros would fill the
-memory."""
+"""Larger counts are refused, as by the reference reader: a gzip of zeros would fill the memory."""
 _HEADER = struct.Struct("<4sIIBBBB")
 _HEADER_4 = struct.Struct("<4sIIBBBBI12x")
 _MAGIC = b"NGSP"
@@ -46,11 +46,8 @@ def write_spz(path: str | Path, scene: Gaussians) -> None:
     fixed = np.round(scene.means.numpy() * _FLIP * 2**_FRACTION_BITS).astype(np.int64)
     if scene.count and np.abs(fixed).max() >= 2**23:
         raise FileError(
-            f"cannot write {path}: a .spz file reaches "
-            f"{2 ** (23 - _FRACTION_BITS)} m "
-            "from the "
-            "origin, the "
-            "scene goes further"
+            f"cannot write {path}: a .spz file reaches {2 ** (23 - _FRACTION_BITS)} m from the origin, the scene "
+            "goes further"
         )
     columns = [
         (fixed[..., None] >> np.array([0, 8, 16]) & 0xFF).astype(np.uint8),
@@ -74,10 +71,7 @@ def write_spz(path: str | Path, scene: Gaussians) -> None:
 
 def read_spz(path: str | Path) -> Gaussians:
     """Read one scene."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {reason(error)}") from error
+    data = read_bytes(path)
     version, n, degree, fraction_bits, columns = (
         _unpack_zstd(path, data) if data[:4] == _MAGIC else _unpack_gzip(path, data)
     )
@@ -99,7 +93,7 @@ def read_spz(path: str | Path) -> Gaussians:
 
 
 _Contents = tuple[int, int, int, int, list[np.ndarray]]
-"""Version, count, degree, bits of fractions, and the columns of bytes: places, opacities, colours,
+"""Version, count, degree, fraction bits, and the columns of bytes: positions, opacities, colours,
 scales, rotations, harmonics."""
 
 
@@ -133,7 +127,7 @@ def _unpack_gzip(path: str | Path, data: bytes) -> _Contents:
 
 
 def _unpack_zstd(path: str | Path, data: bytes) -> _Contents:
-    """Version 4: a plain header, and a stream a column."""
+    """Version 4: a plain header, then one stream per column."""
     import zstandard
 
     if len(data) < _HEADER_4.size:
@@ -170,13 +164,12 @@ def _unpack_zstd(path: str | Path, data: bytes) -> _Contents:
 def _widths(
     path: str | Path, version: int, known: tuple[int, ...], n: int, degree: int, fraction_bits: int
 ) -> list[int]:
-    """Bytes of a Gaussian in each column; refuses what cannot be read."""
+    """Bytes per Gaussian in each column. FileError for headers that cannot be read."""
     if version not in known:
         raise FileError(f"cannot read {path}: it is version {version} of the format; 2 to 4 can be read")
     if n > MAX_GAUSSIANS or degree >= len(_HARMONICS) or fraction_bits > 23:
         raise FileError(
-            f"cannot read {path}: it says {n} Gaussians of degree {degree}; at most {MAX_GAUSSIANS} of "
-            "at most "
+            f"cannot read {path}: it says {n} Gaussians of degree {degree}; at most {MAX_GAUSSIANS} of at most "
             "degree 3 can be read"
         )
     return [9, 1, 3, 3, 3 if version == 2 else 4, 3 * _HARMONICS[degree]]
@@ -187,8 +180,8 @@ def _byte(values: np.ndarray) -> np.ndarray:
 
 
 def _pack_quats(quats: np.ndarray) -> np.ndarray:
-    """(n, 4) bytes of quaternions wxyz: which component (of xyzw) is largest, and of each other a
-    sign and 9 bits."""
+    """(n, 4) bytes of quaternions wxyz: the index of the largest component (of xyzw), then a sign
+    and 9 bits for each of the others."""
     q = np.roll(quats * [1, *_FLIP], -1, axis=-1)
     length = np.linalg.norm(q, axis=-1, keepdims=True)
     q = np.where(length > 0, q / np.maximum(length, 1e-300), [0.0, 0, 0, 1])

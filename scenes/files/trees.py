@@ -1,5 +1,5 @@
-"""JSON and YAML of any origin: whatever a parser stumbles over becomes a ValueError, and nothing
-small becomes large or slow."""
+"""JSON and YAML from untrusted files: every parser error becomes a ValueError, and small inputs
+cannot take much memory or time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DEEPEST, _LONGEST = 50, 100_000
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON says."""
+    """The value of a JSON text."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -18,8 +18,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """What YAML says without aliases, by which a few lines can stand for more than the memory
-    holds."""
+    """The value of a YAML text. Aliases are refused, because a few lines of them can fill the
+    memory."""
     import yaml
 
     if len(text) > _LONGEST:  # PyYAML reads some 30,000 letters a second

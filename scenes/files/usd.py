@@ -29,8 +29,8 @@ _TO_Z_UP = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def write_usd(path: str | Path, scene: Gaussians | None, mesh: trimesh.Scene | None = None) -> None:
-    """Write an asset: its splats, its mesh (y up, as a .glb has it), or both. Of both, the mesh is
-    the proxy that is shown where splats are not."""
+    """Write an asset: its splats, its mesh (y up, as in a .glb), or both. With both, the mesh is
+    the proxy that is shown where splats are not supported."""
     Gf, Sdf, Usd, UsdGeom, UsdVol, Vt = _pxr(path)
     if scene is not None:
         check_writable(path, scene)
@@ -101,7 +101,7 @@ def _define_meshes(stage: Any, scene: trimesh.Scene, Gf: Any, Vt: Any, UsdGeom: 
 
 
 def read_usd(path: str | Path) -> Gaussians:
-    """Read the Gaussians of a file, z up; prims that move theirs are refused, for nothing is
+    """Read the Gaussians of a file, z up. Prims with a transform are refused, because nothing is
     composed here."""
     _pxr(path)
     try:
@@ -125,11 +125,11 @@ def read_usd(path: str | Path) -> Gaussians:
             found = dict(np.load(result, allow_pickle=False))
         except subprocess.TimeoutExpired as error:
             raise FileError(
-                f"cannot read {path}: OpenUSD was not done with it after {seconds} s; it seems damaged"
+                f"cannot read {path}: OpenUSD did not finish reading it in {seconds} s; it seems damaged"
             ) from error
         except (subprocess.CalledProcessError, OSError, ValueError) as error:
             raise FileError(
-                f"cannot read {path}: OpenUSD broke off; it is damaged, or larger than the memory"
+                f"cannot read {path}: OpenUSD crashed; the file is damaged, or larger than the memory"
             ) from error
     if "refused" in found:
         raise FileError(f"cannot read {path}: {found['refused']}")

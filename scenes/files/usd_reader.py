@@ -1,9 +1,10 @@
 """``python usd_reader.py FILE RESULT``: the Gaussians of an OpenUSD file as arrays in an .npz, or
-the reason why not.
+the reason why it cannot be read.
 
-What scenes.files.usd runs in a process of its own, because a damaged file may crash OpenUSD's
-parser or keep it busy for minutes. A file is read without composition: what it refers to is never
-opened. Imports as little as it can, to start fast."""
+scenes.files.usd runs this in its own process, because a damaged file may crash OpenUSD's parser or
+keep it busy for minutes. A file is read without composition: files that it refers to are never
+opened. Imports are few, to start fast.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +20,7 @@ _HARMONICS = (0, 3, 8, 15)
 
 
 def read(path: str) -> dict[str, Any]:
-    """The arrays of each prim of Gaussians by ``number/name``, and the up axis and unit of the
-    file."""
+    """The arrays of each prim of Gaussians, by ``number/name``, and the file's up axis and unit."""
     from pxr import Sdf, Tf
 
     try:
@@ -73,7 +73,7 @@ def _columns(prim: Any) -> dict[str, np.ndarray]:
     orientations, scales, opacities = column("orientations", 4), column("scales", 3), column("opacities", 1)
     harmonics = column("radiance:sphericalHarmonicsCoefficients", 3)
     if (len(orientations), len(scales), len(opacities)) != (n, n, n) or len(harmonics) < n * k:
-        raise ValueError(f"its prim {prim.path} has {n} positions, and other numbers of the rest")
+        raise ValueError(f"its prim {prim.path} has {n} positions, but its other attributes have other counts")
     harmonics = harmonics[: n * k].reshape(n, k, 3)
     return {
         "positions": positions,

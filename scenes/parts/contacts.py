@@ -16,9 +16,9 @@ class PartContacts(PartGeometry):
     """Parts and how they touch. Nothing here has a gradient."""
 
     def gaps(self, reach: float = TOUCH_TOLERANCE) -> Float[Tensor, "*batch p p"]:
-        """Approximate distance in metres between every two existing parts, at most 0 where they
-        overlap; infinite on the diagonal, for absent parts and where it is clearly more than
-        ``reach``."""
+        """Approximate distance in metres between every two existing parts, at most 0 if they
+        overlap. Infinite on the diagonal, for absent parts, and for pairs clearly farther apart
+        than ``reach``."""
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.detach().reshape(-1, *t.shape[len(batch) :]))
         # Only parts that exist are looked at, all scenes' in one list: most slots are empty.
@@ -39,13 +39,12 @@ class PartContacts(PartGeometry):
         return torch.minimum(gaps, gaps.transpose(1, 2)).view(*batch, self.count, self.count)
 
     def contacts(self, tolerance: float = TOUCH_TOLERANCE) -> Bool[Tensor, "*batch p p"]:
-        """Which pairs of existing parts touch or overlap, up to a gap of ``tolerance`` metres
-        (symmetric, false on the diagonal)."""
+        """Which pairs of existing parts touch or overlap, up to a gap of ``tolerance`` metres.
+        Symmetric, false on the diagonal."""
         return self.gaps(tolerance) <= tolerance
 
     def components(self, tolerance: float = TOUCH_TOLERANCE) -> Int[Tensor, "*batch p"]:
-        """Label of the touching cluster that each part belongs to (the index of its first part), -1
-        for absent parts."""
+        """Label of each part's touching cluster (the index of its first part), -1 if absent."""
         return clusters(self.contacts(tolerance), self.exists)
 
 

@@ -31,25 +31,27 @@ class PartGeometry(PartData):
         return self.to_world(local.flatten(-3, -2)).view(shape)
 
     def distance(self, points: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k"]:
-        """Approximate signed distance in metres of each part's own k world points to its surface,
+        """Approximate signed distance in metres of k world points to the surface of their part,
         negative inside.
 
-        To first order: (g - 1) / |grad g| with g the part's gauge, 1 on the surface and growing in
-        proportion along rays from the centre (Taubin, 1991). Exact at flat faces and on the
-        surface; near corners and far from curved parts it errs."""
+        To first order: (g - 1) / |grad g| with the part's gauge g, which is 1 on the surface and
+        proportional to the distance from the centre along rays (Taubin, 1991). Exact on flat faces
+        and on the surface; inexact near corners and far from curved parts.
+        """
         gauge, gradient = self._gauge(points)
         return (gauge - 1) / gradient.square().sum(-1).add(1e-12).sqrt()
 
     def normals(self, points: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k 3"]:
-        """Outward unit normals (world) of each part's surface at k world points on it; near it, of
-        the level of its gauge there."""
+        """Outward unit normals (world) at k world points on each part's surface. Near the surface,
+        the normal of the gauge's level there."""
         _, gradient = self._gauge(points)
         return torch.nn.functional.normalize(gradient, dim=-1, eps=1e-20) @ self.rotations.transpose(-1, -2)
 
     def _gauge(
         self, points: Float[Tensor, "*batch p k 3"]
     ) -> tuple[Float[Tensor, "*batch p k"], Float[Tensor, "*batch p k 3"]]:
-        """1 on each part's surface, less inside, and its gradient per metre in the part's frame."""
+        """The gauge, 1 on each part's surface and less inside, and its gradient per metre in the
+        part's frame."""
         local = (points - self.centres.unsqueeze(-2)) @ self.rotations
         half, taper = self.half_sizes.unsqueeze(-2), self.taper.unsqueeze(-1)
         unit = local / half
@@ -91,8 +93,8 @@ def taper_factor(taper: Tensor, z: Tensor) -> Tensor:
 
 
 def _power_norm(a: Tensor, b: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(a^(2/e) + b^(2/e))^(e/2) of positive a and b, and its derivatives; scaled so that powers up
-    to 20 cannot overflow."""
+    """(a^(2/e) + b^(2/e))^(e/2) of positive a and b, and its derivatives, scaled so that powers up
+    to 20 do not overflow."""
     largest = torch.maximum(a, b)
     norm = largest * ((a / largest) ** (2 / exponent) + (b / largest) ** (2 / exponent)) ** (exponent / 2)
     return norm, (a / norm) ** (2 / exponent - 1), (b / norm) ** (2 / exponent - 1)
@@ -102,8 +104,9 @@ def _superellipse_octants(exponent: Float[Tensor, "*b"], per_octant: int, octant
     """Points on |x|^(2/e) + |y|^(2/e) = 1 from angle 0 (x = 1), counter-clockwise over ``octants``
     eighths of a turn.
 
-    Each octant is sampled evenly in slope, (1, t) / (1 + t^(2/e))^(e/2): even along a box's side as
-    along a circle's arc, with a sample exactly at the corner."""
+    Each octant is sampled evenly in slope, (1, t) / (1 + t^(2/e))^(e/2). This is even along a box's
+    side and along a circle's arc, with one sample exactly at the corner.
+    """
     t = torch.linspace(0, 1, per_octant + 1, dtype=exponent.dtype, device=exponent.device)
     scale = (1 + t.clamp_min(1e-6) ** (2 / exponent.unsqueeze(-1))) ** (-exponent.unsqueeze(-1) / 2)
     along, across = scale, scale * t

@@ -11,8 +11,8 @@ LIGHT = (-0.35, -0.75, 0.56)
 
 
 def shading(normals: Float[Tensor, "*n 3"], light: Float[Tensor, "3"]) -> Float[Tensor, "*n"]:
-    """Brightness factor in [0.5, 1] of a soft hemisphere light: the wrap keeps faces away from the
-    light readable."""
+    """Brightness factor in [0.5, 1] of a soft hemisphere light. It wraps around, so faces away from
+    the light stay readable."""
     return 0.5 + 0.5 * ((normals @ light) * 0.6 + 0.4 + 0.15 * normals[..., 2]).clamp(0, 1)
 
 

@@ -18,14 +18,15 @@ class Parts(PartContacts):
     """
 
     def gaussians(self, count: int = 3072, *, shade: bool = True, inset: float = 0.0) -> Gaussians:
-        """``count`` flat Gaussians spread over the surfaces of the existing parts, differentiable
-        in every part parameter.
+        """``count`` flat Gaussians on the surfaces of the existing parts, differentiable in every
+        part parameter.
 
         Small parts get more than their share of the area, so that an eye is as sharp as a table
-        top. ``shade`` bakes a fixed diffuse light into the colours, which is what lets shape be
-        read from an image of constant-coloured parts. ``inset`` moves each Gaussian inwards by so
-        many of its standard deviations: at the silhouette half of it stands over the surface, and
-        the asset looks that much fatter."""
+        top. ``shade`` bakes a fixed diffuse light into the colours, without which the shape of
+        uniform parts is hard to see. ``inset`` moves each Gaussian inwards by this many of its
+        standard deviations. Without it half of each Gaussian reaches over the silhouette, and the
+        asset looks fatter.
+        """
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.reshape(-1, *t.shape[len(batch) :]))
         scenes = len(flat.existence)
@@ -85,7 +86,7 @@ class Parts(PartContacts):
         return out._map(lambda t: t.view(*batch, *t.shape[1:]))
 
     def meshes(self, per_octant: int = 3) -> tuple[Float[Tensor, "*batch p v 3"], Int[Tensor, "f 3"]]:
-        """One closed triangle mesh a part, absent ones included: vertices, and faces
+        """One closed triangle mesh per part, absent ones included: vertices, and faces
         (counter-clockwise) shared by all parts."""
         grid = self.surface_grid(per_octant)
         rings, around = grid.shape[-3], grid.shape[-2]

@@ -189,7 +189,7 @@ def test_triangles_of_vertices_that_are_not_there_are_refused(tmp_path):
     used = tree["accessors"][tree["meshes"][0]["primitives"][0]["indices"]]
     at = tree["bufferViews"][used["bufferView"]].get("byteOffset", 0)
     data = glb(tree, binary[:at] + b"\x63" + binary[at + 1 :])
-    refused(load_glb, tmp_path / "a.glb", data, match="vertices that it does not have")
+    refused(load_glb, tmp_path / "a.glb", data, match="vertices that do not exist")
 
 
 def test_nested_and_repeated_nodes_keep_their_places(tmp_path):
@@ -222,13 +222,13 @@ def test_a_usd_file_on_which_openusd_breaks_off_or_does_not_end_is_refused(tmp_p
     script = tmp_path / "crash.py"
     monkeypatch.setattr("scenes.files.usd.usd_reader.__file__", str(script))
     script.write_text("import os; os.abort()")
-    refused(read_gaussians, tmp_path / "a.usdc", match="OpenUSD broke off")
+    refused(read_gaussians, tmp_path / "a.usdc", match="OpenUSD crashed")
 
     def slow(command, *, timeout, **_):
         raise subprocess.TimeoutExpired(command, timeout)
 
     monkeypatch.setattr("subprocess.run", slow)
-    refused(read_gaussians, tmp_path / "a.usdc", match="was not done with it after 30 s")
+    refused(read_gaussians, tmp_path / "a.usdc", match="did not finish reading it in 30 s")
 
 
 @pytest.mark.parametrize("largest", [1e308, 1e5])

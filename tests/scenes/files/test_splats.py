@@ -68,7 +68,7 @@ def test_scenes_are_stood_up(tmp_path, make_scene, suffix):
     scene = gentle(make_scene(100, 15))
     write_gaussians(tmp_path / f"a{suffix}", scene)
     if suffix not in SILENT:
-        with pytest.raises(FileError, match="says itself which way is up"):
+        with pytest.raises(FileError, match="stores its up axis; do not give one"):
             read_gaussians(tmp_path / f"a{suffix}", "y-down")
         return
     x, y, z = read_gaussians(tmp_path / f"a{suffix}").means.unbind(-1)
