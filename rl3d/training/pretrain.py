@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from rewards.text import MiniLM, TextFeatures
-from rl3d.checkpoints import load_tensors, save_tensors
 from rl3d.configs import as_paths, at_least
 from rl3d.corpus import sample, sample_for
 from rl3d.devices import has_bfloat16
 from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork, encode
 from rl3d.training.supervised import Recipe, fit
 from scenes.files import make_folder
+from scenes.files.tensors import read_tensors, write_tensors
 from scenes.parts import MAX_PARTS, VECTOR_SIZE
 
 
@@ -77,11 +77,11 @@ class Dataset:
         at once."""
         made_from = {"captions": captions, "geometries": geometries, "seed": seed}
         if path.exists():
-            tensors, header = load_tensors(path)
+            tensors, header, _ = read_tensors(path)
             if header == made_from:
                 return Dataset(**tensors)
         data = Dataset.build(captions, geometries, seed, encoder)
-        save_tensors(path, {f.name: getattr(data, f.name) for f in fields(data)}, made_from)
+        write_tensors(path, {f.name: getattr(data, f.name) for f in fields(data)}, made_from)
         return data
 
     @staticmethod

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rl3d.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
 from scenes.files import FileError
+from scenes.files.tensors import read_tensors, write_tensors
 
 REPORT_EVERY, SAVE_EVERY = 25, 200
 
@@ -67,7 +68,7 @@ def fit(
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     state_path, first = out / "state.safetensors", 0
     if state_path.exists():
-        tensors, header = load_tensors(state_path)
+        tensors, header, _ = read_tensors(state_path)
         if header.get("training") != settings:
             raise FileError(f"{out}: holds a run with other settings: choose another folder")
         load_network(network, _named(tensors, "network."), state_path)
@@ -107,9 +108,9 @@ def fit(
             }
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
-            save_tensors(state_path, tensors, {"step": step + 1, "training": settings})
+            write_tensors(state_path, tensors, {"step": step + 1, "training": settings})
             header = {"kind": kind, "config": asdict(network.config), "training": settings, "step": step + 1}  # type: ignore[arg-type]
-            save_tensors(out / result, {k: v.half() for k, v in ema.items()}, header)
+            write_tensors(out / result, {k: v.half() for k, v in ema.items()}, header)
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

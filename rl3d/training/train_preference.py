@@ -15,11 +15,11 @@ from torch import Tensor
 from rewards.base import Batch
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.preference import KIND, Preference, PreferenceHead, features
-from rl3d.checkpoints import save_tensors
 from rl3d.configs import as_paths, at_least
 from rl3d.preferences import Pair
 from rl3d.scoring import render_views
 from scenes.asset import Asset
+from scenes.files.tensors import write_tensors
 
 HELD_OUT = 0.25
 """Share of the prompts whose pairs are never fitted."""
@@ -99,7 +99,7 @@ def fit(pairs: list[Pair], config: RewardConfig | None = None) -> Fit:
     scores = head(both)
     head.layers[-1].bias -= scores.mean()  # type: ignore[operator]  # 0 is the middle of what was seen
     head.scale = scores.std().clamp_min(1e-3)
-    save_tensors(config.out, dict(head.state_dict()), {"kind": KIND, "pairs": int(seen.sum())})
+    write_tensors(config.out, dict(head.state_dict()), {"kind": KIND, "pairs": int(seen.sum())})
     clear = held_out & (target != 0.5)
     chance = torch.sigmoid(head(left[clear]) - head(right[clear]))
     right_ones = ((chance > 0.5) == (target[clear] == 1)).double()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rl3d.checkpoints import save_tensors
 from rl3d.generators.load import PRETRAINED, TUNED, find_generator, generator_class, load_generator, save_generator
 from rl3d.generators.part_flow import PartFlow
 from scenes.files import FileError
+from scenes.files.tensors import write_tensors
 from tests.rl3d.policies import SplatFlow, TokenToy
 
 
@@ -66,6 +66,6 @@ def test_other_names_are_refused_in_one_line(name: str, message: str) -> None:
     ],
 )
 def test_files_that_hold_something_else(tmp_path, header: dict, message: str) -> None:
-    save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, header)
+    write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, header)
     with pytest.raises(ValueError, match=message):
         load_generator(tmp_path / "x.safetensors")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rl3d.checkpoints import load_tensors, save_tensors
 from rl3d.generators.load import load_generator
 from rl3d.training.loop import iterate
 from rl3d.training.state import checkpoints
 from scenes.files import FileError
+from scenes.files.tensors import read_tensors, write_tensors
 from tests.rl3d.policies import TokenToy, redness
 from tests.rl3d.training.conftest import make
 
@@ -196,7 +196,7 @@ def test_a_damaged_run_is_not_resumed(start) -> None:
         (run.config.out / "metrics.jsonl").write_text(line + metrics)
         with pytest.raises(FileError, match="is not one iteration's numbers"):
             start(iterations=2, resume=True)
-    tensors, header = load_tensors(path)
+    tensors, header, _ = read_tensors(path)
     optimizer = next(name for name, value in tensors.items() if name.startswith("optimizer.") and value.dim())
     for change, message in (
         ({"prompts.priority": None}, "not the state of a training run"),
@@ -204,7 +204,7 @@ def test_a_damaged_run_is_not_resumed(start) -> None:
         ({optimizer: torch.zeros(1)}, "the optimiser's .* does not fit"),
         ({"optimizer.x": torch.zeros(1)}, "the optimiser's x does not fit"),
     ):
-        save_tensors(path, {n: value for n, value in {**tensors, **change}.items() if value is not None}, header)
+        write_tensors(path, {n: value for n, value in {**tensors, **change}.items() if value is not None}, header)
         with pytest.raises(FileError, match=message):
             start(iterations=2, resume=True)
     path.write_bytes(whole)

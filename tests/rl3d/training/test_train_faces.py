@@ -3,8 +3,8 @@
 import torch
 
 from rewards.image.alignment import load_scorer
-from rl3d.checkpoints import load_tensors
 from rl3d.training.train_faces import FacesTraining, train_faces
+from scenes.files.tensors import read_tensors
 
 
 def test_a_training_that_is_cut_off_ends_the_same(tmp_path, monkeypatch):
@@ -17,7 +17,7 @@ def test_a_training_that_is_cut_off_ends_the_same(tmp_path, monkeypatch):
     next(half), next(half)
     half.close()
     state = tmp_path / "cut/state.safetensors"
-    assert load_tensors(state)[1]["step"] == 2
+    assert read_tensors(state)[1]["step"] == 2
     list(train_faces(FacesTraining(out=tmp_path / "cut", **settings)))
     whole, cut = (load_scorer(tmp_path / name / "faces.safetensors").state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
