@@ -19,7 +19,7 @@ from rewards.mix import check_needs, parse
 from rewards.text import shared_encoder
 from rl3d.comparison import comparison
 from rl3d.configs import as_paths, at_least
-from rl3d.corpus import CATEGORIES, Facts, Item, Spec, check_facts, prompts
+from rl3d.corpus import CATEGORIES, MIX, Facts, Item, Spec, check_facts, prompts
 from rl3d.generators.base import Generator
 from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
 from rl3d.measures import diversity, shape_of
@@ -116,8 +116,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
 
 
 def _held_out(config: EvaluateConfig) -> list[Item]:
-    kinds = caption_kinds(config.kinds)
-    return prompts(config.num_prompts, config.seed, **({"kinds": kinds} if kinds else {}))
+    return prompts(config.num_prompts, config.seed, kinds=caption_kinds(config.kinds) or tuple(MIX))
 
 
 def _rewards(config: EvaluateConfig, generators: list[Generator]) -> list[Reward]:
