@@ -23,9 +23,10 @@ BASES = (
     "desk",
 )
 RIDERS = (
-    "mug", "bottle", "teapot", "cake", "ice cream", "candle", "trophy", "bucket", "lantern", "bell", "crown", "top hat", "pumpkin", "apple",
-    "mushroom", "cactus", "snowman", "penguin", "duck", "owl", "cat", "dog", "rabbit", "robot", "turtle", "gift box", "book", "table lamp",
-    "television", "chess pawn", "drum", "hourglass", "elephant", "pig", "barrel",
+    "mug", "bottle", "teapot", "cake", "ice cream", "candle", "trophy", "bucket", "lantern", "bell", "crown",
+    "top hat", "pumpkin", "apple", "mushroom", "cactus", "snowman", "penguin", "duck", "owl", "cat", "dog",
+    "rabbit", "robot", "turtle", "gift box", "book", "table lamp", "television", "chess pawn", "drum", "hourglass",
+    "elephant", "pig", "barrel",
 )  # fmt: skip
 MAX_COMPOSED = 22
 SINK = 0.022

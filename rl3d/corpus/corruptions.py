@@ -245,8 +245,9 @@ def faces_copied(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 CORRUPTIONS: dict[str, Corruption] = {
     fault.__name__: fault
     for fault in (
-        part_removed, part_lifted, part_shifted, part_rotated, floater_added, colors_swapped, leg_shortened, leg_removed, bulged, thickened,
-        flattened, details_removed, leaning, jitter_weak, jitter, jitter_strong, parts_merged, category_swapped,
+        part_removed, part_lifted, part_shifted, part_rotated, floater_added, colors_swapped, leg_shortened,
+        leg_removed, bulged, thickened, flattened, details_removed, leaning, jitter_weak, jitter, jitter_strong,
+        parts_merged, category_swapped,
     )
 }  # fmt: skip
 SUBTLE: dict[str, Corruption] = {

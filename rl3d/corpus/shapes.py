@@ -95,8 +95,7 @@ class Sketch:
         self.main_base = BASE_OF[name]
         self._paints["main"] = self._jitter(COLORS[name])
 
-    # Random choices
-    # -------------------------------------------------------------------------------------------------
+    # --- random choices ---
 
     def u(self, low: Number, high: Number) -> float:
         """A uniform dimension."""
@@ -165,8 +164,7 @@ class Sketch:
         clip = lambda c: min(1.0, max(0.0, c))  # noqa: E731
         return clip(rgb[0] + 0.04 * r - 0.02), clip(rgb[1] + 0.04 * g - 0.02), clip(rgb[2] + 0.04 * b - 0.02)
 
-    # Parts
-    # ----------------------------------------------------------------------------------------------------------
+    # --- parts ---
 
     def part(
         self,
