@@ -14,7 +14,7 @@ from rl3d.training.loop import iterate
 from rl3d.training.state import checkpoints
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
-from tests.rl3d.policies import TokenToy, redness
+from tests.rl3d.toys import TokenToy, redness
 from tests.rl3d.training.conftest import make
 
 PAIRS = [("part-flow", "awm"), ("part-flow", "grpo"), ("splats", "awm"), ("splats", "grpo"), ("tokens", "grpo")]
@@ -232,9 +232,9 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
 @pytest.mark.parametrize(
     ("policy", "objective", "changes", "message"),
     [
-        ("tokens", "awm", {}, r"objective 'awm' needs a generator with matching, which 'tests.rl3d.policies:TokenToy'"),
+        ("tokens", "awm", {}, r"objective 'awm' needs a generator with matching, which 'tests.rl3d.toys:TokenToy'"),
         ("splats", "awm", {"rewards": "structure=1"}, r"reward 'structure' needs parts, which .*SplatFlow lacks: use "),
-        ("splats", "awm", {"rewards": "tests.rl3d.policies:Low", "gates": "low=low"}, "cannot be its own gate"),
+        ("splats", "awm", {"rewards": "tests.rl3d.toys:Low", "gates": "low=low"}, "cannot be its own gate"),
         (
             "part-flow",
             "awm",
