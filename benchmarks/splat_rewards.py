@@ -3,8 +3,9 @@
 Assets of the corpus are turned into Gaussians, written to a .ply and read back: nothing is left of
 their parts. A copy of each gets a fault made on the Gaussians alone. The figure is the AUC over
 pairs: the share in which the good asset scores more than its copy, ties counting half. Legs are
-taken from furniture, second faces are put on animals, toys and robots, and everything else is done
-to single things of all kinds."""
+taken from furniture, and only pairs count in which the asset falls for want of one by the centre of
+mass and the hull of what touches the ground. Second faces are put on animals, toys and robots. All
+other faults are made on single things of all kinds."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import trimesh
+from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from benchmarks.rewards import ranked
@@ -155,11 +158,13 @@ def table(count: int, names: list[str]) -> dict[tuple[str, str], float]:
     rewards, cells = [resolve(name) for name in names], {}
     mixed, legged, faced = (_items(count, kinds, rng) for kinds in (CATEGORIES, LEGGED, FACED))
 
-    def compare(good: dict[str, Scores], bad: dict[str, Scores], fault: str) -> None:
+    def compare(good: dict[str, Scores], bad: dict[str, Scores], fault: str, keep: Tensor | None = None) -> None:
+        keep = torch.ones(count, dtype=torch.bool) if keep is None else keep
         for name, scores in bad.items():
-            cells[name, fault] = ranked(good[name].values, scores.values)
+            if keep.any():
+                cells[name, fault] = ranked(good[name].values[keep], scores.values[keep])
         failed = {name: scores.failed for name, scores in bad.items() if scores.failed}
-        print(f"  {fault}: {'failed ' + str(failed) if failed else 'all scored'}", flush=True)
+        print(f"  {fault}: {int(keep.sum())} pairs{', failed ' + str(failed) if failed else ''}", flush=True)
 
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -171,12 +176,27 @@ def table(count: int, names: list[str]) -> dict[tuple[str, str], float]:
             compare(good, scored(chosen, mixed, [change(scene, rng) for scene in whole]), fault)
         whole = [splats(item.vectors, folder) for item in legged]
         bad = [leg_removed(scene, rng) for scene in whole]
-        compare(scored(rewards, legged, whole), scored(rewards, legged, bad), "leg_removed")
+        keep = torch.tensor([stands(a) and not stands(b) for a, b in zip(whole, bad, strict=True)])
+        compare(scored(rewards, legged, whole), scored(rewards, legged, bad), "leg_removed", keep)
         whole, bad = ([splats(change(item), folder) for item in faced] for change in (
             lambda item: item.vectors, lambda item: faces_copied(item.vectors, rng)
         ))  # fmt: skip
         compare(scored(rewards, faced, whole), scored(rewards, faced, bad), "second_face")
     return cells
+
+
+def stands(scene: Gaussians) -> bool:
+    """Whether the middle of the mesh's volume is above the convex hull of all that lies within 2 cm
+    of the ground, also when the ground leans by 5 degrees."""
+    mesh = SplatAsset.of([scene]).meshes()[0]
+    solid = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy())
+    points, middle = solid.vertices, solid.center_mass
+    try:
+        hull = ConvexHull(points[points[:, 2] < points[:, 2].min() + 0.02, :2])
+    except QhullError:  # nothing but a point or a line
+        return False
+    inside = -(hull.equations[:, :2] @ middle[:2] + hull.equations[:, 2]).max()
+    return inside > np.tan(np.radians(5)) * (middle[2] - points[:, 2].min())
 
 
 def _items(count: int, kinds: tuple[str, ...], rng: np.random.Generator) -> list[Item]:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from renderers.base import Views
-from rewards.pieces import Pieces
+from rewards.pieces import Pieces, bodies_of
 from rewards.text import TextFeatures, shared_encoder
 from scenes.asset import Asset, Convex, part_bodies
 from scenes.cameras import Cameras
@@ -192,11 +192,11 @@ class Batch:
 
     @cached_property
     def bodies(self) -> list[list[Convex]]:
-        """The rigid convex pieces of each scene, as ``Asset.bodies``; none of a broken scene."""
+        """The rigid convex pieces of each scene, as ``bodies_of``; none of a broken scene."""
         asset = self.need_asset()
         if asset.parts is None:
-            bodies = asset.bodies()
-            return [[] if broken else pieces for broken, pieces in zip(self.broken.tolist(), bodies, strict=True)]
+            found = zip(self.broken.tolist(), bodies_of(asset), strict=True)
+            return [[] if broken else pieces for broken, pieces in found]
         labels = torch.where(self.broken.unsqueeze(-1), -1, self.pieces.components)
         return part_bodies(self.sound_parts, labels)
 

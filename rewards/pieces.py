@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from scenes.asset import Asset, Convex
 from scenes.mesh import Mesh
 from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
 
@@ -28,6 +29,23 @@ lowest."""
 MOST_SHELLS = 64
 """Shells of a mesh that are looked at, the heaviest ones. Every mesh has so many slots: sums then
 round the same way whatever else is in the batch."""
+
+SPECK = 1e-5
+"""Share of a scene's volume below which a loose body of a mesh is noise of its surface. Bodies so
+light would make the simulation diverge."""
+
+
+def bodies_of(asset: Asset) -> list[list[Convex]]:
+    """``asset.bodies()`` for the simulator: without specks, if the asset has no parts."""
+    scenes = asset.bodies()
+    return scenes if asset.parts is not None else [_without_specks(pieces) for pieces in scenes]
+
+
+def _without_specks(pieces: list[Convex]) -> list[Convex]:
+    volumes: dict[int, float] = {}
+    for piece in pieces:
+        volumes[piece.body] = volumes.get(piece.body, 0.0) + piece.volume
+    return [piece for piece in pieces if volumes[piece.body] > SPECK * sum(volumes.values())]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ scorer."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,32 +14,26 @@ from rewards.base import Batch, Needs, Scores
 from rewards.image.scorer import SIZE, VIEWS, Scorer, ScorerConfig
 from rewards.text import TextFeatures
 from scenes.files import FileError
-from scenes.files.trees import parse_json
+from scenes.files.tensors import read_tensors
 
 SHIPPED = Path(__file__).parent / "weights" / "alignment.safetensors"
 
 
 def load_scorer(path: Path) -> Scorer:
-    """A scorer from its safetensors file (config in the header); FileError with one line for
+    """A frozen scorer from its safetensors file, whose header holds its sizes. FileError for
     anything else."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
+    file = read_tensors(path, "a scorer's weights")
     try:
-        data = path.read_bytes()
-        header = parse_json(parse_json(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]["rl3d"])
-        scorer = Scorer(ScorerConfig(**header["config"]))
-        scorer.load_state_dict({k: v.float() for k, v in load(data).items()})
-    except OSError as error:
-        raise FileError(f"{path}: cannot read the scorer's weights ({error.strerror})") from error
-    except (SafetensorError, struct.error, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise FileError(f"{path}: not a scorer's weights, or cut short ({type(error).__name__})") from error
+        scorer = Scorer(ScorerConfig(**file.header["config"]))
+        scorer.load_state_dict({k: v.float() for k, v in file.tensors.items()})
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise FileError(f"{path}: not a scorer's weights ({type(error).__name__})") from error
     return scorer.eval().requires_grad_(False)
 
 
 def embed_prompts(scorer: Scorer, text: TextFeatures, device: torch.device) -> Float[Tensor, "b d"]:
-    """Unit embeddings of a batch's prompts. Each by itself and without padding, as
-    ``one_by_one``."""
+    """Unit embeddings of a batch's prompts, each alone and without padding (see
+    ``one_by_one``)."""
     lengths = text.mask.sum(-1).tolist()
     pairs = [
         (text.tokens[k : k + 1, :n].to(device), text.mask[k : k + 1, :n].to(device)) for k, n in enumerate(lengths)
@@ -49,15 +42,14 @@ def embed_prompts(scorer: Scorer, text: TextFeatures, device: torch.device) -> F
 
 
 def one_by_one(function: Callable[..., Tensor], *batched: Tensor) -> Tensor:
-    """A function of each asset alone: how a matrix product or a vectorised exponential rounds
-    depends on the size of the batch and on the place within it, and a score must depend on
-    neither."""
+    """A function of each asset alone. How a matrix product or a vectorised exponential rounds
+    depends on the size of the batch and on the place within it; a score must depend on neither."""
     return torch.cat([function(*(t[k : k + 1] for t in batched)) for k in range(len(batched[0]))])
 
 
 class AlignmentReward:
-    """Probability-like match in [0, 1]: the scorer's logit, halved so that good assets still
-    differ, through a sigmoid."""
+    """Match of views and prompt: sigmoid of half the scorer's logit, in [0, 1]. The half lets good
+    assets differ. ``verdict``: above 0.5."""
 
     name = "alignment"
     version = "1"

@@ -35,12 +35,14 @@ from rewards.base import Batch, Needs, Scores
 from scenes.files import FileError, atomic_write
 
 HIGHEST = 10
-INSTRUCTIONS = """\
-The picture shows one 3D asset from several sides, on white. It was made for this request:
-{prompt}
-Score from 0 to 10 how good it is as that asset. Is all of the request there, with the right colours, counts and places? Is the shape
-plausible from every side? Is nothing there that should not be? 0 is not recognisable, 5 recognisable with clear faults, 10 faultless.
-Answer with nothing but JSON: {{"score": NUMBER}}"""
+INSTRUCTIONS = (
+    "The picture shows one 3D asset from several sides, on white. It was made for this request:\n"
+    "{prompt}\n"
+    "Score from 0 to 10 how good it is as that asset. Is all of the request there, with the right colours, "
+    "counts and places? Is the shape\nplausible from every side? Is nothing there that should not be? "
+    "0 is not recognisable, 5 recognisable with clear faults, 10 faultless.\n"
+    'Answer with nothing but JSON: {{"score": NUMBER}}'
+)
 SCHEMA = {
     "type": "object",
     "properties": {"score": {"type": "number", "minimum": 0, "maximum": HIGHEST}},

@@ -1,5 +1,5 @@
-"""A reward learnt from choices between two assets for one prompt: a small head on the shipped
-scorer's features of several views.
+"""A reward learnt from choices between two assets for one prompt: a small head on the features that
+the shipped scorer has of several views.
 
 The probability that a is chosen over b is sigmoid(s_a - s_b) (Bradley and Terry, Rank Analysis of
 Incomplete Block Designs, 1952). ``rl3d prefer`` collects the choices and ``rl3d train-reward`` fits
@@ -7,8 +7,6 @@ the head."""
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from pathlib import Path
 
 import torch
@@ -19,20 +17,19 @@ from rewards.base import Batch, Needs, Scores
 from rewards.image.alignment import SHIPPED, embed_prompts, load_scorer, one_by_one
 from rewards.image.scorer import SIZE, VIEWS, Scorer
 from scenes.files import FileError
-from scenes.files.trees import parse_json
+from scenes.files.tensors import read_tensors
 
 KIND = "preference"
 
 
 class PreferenceHead(nn.Module):
-    """Scores s of assets from their features, standardised by those of the pairs it was fitted
-    to."""
+    """Scores s of assets from their features, standardised by the features of the fitted pairs."""
 
     def __init__(self, features: int, width: int = 64) -> None:
         super().__init__()
         self.mean, self.std = nn.Buffer(torch.zeros(features)), nn.Buffer(torch.ones(features))
         self.scale = nn.Buffer(torch.ones(()))
-        """Standard deviation of the scores of the assets it was fitted to."""
+        """Standard deviation of the scores of the fitted assets."""
         self.layers = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Dropout(0.3), nn.Linear(width, 1))
 
     def forward(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b"]:
@@ -40,8 +37,8 @@ class PreferenceHead(nn.Module):
 
 
 def features(scorer: Scorer, batch: Batch, needs: Needs) -> Float[Tensor, "b f"]:
-    """Of every asset: how the views look in the mean and how much they differ, its embedding, the
-    prompt's, and both together."""
+    """Features of every asset: mean and standard deviation over its views, its embedding, the
+    prompt's embedding, and their product."""
     views, text = batch.need_views(needs), batch.text
     device = views.rgb.device
     seen = one_by_one(scorer.view_features, views.rgb, views.alpha)
@@ -51,8 +48,8 @@ def features(scorer: Scorer, batch: Batch, needs: Needs) -> Float[Tensor, "b f"]
 
 
 class Preference:
-    """sigmoid(s / scale), which is 0.5 for an asset that is chosen as often as not; ``version`` is
-    a hash of the weights."""
+    """sigmoid(s / scale) in [0, 1]: 0.5 for an asset that is chosen as often as not. ``verdict``:
+    above 0.5. ``version`` is a hash of the weights."""
 
     name = KIND
     needs = Needs(cameras=VIEWS, size=SIZE)
@@ -76,26 +73,18 @@ class Preference:
 
 
 def load_head(path: Path) -> tuple[PreferenceHead, str]:
-    """A head from its safetensors file, and a hash of that; FileError with one line for anything
-    else."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
+    """A frozen head from its safetensors file, and the first digits of the file's hash. FileError
+    for anything else."""
+    file = read_tensors(path, "a learned preference")
+    if (kind := file.header.get("kind")) != KIND:
+        raise FileError(f"{path}: holds {kind!r}, not a learned preference: make one with rl3d train-reward")
+    tensors = {k: v.float() for k, v in file.tensors.items()}
     try:
-        data = path.read_bytes()
-        header = parse_json(parse_json(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]["rl3d"])
-        if header["kind"] != KIND:
-            raise FileError(f"{path}: holds {header['kind']!r}, not a learned preference; rl3d train-reward makes one")
-        tensors = {k: v.float() for k, v in load(data).items()}
         if not all(v.isfinite().all() for v in tensors.values()):
             raise ValueError("not finite")
         with torch.device("meta"):  # a layer that the weights do not have costs nothing
             head = PreferenceHead(len(tensors["mean"]), len(tensors["layers.0.bias"]))
         head.load_state_dict(tensors, assign=True)
-    except OSError as error:
-        raise FileError(f"{path}: cannot read the learned preference ({error.strerror})") from error
-    except FileError:
-        raise
-    except (SafetensorError, struct.error, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise FileError(f"{path}: not a learned preference, or cut short ({type(error).__name__})") from error
-    return head.eval().requires_grad_(False), hashlib.sha256(data).hexdigest()[:8]
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise FileError(f"{path}: not a learned preference ({type(error).__name__})") from error
+    return head.eval().requires_grad_(False), file.sha256[:8]

@@ -18,6 +18,9 @@ everything slides there."""
 TILT_DEG, DRIFT = 0.35, 0.01
 """A body has given way once it has tilted by more degrees, or moved by more metres, than while it
 merely leans into its contacts."""
+LOOSE_TILT_DEG, LOOSE_DRIFT = 2.5, 0.03
+"""The same for assets without parts. A surface made from splats is uneven by millimetres: it rocks
+by a degree before all of its feet bear."""
 ENOUGH = 0.2
 """Acceleration of the verdict, in units of gravity: a table that is bumped into, or a train that
 brakes."""
@@ -29,7 +32,8 @@ class Push(Simulated):
     [0, ``LARGEST``].
 
     One simulation: gravity's sideways part grows evenly from 0, in the direction in which the
-    static margin is least. A box twice as high as wide gets 0.5, within 0.1. ``verdict``: at least
+    static margin is least. A box twice as high as wide gets 0.5, within 0.1. An asset without parts
+    is found to give way later and gets up to 0.12 more (``LOOSE_TILT_DEG``). ``verdict``: at least
     ``ENOUGH``. Failures as in ``Simulated``."""
 
     name = "push"
@@ -49,7 +53,9 @@ class Push(Simulated):
         return gravity
 
     def judge(self, batch: Batch, index: int, motion: Motion) -> tuple[float, bool]:
-        value = float(acceleration(motion).min())
+        exact = batch.need_asset().parts is not None
+        limits = (TILT_DEG, DRIFT) if exact else (LOOSE_TILT_DEG, LOOSE_DRIFT)
+        value = float(acceleration(motion, *limits).min())
         return value, value >= ENOUGH
 
 
@@ -58,8 +64,9 @@ def ramp() -> np.ndarray:
     return LARGEST * np.arange(RAMP.samples) / (RAMP.samples - 1)
 
 
-def acceleration(motion: Motion) -> np.ndarray:
-    """What each of the K bodies survived, in units of gravity, (K,)."""
-    given_way = (motion.tilt_deg > TILT_DEG) | (motion.drift > DRIFT)
+def acceleration(motion: Motion, tilt_deg: float, drift: float) -> np.ndarray:
+    """What each of the K bodies survived without exceeding a tilt and a drift, in units of gravity,
+    (K,)."""
+    given_way = (motion.tilt_deg > tilt_deg) | (motion.drift > drift)
     last = np.where(given_way.any(0), given_way.argmax(0) - 1, len(given_way) - 1)
     return np.where(last < 0, 0.0, ramp()[last])

@@ -18,6 +18,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 
+from rewards.pieces import bodies_of
 from scenes.asset import Asset, Convex, Pose, Solid
 
 GRAVITY = 9.81
@@ -115,7 +116,7 @@ def simulate(
 def settle(asset: Asset, trial: Trial = Trial()) -> Asset:
     """The asset as the trial leaves it: what fell lies where it fell. A scene that could not be
     simulated stays as it is."""
-    return asset.moved([motion.poses() if motion else {} for motion in simulate(asset.bodies(), trial)])
+    return asset.moved([motion.poses() if motion else {} for motion in simulate(bodies_of(asset), trial)])
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def drop(asset: Asset, height: float = 0.1, trial: Trial = Trial(), *, fps: floa
     ValueError if it is not one scene, if it is empty, or if the simulator refuses it."""
     if len(asset) != 1:
         raise ValueError(f"drop takes an asset of one scene, got {len(asset)}: index the batch first")
-    bodies = _bodies(asset.bodies()[0])
+    bodies = _bodies(bodies_of(asset)[0])
     if not bodies:
         raise ValueError("the asset is empty: there is nothing to drop")
     try:

@@ -147,8 +147,8 @@ def _frames(skin: Skin, batch: Batch) -> list[Frame | None]:
     owner = skin.asset.tolist()
     for (a, b), (side, inside, overlaps) in patches.items():
         into = b if side == a else a
-        joints.setdefault(owner[a], []).append((side, into, *_patch(points[side], normals[side], areas[side], inside,
-                                                                      centres[into] - centres[side], overlaps)))  # fmt: skip
+        cells, towards = (points[side], normals[side], areas[side], inside), centres[into] - centres[side]
+        joints.setdefault(owner[a], []).append((side, into, *_patch(*cells, towards, overlaps)))
     ground = batch.pieces.bottoms.amin(-1).double().cpu().numpy()
     around = directions(skin.points)[::4]
     feet = supports(skin.parts, torch.cat([0.02 * around, -torch.ones_like(around[:, :1])], -1)).cpu().numpy()
@@ -174,8 +174,9 @@ def _frames(skin: Skin, batch: Batch) -> list[Frame | None]:
                     along.append(np.array([0.0, 0.0, -1.0]))
                     bonds.append(0.0)
         slots = skin.slot[torch.from_numpy(own)].cpu().numpy()
-        out.append(Frame(slots, volumes[own], centroids[own], np.array(at).reshape(-1, 3), np.array(first, int), np.array(second, int),
-                         np.array(along).reshape(-1, 3), np.array(bonds, float)))  # fmt: skip
+        ends = np.array(at).reshape(-1, 3), np.array(first, int), np.array(second, int)
+        forces = np.array(along).reshape(-1, 3), np.array(bonds, float)
+        out.append(Frame(slots, volumes[own], centroids[own], *ends, *forces))
     return out
 
 

@@ -11,5 +11,5 @@ __all__ = ["MiniLM", "TextFeatures", "shared_encoder"]
 
 @cache
 def shared_encoder() -> MiniLM:
-    """The process's one text encoder, on the CPU. It loads 90 MB once and remembers what it encoded."""
+    """The process's one text encoder, on the CPU. It loads 90 MB once and caches embeddings."""
     return MiniLM()

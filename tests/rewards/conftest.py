@@ -126,6 +126,10 @@ class MeshAsset:
     def moved(self, poses) -> MeshAsset:
         raise NotImplementedError
 
+    @classmethod
+    def concatenate(cls, assets) -> MeshAsset:
+        return cls([mesh for asset in assets for mesh in asset.scenes])
+
     def to(self, device) -> MeshAsset:
         return self
 

@@ -2,13 +2,20 @@
 silent number for what is broken."""
 
 import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
 
+from renderers.assets import SplatAsset
 from rewards import KNOWN, Batch, resolve
-from scenes.asset import PartAsset
+from rewards.mix import check_needs, score
+from rl3d.scoring import render_views
+from scenes.asset import Asset, PartAsset
+from scenes.gaussians import Gaussians
 from scenes.parts import Parts
+from tests.rewards.conftest import make_batch, make_part, make_table
 
 NAMES = [name for name, path in KNOWN.items() if path.startswith(("rewards.geometry", "rewards.physics"))]
 WITH_WORKERS = ("stability", "push", "structure", "stacking")
@@ -99,3 +106,55 @@ def test_too_many_parts_are_refused():
     vectors = torch.zeros(1, 1_000_000, 19)
     with pytest.raises(ValueError, match="an asset of 1,000,000 parts: rewards look at 256 at most"):
         Batch(["a heap"], PartAsset(Parts.from_vectors(vectors)))
+
+
+SHOWN = [
+    name for name, path in KNOWN.items() if path.startswith(("rewards.geometry", "rewards.physics", "rewards.views"))
+]
+SHOWN += ["alignment", "one_face"]
+"""Every reward that needs no weights from elsewhere and no server."""
+
+
+@pytest.fixture(scope="module")
+def splats() -> Asset:
+    """A table, the same with a floater, and nothing that can be scored: empty, and not finite."""
+    parts = make_batch(make_table(), [*make_table(), make_part((0.1, 0.1, 0.1), (0.2, 0.1, 0.95), (1.0, 1.0))]).asset
+    table, loose = (parts.gaussians(8192)[k] for k in range(2))
+    means = table.means.clone()
+    means[7, 1] = math.nan
+    return SplatAsset.of([table, loose, Gaussians.concatenate([]), replace(table, means=means)])
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_raw_splats_are_scored_or_refused_in_one_line(splats, name):
+    reward = resolve(name)
+    if reward.needs.parts:
+        with pytest.raises(ValueError) as error:
+            check_needs([reward], frozenset(), "raw splats")
+        said = f"reward {name!r} needs parts, which raw splats lacks: use {reward.instead} instead"
+        assert str(error.value) == said
+        check_needs([resolve(other) for other in re.findall(r"\w+", reward.instead) if other != "or"], frozenset())
+        with pytest.raises(ValueError, match="this reward looks at parts, and the batch has none"):
+            reward(Batch([PROMPT] * 4, splats))
+        return
+    check_needs([reward], frozenset())
+    shown = splats[:3] if reward.needs.cameras else splats  # the renderer refuses what is not finite
+    whole = score([reward], Batch([PROMPT] * len(shown), shown, render_views(shown, [reward])))[name]
+    assert whole.per_part is None
+    if not reward.needs.cameras:
+        assert whole.failed == 2 and whole.values[2:].tolist() == [0, 0] and whole.verdict[2:].tolist() == [False] * 2
+        assert whole.values[0] > whole.values[1] and whole.values[0] > 0.5
+        assert whole.verdict[:2].tolist() == [True, False]
+    for order in ([1, 0], [0]):
+        chosen = splats[order]
+        some = reward(Batch([PROMPT] * len(order), chosen, render_views(chosen, [reward])))
+        assert torch.equal(some.values, whole.values[order])
+
+
+def test_parts_and_views_score_a_part_asset(mixed):
+    """Each reward on an asset of parts, checked by ``score``: shapes and ranges of all credit."""
+    rewards = [resolve(name) for name in SHOWN]
+    check_needs(rewards, frozenset({"parts"}))
+    batch = replace(mixed, shots=render_views(mixed.need_asset(), rewards))
+    scores = score(rewards, batch)
+    assert list(scores) == SHOWN and all(s.failed == 0 for s in scores.values())

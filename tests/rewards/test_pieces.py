@@ -73,7 +73,7 @@ def test_the_simulator_takes_any_bodies(mesh_batch, block):
     assert Stability()(assets).verdict.tolist() == [True, False, False]
     for ratio in (0.3, 0.6):
         box = mesh_batch([block((ratio * 0.2, 0.2, 0.2), (0, 0, 0.2))])
-        assert Push()(box).values.item() == pytest.approx(ratio, abs=0.1)
+        assert ratio - 0.02 < Push()(box).values.item() < ratio + 0.12  # tilted by 2.5 degrees, later than it gives way
 
 
 def test_convex_pieces_tip_as_the_parts_they_stand_for(batch, part, table, rotation):
@@ -99,3 +99,12 @@ def test_the_company_does_not_matter(mesh_batch, block, name):
     for order in ([2, 0], [0], [3, 2, 1, 0, 2]):
         some = reward(Batch([batch.prompts[k] for k in order], batch.need_asset()[order]))
         assert torch.equal(some.values, whole.values[order]) and torch.equal(some.verdict, whole.verdict[order])
+
+
+def test_a_speck_does_not_make_the_simulation_diverge(mesh_batch, block):
+    """A loose chip of half a millimetre is noise of the surface; a crumb of 4 cm is not."""
+    chip, crumb = (trimesh.creation.icosphere(1, r).apply_translation((0.1, 0.3, 0.3)) for r in (2.5e-4, 0.02))
+    assets = mesh_batch([block(HALF, (0, 0, 0.1)), chip], [block(HALF, (0, 0, 0.1)), crumb])
+    assert [len(pieces) for pieces in assets.bodies] == [1, 2]
+    scores = Stability()(assets)
+    assert scores.failed == 0 and scores.verdict.tolist() == [True, False]
