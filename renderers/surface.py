@@ -138,7 +138,10 @@ def _density_above_level(
     mass = ordered.double().cumsum(0)
     typical = ordered[int(torch.searchsorted(mass, mass[-1] / 2).clamp_max(len(mass) - 1))]
     level = max(float(typical) / 2, math.log(2) / longest)
-    return density.view(shape) - level, low, voxel
+    # A vertex exactly on a grid point would be there once for every edge that meets it.
+    above = density - level
+    above = torch.where(above.abs() < 1e-4 * level, 1e-4 * level, above)
+    return above.view(shape), low, voxel
 
 
 def _grid(

@@ -1,56 +1,14 @@
-"""Checkpoints: safetensors files with a JSON header, written aside and renamed. Nothing is ever
-unpickled."""
+"""Weights and optimisers: from and to named tensors, with one clear line for those of another
+model."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import struct
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from scenes.files import FileError, atomic_write
-from scenes.files.trees import parse_json
-
-MAX_BYTES = 2**31
-"""A checkpoint larger than this is refused before it is read."""
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write tensors and a JSON header to ``path`` at once or not at all."""
-    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata={"rl3d": json.dumps(header)})
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a file made by ``save_tensors``; FileError with one line for anything
-    else."""
-    if not path.is_file():
-        raise FileError(f"{path}: no such checkpoint")
-    if path.stat().st_size > MAX_BYTES:
-        raise FileError(f"{path}: larger than {MAX_BYTES >> 30} GiB, not an rl3d checkpoint")
-    data = path.read_bytes()
-    try:
-        (length,) = struct.unpack("<Q", data[:8])
-        header = parse_json(parse_json(data[8 : 8 + length])["__metadata__"]["rl3d"])
-        if not isinstance(header, dict):
-            raise TypeError("header")
-        return load(data), header
-    except (SafetensorError, struct.error, KeyError, ValueError, TypeError) as error:
-        raise FileError(
-            f"{path}: not an rl3d checkpoint, or cut short ({type(error).__name__}); make or fetch it again"
-        ) from error
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+from scenes.files import FileError
 
 
 def check_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

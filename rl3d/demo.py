@@ -4,7 +4,7 @@ after."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rl3d.configs import as_paths, at_least
@@ -27,9 +27,9 @@ class DemoConfig:
     """Folder of the demo. An interrupted demo is resumed."""
     iterations: int = 60
     """Iterations of reinforcement learning."""
-    prompts: int = 96
-    """Held-out prompts for the comparison of before and after."""
-    prompt: str = "a red armchair with white legs"
+    prompts: int = 64
+    """Held-out prompts of each comparison."""
+    prompt: str = "an orange android on top of a brown round table"
     """Prompt of the asset at the end."""
 
     def __post_init__(self) -> None:
@@ -39,25 +39,30 @@ class DemoConfig:
 
 def demo(config: DemoConfig, train: Train, say: Callable[[str], None] = print) -> None:
     """Train, evaluate and generate, and report each step with ``say``."""
-    say("1. Reinforcement learning: the pretrained generator learns to make things that stand and hold together.")
-    training = TrainConfig(out=config.out / "train", iterations=config.iterations, save_every=20)
-    train(training, bool(checkpoints(training.out / "checkpoints")))
-    say("\n2. Held-out prompts, the same seeds before and after:")
-    evaluation = EvaluateConfig(
-        checkpoint=PRETRAINED,
-        against=training.out,
-        out=config.out / "evaluation",
-        num_prompts=config.prompts,
-        samples=8,
+    say("1. Reinforcement learning: the generator learns to put one thing on top of another so that it stands.")
+    training = TrainConfig(
+        out=config.out / "train",
+        kinds="composition",
+        iterations=config.iterations,
+        prompts_per_iteration=8,
+        save_every=20,
     )
-    say(markdown(evaluate(evaluation)))
-    say(f"\n3. A prompt: {config.prompt}")
+    train(training, bool(checkpoints(training.out / "checkpoints")))
+    comparisons = {
+        "one thing on top of another": EvaluateConfig(kinds="composition", samples=8, out=config.out / "compositions"),
+        "prompts of all kinds": EvaluateConfig(samples=4, out=config.out / "all"),
+    }
+    for number, (what, evaluation) in enumerate(comparisons.items(), 2):
+        say(f"\n{number}. Held-out prompts, the same seeds before and after: {what}.")
+        weights = {"checkpoint": PRETRAINED, "against": training.out}
+        say(markdown(evaluate(replace(evaluation, **weights, num_prompts=config.prompts))))
+    say(f"\n4. A prompt: {config.prompt}")
     for checkpoint, name in ((PRETRAINED, "before"), (training.out, "after")):
-        generate(config.prompt, GenerateConfig(out=config.out / "armchair" / name, checkpoint=checkpoint))
+        generate(config.prompt, GenerateConfig(out=config.out / "asset" / name, checkpoint=checkpoint))
     say("\nLook at:")
     for what, path in (
-        ("before and after, same seeds", evaluation.out / "sheet.png"),
+        ("before and after, same seeds", config.out / "compositions" / "sheet.png"),
         ("contact sheets during training", training.out / "samples"),
-        ("the asset (scene.ply, mesh.glb, preview.png, turntable.mp4)", config.out / "armchair" / "after"),
+        ("the asset (scene.ply, mesh.glb, preview.png, turntable.mp4)", config.out / "asset" / "after"),
     ):
         say(f"  {path}  ({what})")

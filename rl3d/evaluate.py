@@ -19,12 +19,12 @@ from rewards.mix import check_needs, parse
 from rewards.text import shared_encoder
 from rl3d.comparison import comparison
 from rl3d.configs import as_paths, at_least
-from rl3d.corpus import CATEGORIES, Facts, Spec, check_facts, prompts
+from rl3d.corpus import CATEGORIES, MIX, Facts, Item, Spec, check_facts, prompts
 from rl3d.generators.base import Generator
 from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
 from rl3d.measures import diversity, shape_of
 from rl3d.pictures import save_image
-from rl3d.prompts import read_prompts
+from rl3d.prompts import caption_kinds, read_prompts
 from rl3d.scoring import score_assets
 from rl3d.tables import Table, compare, write_table
 from scenes import cameras
@@ -57,6 +57,8 @@ class EvaluateConfig:
     """Text file with one prompt a line. Default: the held-out split of the corpus."""
     num_prompts: int = 256
     """Held-out prompts drawn from the corpus."""
+    kinds: str = ""
+    """Kinds of those prompts: some of single, relation, count, composition. Empty: all."""
     samples: int = 4
     """Assets for each prompt."""
     rewards: str | None = None
@@ -73,6 +75,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         as_paths(self, "checkpoint", "against", "out", "prompts")
         at_least(self, num_prompts=1, samples=1, pictures=1, seed=0)
+        caption_kinds(self.kinds)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     if config.prompts:
         items = [Spec(prompt, "prompt", "", Facts()) for prompt in read_prompts(config.prompts)]
     else:
-        items = [item.spec for item in prompts(config.num_prompts, config.seed)]
+        items = [item.spec for item in _held_out(config)]
     generators = [load_generator(config.checkpoint, config.device, generator=config.generator, pretrained=True)]
     if config.against is not None:
         generators.append(load_generator(config.against, config.device))
@@ -110,6 +113,10 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     sheet = comparison(captions, [r.asset for r in results], verdicts, config.samples, config.pictures)
     save_image(config.out / "sheet.png", sheet)
     return table
+
+
+def _held_out(config: EvaluateConfig) -> list[Item]:
+    return prompts(config.num_prompts, config.seed, kinds=caption_kinds(config.kinds) or tuple(MIX))
 
 
 def _rewards(config: EvaluateConfig, generators: list[Generator]) -> list[Reward]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,24 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def corpus_prompts(count: int, seed: int) -> list[str]:
-    """Captions of the corpus's training split, none twice."""
+def corpus_prompts(count: int, seed: int, kinds: Sequence[str] = ()) -> list[str]:
+    """Captions of the corpus's training split, none twice. ``kinds`` empty means all kinds."""
     from rl3d.corpus import sample
 
     rng, found = np.random.default_rng([seed, 77]), {}
     while len(found) < count:
-        found.setdefault(sample(rng, "train").caption)
+        item = sample(rng, "train")
+        if not kinds or item.kind in kinds:
+            found.setdefault(item.caption)
     return list(found)
+
+
+def caption_kinds(text: str) -> tuple[str, ...]:
+    """Read ``composition,relation``: kinds of captions of the corpus. Empty text means all."""
+    from rl3d.corpus import MIX
+
+    kinds = tuple(filter(None, (kind.strip() for kind in text.split(","))))
+    unknown = [kind for kind in kinds if kind not in MIX]
+    if unknown:
+        raise ValueError(f"--kinds names {unknown[0]!r}: choose among {', '.join(MIX)}")
+    return kinds

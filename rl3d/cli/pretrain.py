@@ -1,5 +1,5 @@
-"""``rl3d pretrain``: the supervised trainings that made the shipped weights, from the procedural
-corpus alone."""
+"""``rl3d pretrain``: the supervised trainings that made the shipped weights. They need nothing but
+the procedural corpus."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rl3d.training.train_faces import FacesTraining, train_faces
 from rl3d.training.train_scorer import ScorerTraining, train_scorer
 
 JUDGE_SEED = 1000
-"""The judge differs from the alignment reward in its seed, and with it in its captions, assets,
-cameras and start."""
+"""The judge has another seed than the scorer of ``alignment``, and so other captions, assets, cameras
+and initial weights."""
 
 
 def run(arguments: list[str]) -> None:
     models = {
-        "generator": PretrainConfig(),
+        "part-flow": PretrainConfig(),
         "alignment": ScorerTraining(out=Path("runs/alignment")),
         "faces": FacesTraining(),
         "judge": replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED),

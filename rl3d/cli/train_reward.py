@@ -1,5 +1,5 @@
-"""``rl3d train-reward PAIRS``: fit a reward to the choices that ``rl3d prefer`` collected, and say
-how well it foretells others."""
+"""``rl3d train-reward PAIRS``: fit a reward to the choices of ``rl3d prefer``. It reports accuracy and
+calibration on a held-out quarter of the prompts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def run(arguments: list[str]) -> None:
     parsed = parse_options(_Arguments, "train-reward", __doc__, arguments)
     found = fit(read_pairs(parsed.pairs), parsed.config)
     print(
-        f"fitted to {found.pairs} pairs; of {found.held_out} on held-out prompts {100 * found.accuracy:.1f} ± "
-        f"{100 * found.standard_error:.1f} % right, calibration error {found.calibration_error:.3f}, "
-        f"negative log-likelihood {found.nll:.3f} (a coin: 0.693)"
+        f"fitted to {found.pairs} pairs; on {found.held_out} pairs of held-out prompts: accuracy "
+        f"{100 * found.accuracy:.1f} ± {100 * found.standard_error:.1f} %, calibration error "
+        f"{found.calibration_error:.3f}, negative log-likelihood {found.nll:.3f} (chance: 0.693)"
     )
     print(f"use it: rl3d train --rewards {parsed.config.out}=1,stability=1,connected=1")

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rl3d.checkpoints import check_weights, file_hash, load_network, load_tensors, save_tensors
+from rl3d.checkpoints import check_weights, load_network
 from rl3d.devices import usable_device
 from rl3d.generators.base import Generator
 from scenes.files import FileError
+from scenes.files.tensors import read_tensors, write_tensors
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PRETRAINED = WEIGHTS / "part_flow.safetensors"
@@ -76,14 +77,14 @@ def load_generator(
             return find_generator(name)().to(place)  # type: ignore[call-arg]
         checkpoint = BUILT_IN[name].pretrained if pretrained else BUILT_IN[name].tuned
     path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
-    tensors, header = load_tensors(path)
+    tensors, header, sha256 = read_tensors(path)
     if header.get("kind") != "generator" or not isinstance(header.get("generator"), str):
         raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a generator")
     if generator is not None and find_generator(generator).name != header["generator"]:
         raise FileError(f"{path}: holds the generator {header['generator']}, not {generator}")
     made = _build(find_generator(header["generator"]), header.get("config"), tensors, path)
     load_network(made.network, tensors, path)
-    made.source = {"weights": path.name, "sha256": file_hash(path)}
+    made.source = {"weights": path.name, "sha256": sha256}
     made.network.eval()
     return made.to(place)
 
@@ -106,7 +107,7 @@ def generator_class(checkpoint: Path | None = None, generator: str | None = None
     FileError or ValueError with one line if there is none."""
     if checkpoint is not None:
         path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
-        known = load_tensors(path)[1].get("generator")
+        known = read_tensors(path).header.get("generator")
         generator = known if isinstance(known, str) else generator
     return find_generator(generator or "part-flow")
 
@@ -135,4 +136,4 @@ def save_generator(path: Path, generator: Generator, network: nn.Module | None =
         for name, t in (network or generator.network).state_dict().items()
     }
     known = {"kind": "generator", "generator": generator.name, "config": generator.config}
-    save_tensors(path, weights, {**known, **header})
+    write_tensors(path, weights, {**known, **header})

@@ -15,6 +15,7 @@ from rl3d.algorithms.load import find_objective
 from rl3d.configs import as_paths, at_least, from_file
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT, find_generator
+from rl3d.prompts import caption_kinds
 from scenes.files import FileError, atomic_write
 from scenes.files.trees import parse_yaml
 
@@ -40,6 +41,8 @@ class TrainConfig:
     down to 0, while it is above (dual ascent)."""
     prompts: Path | None = None
     """Text file with one training prompt a line. None: captions of the corpus's training split."""
+    kinds: str = ""
+    """Kinds of those captions: some of single, relation, count, composition. Empty: all."""
     objective: Objective = field(default_factory=AWM)
     """How the policy learns, with the objective's own settings."""
     sampling: Any = None
@@ -83,6 +86,7 @@ class TrainConfig:
         as_paths(self, "out", "checkpoint", "prompts")
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
         at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, seed=0)
+        caption_kinds(self.kinds)
         if self.group_size < 2:
             raise ValueError(
                 f"--group-size must be at least 2: a sample is compared with the others of its prompt, "

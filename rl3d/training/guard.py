@@ -94,12 +94,8 @@ class Guard:
             change, error = _paired(now.rewards[name] - was.rewards[name])
             if change < -max(ERRORS * error, MIN_CHANGE) and gained.mean() > 0:
                 found.append(
-                    f"{name}, which is not optimised, fell by "
-                    f"{-change:.3f} ± "
-                    f"{error:.3f} "
-                    "while the "
-                    "trained "
-                    "rewards rose"
+                    f"{name}, which is not optimised, fell by {-change:.3f} ± {error:.3f} while the trained rewards "
+                    "rose"
                 )
         for name, values in now.shapes.items():
             change, error = _paired(values - was.shapes[name])

@@ -14,7 +14,7 @@ from rewards.mix import Constraints, check_needs, gated, parse, parse_gates
 from rl3d.algorithms.base import Draw, Experience, Judgement
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
-from rl3d.prompts import corpus_prompts, read_prompts
+from rl3d.prompts import caption_kinds, corpus_prompts, read_prompts
 from rl3d.scoring import VIEW_AZIMUTH_DEG, score_assets
 from rl3d.training.collect import Means, Scorer, summarize
 from rl3d.training.config import TrainConfig, as_saved, save_config
@@ -122,7 +122,11 @@ def begin(
     config.objective.check(policy)
     check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
     policy.bfloat16 = config.bfloat16
-    prompts = read_prompts(config.prompts) if config.prompts else corpus_prompts(CORPUS_PROMPTS, config.seed)
+    prompts = (
+        read_prompts(config.prompts)
+        if config.prompts
+        else corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))
+    )
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
     state = State(policy, optimizer, PromptPool(prompts), constraints)
     if found:

@@ -16,26 +16,27 @@ import torch
 from torch import Tensor
 
 from rewards.text import MiniLM, TextFeatures
-from rl3d.checkpoints import load_tensors, save_tensors
 from rl3d.configs import as_paths, at_least
 from rl3d.corpus import sample, sample_for
 from rl3d.devices import has_bfloat16
-from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork, encode
+from rl3d.generators.load import RESULT
+from rl3d.generators.part_flow import PartFlow, PartFlowNetwork, encode
 from rl3d.training.supervised import Recipe, fit
 from scenes.files import make_folder
-from scenes.parts import MAX_PARTS, VECTOR_SIZE
+from scenes.files.tensors import read_tensors, write_tensors
+from scenes.parts import CENTRE, EXISTENCE, LOG_HALF_SIZE, MAX_PARTS, VECTOR_SIZE
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of ``rl3d pretrain``; the defaults made the shipped weights."""
+    """Settings of ``rl3d pretrain part-flow``. The defaults made the shipped weights."""
 
     out: Path = Path("runs/pretrain")
-    """Folder of the run; a run that was cut off goes on from its newest checkpoint."""
+    """Folder of the run. An interrupted run resumes from its newest checkpoint."""
     steps: int = 6000
     """Optimiser steps."""
     batch: int = 96
-    """Assets a step."""
+    """Assets in a step."""
     lr: float = 4e-3
     """Peak learning rate of Muon, and 0.375 of it for AdamW (cosine decay after a warm-up of 200
     steps)."""
@@ -44,13 +45,13 @@ class PretrainConfig:
     geometries: int = 3
     """Assets made for each caption."""
     drop_text: float = 0.1
-    """Share of samples trained without text, for classifier-free guidance."""
+    """Fraction of samples trained without text, for classifier-free guidance."""
     ema: float = 0.999
     """Decay of the averaged weights, which are the result."""
     seed: int = 0
     """Seed of the corpus, the weights and the noise."""
     bfloat16: bool = field(default_factory=has_bfloat16)
-    """Matrix products in bfloat16; left out, where the CPU has instructions for them."""
+    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
     width: int = 192
     """Width of the transformer."""
     depth: int = 6
@@ -73,15 +74,15 @@ class Dataset:
 
     @staticmethod
     def cached(path: Path, captions: int, geometries: int, seed: int, encoder: MiniLM) -> Dataset:
-        """The dataset kept in ``path``, or a new one that is then kept there: a resumed run starts
-        at once."""
+        """The dataset kept in ``path``, or a new one that is kept there: a resumed run starts at
+        once."""
         made_from = {"captions": captions, "geometries": geometries, "seed": seed}
         if path.exists():
-            tensors, header = load_tensors(path)
+            tensors, header, _ = read_tensors(path)
             if header == made_from:
                 return Dataset(**tensors)
         data = Dataset.build(captions, geometries, seed, encoder)
-        save_tensors(path, {f.name: getattr(data, f.name) for f in fields(data)}, made_from)
+        write_tensors(path, {f.name: getattr(data, f.name) for f in fields(data)}, made_from)
         return data
 
     @staticmethod
@@ -124,31 +125,34 @@ def flow_loss(
     keep = torch.rand(batch, generator=rng) >= drop_text
     at = sigma[:, None, None]
     velocity = network((1 - at) * x0 + at * noise, sigma, text, keep)
-    # Where a part is and how large decides whether it touches its neighbour; what an absent part
-    # looks like decides nothing.
+    # Place and size decide whether a part touches its neighbour. The shape of an absent part decides
+    # nothing.
     weight = torch.ones(VECTOR_SIZE)
-    weight[[0, 4, 5, 6, 7, 8, 9]] = 2.0
+    weight[CENTRE] = weight[LOG_HALF_SIZE] = 2.0
     weights = torch.where(x0[..., :1] > 0, weight, 0.15 * weight)
-    weights[..., 0] = 2.0
+    weights[..., EXISTENCE] = 2.0
     return (weights * (velocity - (noise - x0)) ** 2).sum() / weights.sum()
 
 
 def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
-    """Train, yielding metrics; the averaged weights end up in ``out/part_flow.safetensors``."""
+    """Train; yields metrics. The result is the averaged weights, in ``out/generator.safetensors``."""
     make_folder(config.out)
     torch.manual_seed(config.seed)
-    network = PartFlowNetwork(PartFlowConfig(config.width, config.depth))
+    policy = PartFlow(width=config.width, depth=config.depth)
     data = Dataset.cached(config.out / "dataset.safetensors", config.captions, config.geometries, config.seed, MiniLM())
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         captions = torch.randint(config.captions, (config.batch,), generator=rng)
         geometry = torch.randint(config.geometries, (config.batch,), generator=rng)
-        return flow_loss(network, data.states[captions, geometry], data.text(captions), config.drop_text, rng), {}
+        return flow_loss(
+            policy.network, data.states[captions, geometry], data.text(captions), config.drop_text, rng
+        ), {}
 
     recipe = Recipe(
         config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema
     )
     settings = json.loads(json.dumps(asdict(config), default=str))
-    names = {"result": "part_flow.safetensors", "kind": "part-flow"}
-    yield from fit(network, loss_of, recipe, out=config.out, settings=settings, bfloat16=config.bfloat16, **names)
+    header = {"kind": "generator", "generator": policy.name, "config": policy.config}
+    where = {"out": config.out, "result": RESULT, "header": header}
+    yield from fit(policy.network, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from rewards.mix import Constraints
-from rl3d.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
 from rl3d.generators.base import Generator
 from rl3d.training.prompts import PromptPool
 from scenes.files import FileError
+from scenes.files.tensors import read_tensors, write_tensors
 
 EMA_DECAY = 0.98
 """Decay of the averaged weights over the iterations."""
@@ -78,7 +79,7 @@ class State:
         with self.policy.reference():
             reference = {f"reference.{k}": v for k, v in self.policy.network.state_dict().items()}
         header = {"iteration": self.iteration, "rollbacks": self.rollbacks, "weights": self.constraints.weights}
-        save_tensors(path, self.tensors() | reference, {"kind": "training-state", **header})
+        write_tensors(path, self.tensors() | reference, {"kind": "training-state", **header})
         for old in checkpoints(folder):
             if old != path:
                 old.unlink()
@@ -86,7 +87,7 @@ class State:
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint. FileError if it is damaged or of another run."""
-        tensors, header = load_tensors(path)
+        tensors, header, _ = read_tensors(path)
         if "prompts.priority" not in tensors or type(header.get("iteration")) is not int:
             raise FileError(f"{path}: not the state of a training run")
         if len(tensors["prompts.priority"]) != len(self.prompts):

@@ -9,26 +9,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rl3d.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
 from scenes.files import FileError
+from scenes.files.tensors import read_tensors, write_tensors
 
 REPORT_EVERY, SAVE_EVERY = 25, 200
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is fitted."""
+    """Optimiser settings of a supervised training."""
 
     steps: int
     lr: float
-    """Peak rate of Muon; cosine decay to a hundredth after the warm-up."""
+    """Peak learning rate of Muon. It falls to a hundredth by a cosine after the warm-up."""
     adam_lr: float
     adam_betas: tuple[float, float]
     weight_decay: float
@@ -44,17 +45,17 @@ def fit(
     *,
     out: Path,
     result: str,
-    kind: str,
+    header: dict[str, Any],
     settings: dict[str, Any],
     bfloat16: bool,
 ) -> Iterator[dict[str, int | float]]:
-    """Train, yielding mean metrics every 25 steps; the averaged weights end up in ``out/result`` as
-    float16.
+    """Train; yields mean metrics every 25 steps. The result is the averaged weights, in
+    ``out/result`` as float16.
 
-    ``loss_of(step)`` must depend on nothing but the step and the network: a training that was cut
-    off then goes on from ``out`` exactly. ``settings`` go into the file's header; a folder that
-    holds a run with others is refused. ``network.config`` is a dataclass that says the network's
-    size, and its hidden layers lie in blocks."""
+    ``loss_of(step)`` must depend on the step and the network alone: an interrupted training then
+    resumes from ``out`` exactly. The result's header is ``header`` with the ``settings``. A folder
+    that holds a run with other settings is refused. The hidden layers of the network lie in blocks.
+    """
     ema = {k: v.clone() for k, v in network.state_dict().items()}
     hidden = [
         p for name, p in network.named_parameters() if "blocks" in name and p.dim() == 2 and not name.endswith("table")
@@ -67,14 +68,14 @@ def fit(
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     state_path, first = out / "state.safetensors", 0
     if state_path.exists():
-        tensors, header = load_tensors(state_path)
-        if header.get("training") != settings:
+        tensors, state, _ = read_tensors(state_path)
+        if state.get("training") != settings:
             raise FileError(f"{out}: holds a run with other settings: choose another folder")
         load_network(network, _named(tensors, "network."), state_path)
         ema = _named(tensors, "ema.")
         for i, optimizer in enumerate(optimizers):
             load_optimizer(optimizer, _named(tensors, f"optimizer{i}."), state_path)
-        first = header["step"]
+        first = state["step"]
     sums: dict[str, float] = {}
     started, since = time.monotonic(), first
     for step in range(first, recipe.steps):
@@ -107,9 +108,9 @@ def fit(
             }
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
-            save_tensors(state_path, tensors, {"step": step + 1, "training": settings})
-            header = {"kind": kind, "config": asdict(network.config), "training": settings, "step": step + 1}  # type: ignore[arg-type]
-            save_tensors(out / result, {k: v.half() for k, v in ema.items()}, header)
+            write_tensors(state_path, tensors, {"step": step + 1, "training": settings})
+            made = {**header, "training": settings, "step": step + 1}
+            write_tensors(out / result, {k: v.half() for k, v in ema.items()}, made)
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

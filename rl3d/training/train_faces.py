@@ -22,7 +22,7 @@ from rewards.text import MiniLM, TextFeatures
 from rl3d.corpus import CORRUPTIONS, FACED, SUBTLE, Item, captions, sample, sample_for
 from rl3d.corpus.corruptions import faces_copied
 from rl3d.training.supervised import Recipe, fit
-from rl3d.training.train_scorer import ScorerTraining, padded, render_assets
+from rl3d.training.train_scorer import ScorerTraining, padded, render_assets, scorer_header
 from scenes.files import make_folder
 
 
@@ -31,7 +31,7 @@ class FacesTraining(ScorerTraining):
     """Settings of ``rl3d pretrain faces``."""
 
     out: Path = Path("runs/faces")
-    """Folder of the run; a run that was cut off goes on from its newest checkpoint."""
+    """Folder of the run. An interrupted run resumes from its newest checkpoint."""
     steps: int = 600
     """Optimiser steps."""
     batch: int = 32
@@ -79,7 +79,7 @@ def faces_loss(
 
 
 def train_faces(config: FacesTraining) -> Iterator[dict[str, int | float]]:
-    """Train, yielding metrics; the averaged weights end up in ``out/faces.safetensors``."""
+    """Train; yields metrics. The result is the averaged weights, in ``out/faces.safetensors``."""
     make_folder(config.out)
     scorer = load_scorer(SHIPPED).requires_grad_(True)
     with torch.no_grad():
@@ -103,5 +103,5 @@ def train_faces(config: FacesTraining) -> Iterator[dict[str, int | float]]:
 
     recipe = Recipe(config.steps, config.lr, config.lr / 3, (0.9, 0.999), weight_decay=0.02, warmup=50, ema=0.99)
     settings = json.loads(json.dumps(asdict(config), default=str))
-    names = {"result": "faces.safetensors", "kind": "scorer"}
-    yield from fit(scorer, loss_of, recipe, out=config.out, settings=settings, bfloat16=config.bfloat16, **names)
+    where = {"out": config.out, "result": "faces.safetensors", "header": scorer_header(scorer)}
+    yield from fit(scorer, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)

@@ -1,4 +1,4 @@
-"""Choices between two assets, their file, and the reward that is fitted to them."""
+"""Fitting a reward to choices between two assets (Bradley and Terry, 1952)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor
 from rewards.base import Batch
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.preference import KIND, Preference, PreferenceHead, features
-from rl3d.checkpoints import save_tensors
 from rl3d.configs import as_paths, at_least
 from rl3d.preferences import Pair
 from rl3d.scoring import render_views
 from scenes.asset import Asset
+from scenes.files.tensors import write_tensors
 
 HELD_OUT = 0.25
-"""Share of the prompts whose pairs are never fitted."""
+"""Fraction of the prompts whose pairs are only used to measure the fit."""
 
 
 @dataclass(frozen=True)
@@ -45,35 +45,35 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class Fit:
-    """How well a head foretells choices that it was not fitted to: the share it gets right; the
-    expected calibration error, which is the mean distance in ten bins between the probability it
-    gives and the share that comes true; and the mean negative log-likelihood, to be compared with
-    log 2 = 0.693 of a coin."""
+    """What a fitted head was fitted to, and how it does on pairs of held-out prompts."""
 
     pairs: int
+    """Pairs that it was fitted to."""
     held_out: int
+    """Decided pairs of held-out prompts."""
     accuracy: float
+    """Fraction of these that it predicts."""
     standard_error: float
+    """Of the accuracy."""
     calibration_error: float
+    """Expected calibration error: mean distance in ten bins between the predicted probability and
+    the observed frequency."""
     nll: float
+    """Mean negative log-likelihood; chance has log 2 = 0.693."""
 
 
 def fit(pairs: list[Pair], config: RewardConfig | None = None) -> Fit:
-    """Fit a head to the pairs and write it to ``config.out``; what it says is of the pairs of
-    held-out prompts."""
+    """Fit a head to the pairs and write it to ``config.out``.
+
+    ValueError with one line for fewer than 8 decided pairs to fit or 4 on held-out prompts.
+    """
     config = config or RewardConfig()
     decided = [pair for pair in pairs if pair.choice != "equal"]
     held = [is_held_out(pair.prompt) for pair in pairs]
     if sum(not is_held_out(p.prompt) for p in decided) < 8 or sum(is_held_out(p.prompt) for p in decided) < 4:
         raise ValueError(
-            f"{len(decided)} decided pairs are too few to fit and "
-            "to check: "
-            "collect "
-            "at least "
-            "8 to fit "
-            "and 4 on "
-            "held-out prompts "
-            f"(a quarter of the prompts are held out)"
+            f"{len(decided)} decided pairs are too few to fit and to check: collect at least 8 to fit and 4 on "
+            "held-out prompts (a quarter of the prompts are held out)"
         )
     left, right = embed(pairs)
     target = torch.tensor([{"left": 1.0, "right": 0.0, "equal": 0.5}[pair.choice] for pair in pairs])
@@ -99,7 +99,7 @@ def fit(pairs: list[Pair], config: RewardConfig | None = None) -> Fit:
     scores = head(both)
     head.layers[-1].bias -= scores.mean()  # type: ignore[operator]  # 0 is the middle of what was seen
     head.scale = scores.std().clamp_min(1e-3)
-    save_tensors(config.out, dict(head.state_dict()), {"kind": KIND, "pairs": int(seen.sum())})
+    write_tensors(config.out, dict(head.state_dict()), {"kind": KIND, "pairs": int(seen.sum())})
     clear = held_out & (target != 0.5)
     chance = torch.sigmoid(head(left[clear]) - head(right[clear]))
     right_ones = ((chance > 0.5) == (target[clear] == 1)).double()

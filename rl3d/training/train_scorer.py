@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,17 +36,17 @@ class ScorerTraining:
     """Settings of ``rl3d pretrain alignment`` and ``rl3d pretrain judge``."""
 
     out: Path = Path("runs/scorer")
-    """Folder of the run; a run that was cut off goes on from its newest checkpoint."""
+    """Folder of the run. An interrupted run resumes from its newest checkpoint."""
     steps: int = 1800
     """Optimiser steps."""
     batch: int = 32
-    """Captions a step; each comes with a good and a broken asset."""
+    """Captions in a step. Each comes with a good and a broken asset."""
     captions: int = 6000
-    """Captions drawn from the corpus; the judge's seed draws others."""
+    """Captions drawn from the corpus. The judge has another seed, and so other captions."""
     lr: float = 3e-3
     """Peak learning rate of Muon, and a third of it for AdamW."""
     bfloat16: bool = field(default_factory=has_bfloat16)
-    """Matrix products in bfloat16; left out, where the CPU has instructions for them."""
+    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
     seed: int = 0
     """Seed of corpus, weights, cameras and corruptions."""
 
@@ -132,7 +133,7 @@ def scorer_loss(
 
 
 def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
-    """Train, yielding metrics; the averaged weights end up in ``out/scorer.safetensors``."""
+    """Train; yields metrics. The result is the averaged weights, in ``out/scorer.safetensors``."""
     make_folder(config.out)
     torch.manual_seed(config.seed)
     scorer = Scorer(ScorerConfig())
@@ -153,5 +154,10 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
 
     recipe = Recipe(config.steps, config.lr, config.lr / 3, (0.9, 0.999), weight_decay=0.02, warmup=100, ema=0.995)
     settings = json.loads(json.dumps(asdict(config), default=str))
-    names = {"result": "scorer.safetensors", "kind": "scorer"}
-    yield from fit(scorer, loss_of, recipe, out=config.out, settings=settings, bfloat16=config.bfloat16, **names)
+    where = {"out": config.out, "result": "scorer.safetensors", "header": scorer_header(scorer)}
+    yield from fit(scorer, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)
+
+
+def scorer_header(scorer: Scorer) -> dict[str, Any]:
+    """What a file of the scorer's weights says of it."""
+    return {"kind": "scorer", "config": asdict(scorer.config)}

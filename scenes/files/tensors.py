@@ -39,7 +39,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
         temporary.write_bytes(data)
 
 
-def read_tensors(path: str | Path, what: str, *, max_bytes: int = MAX_BYTES) -> TensorFile:
+def read_tensors(path: str | Path, what: str = "an rl3d checkpoint", *, max_bytes: int = MAX_BYTES) -> TensorFile:
     """Read a file that ``write_tensors`` made.
 
     ``what`` names the expected kind in messages, with an article: "an rl3d checkpoint". FileError

@@ -29,7 +29,6 @@ class Parts(PartContacts):
         """
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.reshape(-1, *t.shape[len(batch) :]))
-        scenes = len(flat.existence)
         # Only parts that exist are decoded, all scenes' in one list; an asset without any shows its
         # first slot, with opacity 0.
         shown = flat.exists.clone()
@@ -45,24 +44,9 @@ class Parts(PartContacts):
         # Squared norms first: the root of a cell without area has no gradient.
         area = torch.linalg.cross(c01 - c00 + c11 - c10, c10 - c00 + c11 - c01).square().sum(-1).add(1e-18).sqrt() / 4
         part_area = area.sum(-1)
-        with torch.no_grad():
-            weight = (area * part_area.pow(-0.35).unsqueeze(-1)).double().flatten()
-            per_scene = torch.zeros(scenes, dtype=torch.double, device=weight.device).index_add_(
-                0, scene_of, weight.view_as(area).sum(-1)
-            )
-            cdf = weight.cumsum(0)
-            before = cdf[-1:].new_zeros(scenes)
-            before[1:] = per_scene.cumsum(0)[:-1]
-            ticks = before.unsqueeze(-1) + (torch.arange(count, device=cdf.device) + 0.5) / count * per_scene.unsqueeze(
-                -1
-            )
-            chosen = torch.searchsorted(cdf, ticks).clamp_max(len(cdf) - 1)
-            part = chosen // area.shape[-1]
-            per_part = torch.bincount(part.flatten(), minlength=len(part_area)).clamp_min(1)
-            # Within a cell: evenly in one direction by the tick's place in it, by the golden ratio
-            # in the other (a rank-1 lattice).
-            u = (1 - ((cdf[chosen] - ticks) / weight[chosen].clamp_min(1e-12)).clamp(0, 1)).to(grid).unsqueeze(-1)
-            v = ((0.5 + torch.arange(count, device=cdf.device) * 0.6180339887498949) % 1).to(grid).view(1, -1, 1)
+        chosen, u, v = _spread(area, scene_of, len(flat.existence), count)
+        part = chosen // area.shape[-1]
+        per_part = torch.bincount(part.flatten(), minlength=len(part_area)).clamp_min(1)
         spacing = (part_area / per_part).sqrt()[part]  # side of the patch that one Gaussian stands for
         c00, c01, c10, c11 = cells.flatten(0, 1)[chosen].unbind(2)
         means = (1 - v) * ((1 - u) * c00 + u * c01) + v * ((1 - u) * c10 + u * c11)
@@ -93,6 +77,31 @@ class Parts(PartContacts):
         body = grid[..., 1:-1, :, :].flatten(-3, -2)
         vertices = torch.cat([grid[..., 0, :1, :], body, grid[..., -1, :1, :]], -2)
         return vertices, _mesh_faces(rings, around).to(grid.device)
+
+
+@torch.no_grad()
+def _spread(
+    area: Float[Tensor, "p cells"], scene_of: Int[Tensor, "p"], scenes: int, count: int
+) -> tuple[Int[Tensor, "s n"], Float[Tensor, "s n 1"], Float[Tensor, "1 n 1"]]:
+    """``count`` places in each scene: cells, numbered through all parts, and coordinates in [0, 1]
+    within them.
+
+    The density of places falls with the area of their part (to the power of 0.35). Within a cell
+    they are even in one direction by their rank, and in the other by the golden ratio (a rank-1
+    lattice).
+    """
+    weight = (area * area.sum(-1).pow(-0.35).unsqueeze(-1)).double().flatten()
+    per_scene = torch.zeros(scenes, dtype=torch.double, device=weight.device)
+    per_scene = per_scene.index_add_(0, scene_of, weight.view_as(area).sum(-1))
+    cdf = weight.cumsum(0)
+    before = cdf[-1:].new_zeros(scenes)
+    before[1:] = per_scene.cumsum(0)[:-1]
+    rank = torch.arange(count, device=cdf.device)
+    ticks = before.unsqueeze(-1) + (rank + 0.5) / count * per_scene.unsqueeze(-1)
+    chosen = torch.searchsorted(cdf, ticks).clamp_max(len(cdf) - 1)
+    u = 1 - ((cdf[chosen] - ticks) / weight[chosen].clamp_min(1e-12)).clamp(0, 1)
+    v = (0.5 + rank * 0.6180339887498949) % 1
+    return chosen, u.to(area).unsqueeze(-1), v.to(area).view(1, -1, 1)
 
 
 def _mesh_faces(rings: int, around: int) -> Int[Tensor, "f 3"]:

@@ -9,10 +9,10 @@ import torch
 
 from rl3d.check_generator import check_generator
 from rl3d.cli import main
-from tests.rl3d.policies import SplatFlow, TokenToy
+from tests.rl3d.toys import SplatFlow, TokenToy
 
 
-@pytest.mark.parametrize("generator", ["part-flow", "tests.rl3d.policies:TokenToy", "tests.rl3d.policies:SplatFlow"])
+@pytest.mark.parametrize("generator", ["part-flow", "tests.rl3d.toys:TokenToy", "tests.rl3d.toys:SplatFlow"])
 def test_the_contract_is_kept(generator: str) -> None:
     clauses = list(check_generator(generator))
     assert [f"{c.name}: {c.text}" for c in clauses if not c.holds] == []
@@ -114,7 +114,7 @@ def test_the_weights_are_put_back() -> None:
 
 
 def test_the_command(capsys) -> None:
-    assert main(["check-generator", "tests.rl3d.policies:TokenToy"]) == 0
+    assert main(["check-generator", "tests.rl3d.toys:TokenToy"]) == 0
     out = capsys.readouterr().out
     assert out.count("ok  ") == len(out.splitlines()) >= 11
     assert main(["check-generator", "tests.rl3d.test_check_generator:OldKL"]) == 2

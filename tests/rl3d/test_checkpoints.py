@@ -1,24 +1,27 @@
 """Checkpoint files: whole or not at all, and one clear line for anything that is not one."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save
 
-from rl3d.checkpoints import load_network, load_optimizer, load_tensors, optimizer_tensors, save_tensors
-from rl3d.generators.load import load_part_flow
-from rl3d.generators.part_flow import PartFlowConfig, PartFlowNetwork
-from rl3d.training.trainer import TrainConfig, saved_config
+from rl3d.algorithms.awm import AWM
+from rl3d.algorithms.grpo import GRPO
+from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
+from rl3d.generators.load import load_generator
+from rl3d.generators.part_flow import PartFlow, PartFlowConfig, PartFlowNetwork
+from rl3d.generators.sde import Sampling
+from rl3d.training.config import TrainConfig, save_config, saved_config
 from scenes.files import FileError
+from scenes.files.tensors import read_tensors, write_tensors
 
 
 def test_round_trip(tmp_path: Path) -> None:
     tensors = {"a": torch.arange(3.0), "b": torch.zeros(2, 2, dtype=torch.float16)}
-    save_tensors(tmp_path / "x.safetensors", tensors, {"step": 7})
-    back, header = load_tensors(tmp_path / "x.safetensors")
+    write_tensors(tmp_path / "x.safetensors", tensors, {"step": 7})
+    back, header, _ = read_tensors(tmp_path / "x.safetensors")
     assert header == {"step": 7}
     assert back.keys() == tensors.keys() and all(
         torch.equal(back[k], tensors[k]) and back[k].dtype == tensors[k].dtype for k in tensors
@@ -41,20 +44,20 @@ def test_garbage_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "bad.safetensors"
     path.write_bytes(data)
     with pytest.raises(FileError, match="not an rl3d checkpoint, or cut short"):
-        load_tensors(path)
+        read_tensors(path)
 
 
 def test_truncated_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    save_tensors(path, {"a": torch.zeros(1000)}, {})
+    write_tensors(path, {"a": torch.zeros(1000)}, {})
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(FileError, match="cut short"):
-        load_tensors(path)
+        read_tensors(path)
 
 
 def test_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="no such checkpoint"):
-        load_tensors(tmp_path / "none.safetensors")
+    with pytest.raises(FileError, match="no such file; name an rl3d checkpoint"):
+        read_tensors(tmp_path / "none.safetensors")
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -86,20 +89,24 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_header_of_a_network_that_its_weights_are_not_costs_nothing(tmp_path: Path, config: object) -> None:
-    network = PartFlowNetwork(PartFlowConfig(width=16, depth=1, heads=1))
+    network = PartFlow(width=16, depth=1, heads=1).network
     path = tmp_path / "x.safetensors"
     whole = {"width": 16, "depth": 1, "heads": 1}
-    save_tensors(path, network.state_dict(), {"kind": "part-flow", "config": whole})
+    write_tensors(path, network.state_dict(), {"kind": "generator", "generator": "part-flow", "config": whole})
     assert all(
-        torch.equal(a, b) for a, b in zip(load_part_flow(path).network.parameters(), network.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(load_generator(path).network.parameters(), network.parameters(), strict=True)
     )
-    save_tensors(
+    write_tensors(
         path,
         network.state_dict(),
-        {"kind": "part-flow", "config": {**whole, **config} if isinstance(config, dict) else config},
+        {
+            "kind": "generator",
+            "generator": "part-flow",
+            "config": {**whole, **config} if isinstance(config, dict) else config,
+        },
     )
     with pytest.raises(FileError, match=r"does not describe a part-flow network|does not fit"):
-        load_part_flow(path)
+        load_generator(path)
 
 
 @pytest.mark.parametrize("header", ["3", "[" * 50_000, "null"])
@@ -107,25 +114,36 @@ def test_a_header_that_is_no_table_is_refused(tmp_path: Path, header: str) -> No
     path = tmp_path / "x.safetensors"
     path.write_bytes(save({"a": torch.zeros(1)}, metadata={"rl3d": header}))
     with pytest.raises(FileError, match="not an rl3d checkpoint"):
-        load_tensors(path)
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("objective", [AWM(clip=0.1), GRPO(timesteps_per_iteration=0)])
+@pytest.mark.parametrize("sampling", [None, Sampling(steps=5, noise=0.3)])
+def test_settings_come_back_from_their_file(tmp_path: Path, objective, sampling) -> None:
+    config = TrainConfig(out=tmp_path, objective=objective, sampling=sampling, prompts=tmp_path / "prompts.txt")
+    save_config(config)
+    assert saved_config(tmp_path) == config
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"iterations": "many"},
-        {"lr": float("inf")},
+        {"objective": {"name": "awm", "lr": float("inf")}},
+        {"objective": {"name": "awm", "colour": 3}},
+        {"objective": {"name": "ppo"}},
+        {"objective": {"name": "os:system"}},
+        {"objective": "awm"},
+        {"generator": "part-flaw"},
         {"sampling": {"steps": 0}},
         {"sampling": {"steps": 2**31}},
         {"sampling": 3},
-        {"objective": "ppo"},
         {"x": 1},
     ],
 )
 def test_settings_that_no_run_has_are_refused(tmp_path: Path, change: dict) -> None:
-    settings = json.loads(json.dumps(asdict(TrainConfig()), default=str))
-    (tmp_path / "config.yaml").write_text(json.dumps(settings))
-    assert saved_config(tmp_path) == TrainConfig(out=tmp_path)
-    (tmp_path / "config.yaml").write_text(json.dumps({**settings, **change}))
+    save_config(TrainConfig(out=tmp_path))
+    settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**settings, **change}))
     with pytest.raises(FileError, match="not the settings of a training run"):
         saved_config(tmp_path)

@@ -1,18 +1,229 @@
-"""Toy generators, small enough to reason about, that every part of rl3d must run on."""
+"""Toy policies that all of rl3d must run on. They share nothing with part flow but the contract of
+``rl3d.generators.base``.
+
+``TokenToy``: a categorical policy over tokens whose expected reward can be computed exactly.
+``SplatFlow``: a rectified flow over raw splats. ``SplatBalls``: raw splats with a solid surface and
+a floating piece, for export, physics and the viewer.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from renderers.assets import SplatAsset
-from rl3d.generators.base import Generator, TextCondition
+from rewards.base import Batch, Needs, Scores
+from rl3d.generators.base import Generator, StepStats, TextCondition
+from rl3d.generators.flow import Flow, FlowRollout
+from scenes.asset import Asset, PartAsset
 from scenes.gaussians import Gaussians
+from scenes.parts import Parts
+
+STEPS, VOCABULARY, STOP = 4, 5, 4
+"""A sequence is at most 4 tokens; token 4 ends it, and none follows."""
+PAINT = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.8, 0.2], [0.1, 0.2, 0.9], [0.9, 0.9, 0.1]])
+
+
+@dataclass(frozen=True)
+class TokenOptions:
+    """How tokens are drawn."""
+
+    temperature: float = 1.0
+    """Above 1 is flatter, below 1 is sharper."""
+
+
+@dataclass(frozen=True)
+class TokenRollout:
+    """B sequences; tokens after the first ``STOP`` are not taken."""
+
+    condition: TextCondition
+    options: TokenOptions
+    tokens: Int[Tensor, "t b"]
+    log_probs: Float[Tensor, "t b"]
+
+    @property
+    def mask(self) -> Bool[Tensor, "t b"]:
+        ended = (self.tokens == STOP).int().cumsum(0)
+        return torch.cat([torch.ones_like(ended[:1]), (ended[:-1] == 0).int()]).bool()
+
+    def __len__(self) -> int:
+        return self.tokens.shape[1]
+
+    def __getitem__(self, index: Tensor) -> TokenRollout:
+        return TokenRollout(self.condition[index], self.options, self.tokens[:, index], self.log_probs[:, index])
+
+
+class TokenToy(Generator):
+    """p(token | step, token before): a table of logits. A sequence is a tower of cubes, a token a
+    cube's colour."""
+
+    gives = frozenset({"parts"})
+    default_options = TokenOptions()
+
+    def __init__(self, spread: float = 0.3) -> None:
+        rng = torch.Generator().manual_seed(0)
+        network = nn.Embedding(STEPS * (VOCABULARY + 1), VOCABULARY)
+        with torch.no_grad():
+            network.weight.copy_(spread * torch.randn(network.weight.shape, generator=rng))
+        super().__init__(network, {"spread": spread})
+
+    def logits(self, step: int, before: Int[Tensor, "b"]) -> Float[Tensor, "b v"]:
+        return self.network(step * (VOCABULARY + 1) + before)
+
+    def sample(
+        self,
+        condition: TextCondition,
+        *,
+        seeds: Sequence[int],
+        options: TokenOptions | None = None,
+        initial_seeds: Sequence[int] | None = None,
+        gradient: bool = False,
+    ) -> TokenRollout:
+        options = options or self.default_options
+        if len(seeds) != len(condition):
+            raise ValueError(f"{len(condition)} prompts need {len(condition)} seeds, got {len(seeds)}")
+        draws = torch.stack([torch.rand(STEPS, generator=torch.Generator().manual_seed(s)) for s in seeds], 1)
+        before, tokens, log_probs = torch.full((len(seeds),), VOCABULARY), [], []
+        with torch.no_grad():
+            for step in range(STEPS):
+                log_p = (self.logits(step, before) / options.temperature).log_softmax(-1)
+                token = (log_p.exp().cumsum(-1) < draws[step].unsqueeze(-1)).sum(-1).clamp_max(VOCABULARY - 1)
+                log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1))
+                tokens.append(token)
+                before = token
+        return TokenRollout(condition, options, torch.stack(tokens), torch.stack(log_probs))
+
+    def decode(self, rollout: TokenRollout) -> PartAsset:
+        return PartAsset(tower(rollout.tokens, rollout.mask))
+
+    def steps(self, rollout: TokenRollout) -> tuple[list[int], list[int]]:
+        return list(range(STEPS)), []
+
+    def log_probs(self, rollout: TokenRollout, steps: Sequence[int]) -> StepStats:
+        start = torch.full_like(rollout.tokens[:1], VOCABULARY)
+        before = torch.cat([start, rollout.tokens[:-1]])
+        logits = torch.stack([self.logits(t, before[t]) / rollout.options.temperature for t in steps])
+        log_p = logits.log_softmax(-1)
+        chosen = log_p.gather(-1, rollout.tokens[list(steps)].unsqueeze(-1)).squeeze(-1)
+        return StepStats(chosen, -(log_p.exp() * log_p).sum(-1), log_p)
+
+    def kl(self, rollout: TokenRollout, steps: Sequence[int], new: StepStats, reference: StepStats) -> Tensor:
+        return (new.distribution.exp() * (new.distribution - reference.distribution)).sum(-1)
+
+    def expected(self, value: Any) -> Float[Tensor, ""]:
+        """Exact expectation of ``value(tokens, mask)`` (b,) under the policy, with gradient."""
+        tokens = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=STEPS))).T
+        condition = self.condition(["a tower"])
+        rollout = TokenRollout(condition, TokenOptions(), tokens, torch.zeros(tokens.shape))
+        stats = self.log_probs(rollout, range(STEPS))
+        return (stats.log_probs.sum(0).exp() * value(tokens, rollout.mask)).sum()
+
+
+def tower(tokens: Int[Tensor, "t b"], mask: Bool[Tensor, "t b"]) -> Parts:
+    """Cubes of 20 cm on one another, as many as there are tokens before ``STOP``."""
+    t, b = tokens.shape
+    there = (mask & (tokens != STOP)).T
+    centres = torch.zeros(b, t, 3)
+    centres[..., 2] = 0.1 + 0.2 * torch.arange(t)
+    return Parts(
+        existence=torch.where(there, 1.0, -1.0),
+        exponents=torch.full((b, t, 2), 0.1),
+        taper=torch.zeros(b, t),
+        centres=centres,
+        half_sizes=torch.full((b, t, 3), 0.1),
+        rotations=torch.eye(3).expand(b, t, 3, 3),
+        colors=PAINT[tokens.T.clamp_max(3)],
+    )
+
+
+def redness(tokens: Int[Tensor, "t b"], mask: Bool[Tensor, "t b"]) -> Float[Tensor, "b"]:
+    """Fraction of the four places that hold a red cube: ``Red`` as a function of tokens."""
+    return ((tokens == 0) & mask).float().mean(0)
+
+
+class Red:
+    """Fraction of the four places that hold a red cube."""
+
+    name, version, needs = "red", "1", Needs(parts=True)
+    instead = "vivid"
+
+    def __call__(self, batch: Batch) -> Scores:
+        parts = batch.need_parts()
+        reds = (parts.colors[..., 0] > 0.5) & (parts.colors[..., 1] < 0.5) & parts.exists
+        per_part = torch.where(parts.exists, reds.float(), torch.nan)
+        values = reds.float().mean(-1)
+        return Scores(values, verdict=values > 0.5, per_part=per_part)
+
+
+UNITS, NUMBERS = 32, 11
+
+
+class SplatFlow(Flow):
+    """A rectified flow over 32 Gaussians: centre, log scale, opacity's logit, colour's logit and a
+    number that means nothing."""
+
+    def __init__(self, width: int = 32) -> None:
+        torch_state = torch.random.get_rng_state()
+        torch.manual_seed(0)
+        inner = NUMBERS + 1 + 16
+        super().__init__(nn.Sequential(nn.Linear(inner, width), nn.SiLU(), nn.Linear(width, NUMBERS)), {"width": width})
+        torch.random.set_rng_state(torch_state)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return UNITS, NUMBERS
+
+    def velocity(self, x: Tensor, sigma: Tensor, condition: TextCondition, guidance: float) -> Tensor:
+        text = 10 * condition.text.pooled[:, None, :16].expand(-1, UNITS, -1)
+        return self.network(torch.cat([x, sigma[:, None, None].expand(-1, UNITS, 1), text], -1)).float()
+
+    def counted(self, final: Tensor) -> Tensor:
+        counted = torch.ones_like(final)
+        counted[..., -1] = 0
+        return counted
+
+    def decode(self, rollout: FlowRollout) -> SplatAsset:
+        state = rollout.states[-1]
+        means = 0.25 * state[..., :3] + torch.tensor([0, 0, 0.45], device=state.device)
+        scales = (0.3 * state[..., 3:6] - 3).exp()
+        quats = state.new_tensor([1.0, 0, 0, 0]).expand(*state.shape[:-1], 4)
+        opacities, colors = torch.sigmoid(state[..., 6] + 2), torch.sigmoid(state[..., 7:10])
+        return SplatAsset(Gaussians(means, quats, scales, opacities, colors))
+
+    def encode(self, asset: Asset, condition: TextCondition) -> FlowRollout:
+        scene = asset.gaussians(UNITS)
+        if scene.count != UNITS:
+            raise ValueError(f"this flow encodes scenes of {UNITS} Gaussians, got {scene.count}")
+        state = torch.cat(
+            [
+                (scene.means - torch.tensor([0, 0, 0.45])) / 0.25,
+                (scene.scales.log() + 3) / 0.3,
+                torch.logit(scene.opacities.unsqueeze(-1), 1e-5) - 2,
+                torch.logit(scene.colors, 1e-5),
+                torch.zeros_like(scene.means[..., :1]),
+            ],
+            -1,
+        ).unsqueeze(0)
+        none = state.new_zeros(0)
+        return FlowRollout(condition, self.default_options, state, state[:0], none, none.new_zeros(0, len(asset)))
+
+
+class Low:
+    """How low the Gaussians lie, by opacity: a reward of views' assets that needs no parts."""
+
+    name, version, needs = "low", "1", Needs()
+
+    def __call__(self, batch: Batch) -> Scores:
+        scene = batch.asset.gaussians(UNITS)  # type: ignore[union-attr]
+        values = (1 - scene.means[..., 2].mean(-1)).clamp(0, 1)
+        return Scores(values.detach().cpu(), verdict=values.detach().cpu() > 0.5)
+
 
 COUNT = 600
 

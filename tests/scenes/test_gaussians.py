@@ -85,3 +85,29 @@ def test_view_colors_depend_on_where_one_stands():
     # The direction is from the camera to the Gaussian: seen from above it is -z.
     torch.testing.assert_close(above, torch.tensor([0.5 - 0.4886025, 0.5, 0.5]))
     torch.testing.assert_close(below, torch.tensor([0.5 + 0.4886025, 0.5, 0.5]))
+
+
+def test_a_batch_pads_gaussians_and_harmonics():
+    scenes = [scene(5, 3), scene(3), scene(4, 8)]
+    batch = Gaussians.stack(scenes)
+    assert batch.means.shape == (3, 5, 3) and batch.sh_degree == 2
+    assert batch.sh_rest is not None and scenes[0].sh_rest is not None
+    for b, one in enumerate(scenes):
+        torch.testing.assert_close(batch.means[b, : one.count], one.means, rtol=0, atol=0)
+        assert batch.opacities[b, one.count :].eq(0).all()
+    torch.testing.assert_close(batch.sh_rest[0, :, :3], scenes[0].sh_rest, rtol=0, atol=0)
+    assert batch.sh_rest[0, :, 3:].eq(0).all() and batch.sh_rest[1].eq(0).all()
+    assert Gaussians.stack([scene(2), scene(1)]).sh_rest is None
+
+
+@pytest.mark.parametrize("k", [0, 8])
+def test_some_gaussians_are_replaced(k):
+    before, others, index = scene(6, k), scene(2, k), torch.tensor([4, 1])
+    found = before.replaced(index, others)
+    kept = torch.tensor([0, 2, 3, 5])
+    for name, value in vars(found).items():
+        if value is not None:
+            torch.testing.assert_close(value[index], getattr(others, name), rtol=0, atol=0)
+            torch.testing.assert_close(value[kept], getattr(before, name)[kept], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="Gaussians of its SH degree"):
+        before.replaced(index, scene(2, 15))

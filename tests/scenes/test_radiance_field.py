@@ -81,6 +81,34 @@ def _decoder(width: int) -> torch.nn.Linear:
     return torch.nn.Linear(width, 4)
 
 
+def fields() -> dict[str, PartField | VoxelField | TriPlaneField | ShapEField]:
+    corner, decoder = torch.zeros(3, 3), torch.nn.Linear(2, 4)
+    vectors = torch.randn(3, 4, 19, requires_grad=True)
+    weights = tuple(torch.randn(*b, 12, n, requires_grad=True) for b, n in (((3,), 93), ((), 12)))
+    return {
+        "parts": PartField(Parts.from_vectors(vectors)),
+        "voxels": VoxelField(torch.rand(3, 2, 2, 2, requires_grad=True), torch.rand(3, 2, 2, 2, 3), corner, corner + 1),
+        "planes": TriPlaneField(torch.randn(3, 3, 2, 4, 4, requires_grad=True), decoder, corner, corner + 1),
+        "shap-e": ShapEField(weights, (torch.zeros(12), torch.zeros(12))),
+    }
+
+
+@pytest.mark.parametrize("name", ["parts", "voxels", "planes", "shap-e"])
+def test_fields_can_be_selected_moved_and_detached(name):
+    field, points = fields()[name], torch.rand(3, 7, 3)
+    whole = field.query(points)
+    assert field.batch_shape == (3,) and field[1].batch_shape == () and field[1:].batch_shape == (2,)
+    for chosen, rows in ((field[1], points[1]), (field[1:], points[1:])):
+        for found, wanted in zip(chosen.query(rows), whole, strict=True):
+            torch.testing.assert_close(found, wanted[1] if rows.ndim == 2 else wanted[1:], rtol=1e-4, atol=1e-4)
+    assert whole[0].requires_grad and not field.detach().query(points)[0].requires_grad
+    assert not field.detach().query(points)[1].requires_grad
+    torch.testing.assert_close(field.detach().query(points)[0], whole[0].detach(), rtol=0, atol=0)
+    assert field.to("meta").bounds[0].is_meta and not field.bounds[0].is_meta
+    with pytest.raises(IndexError, match="no batch dimension"):
+        field[1][0]
+
+
 def test_planes_are_summed_at_a_points_projections():
     """Each plane holds its own two coordinates, so that the sum is known at any point."""
     unit = torch.linspace(-1, 1, 9)

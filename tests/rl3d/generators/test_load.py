@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rl3d.checkpoints import save_tensors
 from rl3d.generators.load import PRETRAINED, TUNED, find_generator, generator_class, load_generator, save_generator
 from rl3d.generators.part_flow import PartFlow
 from scenes.files import FileError
-from tests.rl3d.policies import SplatFlow, TokenToy
+from scenes.files.tensors import write_tensors
+from tests.rl3d.toys import SplatFlow, TokenToy
 
 
 def test_a_checkpoint_knows_its_generator(tmp_path) -> None:
@@ -23,15 +23,15 @@ def test_a_checkpoint_knows_its_generator(tmp_path) -> None:
         pairs = zip(policy.network.parameters(), loaded.network.parameters(), strict=True)
         assert all(torch.equal(a.half().float(), b) for a, b in pairs)
     save_generator(tmp_path / "run/generator.safetensors", policy)
-    assert type(load_generator(tmp_path / "run", generator="tests.rl3d.policies:SplatFlow")) is SplatFlow
-    with pytest.raises(FileError, match=r"holds the generator tests.rl3d.policies:SplatFlow, not part-flow"):
+    assert type(load_generator(tmp_path / "run", generator="tests.rl3d.toys:SplatFlow")) is SplatFlow
+    with pytest.raises(FileError, match=r"holds the generator tests.rl3d.toys:SplatFlow, not part-flow"):
         load_generator(tmp_path / "run", generator="part-flow")
 
 
 def test_names() -> None:
     assert find_generator("part-flow") is PartFlow and PartFlow.name == "part-flow"
-    assert type(load_generator(generator="tests.rl3d.policies:TokenToy")) is TokenToy
-    assert TokenToy.name == "tests.rl3d.policies:TokenToy"
+    assert type(load_generator(generator="tests.rl3d.toys:TokenToy")) is TokenToy
+    assert TokenToy.name == "tests.rl3d.toys:TokenToy"
     tuned, pretrained = load_generator(), load_generator(pretrained=True)
     assert (tuned.source["weights"], pretrained.source["weights"]) == (TUNED.name, PRETRAINED.name)
 
@@ -42,8 +42,8 @@ def test_names() -> None:
         ("part-flaw", r"unknown generator 'part-flaw', did you mean 'part-flow'\?"),
         ("nowhere:Thing", "generator 'nowhere:Thing': there is no module 'nowhere' here"),
         ("os:system", r"'system' is no subclass of rl3d\.generators\.base\.Generator"),
-        ("tests.rl3d.policies:Red", "'Red' is no subclass"),
-        ("tests.rl3d.policies:Nothing", "'Nothing' is no subclass"),
+        ("tests.rl3d.toys:Red", "'Red' is no subclass"),
+        ("tests.rl3d.toys:Nothing", "'Nothing' is no subclass"),
     ],
 )
 def test_other_names_are_refused_in_one_line(name: str, message: str) -> None:
@@ -66,6 +66,6 @@ def test_other_names_are_refused_in_one_line(name: str, message: str) -> None:
     ],
 )
 def test_files_that_hold_something_else(tmp_path, header: dict, message: str) -> None:
-    save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, header)
+    write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, header)
     with pytest.raises(ValueError, match=message):
         load_generator(tmp_path / "x.safetensors")

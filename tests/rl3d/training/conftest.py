@@ -14,7 +14,7 @@ from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.training.config import TrainConfig
 from rl3d.training.loop import Run, begin
-from tests.rl3d.policies import SplatFlow, TokenToy
+from tests.rl3d.toys import SplatFlow, TokenToy
 
 POLICIES = {"part-flow": "parts", "tokens": "parts", "splats": "splats"}
 
@@ -53,7 +53,7 @@ def start(tmp_path: Path, prompts: Path):
     ) -> Run:
         known: dict[str, Any] = {"lr": 3e-3, "timesteps_per_iteration": 2, **(settings or {})}
         own = find_objective(objective)
-        reward = {"part-flow": "redness", "tokens": "tests.rl3d.policies:Red", "splats": "tests.rl3d.policies:Low"}
+        reward = {"part-flow": "redness", "tokens": "tests.rl3d.toys:Red", "splats": "tests.rl3d.toys:Low"}
         rewards = {"part-flow": "tests.rl3d.training.conftest:Redness"}.get(policy, reward[policy])
         config: dict[str, Any] = {
             "out": tmp_path / "run", "rewards": rewards, "prompts": prompts, "iterations": 4,

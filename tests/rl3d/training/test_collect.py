@@ -9,7 +9,7 @@ from rewards.base import Batch, Needs, Scores
 from rewards.mix import Constraints
 from rl3d.algorithms.base import Draw
 from rl3d.training.collect import Means, Scorer, summarize
-from tests.rl3d.policies import tower
+from tests.rl3d.toys import tower
 
 
 class PerPart:

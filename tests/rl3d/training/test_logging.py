@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rl3d.training.logging import RunLog
 from scenes.files import FileError
-from tests.rl3d.policies import SplatFlow
+from tests.rl3d.toys import SplatFlow
 
 
 def test_metrics_go_to_the_file_and_to_tensorboard(tmp_path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from rl3d.checkpoints import load_tensors, save_tensors
 from rl3d.generators.load import load_generator
 from rl3d.training.loop import iterate
 from rl3d.training.state import checkpoints
 from scenes.files import FileError
-from tests.rl3d.policies import TokenToy, redness
+from scenes.files.tensors import read_tensors, write_tensors
+from tests.rl3d.toys import TokenToy, redness
 from tests.rl3d.training.conftest import make
 
 PAIRS = [("part-flow", "awm"), ("part-flow", "grpo"), ("splats", "awm"), ("splats", "grpo"), ("tokens", "grpo")]
@@ -196,7 +196,7 @@ def test_a_damaged_run_is_not_resumed(start) -> None:
         (run.config.out / "metrics.jsonl").write_text(line + metrics)
         with pytest.raises(FileError, match="is not one iteration's numbers"):
             start(iterations=2, resume=True)
-    tensors, header = load_tensors(path)
+    tensors, header, _ = read_tensors(path)
     optimizer = next(name for name, value in tensors.items() if name.startswith("optimizer.") and value.dim())
     for change, message in (
         ({"prompts.priority": None}, "not the state of a training run"),
@@ -204,7 +204,7 @@ def test_a_damaged_run_is_not_resumed(start) -> None:
         ({optimizer: torch.zeros(1)}, "the optimiser's .* does not fit"),
         ({"optimizer.x": torch.zeros(1)}, "the optimiser's x does not fit"),
     ):
-        save_tensors(path, {n: value for n, value in {**tensors, **change}.items() if value is not None}, header)
+        write_tensors(path, {n: value for n, value in {**tensors, **change}.items() if value is not None}, header)
         with pytest.raises(FileError, match=message):
             start(iterations=2, resume=True)
     path.write_bytes(whole)
@@ -232,9 +232,9 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
 @pytest.mark.parametrize(
     ("policy", "objective", "changes", "message"),
     [
-        ("tokens", "awm", {}, r"objective 'awm' needs a generator with matching, which 'tests.rl3d.policies:TokenToy'"),
+        ("tokens", "awm", {}, r"objective 'awm' needs a generator with matching, which 'tests.rl3d.toys:TokenToy'"),
         ("splats", "awm", {"rewards": "structure=1"}, r"reward 'structure' needs parts, which .*SplatFlow lacks: use "),
-        ("splats", "awm", {"rewards": "tests.rl3d.policies:Low", "gates": "low=low"}, "cannot be its own gate"),
+        ("splats", "awm", {"rewards": "tests.rl3d.toys:Low", "gates": "low=low"}, "cannot be its own gate"),
         (
             "part-flow",
             "awm",

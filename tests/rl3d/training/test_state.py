@@ -9,7 +9,7 @@ from rewards.mix import Constraints
 from rl3d.training.prompts import PromptPool
 from rl3d.training.state import EMA_DECAY, State, checkpoints
 from scenes.files import FileError
-from tests.rl3d.policies import SplatFlow, TokenToy
+from tests.rl3d.toys import SplatFlow, TokenToy
 
 
 def _state(policy=None) -> State:

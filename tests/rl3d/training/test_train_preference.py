@@ -12,7 +12,6 @@ from safetensors.torch import save
 
 from rewards import Batch, Differentiable, Shots, resolve
 from rewards.image.preference import KIND, PreferenceHead, load_head
-from rl3d.checkpoints import save_tensors
 from rl3d.corpus.corruptions import CORRUPTIONS
 from rl3d.corpus.sampling import sample
 from rl3d.preferences import Pair, append_pair, read_pairs
@@ -21,6 +20,7 @@ from rl3d.training.train_preference import RewardConfig, calibration_error, fit,
 from rl3d.viewer.prefer import PreferConfig, serve
 from scenes.asset import Asset, PartAsset
 from scenes.files import FileError
+from scenes.files.tensors import write_tensors
 from scenes.parts import Parts
 from tests.rl3d.viewer.browser import CHROMIUM, open_page
 
@@ -101,14 +101,14 @@ def test_weights_of_no_preference_cost_nothing(tmp_path):
     """Two long vectors do not ask for a layer of their product, and numbers that are none for a
     reward that always fails."""
     head, path = PreferenceHead(6, 4).state_dict(), tmp_path / "a.safetensors"
-    save_tensors(path, dict(head), {"kind": KIND, "pairs": 9})
+    write_tensors(path, dict(head), {"kind": KIND, "pairs": 9})
     assert all(torch.equal(a, b) for a, b in zip(load_head(path)[0].state_dict().values(), head.values(), strict=True))
     for change in (
         {"mean": torch.zeros(10**6, dtype=torch.int8), "layers.0.bias": torch.zeros(10**6, dtype=torch.int8)},
         {"std": torch.full((6,), torch.nan)},
         {"scale": torch.zeros(2)},
     ):
-        save_tensors(path, {**head, **change}, {"kind": KIND, "pairs": 9})
+        write_tensors(path, {**head, **change}, {"kind": KIND, "pairs": 9})
         with pytest.raises(FileError, match="not a learned preference"):
             load_head(path)
     path.write_bytes(save(dict(head), metadata={"rl3d": "[" * 50_000}))

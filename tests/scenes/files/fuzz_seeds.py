@@ -252,11 +252,16 @@ def mesh_glb(folder: Path) -> list[bytes]:
         "extensionsUsed": ["KHR_mesh_quantization"],
         "scene": 0,
         "scenes": [{"nodes": [0, 1]}],
-        "nodes": [{"children": [2], "mesh": 0}, {"mesh": 1, "scale": [0.1, 0.1, 0.1]}, {"mesh": 1, "matrix": np.eye(4).ravel().tolist()}],
+        "nodes": [
+            {"children": [2], "mesh": 0},
+            {"mesh": 1, "scale": [0.1, 0.1, 0.1]},
+            {"mesh": 1, "matrix": np.eye(4).ravel().tolist()},
+        ],
         "meshes": [
             {"primitives": [{"attributes": {"POSITION": 0}, "indices": 2, "material": 0}]},
             {"primitives": [
-                {"attributes": {"POSITION": 1}, "indices": 2, "mode": 5, "material": 1}, {"attributes": {"POSITION": 0}, "mode": 0}
+                {"attributes": {"POSITION": 1}, "indices": 2, "mode": 5, "material": 1},
+                {"attributes": {"POSITION": 0}, "mode": 0},
             ]},
         ],
         "accessors": [
@@ -266,12 +271,20 @@ def mesh_glb(folder: Path) -> list[bytes]:
             {"count": 8, "type": "VEC3", "componentType": 5126, "sparse": sparse},
         ],
         "materials": [
-            {"name": "a", "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}, "alphaMode": "MASK", "alphaCutoff": 0.5},
-            {"name": "b", "pbrMetallicRoughness": {"baseColorFactor": [1, 0.5, 0, 1]}, "emissiveFactor": [1, 0, 0], "doubleSided": True},
+            {
+                "name": "a", "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}},
+                "alphaMode": "MASK", "alphaCutoff": 0.5,
+            },
+            {
+                "name": "b", "pbrMetallicRoughness": {"baseColorFactor": [1, 0.5, 0, 1]},
+                "emissiveFactor": [1, 0, 0], "doubleSided": True,
+            },
         ],
         "textures": [{"source": 0}],
         "images": [{"bufferView": 5, "mimeType": "image/jpeg"}],
-        "bufferViews": [{"buffer": 0, "byteOffset": a, "byteLength": len(b)} for a, b in zip(starts, blocks, strict=False)],
+        "bufferViews": [
+            {"buffer": 0, "byteOffset": a, "byteLength": len(b)} for a, b in zip(starts, blocks, strict=False)
+        ],
         "buffers": [{"byteLength": starts[-1]}],
     }  # fmt: skip
     return [*files, pack_glb({"tree": json.dumps(tree).encode(), "binary": b"".join(blocks)})]
@@ -318,9 +331,11 @@ def card(folder: Path) -> list[bytes]:
     reward = {"value": 0.5, "verdict": True, "version": "1"}
     made = {
         "prompt": "a red armchair with white legs", "seed": 3, "batch": {"seed": 0, "count": 4}, "device": "cpu",
-        "generator": {"name": "part-flow", "weights": "part_flow.safetensors", "sha256": "0" * 64}, "sampling": asdict(Sampling()),
+        "generator": {"name": "part-flow", "weights": "part_flow.safetensors", "sha256": "0" * 64},
+        "sampling": asdict(Sampling()),
         "parts": 7, "gaussians": 16384, "inset": 0.45, "rewards": {"stability": reward, "connected": reward},
-        "cameras": {"preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0}}, "software": {"torch": "2.13.0", "threads": 2},
+        "cameras": {"preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0}},
+        "software": {"torch": "2.13.0", "threads": 2},
         "files": {"scene.ply": "0" * 64, "mesh.glb": "0" * 64},
     }  # fmt: skip
     return [
@@ -434,7 +449,8 @@ def read_usd(path: Path) -> None:
 def read_mesh(path: Path) -> None:
     """Exported to one of the formats in turn, whose numbers are finite."""
     kind, options = [
-        (".obj", {}), (".stl", {}), (".3mf", {}), (".usda", {}), (".urdf", {}), (".obj", {"united": True}), (".glb", {"texture": 16}),
+        (".obj", {}), (".stl", {}), (".3mf", {}), (".usda", {}), (".urdf", {}),
+        (".obj", {"united": True}), (".glb", {"texture": 16}),
     ][zlib.crc32(path.read_bytes()) % 7]  # fmt: skip
     made = export(path, path.with_name(f"made{kind}"), **options)
     if kind in (".obj", ".stl", ".3mf"):
