@@ -10,26 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewards.mix import Constraints, check_needs, gated, parse, parse_gates
-from rl3d.algorithms.base import Draw, Experience, Judgement
+from rewards.mix import Constraints, check_needs, parse, parse_gates
+from rl3d.algorithms.base import Draw, Experience
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
 from rl3d.prompts import caption_kinds, corpus_prompts, read_prompts
-from rl3d.scoring import VIEW_AZIMUTH_DEG, score_assets
+from rl3d.scoring import VIEW_AZIMUTH_DEG
 from rl3d.training.collect import Means, Scorer, summarize
 from rl3d.training.config import TrainConfig, as_saved, save_config
 from rl3d.training.guard import MAX_ROLLBACKS, Guard
 from rl3d.training.logging import RunLog
 from rl3d.training.processes import Processes
 from rl3d.training.prompts import PromptPool
+from rl3d.training.self_check import sampling_options, self_check
 from rl3d.training.state import State, checkpoints
-from scenes.asset import Asset
 from scenes.files import FileError, make_folder
 
 CORPUS_PROMPTS = 3000
 """Corpus captions of a run without a prompt file: few enough that promising ones come back often."""
-MAX_RATIO_DEVIATION = 1e-4
-"""Mean abs(ratio - 1) on unchanged weights that is rounding and no fault."""
 
 
 @dataclass
@@ -122,18 +120,19 @@ def begin(
     config.objective.check(policy)
     check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
     policy.bfloat16 = config.bfloat16
-    prompts = (
-        read_prompts(config.prompts)
-        if config.prompts
-        else corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))
-    )
+    if config.prompts:
+        prompts = read_prompts(config.prompts)
+    else:
+        prompts = corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
     state = State(policy, optimizer, PromptPool(prompts), constraints)
     if found:
         state.resume(found[-1])
     scorer = Scorer([reward for reward, _ in rewards], gates, constraints, processes)
     guard = Guard(rewards, config.held_out, config.seed, config.kl_limit) if config.guard != "off" else None
-    check(policy, config, scorer, prompts[0])
+    if guard:
+        check_needs(guard.rewards, policy.gives, policy.name)
+    self_check(policy, config, scorer, prompts[0])
     if processes.main:
         make_folder(config.out)
         save_config(config)
@@ -143,39 +142,6 @@ def begin(
         with policy.reference():  # a resumed run then compares with the same start
             guard.start = guard.read(policy)
     return run
-
-
-def check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str) -> float:
-    """Mean abs(ratio - 1) on unchanged weights, from one group.
-
-    RuntimeError if it is more than rounding: log-probs are not those of the rollout, or the network
-    does not repeat itself, as with dropout left on. ValueError if the reward of a gate has no
-    verdict, which only scores tell.
-    """
-
-    def score(draw: Draw, asset: Asset) -> Judgement:
-        if scorer.gates:
-            gated(score_assets(scorer.rewards, [prompt] * len(asset), asset), scorer.gates)
-        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset), 1))
-
-    draw = Draw([prompt], config.group_size, -1, config.seed, options=sampling_options(policy, config), updates=2)
-    experience = config.objective.collect(policy, draw, score)
-    with torch.no_grad():
-        _, metrics = config.objective.loss(policy, experience)
-    deviation = float(metrics.get("ratio_deviation", 0.0))
-    if not deviation < MAX_RATIO_DEVIATION:
-        raise RuntimeError(
-            f"self-check failed: the importance ratio of unchanged weights differs from 1 by {deviation:.1e} with "
-            f"objective {config.objective.name!r} and generator {policy.name!r}"
-        )
-    return deviation
-
-
-def sampling_options(policy: Generator, config: TrainConfig) -> object:
-    """How rollouts are drawn: as the settings say, else as the objective wants it."""
-    if config.sampling is not None:
-        return config.sampling
-    return (policy.exploration if config.objective.explores else None) or policy.default_options
 
 
 def learning_rate(config: TrainConfig, state: State) -> float:
