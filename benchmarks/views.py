@@ -162,7 +162,9 @@ class _AllImages:
 
 def _singles(count: int, categories: Sequence[str], rng: np.random.Generator) -> list[Item]:
     order = rng.permutation(len(categories))
-    return [sample_for(captions.single(rng, "heldout", categories[order[i % len(order)]]), rng) for i in range(count)]
+    return [
+        sample_for(captions.single(rng, "heldout", categories[int(order[i % len(order)])]), rng) for i in range(count)
+    ]
 
 
 def _spoiled(views: Views, which: Tensor, change: Callable[[str, Tensor], Tensor]) -> Views:

@@ -1,5 +1,4 @@
-"""Joints: is every part held, by parts let into each other deeply enough, rather than barely
-touching or a hair away?"""
+"""Joints: do parts overlap deeply enough to hold, or do they barely touch?"""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ SHARE = 0.25
 """Of a part's smallest half-size, where that is less: a button needs no deep joint."""
 
 TOUCHING = 0.495
-"""What a joint of two parts that touch is worth, but for rounding: a tenth of a millimetre at
+"""Worth of a joint of two parts that touch, less a margin for rounding: a tenth of a millimetre at
 ``DEPTH``."""
 
 
@@ -22,11 +21,11 @@ class Contact:
 
     The main part is the heaviest of the heaviest cluster that rests on the ground (as in
     ``connected``). A joint is worth 1/2 where two parts touch and 1 where they reach ``DEPTH`` (or
-    ``SHARE`` of the thinner one's half-size) into each other, linearly; 0 at a gap of that width. A
-    part earns the shallowest joint on its best way to the main part, which itself earns the best of
-    its own. An asset of a single part needs no joint. ``verdict``: all hang together by parts that
-    touch or overlap. An asset without parts scores 0; one with numbers that are not finite scores 0
-    and has failed."""
+    ``SHARE`` of the thinner one's half-size) into each other, linearly, and 0 at a gap of that
+    width. A part earns the shallowest joint on its best way to the main part, which itself earns
+    the best of its own. An asset of a single part needs no joint. ``verdict``: all hang together by
+    parts that touch or overlap. An asset without parts scores 0; one with numbers that are not
+    finite scores 0 and has failed."""
 
     name = "contact"
     version = "2"

@@ -1,5 +1,5 @@
-"""What a slicer or a simulator asks of a triangle mesh: closed, manifold, one body, no shells
-within, walls thick enough, no crossings.
+"""What a slicer or a simulator asks of a triangle mesh: closed, manifold, one body, no inner
+shells, walls thick enough, no crossings.
 
 Shells are told apart along edges; a point is inside a closed shell by its winding number (Jacobson
 et al., 2013); crossings and walls are found by segments against triangles (Möller and Trumbore,
@@ -88,8 +88,7 @@ class MeshReport:
 
 
 def inspect(mesh: trimesh.Trimesh) -> MeshReport:
-    """Look at one mesh. Vertices in the same place count as one, as files double them along
-    creases.
+    """Inspect one mesh. Vertices in the same place count as one: files double them along creases.
 
     ValueError if it has no triangles, too many, or numbers that are not finite.
     """

@@ -1,8 +1,7 @@
-"""The surface of part assets as sampled points, and how deep any point lies in the parts: what the
-geometry rewards look at.
+"""The surface of part assets as sampled points, and how deep points lie in the parts.
 
-Only parts that exist are sampled, the whole batch's in one list, in double precision: an asset's
-figures do not depend on the others."""
+Only parts that exist are sampled, those of the whole batch in one list. Double precision keeps an
+asset's figures independent of the others."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from rewards.geometry.skin import Skin
 SOFTNESS = 0.02
 """Metres off at which a mirrored point of the surface has lost 63 % of its score."""
 SMALL = 0.5
-"""Power of a part's visible area that it counts by: an eye on one side only should be noticed."""
+"""A part counts by this power of its visible area: an eye on one side only should be noticed."""
 
 
 class Symmetry:
@@ -22,8 +22,8 @@ class Symmetry:
     largest difference of sRGB there.
 
     The plane goes through the middle of the visible surface. ``per_part`` is each part's own mean
-    about the asset's better plane. Which subjects are symmetric the prompt decides: the score is
-    meant to be compared within the samples of one prompt. An asset without parts scores 0; one with
+    about the asset's better plane. Whether a subject is symmetric depends on the prompt: compare
+    scores within the samples of one prompt. An asset without parts scores 0; one with
     numbers that are not finite scores 0 and has failed."""
 
     name = "symmetry"

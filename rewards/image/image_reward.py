@@ -136,8 +136,8 @@ def _vision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class ImageReward(ViewReward):
-    """The published score, of mean 0 and deviation 1 over the authors' pictures. 0.5 means 0; 1
-    more gives 0.73."""
+    """sigmoid of the published score, which has mean 0 and standard deviation 1 over the authors'
+    pictures. 0.5 means 0; one more gives 0.73."""
 
     name = "image_reward"
     centre, spread = 0.0, 1.0

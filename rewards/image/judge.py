@@ -1,5 +1,5 @@
-"""``vlm``: a vision-language model looks at an asset's views and says how well they show the prompt
-(as GPTEval3D, Wu et al., 2024).
+"""``vlm``: a vision-language model scores how well an asset's views show the prompt (as GPTEval3D,
+Wu et al., 2024).
 
 The model is behind an OpenAI-compatible endpoint, by default on this machine (llama.cpp, vLLM,
 Ollama, LM Studio serve one). An answer is a score or a counted failure, never a guess: it must be

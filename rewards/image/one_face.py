@@ -1,4 +1,4 @@
-"""``one_face``: has what has a front only one of it, or a second face at its back (the Janus
+"""``one_face``: does an asset with a front have only one, or a second face at its back (the Janus
 problem of text-to-3D)?"""
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ SHIPPED = Path(__file__).parent / "weights" / "faces.safetensors"
 
 
 class OneFace(AlignmentReward):
-    """The scorer of ``alignment``, tuned to tell assets from their copies with a second face,
-    whichever way they look.
+    """The scorer of ``alignment``, fine-tuned to tell assets from copies with a second face,
+    whatever way they look.
 
-    Its three views are looked at together: each by itself is right. It knows the animals, toys and
-    robots of the corpus; other things score near 1. Other faults cost little, but for those that
-    bulge, shift or shake parts so that a front is hard to tell."""
+    It sees three views together, because each alone is right. It was trained on the animals, toys
+    and robots of the corpus; other things score near 1. Other faults cost little, except bulged,
+    shifted or shaken parts that make a front hard to tell."""
 
     name = "one_face"
     version = "1"

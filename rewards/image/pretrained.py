@@ -177,8 +177,8 @@ def digest(*paths: Path) -> str:
 
 
 class ViewReward:
-    """Scores every view by a published model; an asset's value is the mean over its views, and no
-    other asset has a say in it.
+    """Scores every view by a published model. An asset's value is the mean over its views and does
+    not depend on other assets.
 
     ``published`` gives the numbers that the authors report, differentiable with respect to the
     images. ``scale`` maps them to (0, 1) for the reward: sigmoid((number - centre) / spread), so

@@ -1,4 +1,4 @@
-"""The static margin: how far would the ground have to lean for the asset to tip? Analytic, and
+"""The static margin: by how much must the ground lean for the asset to tip? Analytic, and
 differentiable in the parts' numbers.
 
 A body tips over an edge of its support polygon when gravity passes outside of it: at the angle
@@ -22,14 +22,14 @@ from scenes.gaussians import rotations
 from scenes.parts import Parts
 
 DIRECTIONS = 32
-"""Around the vertical. Edges of the support polygon are found between any two of them, so that they
-need not be many."""
+"""Number of directions around the vertical. Edges of the support polygon are found between any two
+of them, so few are enough."""
 ROCK_DEG = (0.1, 1.0, 2.0, 4.0, 6.0)
-"""A body may rock this much before it bears on an edge or a rounded side; what it has rocked is
-taken off its tipping angle."""
+"""A body may rock by these angles before it bears on an edge or a rounded side. They are taken off
+its tipping angle."""
 SCALE_DEG = 10.0
-"""Tipping angle at which the score is 0.73; it is 0.5 on the brink, and 0.95 at three times as
-much."""
+"""Tipping angle at which the score is 0.73. The score is 0.5 on the brink, and 0.95 at three times
+this angle."""
 
 
 class Margin:
@@ -103,8 +103,8 @@ def weakest_direction(pieces: list[Convex]) -> Float[np.ndarray, "2"]:
 
 
 def tipping_angles(parts: Parts, member: Bool[Tensor, "b p"] | None = None) -> Float[Tensor, "b k"]:
-    """``tipping_angle`` in each of the directions, or, if that is less, over an edge between it and
-    the next."""
+    """``tipping_angle`` in each of the directions, or over an edge between it and the next if that
+    is less."""
     member = parts.exists if member is None else member
     volumes, centroids = parts.masses()
     mass = torch.where(member, volumes, 0).unsqueeze(-1)

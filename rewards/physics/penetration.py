@@ -1,5 +1,5 @@
-"""Penetration: how much of the material is in two places at once? Parts must be let into each other
-to hold, not swallowed."""
+"""Penetration: how much of the material is there twice? Parts must overlap to hold, not swallow
+each other."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ volume."""
 
 
 class Penetration:
-    """Share of the parts' volume that lies inside no other part, of parts that hang together, in
-    [0, 1].
+    """Share of the parts' volume that lies inside no other part, in [0, 1].
 
-    A part that has come loose counts as nothing (as far as ``connected`` finds it loose): taking
-    things apart would be the cheapest way to have no overlap. ``per_part``: each part's own share.
+    A loose part counts as nothing, as far as ``connected`` finds it loose: otherwise taking assets
+    apart would be the cheapest way to have no overlap. ``per_part``: each part's own share.
     Two equal boxes that overlap by half score 1/2. An asset without parts scores 0; one with
     numbers that are not finite scores 0 and has failed."""
 

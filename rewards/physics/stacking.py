@@ -51,7 +51,8 @@ class Stacking(Simulated):
     def __call__(self, batch: Batch) -> Scores:
         scores = super().__call__(batch)
         unasked = torch.tensor([parse(prompt) is None for prompt in batch.prompts]) & batch.usable.cpu()
-        return Scores(torch.where(unasked, 1, scores.values), scores.failed, scores.verdict | unasked)
+        values = torch.where(unasked, 1, scores.values)
+        return Scores(values, scores.failed, unasked if scores.verdict is None else scores.verdict | unasked)
 
 
 def stated(relation: Relation, parts: Parts) -> tuple[bool, bool]:

@@ -1,5 +1,5 @@
-"""Structural connection: can the joints carry the parts' weight, when each holds only by friction
-and by how far it overlaps?
+"""Structural connection: can the joints carry the parts' weight, if each holds by friction and
+overlap alone?
 
 The static theorem of limit analysis as a linear programme (Livesley, Limit analysis of structures
 formed from rigid blocks, 1978): find forces at the contacts, within what these can bear, that hold
@@ -24,8 +24,8 @@ from scenes.parts import TOUCH_TOLERANCE
 FRICTION = 0.5
 """Of dry wood or plastic; in four directions, so it is the pyramid inside of the cone."""
 BOND = 10.0
-"""What an overlap bears in any direction: the weight of a column of the same material, so many
-metres high, on the surface within."""
+"""Strength of an overlap in any direction, per surface inside: the weight of a column of the same
+material of this height in metres."""
 GROUNDED = 0.005
 """Metres above the asset's lowest point up to which a part rests on the ground."""
 HELD = 1 - 1e-6

@@ -1,8 +1,7 @@
-"""What the multi-view rewards share: the rig they look through, which pixels and assets they can
-use, and pixels as points in space.
+"""What the multi-view rewards share: the camera rig, which pixels and assets they can use, and
+pixels as points in space.
 
-Nothing here knows of parts or Gaussians: views of any generator will do, as long as their cameras
-are known."""
+They need only views and cameras, whatever the asset is made of."""
 
 from __future__ import annotations
 
@@ -25,8 +24,8 @@ behind."""
 
 
 def seen(batch: Batch, needs: Needs, *, depth: bool = False) -> tuple[Shots, Bool[Tensor, "b"]]:
-    """The views a reward asked for, and which assets have numbers in them that are not finite:
-    those score 0 and have failed."""
+    """The views a reward asked for, and which assets have values in them that are not finite: those
+    score 0 and have failed. ValueError for a kind of image that the views lack."""
     shots = batch.need_shots(needs)
     views = shots.views
     wanted: dict[str, Tensor | None] = {"rgb": views.rgb, "alpha": views.alpha}

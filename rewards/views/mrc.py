@@ -33,8 +33,8 @@ RATES = {"means": 0.01, "scales": 0.05, "opacities": 0.3, "colors": 0.03}
 
 
 class MRC:
-    """Likeness of the views to those of a scene fitted to the others, inside the foreground's box,
-    for the view that is met worst.
+    """Likeness of each view to a scene fitted to the other views, inside the foreground's box; the
+    least over the views, in [0, 1].
 
     Likeness is 1 - distance, and the distance the mean over three scales (full, half and quarter
     size) of (DSSIM + L1) / 2 with DSSIM = (1 - SSIM) / 2 over windows of 5 pixels. 1 is never quite
@@ -115,8 +115,8 @@ def hull_gaussians(
 def fitted(
     start: Gaussians, rgb: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], cameras: Cameras, steps: int
 ) -> Gaussians:
-    """The scenes after so many steps of Adam towards their views, all together but none by the
-    others' doing."""
+    """The scenes after ``steps`` steps of Adam towards their views. Scenes of a batch do not affect
+    each other."""
     there = start.opacities > 0
     logits = torch.logit(start.opacities.clamp(0.01, 0.99))
     leaves = {

@@ -1,4 +1,4 @@
-"""``normals``: do the normals that are drawn agree with the surface that the depth describes?
+"""``normals``: do rendered normals agree with the surface that the depth describes?
 
 Masked cosine between both, as in Nabla-R2D3 (Liu et al., 2025).
 """
@@ -14,16 +14,15 @@ from rewards.views.geometry import OPAQUE, SIZE, VIEWS, local_range, pixel_rays,
 from scenes.cameras import Cameras
 
 SMOOTH = 0.05
-"""Where depth changes by a larger share of itself from a pixel to its neighbours, there is an edge
-and no normal."""
+"""Largest relative change of depth between neighbouring pixels. Beyond it there is an edge and no
+normal."""
 
 
 class Normals:
-    """Mean cosine between drawn normals and normals of the depth images, where negative 0, over all
-    pixels that lie on a smooth surface.
+    """Mean cosine between rendered normals and normals of the depth images, over all pixels on a
+    smooth surface, in [0, 1]. Negative cosines count as 0.
 
-    ``per_view`` is the mean over one view's pixels. A view without any has nothing to say and
-    counts as the others do."""
+    ``per_view`` is the mean over one view's pixels, 0 for a view without any."""
 
     name = "normals"
     version = "1"

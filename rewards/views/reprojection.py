@@ -21,8 +21,8 @@ not agree at all."""
 COLOR_TOLERANCE = 0.1
 """Colours agree up to this difference in a channel; at twice as much they do not agree at all."""
 SMOOTH = 0.05
-"""Where depth changes by a larger share of itself between neighbouring pixels, it is mixed from two
-surfaces and is not asked."""
+"""Largest relative change of depth between neighbouring pixels. Beyond it depth is a mixture of two
+surfaces and is not compared."""
 NEIGHBOURS = 2
 
 
@@ -54,8 +54,8 @@ class Reprojection:
 
 
 def confirmations(views: Views, cameras: Cameras) -> tuple[Float[Tensor, "b c c"], Float[Tensor, "b c c"]]:
-    """How many pixels of view i view j confirms, of how many that it has a say in; 0 for pairs that
-    are not neighbours."""
+    """For each pair of views: the number of pixels of view i that view j confirms, and the number
+    that it can judge. 0 for pairs that are not neighbours."""
     b, c, h, w = views.alpha.shape[:4]
     alpha, depth = views.alpha.reshape(b * c, h, w), views.depth.reshape(b * c, h, w)
     near, far = local_range(depth, alpha > SOLID)
@@ -64,7 +64,7 @@ def confirmations(views: Views, cameras: Cameras) -> tuple[Float[Tensor, "b c c"
     ranges = torch.stack(
         [near, far, *(bound for channel in rgb for bound in local_range(channel, everywhere))], -1
     ).view(b, c, h * w, 8)
-    # A point out of the picture meets no surface, and has no say.
+    # A point outside of the image meets no surface and is not judged.
     ranges = torch.cat([ranges, ranges.new_tensor([torch.inf, -torch.inf, *[0.0] * 6]).expand(b, c, 1, 8)], 2)
     own = torch.stack([depth, *rgb], -1).view(b, c, h * w, 4)
     asked = ((alpha > OPAQUE) & (far - near < 2 * SMOOTH * depth)).view(b, c, h * w)

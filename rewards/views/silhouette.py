@@ -25,8 +25,8 @@ class Silhouette:
 
     1 for the views of any solid, whatever its shape. One view that shows less than the others
     carves the hull, and all of them lose. ``per_view`` is 1 less the loss that a view causes: what
-    the others lose by its word alone, and what it shows itself and several others deny.
-    ``verdict``: nothing is lost but for a hundredth."""
+    the others lose through it alone, and what it alone shows. ``verdict``: less than a hundredth is
+    lost."""
 
     name = "silhouette"
     version = "1"
@@ -50,8 +50,8 @@ class Silhouette:
 
 
 def coherence(shown: Bool[Tensor, "b c h w"], cameras: Cameras) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
-    """How much of each outline the visual hull fills, 1 for an empty one, and how much is lost by
-    each view's doing."""
+    """For each view: the share of its outline that the visual hull fills (1 for an empty one), and
+    the loss that the view causes."""
     grid, outlines = Grid(cameras, CELLS), shown.flatten(2)
     area = outlines.sum(-1).clamp_min(1)
     filled, blame = torch.ones_like(area, dtype=torch.float32), torch.zeros_like(area, dtype=torch.float32)
@@ -60,7 +60,7 @@ def coherence(shown: Bool[Tensor, "b c h w"], cameras: Cameras) -> tuple[Float[T
         if not missing.any():
             continue
         filled[k] -= missing.sum(-1) / area[k]
-        # regained[u, v]: pixels that v would have back if u had no say.
+        # regained[u, v]: pixels that v would regain without u.
         regained = torch.stack([grid.drawn(disputed[objector == view]) & missing for view in range(cameras.count)])
         own = (missing & ~regained.any(0)).sum(-1) / area[k]
         taken = regained.sum(-1) / area[k]

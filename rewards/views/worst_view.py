@@ -18,12 +18,12 @@ from scenes.cameras import Cameras
 
 
 class WorstView:
-    """The match of text and picture in the view where it is least: sigmoid(logit / 2) of the scorer
-    behind ``alignment``.
+    """The least match of prompt and view, in [0, 1]: sigmoid(logit / 2) of the scorer behind
+    ``alignment``.
 
-    Each view is embedded for itself. The scorer has learnt from three views together, so a single
-    one matches less well, and the values are below those of ``alignment``. ``per_view`` is each
-    view's match. A second face on the back is not seen by this reward: every view of such an asset
+    Each view is embedded alone. The scorer was trained on three views together, so single views
+    match less well, and the values are below those of ``alignment``. ``per_view`` is each view's
+    match. The reward does not see a second face on the back: every view of such an asset
     matches."""
 
     name = "worst_view"
