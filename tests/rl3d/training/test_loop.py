@@ -234,7 +234,12 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
     [
         ("tokens", "awm", {}, r"objective 'awm' needs a generator with matching, which 'tests.rl3d.toys:TokenToy'"),
         ("splats", "awm", {"rewards": "structure=1"}, r"reward 'structure' needs parts, which .*SplatFlow lacks: use "),
-        ("splats", "awm", {"held_out": "contact", "guard": "warn"}, r"reward 'contact' needs parts, which .*lacks: use "),
+        (
+            "splats",
+            "awm",
+            {"held_out": "contact", "guard": "warn"},
+            r"reward 'contact' needs parts, which .*lacks: use ",
+        ),
         ("splats", "awm", {"rewards": "tests.rl3d.toys:Low", "gates": "low=low"}, "cannot be its own gate"),
         (
             "part-flow",
