@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from rewards.mix import Constraints, check_needs, gated, parse, parse_gates
-from rl3d.algorithms.base import Draw, Experience, Judgement
+from rewards.mix import Constraints, check_needs, parse, parse_gates
+from rl3d.algorithms.base import Draw, Experience
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
 from rl3d.prompts import caption_kinds, corpus_prompts, read_prompts
-from rl3d.scoring import VIEW_AZIMUTH_DEG, score_assets
-from rl3d.training.collect import Means, Scorer, summarize
+from rl3d.scoring import VIEW_AZIMUTH_DEG
+from rl3d.training.collect import Means, Scorer, summarize, training_options
 from rl3d.training.config import TrainConfig, as_saved, save_config
 from rl3d.training.guard import MAX_ROLLBACKS, Guard
 from rl3d.training.logging import RunLog
 from rl3d.training.processes import Processes
 from rl3d.training.prompts import PromptPool
+from rl3d.training.self_check import self_check
 from rl3d.training.state import State, checkpoints
-from scenes.asset import Asset
 from scenes.files import FileError, make_folder
 
 CORPUS_PROMPTS = 3000
 """Corpus captions of a run without a prompt file: few enough that promising ones come back often."""
-MAX_RATIO_DEVIATION = 1e-4
-"""Mean abs(ratio - 1) on unchanged weights that is rounding and no fault."""
 
 
 @dataclass
@@ -44,17 +41,12 @@ class Run:
     processes: Processes
     interrupted: bool = False
     """Set from outside: the loop ends after the iteration in work, and saves."""
-    stopped: bool = False
-    """Set by the guard: the run ends here."""
     alarms: list[str] = field(default_factory=list)
     """Of the last iteration."""
 
-    def __post_init__(self) -> None:
-        self._good = self._copy()
-
     @property
     def done(self) -> bool:
-        return self.interrupted or self.stopped or self.state.iteration >= self.config.iterations
+        return self.interrupted or self.state.stopped or self.state.iteration >= self.config.iterations
 
     def describe(self, experience: Experience) -> dict[str, float]:
         """What the samples of an iteration are like."""
@@ -74,14 +66,13 @@ class Run:
             reading = self.guard.read(policy)
         self.alarms = self.guard.alarms(reading, kl)
         self.log.guard({"iteration": state.iteration, **reading.means(), "alarms": self.alarms})
-        if not self.alarms:
-            self._good = self._copy()
-        elif self.config.guard == "stop":
-            self.stopped = True
+        if self.config.guard == "stop":
+            state.stopped = bool(self.alarms)
+        elif self.config.guard == "rollback" and not self.alarms:
+            state.mark_good()
         elif self.config.guard == "rollback":
-            state.load(self._good, self.config.out)
-            state.rollbacks += 1
-            self.stopped = state.rollbacks >= MAX_ROLLBACKS
+            state.roll_back()
+            state.stopped = state.rollbacks >= MAX_ROLLBACKS
 
     def save(self) -> None:
         """Write the result, what resumes the run, a contact sheet and the report."""
@@ -94,11 +85,6 @@ class Run:
             self.log.sheet(policy, state.prompts.prompts, state.iteration)
         self.log.report()
 
-    def _copy(self) -> dict[str, Tensor]:
-        """The state to return to, where the guard may."""
-        wanted = self.config.guard == "rollback"
-        return {name: tensor.clone() for name, tensor in self.state.tensors().items()} if wanted else {}
-
 
 def begin(
     config: TrainConfig, *, resume: bool = False, policy: Generator | None = None, processes: Processes | None = None
@@ -107,7 +93,7 @@ def begin(
 
     With ``resume`` the run goes on from its newest checkpoint, or begins again if it has none yet.
     ``policy`` stands in for the generator of the settings. ValueError (FileError) in one line for
-    whatever cannot be done; RuntimeError if the generator does not repeat itself.
+    whatever cannot be done;
     """
     processes = processes or Processes()
     rewards = parse(config.rewards)
@@ -121,61 +107,33 @@ def begin(
         policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True)
     config.objective.check(policy)
     check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
+    config = replace(config, generator=policy.name)  # a resumed run then knows it
+    options = training_options(policy, config)
     policy.bfloat16 = config.bfloat16
-    prompts = (
-        read_prompts(config.prompts)
-        if config.prompts
-        else corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))
-    )
+    if config.prompts:
+        prompts = read_prompts(config.prompts)
+    else:
+        prompts = corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
     state = State(policy, optimizer, PromptPool(prompts), constraints)
     if found:
         state.resume(found[-1])
+    if config.guard == "rollback" and not state.good:
+        state.mark_good()
     scorer = Scorer([reward for reward, _ in rewards], gates, constraints, processes)
-    guard = Guard(rewards, config.held_out, config.seed, config.kl_limit) if config.guard != "off" else None
-    check(policy, config, scorer, prompts[0])
+    guard = (
+        Guard(rewards, config.held_out, config.seed, config.kl_limit, avoid=prompts) if config.guard != "off" else None
+    )
+    if guard:
+        check_needs(guard.rewards, policy.gives, policy.name)
+        with policy.reference():  # a resumed run then compares with the same start
+            guard.start = guard.read(policy)
+    self_check(policy, config, scorer, prompts[0], options)
     if processes.main:
         make_folder(config.out)
         save_config(config)
     log = RunLog(config.out, state.iteration, writes=processes.main)
-    run = Run(config, state, scorer, guard, log, processes)
-    if guard:
-        with policy.reference():  # a resumed run then compares with the same start
-            guard.start = guard.read(policy)
-    return run
-
-
-def check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str) -> float:
-    """Mean abs(ratio - 1) on unchanged weights, from one group.
-
-    RuntimeError if it is more than rounding: log-probs are not those of the rollout, or the network
-    does not repeat itself, as with dropout left on. ValueError if the reward of a gate has no
-    verdict, which only scores tell.
-    """
-
-    def score(draw: Draw, asset: Asset) -> Judgement:
-        if scorer.gates:
-            gated(score_assets(scorer.rewards, [prompt] * len(asset), asset), scorer.gates)
-        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset), 1))
-
-    draw = Draw([prompt], config.group_size, -1, config.seed, options=sampling_options(policy, config), updates=2)
-    experience = config.objective.collect(policy, draw, score)
-    with torch.no_grad():
-        _, metrics = config.objective.loss(policy, experience)
-    deviation = float(metrics.get("ratio_deviation", 0.0))
-    if not deviation < MAX_RATIO_DEVIATION:
-        raise RuntimeError(
-            f"self-check failed: the importance ratio of unchanged weights differs from 1 by {deviation:.1e} with "
-            f"objective {config.objective.name!r} and generator {policy.name!r}"
-        )
-    return deviation
-
-
-def sampling_options(policy: Generator, config: TrainConfig) -> object:
-    """How rollouts are drawn: as the settings say, else as the objective wants it."""
-    if config.sampling is not None:
-        return config.sampling
-    return (policy.exploration if config.objective.explores else None) or policy.default_options
+    return Run(config, state, scorer, guard, log, processes)
 
 
 def learning_rate(config: TrainConfig, state: State) -> float:
@@ -195,10 +153,10 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
     """
     config, state, processes = run.config, run.state, run.processes
     policy, optimizer, objective = state.policy, state.optimizer, config.objective
-    options, saved = sampling_options(policy, config), state.iteration
-    if state.iteration == 0:
-        run.log.sheet(policy, state.prompts.prompts, 0)
+    options, saved = training_options(policy, config), state.iteration
     try:
+        if state.iteration == 0:
+            run.log.sheet(policy, state.prompts.prompts, 0)
         while not run.done:
             started = time.monotonic()
             # Draw prompts, and a camera that moves a little: no view can be played to, but none is
@@ -208,7 +166,14 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             prompts = [state.prompts.prompts[i] for i in drawn]
             azimuth_deg = VIEW_AZIMUTH_DEG + float(rng.uniform(-15, 15))
             who = state.iteration, config.seed, azimuth_deg
-            draw = Draw(prompts, config.group_size, *who, options, updates=config.num_minibatches)
+            draw = Draw(
+                prompts,
+                config.group_size,
+                *who,
+                options,
+                updates=config.num_minibatches,
+                micro_batch=config.micro_batch,
+            )
 
             # Collect: sample, decode, render, score; advantages.
             experience = objective.collect(policy, processes.share(draw), run.scorer)
@@ -229,6 +194,9 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
                     means.add(figures, len(piece))
                 processes.average_gradients(policy.parameters())
                 grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+                if not grad_norm.isfinite():
+                    where = f"{config.out}: the gradient of iteration {state.iteration + 1} is not finite"
+                    raise ValueError(f"{where}; the last checkpoint is kept: lower --lr, or look at the rewards")
                 means.add({"grad_norm": grad_norm}, len(minibatch))
                 optimizer.step()
 

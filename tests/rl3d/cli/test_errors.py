@@ -50,7 +50,7 @@ def test_unknown_reward(capsys, tmp_path: Path) -> None:
 
 def test_evaluation_against_nothing_makes_no_folder(capsys, tmp_path: Path) -> None:
     line = _refused(["evaluate", "--against", str(tmp_path / "none"), "--out", str(tmp_path / "table")], capsys)
-    assert "no such checkpoint" in line
+    assert "no such file; name an rl3d checkpoint" in line
     assert not (tmp_path / "table").exists()
 
 
@@ -88,7 +88,7 @@ def test_missing_checkpoint(capsys, tmp_path: Path) -> None:
     line = _refused(
         ["generate", "a cube", "--checkpoint", str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "a")], capsys
     )
-    assert "none.safetensors: no such checkpoint" in line
+    assert "none.safetensors: no such file; name an rl3d checkpoint" in line
     assert not (tmp_path / "a").exists()
 
 

@@ -10,22 +10,23 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 from PIL import Image
+
+from rl3d.cli import main
 
 COMMON = [
     "--rewards",
     "connected=1",
     "--prompts-per-iteration",
     "2",
-    "--group",
+    "--group-size",
     "2",
     "--sampling.steps",
     "3",
-    "--steps-per-update",
+    "--timesteps-per-iteration",
     "2",
-    "--updates",
-    "1",
 ]
 
 
@@ -62,4 +63,36 @@ def test_interrupted_run_resumes_and_leaves_what_it_should(tmp_path: Path) -> No
     sheets = sorted((run / "samples").glob("*.png"))
     assert [int(s.stem) for s in sheets] == [0, made, made + 2]
     assert Image.open(sheets[0]).width > 500
-    assert (run / "part_flow.safetensors").exists() and str(run / "part_flow.safetensors") in output.replace("\n", "")
+    assert (run / "generator.safetensors").exists() and str(run / "generator.safetensors") in output.replace("\n", "")
+
+
+def test_objectives_have_their_own_settings(tmp_path: Path) -> None:
+    from rl3d.cli.train import read_arguments
+
+    config, resume = read_arguments(["--out", str(tmp_path)])
+    assert (config.objective.name, config.objective.lr, config.sampling, resume) == ("awm", 1e-4, None, False)
+    config, _ = read_arguments(["--objective", "grpo", "--clip", "1e-3", "--sampling.noise", "0.5"])
+    assert (config.objective.name, config.objective.lr, config.objective.clip) == ("grpo", 3e-5, 1e-3)  # type: ignore[attr-defined]
+    assert (config.sampling.noise, config.sampling.sde_type, config.sampling.steps) == (0.5, "cps", 8)
+    config, _ = read_arguments(["--generator", "tests.rl3d.toys:TokenToy", "--objective", "grpo"])
+    assert config.generator == "tests.rl3d.toys:TokenToy" and config.sampling is None
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
+    from rl3d.cli.train import read_arguments
+    from rl3d.training.config import save_config
+
+    first, _ = read_arguments(["--out", str(tmp_path), "--objective", "grpo", "--lr", "2e-5", "--sampling.steps", "5"])
+    save_config(first)
+    again, resume = read_arguments(["--out", str(tmp_path), "--resume", "--iterations", "7"])
+    assert resume and again.objective == first.objective and again.sampling == first.sampling and again.iterations == 7
+    fresh, resume = read_arguments(["--out", str(tmp_path / "new"), "--resume"])
+    assert resume and fresh.objective.name == "awm"
+
+
+def test_help_shows_the_settings_of_the_objective_that_is_named(capsys) -> None:
+    for arguments, shown in (([], "AWM|noise levels at which"), (["--objective", "grpo"], "steps of each trajectory")):
+        with pytest.raises(SystemExit):
+            main(["train", *arguments, "--help"])
+        text = " ".join(capsys.readouterr().out.replace("│", " ").split()).lower()
+        assert shown.split("|")[-1] in text and "--kl-weight" in text and "--sampling.steps" in text

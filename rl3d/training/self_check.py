@@ -1,0 +1,44 @@
+"""Before a run begins: does the objective see the policy that drew the samples?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rewards.mix import gated
+from rl3d.algorithms.base import Draw, Judgement
+from rl3d.generators.base import Generator
+from rl3d.scoring import score_assets
+from rl3d.training.collect import Scorer
+from rl3d.training.config import TrainConfig
+from scenes.asset import Asset
+
+MAX_RATIO_DEVIATION = 1e-4
+"""Mean abs(ratio - 1) on unchanged weights that is rounding and no fault."""
+
+
+def self_check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str, options: Any) -> float:
+    """Mean abs(ratio - 1) on unchanged weights, from one group.
+
+    ValueError with one line if it is more than rounding: log-probs are not those of the rollout, or
+    the network does not repeat itself, as with dropout left on. The same if the reward of a gate has
+    no verdict, which only scores tell.
+    """
+
+    def score(draw: Draw, asset: Asset) -> Judgement:
+        if scorer.gates:
+            gated(score_assets(scorer.rewards, [prompt] * len(asset), asset), scorer.gates)
+        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset), 1))
+
+    draw = Draw([prompt], config.group_size, -1, config.seed, options=options, updates=2)
+    experience = config.objective.collect(policy, draw, score)
+    with torch.no_grad():
+        _, metrics = config.objective.loss(policy, experience)
+    deviation = float(metrics.get("ratio_deviation", 0.0))
+    if not deviation < MAX_RATIO_DEVIATION:
+        raise ValueError(
+            f"self-check failed: the importance ratio of unchanged weights differs from 1 by {deviation:.1e} with "
+            f"objective {config.objective.name!r} and generator {policy.name!r}"
+        )
+    return deviation
