@@ -190,11 +190,7 @@ def peers() -> None:
     # cores.
     torch.set_num_threads(1)
     print(
-        f"cpp: {kernels.instruction_set()}, "
-        f"{kernels.thread_count()} "
-        "threads; "
-        "PyTorch "
-        f"{torch.__version__} "
+        f"cpp: {kernels.instruction_set()}, {kernels.thread_count()} threads; PyTorch {torch.__version__} "
         "on one; milliseconds, medians\n"
     )
     print(f"{'':48}{'forward':>10}{'backward':>10}{'ratios to cpp':>20}")
@@ -248,7 +244,7 @@ def error_scenes() -> dict[str, tuple[Gaussians, Cameras]]:
 
 def errors() -> None:
     print(
-        f"cpp ({kernels.instruction_set()}) against float64: share of pixels off by more than 2e-5, then "
+        f"cpp ({kernels.instruction_set()}) against float64: fraction of pixels off by more than 2e-5, then "
         "the largest of the others\n"
     )
     print(f"{'':40}{'rgb':>20}{'alpha':>20}{'depth':>20}{'gradients (relative L2)':>26}")
@@ -281,12 +277,7 @@ def peak_mib() -> float:
 
 def growth() -> None:
     print(
-        "milliseconds forward + backward, each size twice "
-        "the one "
-        "before; "
-        "the last "
-        "column is the "
-        "exponent "
+        "milliseconds forward + backward, each size twice the one before; the last column is the exponent "
         "that fits (1 is linear)\n"
     )
     start = {
@@ -324,10 +315,7 @@ def large() -> None:
     draw, leaves = drawing(sphere_scene(1, n), cameras, "cpp")
     forward, backward = interleaved({"cpp": (draw, leaves)}, 3)["cpp"]
     print(
-        "1,000,000 Gaussians at 1920x1080: forward "
-        f"{forward:.0f} ms, "
-        "backward "
-        f"{backward:.0f} ms, "
+        f"1,000,000 Gaussians at 1920x1080: forward {forward:.0f} ms, backward {backward:.0f} ms, "
         f"{peak_mib() - before:,.0f} MiB"
     )
 

@@ -137,7 +137,7 @@ class Solid:
     floats: bool
     """Such a piece ends more than 2 cm above the ground."""
     overlap: float
-    """Share of the parts' volume that is in two places."""
+    """Fraction of the parts' volume that is in two places."""
 
 
 def solid_of(parts: Parts) -> Solid:
@@ -192,7 +192,7 @@ def mirrors_itself(vectors: np.ndarray) -> bool:
 
 
 def named_right(facts: Facts, vectors: np.ndarray) -> float:
-    """Share of the colours named in the caption that the parts have; 1 if it names none."""
+    """Fraction of the colours named in the caption that the parts have; 1 if it names none."""
     right, total = check_colors(facts, Parts.from_vectors(torch.from_numpy(vectors)))
     return right / total if total else 1.0
 
@@ -232,7 +232,7 @@ def counted(items: list[Item], whole: list[Solid], bad: list[np.ndarray]) -> dic
 
 
 def ranked(good: torch.Tensor, bad: torch.Tensor) -> float:
-    """AUC over pairs: the share in which the good asset scores more than its faulty copy, ties
+    """AUC over pairs: the fraction in which the good asset scores more than its faulty copy, ties
     counting half."""
     more = (good - bad).double()
     return float(((more > TIE).double() + 0.5 * (more.abs() <= TIE).double()).mean())

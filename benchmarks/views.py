@@ -100,7 +100,7 @@ class Row:
     spoiled: float
     """Mean values."""
     found: float | None
-    """Share of the assets in which the spoiled view has the lowest credit; None where no single
+    """Fraction of the assets in which the spoiled view has the lowest credit; None where no single
     view is spoiled."""
     milliseconds: float
     """CPU time for an asset's whole views, rendering not counted."""

@@ -210,7 +210,7 @@ def _widths(
 
 
 def _weights(density: Float[Tensor, "*b r s"], widths: Float[Tensor, "*b r s"]) -> Float[Tensor, "*b r s"]:
-    """Share of the light that each sample absorbs: T (1 - exp(-density width)), equation 3 of the
+    """Fraction of the light that each sample absorbs: T (1 - exp(-density width)), equation 3 of the
     NeRF paper."""
     depth = density * widths
     before = depth.cumsum(-1) - depth

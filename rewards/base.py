@@ -161,12 +161,12 @@ class Batch:
         """Scenes that have a piece and are not broken."""
         return self.pieces.exists.any(-1) & ~self.broken
 
-    def per_part(self, credit: Float[Tensor, "b p"]) -> Float[Tensor, "b p"] | None:
+    def per_part(self, values: Float[Tensor, "b p"]) -> Float[Tensor, "b p"] | None:
         """Credit of the ``pieces`` as ``Scores.per_part``: 0 where a scene is not usable, None
         where pieces are no parts."""
         if self.need_asset().parts is None:
             return None
-        return (credit * self.usable.unsqueeze(-1)).float().cpu()
+        return (values * self.usable.unsqueeze(-1)).float().cpu()
 
     @cached_property
     def sound_parts(self) -> Parts:
@@ -219,7 +219,7 @@ class Scores:
     per_frame: Float[Tensor, "b t"] | None = None
 
 
-CREDITS = ("per_part", "per_view", "per_frame")
+FINER = ("per_part", "per_view", "per_frame")
 """The fields of ``Scores`` that are finer than the whole asset."""
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rewards import resolve
-from rewards.base import CREDITS, Batch, Reward, Scores
+from rewards.base import FINER, Batch, Reward, Scores
 
 
 def parse(text: str) -> list[tuple[Reward, float]]:
@@ -82,14 +82,14 @@ def _checked(reward: Reward, result: Scores, batch: Batch) -> Scores:
         raise ValueError(f"{wrong} a verdict {verdict.dtype} {tuple(verdict.shape)}: expected bool ({len(batch)},)")
     parts = batch.asset.parts if batch.asset is not None else None
     counts = {"per_part": parts.count if parts is not None else None, "per_view": reward.needs.cameras}
-    for name in CREDITS:
-        credit, count = getattr(result, name), counts.get(name)
-        if credit is None:
+    for name in FINER:
+        finer, count = getattr(result, name), counts.get(name)
+        if finer is None:
             continue
-        if credit.dim() != 2 or len(credit) != len(batch) or (count is not None and credit.shape[1] != count):
+        if finer.dim() != 2 or len(finer) != len(batch) or (count is not None and finer.shape[1] != count):
             expected = f"({len(batch)}, {'any' if count is None else count})"
-            raise ValueError(f"{wrong} {name} of shape {tuple(credit.shape)}: expected {expected}")
-        if bool(((credit < 0) | (credit > 1)).any()):
+            raise ValueError(f"{wrong} {name} of shape {tuple(finer.shape)}: expected {expected}")
+        if bool(((finer < 0) | (finer > 1)).any()):
             raise ValueError(f"{wrong} {name} outside [0, 1]")
     return result
 
@@ -121,9 +121,9 @@ def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[
             if verdict is None:
                 raise ValueError(f"reward {gate!r} gives no verdict, so it cannot be a gate")
             left = {"values": torch.where(verdict, out[name].values, 0)}
-            for key in CREDITS:
-                if (credit := getattr(out[name], key)) is not None:
-                    left[key] = torch.where(verdict.unsqueeze(-1) | credit.isnan(), credit, 0)
+            for key in FINER:
+                if (finer := getattr(out[name], key)) is not None:
+                    left[key] = torch.where(verdict.unsqueeze(-1) | finer.isnan(), finer, 0)
             out[name] = replace(out[name], **left)
     return out
 

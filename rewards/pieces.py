@@ -31,7 +31,7 @@ MOST_SHELLS = 64
 round the same way whatever else is in the batch."""
 
 SPECK = 1e-5
-"""Share of a scene's volume below which a loose body of a mesh is noise of its surface. Bodies so
+"""Fraction of a scene's volume below which a loose body of a mesh is noise of its surface. Bodies so
 light would make the simulation diverge."""
 
 
@@ -103,7 +103,7 @@ class Pieces:
         return clusters(self.gaps <= tolerance, self.exists)
 
     def main(self, labels: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b p"]]:
-        """The heaviest cluster that rests on the ground: its share of the mass, and which pieces
+        """The heaviest cluster that rests on the ground: its fraction of the mass, and which pieces
         are in it."""
         # member[b, k, p]: piece p belongs to the cluster that is labelled by its first piece, k.
         slots = torch.arange(labels.shape[-1], device=labels.device)
@@ -111,8 +111,8 @@ class Pieces:
         lowest = torch.where(member, self.bottoms.unsqueeze(1), torch.inf).amin(-1)
         grounded = (lowest <= lowest.amin(-1, keepdim=True) + GROUND_TOLERANCE) & member.any(-1)
         heaviest, best = torch.where(grounded, (member * self.volumes.unsqueeze(1)).sum(-1), -1).max(-1)
-        share = heaviest / self.volumes.sum(-1).clamp_min(1e-12)
-        return share, member[torch.arange(len(labels), device=best.device), best]
+        fraction = heaviest / self.volumes.sum(-1).clamp_min(1e-12)
+        return fraction, member[torch.arange(len(labels), device=best.device), best]
 
 
 def _gap(a: cKDTree, b: cKDTree) -> float:

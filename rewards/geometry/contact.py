@@ -8,7 +8,7 @@ from rewards.base import Batch, Needs, Scores
 
 DEPTH = 0.01
 """Metres that a joint should be deep: a hundredth of the asset."""
-SHARE = 0.25
+DEPTH_FRACTION = 0.25
 """Of a part's smallest half-size, where that is less: a button needs no deep joint."""
 
 TOUCHING = 0.495
@@ -21,7 +21,7 @@ class Contact:
 
     The main part is the heaviest of the heaviest cluster that rests on the ground (as in
     ``connected``). A joint is worth 1/2 where two parts touch and 1 where they reach ``DEPTH`` (or
-    ``SHARE`` of the thinner one's half-size) into each other, linearly, and 0 at a gap of that
+    ``DEPTH_FRACTION`` of the thinner one's half-size) into each other, linearly, and 0 at a gap of that
     width. A part earns the shallowest joint on its best way to the main part, which itself earns
     the best of its own. An asset of a single part needs no joint. ``verdict``: all hang together by
     parts that touch or overlap. An asset without parts scores 0; one with numbers that are not
@@ -36,17 +36,17 @@ class Contact:
     def __call__(self, batch: Batch) -> Scores:
         parts = batch.sound_parts
         exists = parts.exists
-        thin = SHARE * parts.half_sizes.amin(-1)
+        thin = DEPTH_FRACTION * parts.half_sizes.amin(-1)
         both = exists.unsqueeze(-1) & exists.unsqueeze(-2)
         wanted = torch.where(both, torch.minimum(thin.unsqueeze(-1), thin.unsqueeze(-2)).clamp_max(DEPTH), DEPTH)
-        held = (0.5 - 0.5 * batch.pieces.gaps / wanted).clamp(0, 1)
-        own = held.amax(-1)
+        depth = (0.5 - 0.5 * batch.pieces.gaps / wanted).clamp(0, 1)
+        own = depth.amax(-1)
         for k in range(parts.count):  # by way of part k (Floyd and Warshall's, with the narrowest joint for the sum)
-            held = torch.maximum(held, torch.minimum(held[:, :, k, None], held[:, k, None, :]))
+            depth = torch.maximum(depth, torch.minimum(depth[:, :, k, None], depth[:, k, None, :]))
         main = batch.pieces.main(batch.pieces.components)[1]
         root = torch.where(main, batch.pieces.volumes, -1).argmax(-1, keepdim=True)
         earned = (
-            held.gather(1, root.unsqueeze(-1).expand(-1, 1, parts.count))
+            depth.gather(1, root.unsqueeze(-1).expand(-1, 1, parts.count))
             .squeeze(1)
             .scatter(1, root, own.gather(1, root))
         )

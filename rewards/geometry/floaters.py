@@ -18,9 +18,9 @@ class Floaters:
     in (0, 1].
 
     Pieces are the asset's parts, or the shells of its mesh. The main cluster is the heaviest that
-    rests on the ground (as in ``connected``). A piece counts by the share of ``STEPS`` gaps, from
+    rests on the ground (as in ``connected``). A piece counts by the fraction of ``STEPS`` gaps, from
     ``TOUCH_TOLERANCE`` to ``REACH``, at which it is still outside: by the widest gap on its way to
-    the cluster. ``verdict``: none is loose. ``per_part``: 1 less that share. An empty asset scores
+    the cluster. ``verdict``: none is loose. ``per_part``: 1 less that fraction. An empty asset scores
     0. One with numbers that are not finite scores 0 and has failed."""
 
     name = "floaters"

@@ -48,7 +48,7 @@ class Trial:
     lean_deg: float = 5.0
     """Degrees of gravity from the vertical."""
     ramp: float = 0.05
-    """Share of the duration in which the lean grows from 0, so that it is no blow."""
+    """Fraction of the duration in which the lean grows from 0, so that it is no blow."""
     friction: float = 1.0
     """Holds on slopes up to 45 degrees: a lean of 5 must not make anything slide."""
     tilt_limit_deg: float = 30.0

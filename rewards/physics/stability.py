@@ -15,7 +15,7 @@ from rewards.physics.simulated import Simulated
 TILT_DEG, DRIFT = 10.0, 0.05
 """A body stands if it never tilts by more degrees nor drifts by more metres."""
 SURVIVAL = 0.2
-"""Share of the score for how long a body stands: among assets that all fall, the one that falls
+"""Fraction of the score for how long a body stands: among assets that all fall, the one that falls
 later is better."""
 
 

@@ -32,12 +32,12 @@ HELD = 1 - 1e-6
 
 
 class Structure:
-    """Share of the asset's weight that its joints can hold at once, in [0, 1].
+    """Fraction of the asset's weight that its joints can hold at once, in [0, 1].
 
     A joint is a pair of touching parts; its forces act at four points spread over the contact:
     pressure without limit, friction up to ``FRICTION`` times it, and where the parts overlap
     tension and shear up to ``BOND`` times the surface inside. The ground only presses and rubs.
-    ``verdict``: all of the weight is held. ``per_part``: the share of its own weight that each part
+    ``verdict``: all of the weight is held. ``per_part``: the fraction of its own weight that each part
     may keep. An asset without parts scores 0; one with numbers that are not finite, or whose
     programme is not solved, scores 0 and has failed."""
 
@@ -54,10 +54,10 @@ class Structure:
         skin = Skin.of(batch.sound_parts)
         frames = _frames(skin, batch)
         with ThreadPoolExecutor(self.workers or cores()) as pool:
-            held = list(pool.map(lambda frame: None if frame is None else hold(frame), frames))
+            kept_of = list(pool.map(lambda frame: None if frame is None else kept_weight(frame), frames))
         per_part = torch.zeros(skin.shape, dtype=torch.float64)
         values, failed = torch.zeros(len(batch), dtype=torch.float64), int(batch.broken.sum())
-        for b, (frame, kept) in enumerate(zip(frames, held, strict=True)):
+        for b, (frame, kept) in enumerate(zip(frames, kept_of, strict=True)):
             if frame is None:
                 continue
             if kept is None:
@@ -83,7 +83,7 @@ class Frame:
     bonds: np.ndarray  # (K,) the most tension or shear
 
 
-def hold(frame: Frame) -> np.ndarray | None:
+def kept_weight(frame: Frame) -> np.ndarray | None:
     """The share of its weight that each part may keep, (P,); None if the programme is not
     solved."""
     count, joints = len(frame.slots), len(frame.points)
@@ -95,7 +95,7 @@ def hold(frame: Frame) -> np.ndarray | None:
         [frame.normals[:, None] + FRICTION * across, frame.normals[:, None] - FRICTION * across], 1
     )
     forces = np.concatenate([pyramid, np.broadcast_to(np.eye(3), (joints, 3, 3))], 1)
-    # Columns: the forces that may act, seven a point and four where nothing bonds; then the share
+    # Columns: the forces that may act, seven a point and four where nothing bonds; then the fraction
     # of each part's weight.
     acts = np.ones((joints, 7), bool)
     acts[:, 4:] = frame.bonds[:, None] > 0

@@ -59,13 +59,13 @@ class MRC:
         per_view = rgb.new_zeros(rgb.shape[:2])
         grid = Grid(cameras, CELLS)
         for fold in range(FOLDS):
-            held = list(range(fold, cameras.count, FOLDS))
-            kept = [view for view in range(cameras.count) if view not in held]
+            held_out = list(range(fold, cameras.count, FOLDS))
+            kept = [view for view in range(cameras.count) if view not in held_out]
             start = hull_gaussians(rgb[:, kept], alpha[:, kept], cameras[kept], grid.of(kept))
             scene = fitted(start, rgb[:, kept], alpha[:, kept], cameras[kept], self.steps)
             with torch.no_grad():
-                drawn = render(scene, cameras[held])
-            per_view[:, held] = likeness(drawn.rgb, rgb[:, held], foreground(alpha[:, held], drawn.alpha))
+                drawn = render(scene, cameras[held_out])
+            per_view[:, held_out] = likeness(drawn.rgb, rgb[:, held_out], foreground(alpha[:, held_out], drawn.alpha))
         usable = (alpha > SOLID).flatten(1).any(-1) & ~broken
         per_view = torch.where(usable.unsqueeze(-1), per_view, 0)
         return Scores(per_view.amin(-1).cpu(), failed=int(broken.sum()), per_view=per_view.cpu())

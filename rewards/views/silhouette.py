@@ -20,7 +20,7 @@ CELLS = 64
 
 
 class Silhouette:
-    """Share of the outline that the visual hull of all views fills, in the view where it fills the
+    """Fraction of the outline that the visual hull of all views fills, in the view where it fills the
     least.
 
     1 for the views of any solid, whatever its shape. One view that shows less than the others
@@ -50,7 +50,7 @@ class Silhouette:
 
 
 def coherence(shown: Bool[Tensor, "b c h w"], cameras: Cameras) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
-    """For each view: the share of its outline that the visual hull fills (1 for an empty one), and
+    """For each view: the fraction of its outline that the visual hull fills (1 for an empty one), and
     the loss that the view causes."""
     grid, outlines = Grid(cameras, CELLS), shown.flatten(2)
     area = outlines.sum(-1).clamp_min(1)

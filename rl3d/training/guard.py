@@ -94,18 +94,18 @@ class Guard:
             change, error = _paired(now.rewards[name] - was.rewards[name])
             if change < -max(ERRORS * error, MIN_CHANGE) and gained.mean() > 0:
                 found.append(
-                    f"{name}, which is not optimised, fell by {-change:.3f} ± {error:.3f} while the trained rewards "
-                    "rose"
+                    f"{name}, which is not optimised, fell by {-change:.3f} ± {error:.3f} "
+                    "while the trained rewards rose"
                 )
         for name, values in now.shapes.items():
             change, error = _paired(values - was.shapes[name])
-            share = change / max(was.shapes[name].mean().item(), 1e-9)
-            if abs(change) > ERRORS * error and abs(share) > MAX_DRIFT:
-                found.append(f"{name} {'rose' if share > 0 else 'fell'} by {100 * abs(share):.0f} %")
+            fraction = change / max(was.shapes[name].mean().item(), 1e-9)
+            if abs(change) > ERRORS * error and abs(fraction) > MAX_DRIFT:
+                found.append(f"{name} {'rose' if fraction > 0 else 'fell'} by {100 * abs(fraction):.0f} %")
         change, error = _paired(now.diversity - was.diversity)
-        share = 1 + change / max(was.diversity.mean().item(), 1e-9)
-        if share < MIN_DIVERSITY and change < -ERRORS * error:
-            found.append(f"diversity is {100 * share:.0f} % of what it was")
+        fraction = 1 + change / max(was.diversity.mean().item(), 1e-9)
+        if fraction < MIN_DIVERSITY and change < -ERRORS * error:
+            found.append(f"diversity is {100 * fraction:.0f} % of what it was")
         if kl > self.kl_limit:
             found.append(f"the KL to the start, {kl:.3g}, is above {self.kl_limit:g}")
         return found

@@ -177,7 +177,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             draw = Draw(prompts, config.group_size, *who, options, updates=config.num_minibatches)
 
             # Collect: sample, decode, render, score; advantages.
-            experience = objective.collect(policy, processes.share(draw), run.scorer)
+            experience = objective.collect(policy, processes.shard(draw), run.scorer)
             collected = time.monotonic()
 
             # Gather what all processes need to know.

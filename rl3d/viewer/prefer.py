@@ -154,7 +154,7 @@ class Asking:
         if self.stage.ended.is_set():
             return
         self.stage.set([Subject.seen(self.pair.left, "left"), Subject.seen(self.pair.right, "right")])
-        self.stage.look("splats")
+        self.stage.show_as("splats")
         with self.client.atomic():
             self.prompt.content = f"Which is the better\n\n**{self.pair.prompt}**"
             self.count.content = f"{self.given} given"

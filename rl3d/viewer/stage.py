@@ -208,7 +208,7 @@ class Stage:
         first, *others = [figure.ways() for figure in self.figures] or [[]]
         return [way for way in first if all(way in other for other in others)]
 
-    def look(self, way: str, tints: list[Float[np.ndarray, "p 3"]] | None = None) -> None:
+    def show_as(self, way: str, tints: list[Float[np.ndarray, "p 3"]] | None = None) -> None:
         self.way = way
         with self._changing, self.client.atomic():
             for i, figure in enumerate(self.figures):

@@ -84,7 +84,7 @@ def _start(run: Path) -> Origin:
     return Origin(BUILT_IN[generator].pretrained) if generator in BUILT_IN else Origin(None, generator)
 
 
-def credit(asset: Asset, prompt: str) -> dict[str, list[float]]:
+def per_part_rewards(asset: Asset, prompt: str) -> dict[str, list[float]]:
     """What every reward that looks at parts says of each part of one asset: 1 good, 0 bad."""
     found = {}
     for reward, _ in parse(REWARDS):

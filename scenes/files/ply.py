@@ -81,10 +81,10 @@ def read_ply(path: str | Path) -> Gaussians:
             head = file.read(MAX_HEADER)
             dtype, count, start = _parse_header(path, head)
             if start + count * dtype.itemsize > size:
-                held = max(0, size - start) // dtype.itemsize
+                there = max(0, size - start) // dtype.itemsize
                 raise FileError(
-                    f"cannot read {path}: its header says {count} Gaussians but only {held} are there; the file is "
-                    "cut off"
+                    f"cannot read {path}: its header says {count} Gaussians but only {there} are there; "
+                    "the file is cut off"
                 )
             file.seek(start)
             table = np.fromfile(file, dtype, count)
@@ -92,8 +92,8 @@ def read_ply(path: str | Path) -> Gaussians:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
     if len(table) < count:
         raise FileError(
-            f"cannot read {path}: its header says {count} Gaussians but only {len(table)} are there; the file "
-            "is cut off"
+            f"cannot read {path}: its header says {count} Gaussians but only {len(table)} are there; "
+            "the file is cut off"
         )
 
     group = {name: torch.from_numpy(_columns(table, _GROUPS[name])) for name in _NEEDED}

@@ -52,8 +52,8 @@ def test_a_leg_in_the_air_does_not_bear_and_a_hair_does(batch, table):
 
 def test_hovering_clusters_earn_nothing(batch, table, part):
     scores = Margin()(batch(table(), [*table(), part((0.1, 0.1, 0.1), (0, 0, 0.9))]))
-    share = 0.008 / (0.008 + 1.0 * 0.6 * 0.06 + 4 * 0.06 * 0.06 * 0.53)
-    assert float(scores.values[1] / scores.values[0]) == pytest.approx(1 - share, abs=0.02)
+    fraction = 0.008 / (0.008 + 1.0 * 0.6 * 0.06 + 4 * 0.06 * 0.06 * 0.53)
+    assert float(scores.values[1] / scores.values[0]) == pytest.approx(1 - fraction, abs=0.02)
     assert scores.verdict.tolist() == [True, False]
 
 

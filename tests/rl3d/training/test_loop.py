@@ -234,7 +234,12 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
     [
         ("tokens", "awm", {}, r"objective 'awm' needs a generator with matching, which 'tests.rl3d.toys:TokenToy'"),
         ("splats", "awm", {"rewards": "structure=1"}, r"reward 'structure' needs parts, which .*SplatFlow lacks: use "),
-        ("splats", "awm", {"held_out": "contact", "guard": "warn"}, r"reward 'contact' needs parts, which .*lacks: use "),
+        (
+            "splats",
+            "awm",
+            {"held_out": "contact", "guard": "warn"},
+            r"reward 'contact' needs parts, which .*lacks: use ",
+        ),
         ("splats", "awm", {"rewards": "tests.rl3d.toys:Low", "gates": "low=low"}, "cannot be its own gate"),
         (
             "part-flow",
@@ -275,7 +280,7 @@ def test_bad_settings_are_refused() -> None:
             TrainConfig(**change)
 
 
-def test_two_shares_of_the_prompts_are_the_whole(start) -> None:
+def test_two_shards_of_the_prompts_are_the_whole_draw(start) -> None:
     """What one process would sample is what two sample together: seeds are global."""
     from rl3d.algorithms.base import Draw
     from rl3d.training.processes import Processes
@@ -284,7 +289,7 @@ def test_two_shares_of_the_prompts_are_the_whole(start) -> None:
     policy.keep_reference()
     run = start("splats")
     draw = Draw(["a red cube", "a blue ball", "a cat"], 4, 5, 0)
-    parts = [Processes(rank, 2).share(draw) for rank in (0, 1)]
+    parts = [Processes(rank, 2).shard(draw) for rank in (0, 1)]
     assert [p.prompts for p in parts] == [["a red cube"], ["a blue ball", "a cat"]]
 
     def score(draw: Draw, asset):

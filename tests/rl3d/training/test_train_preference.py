@@ -127,14 +127,14 @@ def test_a_fitted_reward_predicts_held_out_choices(tmp_path):
 
     reward = resolve(str(path))
     assert reward.name == "preference" and len(reward.version) == 8
-    held = [pair for pair in pairs if is_held_out(pair.prompt)]
+    held_out = [pair for pair in pairs if is_held_out(pair.prompt)]
     values = []
     for side in ("left", "right"):
-        parts = Parts.stack([Parts.from_vectors(vectors(getattr(pair, side))) for pair in held])
-        prompts = [pair.prompt for pair in held]
+        parts = Parts.stack([Parts.from_vectors(vectors(getattr(pair, side))) for pair in held_out])
+        prompts = [pair.prompt for pair in held_out]
         scores = score_assets([reward], prompts, PartAsset(parts))["preference"]
         values.append(scores.values)
-    better = (values[0] > values[1]) == torch.tensor([pair.choice == "left" for pair in held])
+    better = (values[0] > values[1]) == torch.tensor([pair.choice == "left" for pair in held_out])
     assert better.double().mean() == pytest.approx(found.accuracy, abs=0.02)
     assert 0.1 < torch.cat(values).mean() < 0.9
     assert isinstance(reward, Differentiable)

@@ -263,7 +263,7 @@ def test_a_browser_looks_at_assets_in_every_way(folder, tmp_path_factory, capfd)
             colours.wait(red=True, green=True)
             assert page.wait(lambda: page.reads(PROMPT))
             splats = page.picture()
-            for way in ("mesh", "wireframe", "parts", "normals", "depth", "credit: connected"):
+            for way in ("mesh", "wireframe", "parts", "normals", "depth", "per part: connected"):
                 before = page.picture()
                 assert page.choose("show", way)
                 assert page.wait(lambda before=before: difference(page.picture(), before) > 0.01, 20), (
