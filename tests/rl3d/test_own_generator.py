@@ -14,6 +14,7 @@ import pytest
 import trimesh
 
 from rl3d.algorithms.load import OBJECTIVES, find_objective
+from rl3d.cli import main
 from rl3d.generators.base import capabilities
 from scenes.files.splats import read_gaussians
 
@@ -27,16 +28,15 @@ def test_the_page_shows_the_file() -> None:
     assert len(code.splitlines()) <= 120
 
 
-@pytest.mark.timeout(900)
-def test_every_command_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     shutil.copy(DOCS / "my_generator.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def rl3d(*arguments: str) -> str:
-        command = [sys.executable, "-m", "rl3d", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr or done.stdout}"
-        return done.stdout
+        code, (output, error) = main(list(arguments)), capsys.readouterr()
+        assert code == 0, f"{' '.join(arguments)}: {error or output}"
+        return output
 
     checked = rl3d("check-generator", NAME)
     assert "FAIL" not in checked and checked.count("ok  ") == 14
@@ -45,18 +45,17 @@ def test_every_command_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     able = [name for name in OBJECTIVES if set(find_objective(name).needs) <= set(capabilities(Blobs()))]
     assert able == list(OBJECTIVES), "a flow that encodes can do everything"
-    small = ["--prompts-per-iteration", "2", "--group-size", "3", "--rewards", "stability=1,alignment=1"]
+    small = ["--prompts-per-iteration", "2", "--group-size", "3", "--rewards", "alignment=1", "--guard", "off"]
     for objective in able:
         out = ["--objective", objective, "--out", f"runs/{objective}"]
-        rl3d("train", "--generator", NAME, *out, *small, "--iterations", "2", "--guard-every", "2")
+        rl3d("train", "--generator", NAME, *out, *small, "--iterations", "2")
         metrics = [json.loads(line) for line in (tmp_path / f"runs/{objective}/metrics.jsonl").open()]
         assert [m["iteration"] for m in metrics] == [1, 2] and metrics[1]["grad_norm"] > 0
-        assert (tmp_path / f"runs/{objective}/guard.jsonl").read_text().count("\n") == 1
 
     # A checkpoint knows its generator.
     table = rl3d(
-        "evaluate", "--checkpoint", "runs/awm", "--against", "runs/grpo", "--num-prompts", "3", "--samples", "2",
-        "--rewards", "stability=1,connected=1,alignment=1", "--out", "evaluation",
+        "evaluate", "--checkpoint", "runs/awm", "--against", "runs/grpo", "--num-prompts", "2", "--samples", "2",
+        "--rewards", "stability=1,connected=1", "--out", "evaluation",
     )  # fmt: skip
     assert "| stability |" in table and "| judge |" in table and "| diversity |" in table
     assert (tmp_path / "evaluation/sheet.png").stat().st_size > 10_000
