@@ -90,7 +90,7 @@ def test_other_files(tmp_path):
         read_pairs(tmp_path / "empty.jsonl")
     with pytest.raises(ValueError, match="too few to fit"):
         fit(choices(5), RewardConfig(out=tmp_path / "p.safetensors"))
-    with pytest.raises(FileError, match="cannot read the learned preference"):
+    with pytest.raises(FileError, match="no such file; name a learned preference"):
         resolve(str(tmp_path / "none.safetensors"))
     (tmp_path / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     with pytest.raises(FileError, match="not a learned preference"):
