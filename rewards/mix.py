@@ -1,8 +1,6 @@
-"""Several rewards at once: reading ``stability=1,alignment=0.5``, scoring a batch with all of them,
-gates and constraints between them.
-
-Only scores are made here. The training loop turns them into advantages: normalised per reward
-within the group, then weighted (GDPO)."""
+"""Several rewards at once: parsing ``stability=1,alignment=0.5``, scoring a batch with all of them,
+gates and constraints. The training loop turns the scores into advantages: each reward is normalised
+within its group, then weighted (GDPO)."""
 
 from __future__ import annotations
 
@@ -62,8 +60,8 @@ def check_needs(rewards: Iterable[Reward], gives: frozenset[str], generator: str
 def score(rewards: Iterable[Reward], batch: Batch) -> dict[str, Scores]:
     """Every reward's scores by its name.
 
-    ValueError for values that are not one finite number in [0, 1] an asset, and for verdicts or
-    credits of a wrong shape or range."""
+    ValueError if the values are not one finite number in [0, 1] per asset, or if verdicts or finer
+    scores have a wrong shape or range."""
     scores: dict[str, Scores] = {}
     for reward in rewards:
         if reward.name in scores:
@@ -109,9 +107,9 @@ def parse_gates(text: str, names: Collection[str]) -> dict[str, tuple[str, ...]]
 
 
 def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[str, Scores]:
-    """The scores with everything that a reward earned 0 where one of its gates is shut: values and
-    per-part, per-view and per-frame scores (NaN stays). A lexicographic preference, the gates
-    first.
+    """The scores after the gates. Where a gate of a reward is shut, the reward's values and its
+    per-part, per-view and per-frame scores are 0 (NaN stays). This is a lexicographic preference
+    with the gates first.
 
     Verdicts stay, so the order of gates does not matter. ValueError for a gate without verdicts."""
     out = dict(scores)

@@ -1,6 +1,5 @@
-"""Connectedness: is the asset one piece that stands on the ground, or does something float?
-
-Two pieces touch when the gap between them is at most a centimetre (``Pieces.gaps``)."""
+"""Connectedness: whether the asset is one piece that stands on the ground. Two pieces touch if the
+gap between them is at most a centimetre (``Pieces.gaps``)."""
 
 from __future__ import annotations
 
@@ -10,9 +9,9 @@ from rewards.base import Batch, Needs, Scores
 from scenes.parts import TOUCH_TOLERANCE
 
 TOLERANCES = (0.0, TOUCH_TOLERANCE / 2, TOUCH_TOLERANCE, 0.02, 0.04)
-"""Gaps in metres at which the value looks. A piece that comes closer to its neighbour scores better
-before it counts as touching, and better still once it really touches: what is learnt has a
-margin."""
+"""Gaps in metres at which pieces are tested for contact. With several gaps, a piece that comes
+closer to its neighbour scores higher before it counts as touching, and highest if it really
+touches. The policy therefore learns a margin."""
 
 
 class Connected:

@@ -1,9 +1,8 @@
-"""What a slicer or a simulator asks of a triangle mesh: closed, manifold, one body, no inner
-shells, walls thick enough, no crossings.
-
-Shells are told apart along edges; a point is inside a closed shell by its winding number (Jacobson
-et al., 2013); crossings and walls are found by segments against triangles (Möller and Trumbore,
-1997) in the cells of a grid."""
+"""What a slicer or a simulator needs of a triangle mesh: closed, manifold, one body, no inner
+shells, thick walls, no self-intersections. Triangles that share edges form a shell. The winding
+number decides whether a point is inside a closed shell (Jacobson et al., 2013). Intersections and
+wall thickness come from tests of segments against triangles (Möller and Trumbore, 1997) in the
+cells of a grid."""
 
 from __future__ import annotations
 
@@ -75,7 +74,7 @@ class MeshReport:
     @property
     def score(self) -> float:
         """Mean of six marks in [0, 1]: watertight, manifold, one body, no inner shells, no
-        crossings, walls."""
+        self-intersections, thick walls."""
         marks = (
             1 / (1 + self.open_edges),
             1 / (1 + self.open_edges + self.odd_edges),

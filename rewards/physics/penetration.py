@@ -1,4 +1,4 @@
-"""Penetration: how much of the material is there twice? Parts must overlap to hold, not swallow
+"""Penetration: how much of the parts' volume overlaps. Parts must overlap to hold, but not enclose
 each other."""
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ volume."""
 class Penetration:
     """Fraction of the parts' volume that lies inside no other part, in [0, 1].
 
-    A loose part counts as nothing, as far as ``connected`` finds it loose: otherwise taking assets
-    apart would be the cheapest way to have no overlap. ``per_part``: each part's own fraction.
-    Two equal boxes that overlap by half score 1/2. An asset without parts scores 0; one with
-    numbers that are not finite scores 0 and has failed."""
+    Each part is multiplied by its per-part score of ``connected``. Otherwise the easiest way to
+    avoid overlap would be to take assets apart. ``per_part``: each part's own fraction. Two equal
+    boxes that overlap by half score 1/2. An asset without parts scores 0; one with numbers that are
+    not finite scores 0 and has failed."""
 
     name = "penetration"
     version = "2"

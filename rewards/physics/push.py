@@ -19,10 +19,10 @@ TILT_DEG, DRIFT = 0.35, 0.01
 """A body has given way once it has tilted by more degrees, or moved by more metres, than while it
 merely leans into its contacts."""
 LOOSE_TILT_DEG, LOOSE_DRIFT = 2.5, 0.03
-"""The same for assets without parts. A surface made from splats is uneven by millimetres: it rocks
-by a degree before all of its feet bear."""
+"""The same for assets without parts. A surface made from splats is uneven by millimetres, so the
+asset rocks by a degree before all of its feet bear."""
 ENOUGH = 0.2
-"""Acceleration of the verdict, in units of gravity: a table that is bumped into, or a train that
+"""Acceleration for a good verdict, in units of gravity, as when a table is bumped or a train
 brakes."""
 RAMP = Trial(duration=2.5, samples=125, tilt_limit_deg=3.0, drift_limit=0.03)
 
@@ -32,9 +32,9 @@ class Push(Simulated):
     [0, ``LARGEST``].
 
     One simulation: gravity's sideways part grows evenly from 0, in the direction in which the
-    static margin is least. A box twice as high as wide gets 0.5, within 0.1. An asset without parts
-    is found to give way later and gets up to 0.12 more (``LOOSE_TILT_DEG``). ``verdict``: at least
-    ``ENOUGH``. Failures as in ``Simulated``."""
+    static margin is least. A box twice as high as wide gets 0.5, within 0.1. For an asset without
+    parts, the limit of the tilt is larger (``LOOSE_TILT_DEG``), so its value is up to 0.12 higher.
+    ``verdict``: at least ``ENOUGH``. Failures as in ``Simulated``."""
 
     name = "push"
     version = "1"

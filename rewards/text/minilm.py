@@ -98,7 +98,7 @@ class MiniLM:
         """Embed prompts, or take them from the cache. ValueError for an empty prompt.
 
         One prompt at a time by default: the last bits of an embedding depend on its batch, and the
-        same prompt must make the same asset. Data sets need no such promise and pass a larger
+        same prompt must make the same asset. Data sets do not need this guarantee and pass a larger
         ``batch_size``."""
         for index, prompt in enumerate(prompts):
             if not prompt.strip():
