@@ -1,6 +1,7 @@
-"""A reward is a callable that scores a batch of assets and states what it needs. Rewards never
-render. They state their ``Needs``. The caller renders every set of views once and gives all rewards
-the same ``Batch``."""
+"""A reward is a callable that scores a batch of assets and states what it needs.
+
+Rewards never render. They state their ``Needs``. The caller renders every set of views once and
+gives all rewards the same ``Batch``."""
 
 from __future__ import annotations
 
@@ -26,9 +27,11 @@ from scenes.parts import Parts
 
 @dataclass(frozen=True)
 class Needs:
-    """What a reward needs of an asset. Bodies, the mesh and views exist for every asset. Parts and
-    frames do not: ``mix.check_needs`` refuses a reward whose asset lacks them. ValueError for views
-    without a size, or normals without views."""
+    """What a reward needs of an asset.
+
+    Bodies, the mesh and views exist for every asset. Parts and frames do not: ``mix.check_needs``
+    refuses a reward whose asset lacks them. ValueError for views without a size, or normals without
+    views."""
 
     parts: bool = False
     """The asset's parts."""

@@ -1,6 +1,8 @@
 """Several rewards at once: parsing ``stability=1,alignment=0.5``, scoring a batch with all of them,
-gates and constraints. The training loop turns the scores into advantages: each reward is normalised
-within its group, then weighted (GDPO)."""
+gates and constraints.
+
+The training loop turns the scores into advantages: each reward is normalised within its group, then
+weighted (GDPO)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Connectedness: whether the asset is one piece that stands on the ground. Two pieces touch if the
-gap between them is at most a centimetre (``Pieces.gaps``)."""
+"""Connectedness: whether the asset is one piece that stands on the ground.
+
+Two pieces touch if the gap between them is at most a centimetre (``Pieces.gaps``)."""
 
 from __future__ import annotations
 

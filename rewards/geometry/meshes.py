@@ -1,8 +1,9 @@
 """What a slicer or a simulator needs of a triangle mesh: closed, manifold, one body, no inner
-shells, thick walls, no self-intersections. Triangles that share edges form a shell. The winding
-number decides whether a point is inside a closed shell (Jacobson et al., 2013). Intersections and
-wall thickness come from tests of segments against triangles (Möller and Trumbore, 1997) in the
-cells of a grid."""
+shells, thick walls, no self-intersections.
+
+Triangles that share edges form a shell. The winding number decides whether a point is inside a
+closed shell (Jacobson et al., 2013). Intersections and wall thickness come from tests of segments
+against triangles (Möller and Trumbore, 1997) in the cells of a grid."""
 
 from __future__ import annotations
 

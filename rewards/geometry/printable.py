@@ -11,14 +11,15 @@ from rewards.geometry.skin import Skin
 
 
 class Printable:
-    """Mean of marks in [0, 1] for what a slicer needs. Assets of parts have three marks. One body:
-    1 / n for n bodies that do not overlap. Nothing enclosed: 1 / (1 + n) for n parts that lie
-    inside others, which would print as inner walls. Walls: the fraction of the visible surface
-    below which the material is ``WALL`` thick. Parts are closed and manifold by construction.
-    Meshes have the six marks of ``rewards.geometry.meshes.inspect``. ``verdict``: all marks are 1.
-    ``per_part``: the fraction of each part's surface with thick walls, 0 if the part is enclosed.
-    An empty asset scores 0. One that is not finite, or whose mesh cannot be inspected, scores 0 and
-    has failed."""
+    """Mean of marks in [0, 1] for what a slicer needs.
+
+    Assets of parts have three marks. One body: 1 / n for n bodies that do not overlap. Nothing
+    enclosed: 1 / (1 + n) for n parts that lie inside others, which would print as inner walls.
+    Walls: the fraction of the visible surface below which the material is ``WALL`` thick. Parts are
+    closed and manifold by construction. Meshes have the six marks of
+    ``rewards.geometry.meshes.inspect``. ``verdict``: all marks are 1. ``per_part``: the fraction of
+    each part's surface with thick walls, 0 if the part is enclosed. An empty asset scores 0. One
+    that is not finite, or whose mesh cannot be inspected, scores 0 and has failed."""
 
     name = "printable"
     version = "1"

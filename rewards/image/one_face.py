@@ -12,10 +12,11 @@ SHIPPED = Path(__file__).parent / "weights" / "faces.safetensors"
 
 class OneFace(AlignmentReward):
     """The scorer of ``alignment``, fine-tuned to tell assets from copies with a second face,
-    whichever direction they face. It sees three views together, because each single view looks
-    right. It was trained on the animals, toys and robots of the corpus; other things score near 1.
-    Other faults cost little, except bulged, shifted or shaken parts that make a front hard to
-    tell."""
+    whichever direction they face.
+
+    It sees three views together, because each single view looks right. It was trained on the
+    animals, toys and robots of the corpus; other things score near 1. Other faults cost little,
+    except bulged, shifted or shaken parts that make a front hard to tell."""
 
     name = "one_face"
     version = "1"

@@ -177,11 +177,12 @@ def digest(*paths: Path) -> str:
 
 
 class ViewReward:
-    """Scores every view with a published model. An asset's value is the mean over its views and
-    does not depend on other assets. ``published`` returns the authors' score, differentiable with
-    respect to the images. ``scale`` maps it to (0, 1): sigmoid((score - centre) / spread), so 0.5
-    means ``centre``. ``unscale`` is the inverse. Centre and spread are ours, chosen for the range
-    of rendered assets."""
+    """Scores every view with a published model.
+
+    An asset's value is the mean over its views and does not depend on other assets. ``published``
+    returns the authors' score, differentiable with respect to the images. ``scale`` maps it to (0,
+    1): sigmoid((score - centre) / spread), so 0.5 means ``centre``. ``unscale`` is the inverse.
+    Centre and spread are ours, chosen for the range of rendered assets."""
 
     name: str
     version: str

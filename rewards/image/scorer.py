@@ -1,8 +1,10 @@
 """A small image-text scorer of multi-view renders: whether an asset shows what the text says, and
-whether it is well made. Two transformer towers (Dosovitskiy et al., ViT, 2021) are trained with the
-pairwise sigmoid loss (Zhai et al., SigLIP, 2023). Negatives are wrong captions, and broken assets
-with their right caption, so that a thickened, simplified or missing part lowers the score like a
-wrong colour does."""
+whether it is well made.
+
+Two transformer towers (Dosovitskiy et al., ViT, 2021) are trained with the pairwise sigmoid loss
+(Zhai et al., SigLIP, 2023). Negatives are wrong captions, and broken assets with their right
+caption, so that a thickened, simplified or missing part lowers the score like a wrong colour
+does."""
 
 from __future__ import annotations
 

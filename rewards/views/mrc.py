@@ -34,10 +34,12 @@ RATES = {"means": 0.01, "scales": 0.05, "opacities": 0.3, "colors": 0.03}
 
 class MRC:
     """Similarity of each view to a scene fitted to the other views, inside the foreground's box;
-    the least over the views, in [0, 1]. Similarity is 1 - distance. The distance is the mean over
-    three scales (full, half and quarter size) of (DSSIM + L1) / 2 with DSSIM = (1 - SSIM) / 2 over
-    windows of 5 pixels. The value stays below 1, because a few Gaussians are still slightly blurred
-    after a few steps. ``per_view`` is each view's own.
+    the least over the views, in [0, 1].
+
+    Similarity is 1 - distance. The distance is the mean over three scales (full, half and quarter
+    size) of (DSSIM + L1) / 2 with DSSIM = (1 - SSIM) / 2 over windows of 5 pixels. The value stays
+    below 1, because a few Gaussians are still slightly blurred after a few steps. ``per_view`` is
+    each view's own.
     """
 
     name = "mrc"

@@ -1,6 +1,7 @@
-"""``reprojection``: whether neighbouring views agree on depth and colour. Multi-view stereo filters
-its depth maps by this check (Schoenberger et al., Pixelwise View Selection, COLMAP, 2016, and Yao
-et al., MVSNet, 2018), with occlusions told from contradictions.
+"""``reprojection``: whether neighbouring views agree on depth and colour.
+
+Multi-view stereo filters its depth maps by this check (Schoenberger et al., Pixelwise View
+Selection, COLMAP, 2016, and Yao et al., MVSNet, 2018), with occlusions told from contradictions.
 """
 
 from __future__ import annotations
