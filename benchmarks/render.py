@@ -68,11 +68,11 @@ def drawing(scene: Gaussians, cameras: Cameras, backend: str) -> tuple[Callable[
     return draw, leaves
 
 
-def interleaved(draws: dict[str, tuple[Callable, list[Tensor]]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Medians of ``rounds`` turns, each of which runs every peer once; the first turn is thrown
-    away."""
+def interleaved(draws: dict[str, tuple[Callable, list[Tensor]]], repetitions: int) -> dict[str, tuple[float, float]]:
+    """Medians over ``repetitions``, each of which runs every peer once. The first one is
+    discarded."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in draws}
-    for turn in range(rounds + 1):
+    for repetition in range(repetitions + 1):
         for name, (draw, leaves) in draws.items():
             found = timed(draw, leaves)
             if turn:
@@ -203,7 +203,7 @@ def peers() -> None:
             draws["torch by tiles (our fallback)"] = drawing(scene, cameras, "torch")
             draws["dense torch"] = dense(scene, cameras)
         times = interleaved(draws, 3 if slow else 15)
-        if slow:  # the fast one deserves more turns than the slow ones
+        if slow:  # the fast one gets more repetitions than the slow ones
             times["cpp"] = interleaved({"cpp": draws["cpp"]}, 30)["cpp"]
         base = times["cpp"]
         for peer, (forward, backward) in times.items():
@@ -270,7 +270,7 @@ def errors() -> None:
 
 
 def peak_mib() -> float:
-    """The most resident memory this process has had, in MiB."""
+    """Peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

@@ -1,4 +1,4 @@
-"""What each reward can tell apart, and what it costs: ``python -m benchmarks.rewards [--assets N]
+"""Which faults each reward detects, and what it costs: ``python -m benchmarks.rewards [--assets N]
 [--truth N]``.
 
 - Discrimination: good assets of the corpus beside copies with a known fault. How often does each
@@ -62,7 +62,7 @@ FAULTS = (
     "leaning_slightly", "part_sunk", "part_thinned", "colors_swapped", "category_swapped",
 )  # fmt: skip
 VIEW_FAULT = "view_dependent"
-"""Every view is the first one: a face that looks at whoever looks."""
+"""Every view is the first one: a face that looks at every camera."""
 FACE_FAULT = "second_face"
 """``faces_copied``, on as many assets that have a front (``FACED``)."""
 FOR = {
@@ -160,8 +160,8 @@ def solid_of(parts: Parts) -> Solid:
 
 
 def topples_at_deg(parts: Parts) -> float:
-    """The least lean that carries one asset's centre of mass out of the hull of what lies within 2
-    cm of the ground; -90 without one."""
+    """The least lean that moves one asset's centre of mass out of the hull of what lies within 2 cm
+    of the ground; -90 without a hull."""
     shown = parts.present()
     volumes, centroids = (t.double().numpy() for t in shown.masses())
     centre = np.average(centroids, axis=0, weights=volumes)

@@ -3,9 +3,9 @@
 
 Every reward, or mix of them (``stability+connected``), trains the shipped generator for the same
 number of iterations with the same seed. Then held-out prompts are sampled with the same seeds
-before and after. A row shows the paired differences with their standard errors over prompts, and shapes
-relative to their mean at the start. A reward that is gamed rises while the judge, diversity or
-shapes get worse. An interrupted benchmark is resumed."""
+before and after. A row shows the paired differences with their standard errors over prompts, and
+shapes relative to their mean at the start. A reward that is gamed rises while the judge, diversity
+or shapes get worse. An interrupted benchmark is resumed."""
 
 from __future__ import annotations
 

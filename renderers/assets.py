@@ -30,8 +30,8 @@ VIEWS = 24
 TRUNCATION, SMOOTHING = 2.0, 0.5
 """In voxels. Less than what ``extract`` uses by default, so that thin parts keep their volume."""
 MIN_FRACTION = 2e-5
-"""Smallest fraction of the surface area that a separate piece must have: specks of 3 mm on an asset of
-1 m are noise, larger floaters stay."""
+"""Smallest fraction of the surface area that a separate piece must have: specks of 3 mm on an asset
+of 1 m are noise, larger floaters stay."""
 
 
 class _Solid:

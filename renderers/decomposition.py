@@ -24,8 +24,8 @@ FACES = 600
 CONVEX = 0.92
 """A piece that fills this fraction of its convex hull counts as convex."""
 SMALL = 0.01
-"""A piece with less than this fraction of the scene's volume becomes its convex hull. This bounds the
-time for scenes of many crumbs."""
+"""A piece with less than this fraction of the scene's volume becomes its convex hull. This bounds
+the time for scenes of many crumbs."""
 CONCAVITY = 0.1
 """coacd's threshold, for a piece scaled to [-1, 1]: about 5 cm of a piece 1 m long."""
 SEARCH = {

@@ -1,4 +1,4 @@
-"""Settings as typed dataclasses: from what a file says, and the checks that they share."""
+"""Settings as typed dataclasses: reading them from plain values, and checks that they share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ Config = TypeVar("Config")
 
 
 def from_file(kind: type[Config], values: Any) -> Config:
-    """A config dataclass from the fields that a file names; ValueError if one of them is not its,
-    or of another type."""
+    """A config dataclass from the fields in a file; ValueError for an unknown field or a wrong
+    type."""
     hints, fields = get_type_hints(kind), {}
     for name, value in values.items() if isinstance(values, dict) else [("", values)]:
         if name not in hints or not _fits(value, hints[name]):

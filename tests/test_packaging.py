@@ -83,7 +83,7 @@ def test_constraints_are_exact_and_within_the_ranges(python_version):
             assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
 
-def test_constraints_pin_everything_that_comes_along():
+def test_constraints_pin_all_dependencies():
     pinned = pins(f"{sys.version_info.major}.{sys.version_info.minor}")
     waiting = [*CORE, *EXTRAS["dev"]]
     seen: set[tuple[str, str]] = set()

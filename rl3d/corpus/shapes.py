@@ -47,7 +47,8 @@ HARD, SOFT, PLUMP = 0.14, 0.3, 0.55
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a caption fixes about one object. Everything else is drawn again for each geometry."""
+    """The appearance of one object as far as its caption fixes it. Everything else is drawn anew
+    for each geometry."""
 
     category: str
     main: str | None = None
@@ -77,8 +78,8 @@ MATERIALS = {
 
 
 class Sketch:
-    """A sheet for one object. Dimensions and colours are drawn from ``rng``, within what ``appearance``
-    fixes."""
+    """A sheet for one object. Dimensions and colours are drawn from ``rng``, within what
+    ``appearance`` fixes."""
 
     def __init__(
         self, rng: np.random.Generator, appearance: Appearance, category: Category, plain: bool = False, avoid: str = ""

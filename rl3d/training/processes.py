@@ -1,4 +1,4 @@
-"""What needs all processes of a training goes through here. For one process it is the identity."""
+"""Communication between the processes of a training. For one process it is the identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes as a run goes on: weights, optimiser, priorities, constraints. Saved, and resumed
+"""The state of a run: weights, optimiser, priorities, constraints. It is saved, and resumed
 exactly."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class State:
     """Iterations that are done."""
     rollbacks: int = 0
     ema: nn.Module = field(init=False)
-    """Weights averaged over the last iterations, in which the noise of single ones cancels: the
+    """EMA weights: an average over the last iterations, in which their noise cancels. They are the
     result of the run."""
 
     def __post_init__(self) -> None:

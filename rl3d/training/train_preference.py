@@ -79,7 +79,7 @@ def fit(pairs: list[Pair], config: RewardConfig | None = None) -> Fit:
     held_out = torch.tensor([is_held_out(pair.prompt) for pair in pairs])
     seen = ~held_out
     torch_state = torch.random.get_rng_state()
-    torch.manual_seed(config.seed)  # dropout and the weights' start know no generator of their own
+    torch.manual_seed(config.seed)  # dropout and initial weights use the global generator
     try:
         head = PreferenceHead(left.shape[1])
         both = torch.cat([left[seen], right[seen]])
@@ -137,7 +137,7 @@ def embed(pairs: list[Pair]) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n f"]
 
 
 class _Views:
-    """Stands for the reward while there is none."""
+    """Stands in for the reward before it exists."""
 
     name, version, needs = KIND, "", Preference.needs
 

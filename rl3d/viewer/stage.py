@@ -163,7 +163,7 @@ class Figure:
             body.position = recording.positions[frame, k] if recording else np.zeros(3)
 
     def splats(self) -> Gaussians | None:
-        """Its splats where it is placed."""
+        """Its splats at its present place."""
         if self.subject.splats is None:
             return None
         rotation, position = self.placed

@@ -169,8 +169,8 @@ def test_gates_shut_what_depends_on_them(batch, table):
         gated(scores, parse_gates("stability=alignment", scores))
 
 
-def test_a_shut_gate_leaves_nothing_to_learn_from():
-    """Values and every finer credit are 0 where a gate is shut; what is absent stays absent."""
+def test_a_shut_gate_gives_no_advantage():
+    """Values and all finer scores are 0 where a gate is shut; what is absent stays absent."""
     nan = math.nan
     finer = {
         "per_part": torch.tensor([[1.0, 0.5, nan], [1.0, 0.5, nan]]),
@@ -242,7 +242,7 @@ def test_what_an_asset_lacks_is_refused_in_one_line():
         ("alignment=stability,alignment=stability", "gates name 'alignment' twice"),
     ],
 )
-def test_wrong_gates(text, message):
+def test_wrong_gates_are_refused(text, message):
     with pytest.raises(ValueError) as error:
         parse_gates(text, ["alignment", "stability"])
     assert str(error.value) == message
@@ -270,7 +270,7 @@ def test_a_constraint_finds_the_weight_that_meets_it():
         ("=0.5", "constraints '=0.5' cannot be read: write for example alignment=0.55"),
     ],
 )
-def test_wrong_constraints(text, message):
+def test_wrong_constraints_are_refused(text, message):
     with pytest.raises(ValueError) as error:
         Constraints(text, {"alignment": 1.0})
     assert str(error.value) == message

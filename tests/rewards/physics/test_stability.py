@@ -1,5 +1,5 @@
-"""The simulation against what mechanics says, and the score's promises: graded, repeatable, never
-failing the batch."""
+"""The simulation agrees with mechanics, and the score is graded, repeatable, and never fails the
+batch."""
 
 import math
 

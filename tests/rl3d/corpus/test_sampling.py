@@ -83,7 +83,7 @@ def test_there_are_many_categories():
     assert len(CATEGORIES) >= 48
 
 
-def test_a_noun_means_one_category():
+def test_a_noun_belongs_to_one_category():
     nouns = [noun for kind in CATALOGUE.values() for noun in kind.names]
     assert len(nouns) == len(set(nouns))
 
@@ -139,7 +139,7 @@ def test_unknown_names_are_refused(call):
         ("one eye", "a"),
     ],
 )
-def test_articles(words, article):
+def test_captions_have_the_right_article(words, article):
     from rl3d.corpus.captions import _article
 
     assert _article(words) == article

@@ -146,7 +146,7 @@ def test_the_loop_saves_by_itself(start) -> None:
     assert (run.config.out / "report.html").exists()
 
 
-def test_a_caller_that_leaves_loses_nothing(start) -> None:
+def test_a_run_is_saved_when_its_caller_stops(start) -> None:
     run = start(iterations=50, save_every=100)
     for metrics in iterate(run):
         if metrics["iteration"] == 3:
@@ -250,7 +250,7 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
         ("part-flow", "awm", {"rewards": "one_face=1,worst_view=1", "gates": "one_face=worst_view"}, "no verdict"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_written(
+def test_impossible_runs_are_refused_before_anything_is_written(
     start, tmp_path: Path, policy, objective, changes, message
 ) -> None:
     with pytest.raises(ValueError, match=message) as error:

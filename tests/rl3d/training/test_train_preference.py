@@ -28,8 +28,8 @@ from tests.rl3d.viewer.browser import CHROMIUM, open_page
 def choices(
     count: int, faults: tuple[str, ...] = ("category_swapped", "colors_swapped", "jitter_strong")
 ) -> list[Pair]:
-    """What somebody chooses who likes an asset that is as its caption says better than one with a
-    fault, whichever side it stands on."""
+    """Choices of a person who prefers an asset without a fault to one with a fault, on either
+    side."""
     rng = np.random.default_rng(5)
     pairs = []
     for i in range(count):
@@ -70,7 +70,8 @@ def test_the_file_comes_back(tmp_path):
     "change",
     [
         {"choice": "middle"}, {"choice": None}, {"prompt": 5}, {"left": [[1.0] * 18]}, {"left": []},
-        {"right": [[1e400] * 19]}, {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]}, {"left": [[10**400] * 19]},
+        {"right": [[1e400] * 19]}, {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]},
+        {"left": [[10**400] * 19]},
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_pair_is_named(tmp_path, change):
@@ -82,7 +83,7 @@ def test_a_line_that_is_no_pair_is_named(tmp_path, change):
     assert "\n" not in str(error.value)
 
 
-def test_other_files(tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileError, match="cannot read pairs"):
         read_pairs(tmp_path / "missing.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -97,8 +98,8 @@ def test_other_files(tmp_path):
         resolve(str(tmp_path / "bad.safetensors"))
 
 
-def test_weights_of_no_preference_cost_nothing(tmp_path):
-    """Two long vectors do not ask for a layer of their product, and numbers that are none for a
+def test_damaged_preference_weights_are_refused_cheaply(tmp_path):
+    """Two long vectors must not allocate a layer of their product, and NaN weights must not give a
     reward that always fails."""
     head, path = PreferenceHead(6, 4).state_dict(), tmp_path / "a.safetensors"
     write_tensors(path, dict(head), {"kind": KIND, "pairs": 9})
