@@ -75,7 +75,7 @@ def interleaved(draws: dict[str, tuple[Callable, list[Tensor]]], repetitions: in
     for repetition in range(repetitions + 1):
         for name, (draw, leaves) in draws.items():
             found = timed(draw, leaves)
-            if turn:
+            if repetition:
                 times[name].append(found)
     return {name: (statistics.median(f for f, _ in t), statistics.median(b for _, b in t)) for name, t in times.items()}
 
