@@ -1,12 +1,13 @@
 # make demo    fine-tune the shipped generator for a few minutes, then generate: pictures and numbers at the end
 # make test    the tests
-# make lint    ruff, pyright and the rule about the floors
-# make venv    only the environment: .venv, built once and again when what it is made from changes
+# make lint    ruff, pyright and the import contracts
+# make venv    only the environment: .venv, built again when its inputs change
 #
-# Python 3.10 or newer is all they need; a C++ compiler makes the CPU rasteriser fast. make PYTHON=python3.12 picks the interpreter.
+# They need Python 3.10 or newer. With a C++ compiler the CPU rasteriser is fast.
+# make PYTHON=python3.12 selects the interpreter.
 
 PYTHON ?= python3
-# One torch thread in each test process: two threads that contend for a core can be ten times slower than one.
+# One torch thread per test process: two threads on one core can be ten times slower than one.
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
@@ -31,19 +32,19 @@ lint: venv
 
 venv: $(STAMP)
 
-# torch comes first and alone: pip then takes the pinned version's CPU build where one is offered (a wheel folder, PyTorch's CPU index),
-# and whatever else asks for torch finds it installed. Resolved with the rest, any of them may pull in the newest torch, with
-# gigabytes of CUDA libraries that a machine without a GPU never uses.
+# torch is installed first and alone. pip then takes the CPU build of the pinned version if there is
+# one (a wheel folder, PyTorch's CPU index), and later packages find torch installed. Resolved with
+# the rest, they may install the newest torch with gigabytes of CUDA libraries.
 $(STAMP): pyproject.toml constraints.txt $(KERNELS)
-	@$(PYTHON) -c 'import sys; sys.exit("rl3d needs Python 3.10 or newer, %s is %d.%d: say make PYTHON=..." % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("rl3d needs Python 3.10 or newer, %s is %d.%d: run make PYTHON=..." % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	@# A library left here by renderers.kernels.build would hide the one just built.
+	@# A library left here by renderers.kernels.build would hide the new one.
 	@rm -f $(addprefix renderers/kernels/*,.so .dylib .dll)
 	@touch $@
 
-# The environment stays: remove .venv by hand to start from nothing.
+# This keeps the environment. Remove .venv to start from nothing.
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache $(STAMP)
 	rm -f $(addprefix renderers/kernels/*,.so .dylib .dll)

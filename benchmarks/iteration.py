@@ -31,7 +31,8 @@ class Options:
     """Settings of the benchmark."""
 
     against: Path | None = None
-    """Another checkout of rl3d, with its kernels built in place (python -m renderers.kernels.build)."""
+    """Another checkout of rl3d, with its kernels built in place (python -m
+    renderers.kernels.build)."""
     objective: str = "awm"
     """Objective of the training."""
     iterations: int = 10

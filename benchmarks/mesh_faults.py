@@ -1,4 +1,4 @@
-"""Faults of printed meshes, made on purpose: for what ``rewards.geometry.meshes.inspect`` has to
+"""Faults of printed meshes, made on purpose, which ``rewards.geometry.meshes.inspect`` must
 find."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def shell_doubled(mesh: trimesh.Trimesh, rng: np.random.Generator) -> trimesh.Tr
     inner = trimesh.Trimesh(
         welded.vertices - 0.004 * mesh.extents.max() * welded.vertex_normals, welded.faces, process=False
     )
-    if rng.random() < 0.5:  # some turn it inside out, some do not
+    if rng.random() < 0.5:  # some programs turn it inside out, some do not
         inner.invert()
     return trimesh.util.concatenate([welded, inner])
 

@@ -68,14 +68,14 @@ def drawing(scene: Gaussians, cameras: Cameras, backend: str) -> tuple[Callable[
     return draw, leaves
 
 
-def interleaved(draws: dict[str, tuple[Callable, list[Tensor]]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Medians of ``rounds`` turns, each of which runs every peer once; the first turn is thrown
-    away."""
+def interleaved(draws: dict[str, tuple[Callable, list[Tensor]]], repetitions: int) -> dict[str, tuple[float, float]]:
+    """Medians over ``repetitions``, each of which runs every peer once. The first one is
+    discarded."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in draws}
-    for turn in range(rounds + 1):
+    for repetition in range(repetitions + 1):
         for name, (draw, leaves) in draws.items():
             found = timed(draw, leaves)
-            if turn:
+            if repetition:
                 times[name].append(found)
     return {name: (statistics.median(f for f, _ in t), statistics.median(b for _, b in t)) for name, t in times.items()}
 
@@ -190,11 +190,7 @@ def peers() -> None:
     # cores.
     torch.set_num_threads(1)
     print(
-        f"cpp: {kernels.instruction_set()}, "
-        f"{kernels.thread_count()} "
-        "threads; "
-        "PyTorch "
-        f"{torch.__version__} "
+        f"cpp: {kernels.instruction_set()}, {kernels.thread_count()} threads; PyTorch {torch.__version__} "
         "on one; milliseconds, medians\n"
     )
     print(f"{'':48}{'forward':>10}{'backward':>10}{'ratios to cpp':>20}")
@@ -207,7 +203,7 @@ def peers() -> None:
             draws["torch by tiles (our fallback)"] = drawing(scene, cameras, "torch")
             draws["dense torch"] = dense(scene, cameras)
         times = interleaved(draws, 3 if slow else 15)
-        if slow:  # the fast one deserves more turns than the slow ones
+        if slow:  # the fast one gets more repetitions than the slow ones
             times["cpp"] = interleaved({"cpp": draws["cpp"]}, 30)["cpp"]
         base = times["cpp"]
         for peer, (forward, backward) in times.items():
@@ -248,7 +244,7 @@ def error_scenes() -> dict[str, tuple[Gaussians, Cameras]]:
 
 def errors() -> None:
     print(
-        f"cpp ({kernels.instruction_set()}) against float64: share of pixels off by more than 2e-5, then "
+        f"cpp ({kernels.instruction_set()}) against float64: fraction of pixels off by more than 2e-5, then "
         "the largest of the others\n"
     )
     print(f"{'':40}{'rgb':>20}{'alpha':>20}{'depth':>20}{'gradients (relative L2)':>26}")
@@ -274,19 +270,14 @@ def errors() -> None:
 
 
 def peak_mib() -> float:
-    """The most resident memory this process has had, in MiB."""
+    """Peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def growth() -> None:
     print(
-        "milliseconds forward + backward, each size twice "
-        "the one "
-        "before; "
-        "the last "
-        "column is the "
-        "exponent "
+        "milliseconds forward + backward, each size twice the one before; the last column is the exponent "
         "that fits (1 is linear)\n"
     )
     start = {
@@ -324,10 +315,7 @@ def large() -> None:
     draw, leaves = drawing(sphere_scene(1, n), cameras, "cpp")
     forward, backward = interleaved({"cpp": (draw, leaves)}, 3)["cpp"]
     print(
-        "1,000,000 Gaussians at 1920x1080: forward "
-        f"{forward:.0f} ms, "
-        "backward "
-        f"{backward:.0f} ms, "
+        f"1,000,000 Gaussians at 1920x1080: forward {forward:.0f} ms, backward {backward:.0f} ms, "
         f"{peak_mib() - before:,.0f} MiB"
     )
 

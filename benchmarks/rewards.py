@@ -1,4 +1,4 @@
-"""What each reward can tell apart, and what it costs: ``python -m benchmarks.rewards [--assets N]
+"""Which faults each reward detects, and what it costs: ``python -m benchmarks.rewards [--assets N]
 [--truth N]``.
 
 - Discrimination: good assets of the corpus beside copies with a known fault. How often does each
@@ -62,7 +62,7 @@ FAULTS = (
     "leaning_slightly", "part_sunk", "part_thinned", "colors_swapped", "category_swapped",
 )  # fmt: skip
 VIEW_FAULT = "view_dependent"
-"""Every view is the first one: a face that looks at whoever looks."""
+"""Every view is the first one: a face that looks at every camera."""
 FACE_FAULT = "second_face"
 """``faces_copied``, on as many assets that have a front (``FACED``)."""
 FOR = {
@@ -137,7 +137,7 @@ class Solid:
     floats: bool
     """Such a piece ends more than 2 cm above the ground."""
     overlap: float
-    """Share of the parts' volume that is in two places."""
+    """Fraction of the parts' volume that is in two places."""
 
 
 def solid_of(parts: Parts) -> Solid:
@@ -160,8 +160,8 @@ def solid_of(parts: Parts) -> Solid:
 
 
 def topples_at_deg(parts: Parts) -> float:
-    """The least lean that carries one asset's centre of mass out of the hull of what lies within 2
-    cm of the ground; -90 without one."""
+    """The least lean that moves one asset's centre of mass out of the hull of what lies within 2 cm
+    of the ground; -90 without a hull."""
     shown = parts.present()
     volumes, centroids = (t.double().numpy() for t in shown.masses())
     centre = np.average(centroids, axis=0, weights=volumes)
@@ -192,7 +192,7 @@ def mirrors_itself(vectors: np.ndarray) -> bool:
 
 
 def named_right(facts: Facts, vectors: np.ndarray) -> float:
-    """Share of the colours named in the caption that the parts have; 1 if it names none."""
+    """Fraction of the colours named in the caption that the parts have; 1 if it names none."""
     right, total = check_colors(facts, Parts.from_vectors(torch.from_numpy(vectors)))
     return right / total if total else 1.0
 
@@ -232,7 +232,7 @@ def counted(items: list[Item], whole: list[Solid], bad: list[np.ndarray]) -> dic
 
 
 def ranked(good: torch.Tensor, bad: torch.Tensor) -> float:
-    """AUC over pairs: the share in which the good asset scores more than its faulty copy, ties
+    """AUC over pairs: the fraction in which the good asset scores more than its faulty copy, ties
     counting half."""
     more = (good - bad).double()
     return float(((more > TIE).double() + 0.5 * (more.abs() <= TIE).double()).mean())

@@ -3,9 +3,9 @@
 
 Every reward, or mix of them (``stability+connected``), trains the shipped generator for the same
 number of iterations with the same seed. Then held-out prompts are sampled with the same seeds
-before and after. A row shows the paired differences with their standard errors over prompts, and shapes
-relative to their mean at the start. A reward that is gamed rises while the judge, diversity or
-shapes get worse. An interrupted benchmark is resumed."""
+before and after. A row shows the paired differences with their standard errors over prompts, and
+shapes relative to their mean at the start. A reward that is gamed rises while the judge, diversity
+or shapes get worse. An interrupted benchmark is resumed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rl3d.training.config import TrainConfig
 
 REWARDS = "stability,connected,alignment,structure,margin,push,contact,printable,symmetry,penetration,one_face"
 ABSOLUTE = ("stable_and_connected", "judge", "category", "colors")
-SHARES = ("diversity", "number of parts", "thickness", "volume", "height", "saturation")
+RELATIVE = ("diversity", "number of parts", "thickness", "volume", "height", "saturation")
 """Figures that are shown relative to their mean at the start."""
 SAMPLES, SEED = 2, 54321
 
@@ -61,19 +61,19 @@ def main() -> None:
         f"{options.iterations} iterations each, seed {options.seed}; "
         f"{options.prompts} held-out prompts, {SAMPLES} samples each"
     )
-    start_of = {name: mean_and_error(before[name]).mean for name in (*names, *ABSOLUTE, *SHARES)}
+    start_of = {name: mean_and_error(before[name]).mean for name in (*names, *ABSOLUTE, *RELATIVE)}
     print("at the start: " + ", ".join(f"{name} {start:.3f}" for name, start in start_of.items()), flush=True)
     for mix in options.rewards.split(","):
         after = figures_of(trained(mix, options.out, options.iterations, options.seed))
         print(f"\ntrained on {mix}")
-        for figures, shares in (((*names, *ABSOLUTE), False), (SHARES, True)):
+        for figures, relative in (((*names, *ABSOLUTE), False), (RELATIVE, True)):
             cells = []
             for figure in figures:
                 mean, error, _ = mean_and_error(after[figure] - before[figure])
                 start = start_of[figure]
                 text = (
                     f"{100 * mean / start:+.1f} ± {100 * error / start:.1f} %"
-                    if shares
+                    if relative
                     else f"{mean:+.4f} ± {error:.4f}"
                 )
                 cells.append(f"{figure} {text}{' *' if abs(mean) > 3 * error else ''}")

@@ -1,8 +1,9 @@
-"""What the rewards tell apart on raw splats: ``python -m benchmarks.splat_rewards [--assets 16]``.
+"""Which faults the rewards detect on raw splats: ``python -m benchmarks.splat_rewards [--assets
+16]``.
 
 Assets of the corpus are turned into Gaussians, written to a .ply and read back: nothing is left of
 their parts. A copy of each gets a fault made on the Gaussians alone. The figure is the AUC over
-pairs: the share in which the good asset scores more than its copy, ties counting half. Legs are
+pairs: the fraction in which the good asset scores more than its copy, ties counting half. Legs are
 taken from furniture, and only pairs count in which the asset falls for want of one by the centre of
 mass and the hull of what touches the ground. Second faces are put on animals, toys and robots. All
 other faults are made on single things of all kinds."""
@@ -135,7 +136,7 @@ FOR = {
     "worst_view": {"recoloured"},
     "one_face": {"second_face"},
 }
-"""What each reward is meant to see."""
+"""The faults that each reward is meant to detect."""
 
 
 def splats(vectors: np.ndarray, folder: Path) -> Gaussians:

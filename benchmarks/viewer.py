@@ -1,4 +1,4 @@
-"""How fast the viewer shows what: ``python -m benchmarks.viewer`` (needs Chromium; it renders in
+"""How fast the viewer shows splats: ``python -m benchmarks.viewer`` (needs Chromium; it renders in
 software where there is no GPU).
 
 ``--picture FILE`` saves docs/images/viewer.png's screenshot instead.
@@ -77,7 +77,7 @@ def first_splats(path: Path) -> tuple[float, float, float]:
                     page.socket.send(json.dumps(answer))
                     if red(Image.open(io.BytesIO(base64.b64decode(frame["data"])))) > 3000:
                         pictured = now
-            page.call("Page.stopScreencast")  # encoding frames takes what the browser needs to draw them
+            page.call("Page.stopScreencast")  # encoding frames would take the time that the browser needs to draw them
             drawn = page.wait(lambda: page.evaluate("window.drawn"), 60)
             if not (pictured and drawn and red(Image.fromarray(page.picture())) > 3000):
                 raise RuntimeError("no splats within a minute")
@@ -99,7 +99,7 @@ def browse(folder: Path, count: int) -> list[tuple[int, float, float]]:
                 served.turn_page((i - 1) // CARDS)
                 served.show([served._subject(name)])
                 if i in (count // 10, count // 2, count):
-                    time.sleep(1)  # what is on its way arrives
+                    time.sleep(1)  # wait for what is on its way
                     page.call("HeapProfiler.collectGarbage")
                     heap = page.call("Runtime.getHeapUsage")["usedSize"] / 2**20
                     pages = int(Path("/proc/self/statm").read_text().split()[1])

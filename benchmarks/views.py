@@ -1,5 +1,5 @@
-"""What the multi-view rewards tell apart: ``python -m benchmarks.views [--assets 100] [--rewards
-silhouette,reprojection]``.
+"""Which faults the multi-view rewards detect: ``python -m benchmarks.views [--assets 100]
+[--rewards silhouette,reprojection]``.
 
 Held-out assets of the corpus are rendered and their views are spoiled in known ways. Each reward
 must rank whole assets above spoiled ones. The figure is the AUC over all pairs of a whole and a
@@ -100,8 +100,8 @@ class Row:
     spoiled: float
     """Mean values."""
     found: float | None
-    """Share of the assets in which the spoiled view has the lowest credit; None where no single
-    view is spoiled."""
+    """Fraction of the assets in which the spoiled view has the lowest per-view score; None if no
+    single view is spoiled."""
     milliseconds: float
     """CPU time for an asset's whole views, rendering not counted."""
 
@@ -151,7 +151,7 @@ def auc(whole: Tensor, spoiled: Tensor) -> float:
 
 
 class _AllImages:
-    """Wants the views that a reward wants, with normals: every fault has something to spoil."""
+    """Needs the views of a reward, and normals, so that every fault has an image to spoil."""
 
     def __init__(self, reward: rewards.Reward) -> None:
         self.name, self.version, self.needs = reward.name, reward.version, replace(reward.needs, normals=True)

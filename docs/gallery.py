@@ -73,20 +73,10 @@ def main() -> None:
     lines = [
         "# Gallery",
         "",
-        f"What the shipped generator makes of {len(OWN)} "
-        "prompts "
-        "written by "
-        "hand and of "
-        f"{count} "
-        "held-out "
+        f"What the shipped generator makes of {len(OWN)} prompts written by hand and of {count} held-out "
         "ones, one of each category drawn.",
         "Every asset is the first that came out, seed 0: none was picked, none left out.",
-        f"Of these {len(prompts)}, {100 * stand:.0f} "
-        "% stand "
-        "and hold "
-        "together. "
-        "`python "
-        "docs/gallery.py` "
+        f"Of these {len(prompts)}, {100 * stand:.0f} % stand and hold together. `python docs/gallery.py` "
         "makes this page.",
         "",
         f"![{', '.join(TURNING)}, turning](images/turning.webp)",

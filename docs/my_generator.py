@@ -7,6 +7,8 @@ rl3d generate "a red ball" --checkpoint runs/blobs
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -22,14 +24,14 @@ TEXT = 384  # width of the sentence embedding
 
 
 class Blobs(Flow):
-    """The class attributes ``default_options``, ``exploration`` and ``gives`` are those of ``Flow``:
-    8 steps, deterministic or with noise, and nothing beside Gaussians."""
+    """``Flow`` sets ``default_options``, ``exploration`` and ``gives``: 8 steps, deterministic or
+    with noise, and nothing beside Gaussians."""
 
     def __init__(self, width: int = 128) -> None:
-        # The keyword arguments and the config are the same: a checkpoint builds the class with them.
+        # A checkpoint builds the class with the config as keyword arguments.
         sizes = (NUMBERS + 1 + TEXT, width, width, NUMBERS)
         layers: list[nn.Module] = []
-        for i, o in zip(sizes, sizes[1:]):
+        for i, o in pairwise(sizes):
             layers += [nn.Linear(i, o), nn.SiLU()]
         super().__init__(nn.Sequential(*layers[:-1]), {"width": width})
 
@@ -45,7 +47,7 @@ class Blobs(Flow):
         return self.network(torch.cat([x, level, text], -1)).float()
 
     def decode(self, rollout: FlowRollout) -> SplatAsset:
-        """Samples to scenes. The gradient flows through, so differentiable rewards can be used."""
+        """Samples to scenes. The gradient flows through, so differentiable rewards work."""
         state = rollout.states[-1]
         means = 0.2 * state[..., CENTRE] + state.new_tensor([0, 0, 0.45])
         scales = (0.3 * state[..., SCALE] - 2.8).exp()

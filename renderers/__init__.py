@@ -100,8 +100,8 @@ def render(
     rigs = cameras.viewmats.shape[:-3]
     if rigs not in (torch.Size(), batch):
         raise ValueError(
-            f"cameras have batch shape {tuple(rigs)}, the scene has {tuple(batch)}: give every scene its rig, or "
-            "one for all"
+            f"cameras have batch shape {tuple(rigs)}, the scene has {tuple(batch)}: "
+            "give every scene its rig, or one rig for all"
         )
     like = (
         scene.means if isinstance(scene, Gaussians) else scene.vertices if isinstance(scene, Mesh) else scene.bounds[0]

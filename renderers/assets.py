@@ -29,9 +29,9 @@ RESOLUTION = 96
 VIEWS = 24
 TRUNCATION, SMOOTHING = 2.0, 0.5
 """In voxels. Less than what ``extract`` uses by default, so that thin parts keep their volume."""
-MIN_SHARE = 2e-5
-"""Smallest share of the surface area that a separate piece must have: specks of 3 mm on an asset of
-1 m are noise, larger floaters stay."""
+MIN_FRACTION = 2e-5
+"""Smallest fraction of the surface area that a separate piece must have: specks of 3 mm on an asset
+of 1 m are noise, larger floaters stay."""
 
 
 class _Solid:
@@ -55,7 +55,7 @@ class _Solid:
             views=VIEWS,
             truncation=TRUNCATION,
             smoothing=SMOOTHING,
-            min_share=MIN_SHARE,
+            min_fraction=MIN_FRACTION,
         )
         return mesh.to("cpu")
 

@@ -143,7 +143,8 @@ def exact_of_mesh(dense: Mesh) -> Exact:
         distance, index = tree.query(positions.cpu().numpy(), k=min(around, len(values)))
         near = values[torch.from_numpy(index).to(values.device)]
         distance = torch.from_numpy(distance).to(positions).unsqueeze(-1)
-        # The farthest has no say, so that nothing jumps where it gives way to another.
+        # The farthest neighbour has weight 0, so that the result is continuous when another one
+        # replaces it.
         weight = 1 - distance / distance[:, -1:].clamp_min(1e-12)
         alike = (near * normals.unsqueeze(1)).sum(-1, keepdim=True).clamp_min(0) ** strictness
         total = (weight * alike * near).sum(1)
@@ -183,8 +184,8 @@ def paint_from_views(scene: Gaussians | RadianceField, cameras: Cameras) -> Pain
             towards = torch.nn.functional.normalize(cameras.positions[c] - positions, dim=-1)
             facing = (towards * normals).sum(-1, keepdim=True).clamp_min(0)
             seen = (alpha > 0.5) * facing**4
-            # What lies well behind what the camera sees is hidden from it; a texel that all miss
-            # takes what the least bad of them show.
+            # A point well behind the surface that the camera sees is hidden. A texel hidden from
+            # all cameras takes the colours of the cameras that miss it least.
             visible = seen * ((local[:, 2:] - depth).abs() < 0.01 * extent)
             total += (visible + 1e-4 * seen) * color
             weight += visible + 1e-4 * seen
@@ -218,8 +219,7 @@ def vertex_tangents(
     mirrored = u1 * v2 - u2 * v1 < 0
     along = v2.unsqueeze(-1) * (corners[:, 1] - corners[:, 0]) - v1.unsqueeze(-1) * (corners[:, 2] - corners[:, 0])
     along = torch.where(mirrored.unsqueeze(-1), -along, along)
-    # A vertex of faces without area alone has no normal either: any will do, the one that is
-    # written to files.
+    # A vertex whose faces have no area has no normal. It gets the one that is written to files.
     up = torch.where(normals.any(-1, keepdim=True), normals, normals.new_tensor([0.0, 0.0, 1.0])).double()
 
     def flattened(vectors: Tensor, normal: Tensor) -> Tensor:

@@ -22,10 +22,10 @@ from scenes.parts import TOUCH_TOLERANCE
 FACES = 600
 """Most triangles of a piece that is decomposed. The time grows with them."""
 CONVEX = 0.92
-"""A piece that fills this share of its convex hull counts as convex."""
+"""A piece that fills this fraction of its convex hull counts as convex."""
 SMALL = 0.01
-"""A piece with less than this share of the scene's volume becomes its convex hull. This bounds the
-time for scenes of many crumbs."""
+"""A piece with less than this fraction of the scene's volume becomes its convex hull. This bounds
+the time for scenes of many crumbs."""
 CONCAVITY = 0.1
 """coacd's threshold, for a piece scaled to [-1, 1]: about 5 cm of a piece 1 m long."""
 SEARCH = {
@@ -70,8 +70,8 @@ def decomposed(mesh: Mesh) -> tuple[list[Convex], Int[np.ndarray, "v"]]:
         measured = [_centroid(hull) for hull in some]
         total = sum(volume for volume, _ in measured)
         for hull, (volume, centroid) in zip(some, measured):
-            share = float(volume / total * volumes[p])
-            place = centroid, np.array([1.0, 0, 0, 0]), centroid, share, float(hull[:, 2].min())
+            fraction = float(volume / total * volumes[p])
+            place = centroid, np.array([1.0, 0, 0, 0]), centroid, fraction, float(hull[:, 2].min())
             half = (hull.max(0) - hull.min(0)) / 2
             out.append(Convex("hull", half, *place, hull, int(body_of_piece[p]), p))
     return out, np.where(piece_of_vertex >= 0, body_of_piece[piece_of_vertex], -1)

@@ -86,8 +86,8 @@ def _draw(splats: Splats, s: int, c: int, gaussians: tuple[Tensor, ...]) -> Floa
     def projected(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor) -> tuple[Tensor, ...]:
         means2d, covs2d, depths = project(means, quats, scales, viewmat, K, width, height)
         if splats.antialiased:
-            # Opacities shrink as the blur widens their Gaussian (Yu et al., Mip-Splatting, 2024, as
-            # in gsplat).
+            # Opacities are reduced where the blur widens a Gaussian (Yu et al., Mip-Splatting,
+            # 2024, as in gsplat).
             sharp = torch.linalg.det(covs2d - BLUR * torch.eye(2, dtype=means.dtype, device=means.device))
             opacities = opacities * (sharp / torch.linalg.det(covs2d)).clamp_min(1e-12).sqrt()
         return means2d, covs2d, depths, opacities

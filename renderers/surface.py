@@ -76,12 +76,12 @@ def extract(
     bounds: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
     truncation: float = 4.0,
     smoothing: float = 1.0,
-    min_share: float = 1e-3,
+    min_fraction: float = 1e-3,
 ) -> Mesh:
     """A closed, coloured mesh of one scene. Faces are counter-clockwise seen from outside.
 
     The box around the scene has ``resolution`` voxels along its longest side. An empty scene gives
-    a mesh without faces. Separate pieces with less than ``min_share`` of the surface area are
+    a mesh without faces. Separate pieces with less than ``min_fraction`` of the surface area are
     dropped. Enclosed cavities are filled.
 
     Splats and meshes are rendered by ``views`` cameras all around, above and below, as images of
@@ -105,13 +105,13 @@ def extract(
         low, high = low - margin, high + margin
         cameras = rig(scene, views, size or 2 * resolution, bounds=(low, high))
         distance, color, voxel = fuse(scene, cameras, low, high, resolution, truncation=truncation)
-        found = _zero_level(distance, smoothing, min_share)
+        found = _zero_level(distance, smoothing, min_fraction)
         if found is None:
             return _empty(low)
         vertices, faces = found
         return _mesh(low.cpu() + voxel * vertices, faces, _trilinear(color.cpu(), vertices), low)
     solid, low, voxel = _density_above_level(scene, low, high, resolution)
-    found = _zero_level(-solid, 0.0, min_share)
+    found = _zero_level(-solid, 0.0, min_fraction)
     if found is None:
         return _empty(low)
     vertices = low + voxel * found[0].to(low)
@@ -155,7 +155,7 @@ def _grid(
 
 
 def _zero_level(
-    distance: Float[Tensor, "x y z"], smoothing: float, min_share: float
+    distance: Float[Tensor, "x y z"], smoothing: float, min_fraction: float
 ) -> tuple[Float[Tensor, "v 3"], Int[Tensor, "f 3"]] | None:
     """Vertices in voxels, and faces, of the surface where the distance is 0; None without any."""
     from scipy.ndimage import gaussian_filter, label
@@ -172,7 +172,7 @@ def _zero_level(
     cavity = (outside > 0) & ~np.isin(outside, np.concatenate(sides))
     values = np.where(cavity, values.min(), values)
     vertices, faces, _, _ = marching_cubes(values, 0.0, gradient_direction="descent")
-    vertices, faces = _without_crumbs(vertices, faces, min_share)
+    vertices, faces = _without_crumbs(vertices, faces, min_fraction)
     if not len(faces):
         return None
     return torch.from_numpy(vertices.astype(np.float32)), torch.from_numpy(faces.astype(np.int64))
@@ -208,12 +208,12 @@ def face_pieces(vertices: np.ndarray, faces: np.ndarray) -> Int[np.ndarray, "f"]
     return np.unique(label[faces[:, 0]], return_inverse=True)[1]
 
 
-def _without_crumbs(vertices: np.ndarray, faces: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Without the pieces that have less than a share of the whole area."""
+def _without_crumbs(vertices: np.ndarray, faces: np.ndarray, min_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Without the pieces that have less than a fraction of the whole area."""
     piece = face_pieces(vertices, faces)
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     area = np.bincount(piece, np.linalg.norm(np.cross(b - a, c - a), axis=1))
-    kept = faces[(area >= min_share * area.sum())[piece]]
+    kept = faces[(area >= min_fraction * area.sum())[piece]]
     used, index = np.unique(kept, return_inverse=True)
     return vertices[used], index.reshape(-1, 3)
 

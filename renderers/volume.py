@@ -172,8 +172,8 @@ def _ask(
         g = occupied.shape[-1]
         x, y, z = ((points.detach() - low) / (high - low).clamp_min(1e-12) * g).long().clamp(0, g - 1).unbind(-1)
         wanted = wanted & occupied.flatten(-3).gather(-1, (x * g + y) * g + z)
-    # Scenes of a batch want different numbers of points: each one's come first, and the batch takes
-    # as many as its hungriest.
+    # Scenes of a batch need different numbers of points. Each scene's points come first, and all
+    # are padded to the largest number.
     most = int(wanted.sum(-1).max()) if wanted.numel() else 0
     values = torch.zeros(*points.shape[:-1], 7, dtype=t.dtype, device=t.device)
     if most:
@@ -210,8 +210,8 @@ def _widths(
 
 
 def _weights(density: Float[Tensor, "*b r s"], widths: Float[Tensor, "*b r s"]) -> Float[Tensor, "*b r s"]:
-    """Share of the light that each sample absorbs: T (1 - exp(-density width)), equation 3 of the
-    NeRF paper."""
+    """Fraction of the light that each sample absorbs: T (1 - exp(-density width)), equation 3 of
+    the NeRF paper."""
     depth = density * widths
     before = depth.cumsum(-1) - depth
     return torch.exp(-before) * -torch.expm1(-depth)

@@ -39,7 +39,7 @@ KNOWN = {
     "image_reward": "rewards.image.image_reward:ImageReward",
     "vlm": "rewards.image.judge:VLMJudge",
 }
-"""Where each built-in reward lives. It is imported only when asked for: a run without physics needs
+"""The module of each built-in reward. It is imported on first use, so a run without physics needs
 no simulator."""
 
 

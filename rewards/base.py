@@ -1,7 +1,7 @@
-"""What a reward is: a callable that scores a batch of assets and states what it looks at.
+"""A reward is a callable that scores a batch of assets and states what it needs.
 
-Rewards never render. They state their ``Needs``; the caller renders every set of views once and
-hands all rewards the same ``Batch``."""
+Rewards never render. They state their ``Needs``. The caller renders every set of views once and
+gives all rewards the same ``Batch``."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from scenes.parts import Parts
 
 @dataclass(frozen=True)
 class Needs:
-    """What a reward looks at.
+    """What a reward needs of an asset.
 
     Bodies, the mesh and views exist for every asset. Parts and frames do not: ``mix.check_needs``
-    refuses a reward whose asset lacks them. ValueError for views without a size, or normals
-    without views."""
+    refuses a reward whose asset lacks them. ValueError for views without a size, or normals without
+    views."""
 
     parts: bool = False
     """The asset's parts."""
@@ -83,7 +83,7 @@ class Shots:
 
 
 MOST_PARTS = 256
-"""Slots an asset may have: rewards look at every pair of parts."""
+"""Maximum number of part slots of an asset. Rewards consider every pair of parts."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ class Batch:
         """Scenes that have a piece and are not broken."""
         return self.pieces.exists.any(-1) & ~self.broken
 
-    def per_part(self, credit: Float[Tensor, "b p"]) -> Float[Tensor, "b p"] | None:
-        """Credit of the ``pieces`` as ``Scores.per_part``: 0 where a scene is not usable, None
-        where pieces are no parts."""
+    def per_part(self, values: Float[Tensor, "b p"]) -> Float[Tensor, "b p"] | None:
+        """``values`` of the ``pieces`` as ``Scores.per_part``: 0 where a scene is not usable, None
+        where the pieces are not parts."""
         if self.need_asset().parts is None:
             return None
-        return (credit * self.usable.unsqueeze(-1)).float().cpu()
+        return (values * self.usable.unsqueeze(-1)).float().cpu()
 
     @cached_property
     def sound_parts(self) -> Parts:
@@ -180,7 +180,7 @@ class Batch:
         bad = _broken_parts(parts)
         if not bad.any():
             return parts
-        with torch.enable_grad():  # whoever asks first may not want it
+        with torch.enable_grad():  # the first caller may have gradients off
             return Parts(**{name: _where(bad, value, getattr(parts, name)) for name, value in _ABSENT.items()})
 
     @cached_property
@@ -205,21 +205,21 @@ class Batch:
 class Scores:
     """One reward's result for B assets, on the CPU.
 
-    A reward that can tell which parts, views or frames earned the value says so, in [0, 1] (1 good,
-    0 bad, NaN where there is none): credit finer than the whole asset."""
+    A reward may also score each part, view or frame in [0, 1]: 1 good, 0 bad, NaN where there is
+    none."""
 
     values: Float[Tensor, "b"]
     """Finite, in [0, 1]. An asset that could not be scored gets 0."""
     failed: int = 0
     """Number of assets that could not be scored."""
     verdict: Bool[Tensor, "b"] | None = None
-    """A plain yes or no."""
+    """Whether the asset meets the reward's criterion. Its mean is the success rate."""
     per_part: Float[Tensor, "b p"] | None = None
     per_view: Float[Tensor, "b c"] | None = None
     per_frame: Float[Tensor, "b t"] | None = None
 
 
-CREDITS = ("per_part", "per_view", "per_frame")
+FINER = ("per_part", "per_view", "per_frame")
 """The fields of ``Scores`` that are finer than the whole asset."""
 
 

@@ -1,8 +1,8 @@
-"""Several rewards at once: reading ``stability=1,alignment=0.5``, scoring a batch with all of them,
-gates and constraints between them.
+"""Several rewards at once: parsing ``stability=1,alignment=0.5``, scoring a batch with all of them,
+gates and constraints.
 
-Only scores are made here. The training loop turns them into advantages: normalised per reward
-within the group, then weighted (GDPO)."""
+The training loop turns the scores into advantages: each reward is normalised within its group, then
+weighted (GDPO)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rewards import resolve
-from rewards.base import CREDITS, Batch, Reward, Scores
+from rewards.base import FINER, Batch, Reward, Scores
 
 
 def parse(text: str) -> list[tuple[Reward, float]]:
@@ -62,8 +62,8 @@ def check_needs(rewards: Iterable[Reward], gives: frozenset[str], generator: str
 def score(rewards: Iterable[Reward], batch: Batch) -> dict[str, Scores]:
     """Every reward's scores by its name.
 
-    ValueError for values that are not one finite number in [0, 1] an asset, and for verdicts or
-    credits of a wrong shape or range."""
+    ValueError if the values are not one finite number in [0, 1] per asset, or if verdicts or finer
+    scores have a wrong shape or range."""
     scores: dict[str, Scores] = {}
     for reward in rewards:
         if reward.name in scores:
@@ -84,14 +84,14 @@ def _checked(reward: Reward, result: Scores, batch: Batch) -> Scores:
     shots = batch.shots.get(reward.needs.rig)
     views = shots.views.rgb.shape[1] if shots is not None else reward.needs.cameras
     counts = {"per_part": parts.count if parts is not None else None, "per_view": views}
-    for name in CREDITS:
-        credit, count = getattr(result, name), counts.get(name)
-        if credit is None:
+    for name in FINER:
+        finer, count = getattr(result, name), counts.get(name)
+        if finer is None:
             continue
-        if credit.dim() != 2 or len(credit) != len(batch) or (count is not None and credit.shape[1] != count):
+        if finer.dim() != 2 or len(finer) != len(batch) or (count is not None and finer.shape[1] != count):
             expected = f"({len(batch)}, {'any' if count is None else count})"
-            raise ValueError(f"{wrong} {name} of shape {tuple(credit.shape)}: expected {expected}")
-        if bool(((credit < 0) | (credit > 1)).any()):
+            raise ValueError(f"{wrong} {name} of shape {tuple(finer.shape)}: expected {expected}")
+        if bool(((finer < 0) | (finer > 1)).any()):
             raise ValueError(f"{wrong} {name} outside [0, 1]")
     return result
 
@@ -111,9 +111,9 @@ def parse_gates(text: str, names: Collection[str]) -> dict[str, tuple[str, ...]]
 
 
 def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[str, Scores]:
-    """The scores with everything that a reward earned 0 where one of its gates is shut: values and
-    per-part, per-view and per-frame scores (NaN stays). A lexicographic preference, the gates
-    first.
+    """The scores after the gates. Where a gate of a reward is shut, the reward's values and its
+    per-part, per-view and per-frame scores are 0 (NaN stays). This is a lexicographic preference
+    with the gates first.
 
     Verdicts stay, so the order of gates does not matter. ValueError for a gate without verdicts."""
     out = dict(scores)
@@ -123,9 +123,9 @@ def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[
             if verdict is None:
                 raise ValueError(f"reward {gate!r} gives no verdict, so it cannot be a gate")
             left = {"values": torch.where(verdict, out[name].values, 0)}
-            for key in CREDITS:
-                if (credit := getattr(out[name], key)) is not None:
-                    left[key] = torch.where(verdict.unsqueeze(-1) | credit.isnan(), credit, 0)
+            for key in FINER:
+                if (finer := getattr(out[name], key)) is not None:
+                    left[key] = torch.where(verdict.unsqueeze(-1) | finer.isnan(), finer, 0)
             out[name] = replace(out[name], **left)
     return out
 

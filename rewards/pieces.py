@@ -1,7 +1,7 @@
 """The pieces of an asset that could come apart: its parts, or the closed shells of its mesh.
 
-``connected``, ``floaters`` and the simulator ask the same of both: what is there, how heavy, how
-low, and how far from the others."""
+``connected``, ``floaters`` and the simulator treat both alike. They use each piece's existence,
+volume, lowest point, and distance from the others."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ GROUND_TOLERANCE = 0.02
 """A cluster rests on the ground when its lowest point is within this many metres of the asset's
 lowest."""
 MOST_SHELLS = 64
-"""Shells of a mesh that are looked at, the heaviest ones. Every mesh has so many slots: sums then
-round the same way whatever else is in the batch."""
+"""Number of shells of a mesh that are used, the heaviest ones. Every mesh has this number of slots,
+so that sums round the same way in any batch."""
 
 SPECK = 1e-5
-"""Share of a scene's volume below which a loose body of a mesh is noise of its surface. Bodies so
-light would make the simulation diverge."""
+"""Fraction of a scene's volume below which a loose body of a mesh is noise of its surface. Bodies
+so light would make the simulation diverge."""
 
 
 def bodies_of(asset: Asset) -> list[list[Convex]]:
@@ -103,7 +103,7 @@ class Pieces:
         return clusters(self.gaps <= tolerance, self.exists)
 
     def main(self, labels: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b p"]]:
-        """The heaviest cluster that rests on the ground: its share of the mass, and which pieces
+        """The heaviest cluster that rests on the ground: its fraction of the mass, and which pieces
         are in it."""
         # member[b, k, p]: piece p belongs to the cluster that is labelled by its first piece, k.
         slots = torch.arange(labels.shape[-1], device=labels.device)
@@ -111,8 +111,8 @@ class Pieces:
         lowest = torch.where(member, self.bottoms.unsqueeze(1), torch.inf).amin(-1)
         grounded = (lowest <= lowest.amin(-1, keepdim=True) + GROUND_TOLERANCE) & member.any(-1)
         heaviest, best = torch.where(grounded, (member * self.volumes.unsqueeze(1)).sum(-1), -1).max(-1)
-        share = heaviest / self.volumes.sum(-1).clamp_min(1e-12)
-        return share, member[torch.arange(len(labels), device=best.device), best]
+        fraction = heaviest / self.volumes.sum(-1).clamp_min(1e-12)
+        return fraction, member[torch.arange(len(labels), device=best.device), best]
 
 
 def _gap(a: cKDTree, b: cKDTree) -> float:

@@ -30,7 +30,7 @@ HASHED = ("scene.ply", "mesh.glb")
 
 
 def environment() -> dict[str, str | int]:
-    """What the last bits of an asset may depend on, besides weights and seeds."""
+    """Besides weights and seeds, the last bits of an asset may depend on these."""
     try:
         own = importlib.metadata.version("rl3d")
     except importlib.metadata.PackageNotFoundError:

@@ -11,7 +11,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 26
 _COLORS = ("#2a6fdb", "#d2622a", "#2f9e63", "#9a4fc4", "#b8902a", "#5a6270")
 _SMOOTHING = 0.95
 _LARGEST = 1e30
-"""Values beyond it are left out."""
+"""Larger values are not drawn."""
 
 
 def charts(metrics: list[dict[str, float]], width: int = 620) -> str:

@@ -1,6 +1,7 @@
-"""Does a generator keep the contract of ``rl3d.generators.base``? One check for each clause.
+"""Checks that a generator keeps the contract of ``rl3d.generators.base``. One check for each
+clause.
 
-Every check returns a short text of what it measured, or raises ``Broken`` with what is wrong.
+Every check returns a short text with its measurement, or raises ``Broken`` with the reason.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def check_generator(
             yield Clause(name, True, check(generator))
         except Broken as problem:
             yield Clause(name, False, str(problem))
-        except Exception as error:  # whatever a user's code raises is what is to be reported
+        except Exception as error:  # any error of a user's code is reported
             yield Clause(name, False, f"raised {type(error).__name__}: {' '.join(str(error).split())}")
         finally:
             generator.network.load_state_dict(start)

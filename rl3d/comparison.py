@@ -28,10 +28,10 @@ def comparison(
     """A contact sheet of at most ``limit`` prompts, with one sample each.
 
     ``assets`` are those of one checkpoint or of two, prompt by prompt with ``samples`` each;
-    ``verdicts`` say which of them stand in one piece (1) and which do not (0), where that was
-    measured. Of one checkpoint the prompts are evenly spaced. Of two, the pairs stand one above the
-    other as the shake test leaves them. Pairs whose verdicts differ, in either direction, come
-    first, and among them those that look most different.
+    ``verdicts`` are 1 for assets that stand in one piece and 0 for others, if they were measured.
+    Of one checkpoint the prompts are evenly spaced. Of two, the pairs stand one above the other as
+    the shake test leaves them. Pairs whose verdicts differ, in either direction, come first, and
+    among them those that look most different.
     """
     count = len(captions)
     paired = len(assets) == 2

@@ -1,4 +1,4 @@
-"""Settings as typed dataclasses: from what a file says, and the checks that they share."""
+"""Settings as typed dataclasses: reading them from plain values, and checks that they share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Base = TypeVar("Base")
 
 
 def from_file(kind: type[Config], values: Any) -> Config:
-    """A config dataclass from the fields that a file names; ValueError if one of them is not its,
-    or of another type."""
+    """A config dataclass from the fields in a file; ValueError for an unknown field or a wrong
+    type."""
     hints, fields = get_type_hints(kind), {}
     for name, value in values.items() if isinstance(values, dict) else [("", values)]:
         if name not in hints or not _fits(value, hints[name]):
@@ -35,8 +35,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def find_class(what: str, name: str, known: Mapping[str, str], base: type[Base]) -> type[Base]:
-    """The class called ``name``: a key of ``known``, whose values are dotted paths, or a dotted path
-    ``module:Class`` itself. ValueError with one line if it is no subclass of ``base``."""
+    """The class called ``name``: a key of ``known``, whose values are dotted paths, or a dotted
+    path ``module:Class`` itself. ValueError with one line if it is no subclass of ``base``."""
     if ":" not in name and name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""

@@ -54,7 +54,7 @@ class EvaluateConfig:
     out: Path = Path("runs/evaluation")
     """Folder for table.json, table.md and sheet.png."""
     prompts: Path | None = None
-    """Text file with one prompt a line. Default: the held-out split of the corpus."""
+    """Text file with one prompt per line. Default: the held-out split of the corpus."""
     num_prompts: int = 256
     """Held-out prompts drawn from the corpus."""
     kinds: str = ""
@@ -64,7 +64,8 @@ class EvaluateConfig:
     rewards: str | None = None
     """Rewards to measure. Default: stability, connected, alignment, and structure of parts."""
     pictures: int = 24
-    """Prompts on the contact sheet. Of two checkpoints, those whose verdicts differ come first."""
+    """Prompts on the contact sheet. With two checkpoints, prompts whose verdicts differ come
+    first."""
     seed: int = 12345
     """Seed of prompts and samples."""
     sampling: Any = None

@@ -26,11 +26,11 @@ class GenerateConfig:
     out: Path | None = None
     """Folder to write to. Default: assets/ and the words of the prompt."""
     num: int = 1
-    """Number of assets. With more than one, each gets a numbered folder inside ``out``."""
+    """Number of assets. With more than one, each gets a numbered folder inside --out."""
     best_of: int = 1
     """Candidates for each asset. The one with the best rewards is kept."""
     seed: int = 0
-    """Seed of the first candidate. The others count up from it."""
+    """Seed of the first candidate. The others use the seeds that follow."""
     checkpoint: Path | None = None
     """Weights file, or folder of a training run. Default: the generator's own weights."""
     generator: str | None = None

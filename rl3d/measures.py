@@ -1,4 +1,4 @@
-"""Plain measures of assets that no reward has a say in: shapes, and how different samples are."""
+"""Measures of assets that are independent of rewards: shapes, and the diversity of samples."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MEASURED_GAUSSIANS = 2048
 def shape_of(asset: Asset) -> dict[str, Float[Tensor, "b"]]:
     """Measures of B assets, on the CPU: metres and cubic metres, colours in [0, 1].
 
-    Of parts: how many, how thick (the thinnest side of a part, the mean weighted by volume), their
-    volume, height, saturation and brightness (weighted by volume). Of others, by their Gaussians
-    weighted by opacity: how large these are, how far they spread, height, saturation, brightness.
+    Assets of parts have their number, thickness (the thinnest side of a part, averaged by volume),
+    volume, height, and saturation and brightness (averaged by volume). Other assets are measured by
+    their Gaussians, weighted by opacity: size, spread, height, saturation and brightness.
     """
     if asset.parts is not None:
         return _of_parts(asset.parts.detach().to("cpu"))

@@ -25,7 +25,7 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def corpus_prompts(count: int, seed: int, kinds: Sequence[str] = ()) -> list[str]:
-    """Captions of the corpus's training split, none twice. ``kinds`` empty means all kinds."""
+    """Distinct captions of the corpus's training split. ``kinds`` empty means all kinds."""
     from rl3d.corpus import sample
 
     rng, found = np.random.default_rng([seed, 77]), {}

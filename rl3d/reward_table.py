@@ -1,4 +1,5 @@
-"""What the rewards are: what each looks at, whether it has a gradient, and what it costs here."""
+"""A table of the rewards: what each needs, whether it has a gradient, and what it costs on this
+machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From assets to scores: render what the rewards want to see, and ask every reward."""
+"""From assets to scores: render the views that the rewards need, and call every reward."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def render_views(
     gaussians: int = TRAINING_GAUSSIANS,
     gradient: bool = False,
 ) -> dict[tuple[int, int], Shots]:
-    """The views that ``rewards`` want of a batch of assets: one call for every distinct set of
+    """The views that ``rewards`` need of a batch of assets: one call for every distinct set of
     cameras. With ``gradient`` the images carry gradient to the asset."""
     shots = {}
     rigs = Needs.rigs(rewards)

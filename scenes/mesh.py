@@ -44,8 +44,8 @@ class Mesh:
         *batch, v, three = self.vertices.shape
         if three != 3 or self.faces.shape[:-2] != tuple(batch) or self.faces.shape[-1] != 3:
             raise ValueError(
-                f"Mesh.vertices (..., v, 3) and faces (..., f, 3) disagree: {tuple(self.vertices.shape)} and "
-                f"{tuple(self.faces.shape)}"
+                f"Mesh.vertices (..., v, 3) and faces (..., f, 3) disagree: "
+                f"{tuple(self.vertices.shape)} and {tuple(self.faces.shape)}"
             )
         for name, width in (("colors", 3), ("normals", 3), ("uvs", 2), ("tangents", 4)):
             value = getattr(self, name)

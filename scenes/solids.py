@@ -103,7 +103,7 @@ def _without_slivers(places: np.ndarray, corners: np.ndarray) -> tuple[np.ndarra
     )
     corners = first[labels.reshape(-1)][corners]
     kept = np.flatnonzero((corners != corners[:, [1, 2, 0]]).all(1))
-    # What had a short edge between its ends may now be two faces back to back, which hold nothing.
+    # After a short edge is collapsed, two faces may lie back to back and enclose no volume.
     _, pair, count = np.unique(np.sort(corners[kept], 1), axis=0, return_inverse=True, return_counts=True)
     kept = kept[count[pair.reshape(-1)] == 1]
     return corners[kept], kept

@@ -1,6 +1,6 @@
-"""Connectedness: is the asset one piece that stands on the ground, or does something float?
+"""Connectedness: whether the asset is one piece that stands on the ground.
 
-Two pieces touch when the gap between them is at most a centimetre (``Pieces.gaps``)."""
+Two pieces touch if the gap between them is at most a centimetre (``Pieces.gaps``)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from rewards.base import Batch, Needs, Scores
 from scenes.parts import TOUCH_TOLERANCE
 
 TOLERANCES = (0.0, TOUCH_TOLERANCE / 2, TOUCH_TOLERANCE, 0.02, 0.04)
-"""Gaps in metres at which the value looks. A piece that comes closer to its neighbour scores better
-before it counts as touching, and better still once it really touches: what is learnt has a
-margin."""
+"""Gaps in metres at which pieces are tested for contact. With several gaps, a piece that comes
+closer to its neighbour scores higher before it counts as touching, and highest if it really
+touches. The policy therefore learns a margin."""
 
 
 class Connected:
-    """Share of the asset's mass in the heaviest touching cluster that rests on the ground, in
+    """Fraction of the asset's mass in the heaviest touching cluster that rests on the ground, in
     [0, 1].
 
-    Pieces are the asset's parts, or the shells of its mesh. ``values`` is the mean of the share
+    Pieces are the asset's parts, or the shells of its mesh. ``values`` is the mean of the fraction
     over ``TOLERANCES``: with one tolerance, a group of samples that all miss it would have nothing
     to learn from. ``verdict`` is strict: every piece belongs to the cluster at ``TOUCH_TOLERANCE``.
-    ``per_part``: the share of the tolerances at which a part is in the cluster. An empty asset
+    ``per_part``: the fraction of the tolerances at which a part is in the cluster. An empty asset
     scores 0. One with numbers that are not finite scores 0 and has failed."""
 
     name = "connected"
@@ -32,11 +32,11 @@ class Connected:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Scores:
         pieces, usable = batch.pieces, batch.usable
-        shares, attached = zip(*(pieces.main(pieces.clusters(tolerance)) for tolerance in TOLERANCES), strict=True)
+        fractions, attached = zip(*(pieces.main(pieces.clusters(tolerance)) for tolerance in TOLERANCES), strict=True)
         whole = (attached[TOLERANCES.index(TOUCH_TOLERANCE)] == pieces.exists).all(-1)
         return Scores(
-            values=torch.where(usable, torch.stack(shares).mean(0), 0).clamp(0, 1).float().cpu(),
+            values=torch.where(usable, torch.stack(fractions).mean(0), 0).clamp(0, 1).float().cpu(),
             failed=int(batch.broken.sum()),
             verdict=(usable & whole).cpu(),
-            per_part=batch.per_part(torch.stack(attached).to(shares[0]).mean(0)),
+            per_part=batch.per_part(torch.stack(attached).to(fractions[0]).mean(0)),
         )

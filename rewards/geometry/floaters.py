@@ -1,5 +1,5 @@
-"""Floaters: loose pieces, counted one by one. ``connected`` weighs by mass, in which a stray crumb
-is nothing."""
+"""Floaters: the number of loose pieces. ``connected`` weighs pieces by mass, so it hardly notices a
+small one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rewards.pieces import REACH
 
 STEPS = 5
 """Number of gaps between touching and ``REACH`` at which pieces are counted. A piece that comes
-nearer scores better before it touches; one farther than ``REACH`` is entirely loose."""
+nearer scores higher before it touches. One farther away than ``REACH`` is entirely loose."""
 
 
 class Floaters:
-    """1 / (1 + n), n the number of pieces outside the main cluster, each by how far it is from it;
-    in (0, 1].
+    """1 / (1 + n) in (0, 1], where n counts the pieces outside the main cluster, each weighted by
+    its distance.
 
     Pieces are the asset's parts, or the shells of its mesh. The main cluster is the heaviest that
-    rests on the ground (as in ``connected``). A piece counts by the share of ``STEPS`` gaps, from
-    ``TOUCH_TOLERANCE`` to ``REACH``, at which it is still outside: by the widest gap on its way to
-    the cluster. ``verdict``: none is loose. ``per_part``: 1 less that share. An empty asset scores
+    rests on the ground (as in ``connected``). The weight of a piece is the fraction of ``STEPS``
+    gaps, from ``TOUCH_TOLERANCE`` to ``REACH``, at which it is outside the cluster. ``verdict``: no
+    piece is loose. ``per_part``: 1 minus that weight. An empty asset scores
     0. One with numbers that are not finite scores 0 and has failed."""
 
     name = "floaters"

@@ -1,9 +1,9 @@
-"""What a slicer or a simulator asks of a triangle mesh: closed, manifold, one body, no inner
-shells, walls thick enough, no crossings.
+"""What a slicer or a simulator needs of a triangle mesh: closed, manifold, one body, no inner
+shells, thick walls, no self-intersections.
 
-Shells are told apart along edges; a point is inside a closed shell by its winding number (Jacobson
-et al., 2013); crossings and walls are found by segments against triangles (Möller and Trumbore,
-1997) in the cells of a grid."""
+Triangles that share edges form a shell. The winding number decides whether a point is inside a
+closed shell (Jacobson et al., 2013). Intersections and wall thickness come from tests of segments
+against triangles (Möller and Trumbore, 1997) in the cells of a grid."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ WALL = 0.012
 """Thinnest wall that prints, over the largest extent: 1.2 mm, three lines of a 0.4 mm nozzle, at
 ten centimetres."""
 WALL_REACH = 0.1
-"""Walls thicker than this share of the largest extent are not measured."""
+"""Walls thicker than this fraction of the largest extent are not measured."""
 RAYS = 3000
-THINNEST_SHARE = 0.01
-"""Share of the surface that may be thinner than the thickness reported: the tips of cones, and
+THINNEST_FRACTION = 0.01
+"""Fraction of the surface that may be thinner than the thickness reported: the tips of cones, and
 cells at sharp edges."""
 MAX_TRIANGLES = 2_000_000
 _WELD = 1e-6
@@ -48,7 +48,7 @@ class MeshReport:
     crossings: int
     """Edges that pass through a triangle of which they are no part."""
     min_wall: float
-    """Thickness of the solid that all but ``THINNEST_SHARE`` of its surface reaches; at most
+    """Thickness of the solid that all but ``THINNEST_FRACTION`` of its surface reaches; at most
     ``WALL_REACH`` of the extent."""
     extent: float
     """Largest side of its box."""
@@ -75,7 +75,7 @@ class MeshReport:
     @property
     def score(self) -> float:
         """Mean of six marks in [0, 1]: watertight, manifold, one body, no inner shells, no
-        crossings, walls."""
+        self-intersections, thick walls."""
         marks = (
             1 / (1 + self.open_edges),
             1 / (1 + self.open_edges + self.odd_edges),
@@ -262,7 +262,7 @@ def _united(triangles: np.ndarray, shell: np.ndarray, closed: np.ndarray) -> np.
 
 
 def _wall(triangles: Float[np.ndarray, "t 3 3"], extent: float) -> float:
-    """Thickness below the surface, along the normal, that all but the thinnest share of it
+    """Thickness below the surface, along the normal, that all but the thinnest fraction of it
     reaches."""
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     areas = np.linalg.norm(normals, axis=1)
@@ -280,7 +280,7 @@ def _wall(triangles: Float[np.ndarray, "t 3 3"], extent: float) -> float:
     ray, _, far = _hits(start + 1e-5 * extent * inwards, start + reach * inwards, triangles, extent)
     depth = np.full(RAYS, 1.0)
     np.minimum.at(depth, ray, far)
-    return float(np.quantile(depth, THINNEST_SHARE) * reach)
+    return float(np.quantile(depth, THINNEST_FRACTION) * reach)
 
 
 def _hits(

@@ -1,4 +1,4 @@
-"""Printability: would the asset come out of a printer in one piece, with walls that hold?"""
+"""Printability: whether the asset can be printed in one piece, with walls that are thick enough."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rewards.geometry.skin import Skin
 
 
 class Printable:
-    """Mean of marks in [0, 1] for what a slicer asks.
+    """Mean of marks in [0, 1] for what a slicer needs.
 
-    Of parts, three marks: one body (1 / n for n bodies that do not overlap), nothing swallowed
-    (1 / (1 + n) for n parts that lie wholly within others, which print as walls within), and walls
-    (the share of the visible surface below which the material is ``WALL`` thick). Parts are closed
-    and manifold by construction. Of a mesh, the six marks of ``rewards.geometry.meshes.inspect``.
-    ``verdict``: all marks are 1. ``per_part``: each part's share of thick surface, 0 if swallowed.
-    An empty asset scores 0. One that is not finite, or whose mesh cannot be inspected, scores 0 and
-    has failed."""
+    Assets of parts have three marks. One body: 1 / n for n bodies that do not overlap. Nothing
+    enclosed: 1 / (1 + n) for n parts that lie inside others, which would print as inner walls.
+    Walls: the fraction of the visible surface below which the material is ``WALL`` thick. Parts are
+    closed and manifold by construction. Meshes have the six marks of
+    ``rewards.geometry.meshes.inspect``. ``verdict``: all marks are 1. ``per_part``: the fraction of
+    each part's surface with thick walls, 0 if the part is enclosed. An empty asset scores 0. One
+    that is not finite, or whose mesh cannot be inspected, scores 0 and has failed."""
 
     name = "printable"
     version = "1"
@@ -39,14 +39,14 @@ class Printable:
         area = areas.sum(-1)
         swallowed = (area < 1e-3 * skin.areas.sum(-1)).double()
         thick = skin.depths(skin.points - WALL * skin.normals)[0] < 0
-        share = (areas * thick).sum(-1)
-        walls = skin.total(share) / skin.total(area).clamp_min(1e-12)
+        fraction = (areas * thick).sum(-1)
+        walls = skin.total(fraction) / skin.total(area).clamp_min(1e-12)
         marks = torch.stack([1 / bodies.clamp_min(1), 1 / (1 + skin.total(swallowed)), walls])
         return Scores(
             values=torch.where(batch.usable, marks.mean(0), 0).clamp(0, 1).float().cpu(),
             failed=int(batch.broken.sum()),
             verdict=(batch.usable & (marks > 1 - 1e-3).all(0)).cpu(),
-            per_part=skin.per_part(torch.where(swallowed > 0, 0, share / area.clamp_min(1e-12)))
+            per_part=skin.per_part(torch.where(swallowed > 0, 0, fraction / area.clamp_min(1e-12)))
             * batch.usable.cpu().unsqueeze(-1),
         )
 

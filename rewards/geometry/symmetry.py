@@ -11,9 +11,10 @@ from rewards.base import Batch, Needs, Scores
 from rewards.geometry.skin import Skin
 
 SOFTNESS = 0.02
-"""Metres off at which a mirrored point of the surface has lost 63 % of its score."""
+"""Distance in metres at which a mirrored point of the surface has lost 63 % of its score."""
 SMALL = 0.5
-"""A part counts by this power of its visible area: an eye on one side only should be noticed."""
+"""The weight of a part is its visible area to this power, so that an eye on one side only has an
+effect."""
 
 
 class Symmetry:

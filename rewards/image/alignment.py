@@ -42,14 +42,15 @@ def embed_prompts(scorer: Scorer, text: TextFeatures, device: torch.device) -> F
 
 
 def one_by_one(function: Callable[..., Tensor], *batched: Tensor) -> Tensor:
-    """A function of each asset alone. How a matrix product or a vectorised exponential rounds
-    depends on the size of the batch and on the place within it; a score must depend on neither."""
+    """Apply a function to each asset alone. The rounding of a matrix product or a vectorised
+    exponential depends on the size of the batch and the position in it. A score must not depend on
+    either."""
     return torch.cat([function(*(t[k : k + 1] for t in batched)) for k in range(len(batched[0]))])
 
 
 class AlignmentReward:
-    """Match of views and prompt: sigmoid of half the scorer's logit, in [0, 1]. The half lets good
-    assets differ. ``verdict``: above 0.5."""
+    """Match of views and prompt: sigmoid of half the scorer's logit, in [0, 1]. The factor 1/2
+    keeps the sigmoid from saturating on good assets. ``verdict``: above 0.5."""
 
     name = "alignment"
     version = "1"

@@ -2,8 +2,8 @@
 Wu et al., 2024).
 
 The model is behind an OpenAI-compatible endpoint, by default on this machine (llama.cpp, vLLM,
-Ollama, LM Studio serve one). An answer is a score or a counted failure, never a guess: it must be
-the JSON object asked for, within time and size. Answers are kept on disk."""
+Ollama, LM Studio serve one). An answer must be the requested JSON object, within limits of time and
+size. Anything else counts as a failure. Answers are cached on disk."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 LARGEST_ANSWER = 1 << 20
-"""Bytes. An answer is a few hundred; a server that goes on talking is cut off."""
+"""Bytes. An answer has a few hundred; a longer one is cut off."""
 
 
 class JudgeError(ValueError):
@@ -156,7 +156,7 @@ class VLMJudge:
                     zip(questions, pool.map(lambda key: self._score(key, questions[key], deadline, stopped), questions))
                 )
             except BaseException:
-                stopped.set()  # what is under way ends too: an interrupt, a full disk
+                stopped.set()  # also end requests under way after an interrupt or a full disk
                 raise
         reasons = Counter(str(answers[key]) for key in keys if isinstance(answers[key], JudgeError))
         if failed := sum(reasons.values()):
@@ -240,7 +240,7 @@ def parse_answer(response: bytes) -> float:
     if not isinstance(content, str):
         raise JudgeError("its answer is not text")
     try:
-        # Objects come as tuples of pairs, so that a name given twice is seen.
+        # Objects are parsed to tuples of pairs, so that a repeated name is detected.
         answer = json.loads(content, object_pairs_hook=tuple)
     except (ValueError, RecursionError) as error:
         raise JudgeError("its answer is not the JSON asked for") from error
@@ -291,8 +291,8 @@ def _post(endpoint: Endpoint, body: bytes, seconds: float, stopped: threading.Ev
     lines: list[socket.socket] = []  # the connection forgets its socket once the answer begins
 
     def watch() -> None:
-        """A socket's own timeout starts again with every byte; this hangs up on a server that
-        trickles, and when the run stops."""
+        """A socket's own timeout restarts with every byte. This closes the connection to a server
+        that answers too slowly, and when the run stops."""
         end = time.monotonic() + seconds
         while not done.wait(max(0.0, min(0.1, end - time.monotonic()))):
             if stopped.is_set() or time.monotonic() >= end:
@@ -315,8 +315,8 @@ def _post(endpoint: Endpoint, body: bytes, seconds: float, stopped: threading.Ev
             raise TimeoutError
         connection.request("POST", parts.path.rstrip("/") + "/chat/completions", body, headers)
         response = connection.getresponse()
-        # One byte more than allowed tells a long answer; a short one raises IncompleteRead where
-        # its length was announced.
+        # Reading one byte more than allowed detects a long answer. A short one raises
+        # IncompleteRead if its length was announced.
         answer = (
             response.read(LARGEST_ANSWER + 1)
             if response.length is None or response.length > LARGEST_ANSWER
@@ -366,7 +366,7 @@ def _cached(path: Path) -> float | None:
 
 
 def _host(url: str) -> str | None:
-    """The machine that a base URL names; None for what is none, or carries more than a path."""
+    """The host of a base URL; None if it is not a URL, or if it has more than a path."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -389,5 +389,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def _one_line(text: str) -> str:
-    """At most 200 printable characters: what others wrote, fit for a terminal."""
+    """At most 200 printable characters of untrusted text, safe for a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]

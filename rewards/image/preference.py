@@ -1,5 +1,5 @@
-"""A reward learnt from choices between two assets for one prompt: a small head on the features that
-the shipped scorer has of several views.
+"""A reward learned from preferences between two assets for one prompt: a small head on the shipped
+scorer's features of several views.
 
 The probability that a is chosen over b is sigmoid(s_a - s_b) (Bradley and Terry, Rank Analysis of
 Incomplete Block Designs, 1952). ``rl3d prefer`` collects the choices and ``rl3d train-reward`` fits

@@ -177,13 +177,12 @@ def digest(*paths: Path) -> str:
 
 
 class ViewReward:
-    """Scores every view by a published model. An asset's value is the mean over its views and does
-    not depend on other assets.
+    """Scores every view with a published model.
 
-    ``published`` gives the numbers that the authors report, differentiable with respect to the
-    images. ``scale`` maps them to (0, 1) for the reward: sigmoid((number - centre) / spread), so
-    0.5 means ``centre``, and ``unscale`` gives the number back. Centre and spread are ours: they
-    lie where rendered assets do, with a slope that lets assets of one prompt differ."""
+    An asset's value is the mean over its views and does not depend on other assets. ``published``
+    returns the authors' score, differentiable with respect to the images. ``scale`` maps it to (0,
+    1): sigmoid((score - centre) / spread), so 0.5 means ``centre``. ``unscale`` is the inverse.
+    Centre and spread are ours, chosen for the range of rendered assets."""
 
     name: str
     version: str

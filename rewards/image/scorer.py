@@ -1,9 +1,10 @@
-"""A small image-text scorer of multi-view renders: does this asset show what the text says, and is
-it well made?
+"""A small image-text scorer of multi-view renders: whether an asset shows what the text says, and
+whether it is well made.
 
-Two transformer towers (Dosovitskiy et al., ViT, 2021) trained with the pairwise sigmoid loss (Zhai
-et al., SigLIP, 2023) against wrong captions and against broken assets under their right caption, so
-that thickening, simplifying or losing a part costs as a wrong colour does."""
+Two transformer towers (Dosovitskiy et al., ViT, 2021) are trained with the pairwise sigmoid loss
+(Zhai et al., SigLIP, 2023). Negatives are wrong captions, and broken assets with their right
+caption, so that a thickened, simplified or missing part lowers the score like a wrong colour
+does."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 VIEWS = 3
 SIZE = 64
 AZIMUTH_DEG = 30.0
-"""The first view's azimuth: left and right of a relation are told from a known side."""
+"""Azimuth of the first view. It is fixed, so that the scorer can tell left from right in a
+relation."""
 
 
 @dataclass(frozen=True)

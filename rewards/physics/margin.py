@@ -1,5 +1,5 @@
-"""The static margin: by how much must the ground lean for the asset to tip? Analytic, and
-differentiable in the parts' numbers.
+"""The static margin: the angle by which the ground must lean for the asset to tip. It is analytic
+and differentiable in the parts' numbers.
 
 A body tips over an edge of its support polygon when gravity passes outside of it: at the angle
 whose tangent is the distance of the centre of mass from the edge over its height (McGhee and Frank,

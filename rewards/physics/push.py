@@ -19,7 +19,7 @@ TILT_DEG, DRIFT = 0.35, 0.01
 """A body has given way once it has tilted by more degrees, or moved by more metres, than while it
 merely leans into its contacts."""
 ENOUGH = 0.2
-"""Acceleration of the verdict, in units of gravity: a table that is bumped into, or a train that
+"""Acceleration for a good verdict, in units of gravity, as when a table is bumped or a train
 brakes."""
 RAMP = Trial(duration=2.5, samples=125, tilt_limit_deg=3.0, drift_limit=0.03)
 

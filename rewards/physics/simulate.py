@@ -1,4 +1,4 @@
-"""Rigid-body simulation of assets in MuJoCo: does an asset keep standing while gravity leans?
+"""Rigid-body simulation of assets in MuJoCo: whether an asset keeps standing while gravity leans.
 
 An asset is convex pieces (``scenes.asset.Convex``); those that touch make one free body. Gravity
 leans by a few degrees and the lean turns once around: without it a sword balanced on its pommel
@@ -44,11 +44,12 @@ class Trial:
     timestep: float = 0.01
     """Seconds. A tenth of it turns one verdict in 200 and moves scores by 0.01 on average."""
     samples: int = 60
-    """Number of times at which poses are looked at."""
+    """Number of times at which poses are sampled."""
     lean_deg: float = 5.0
     """Degrees of gravity from the vertical."""
     ramp: float = 0.05
-    """Share of the duration in which the lean grows from 0, so that it is no blow."""
+    """Fraction of the duration in which the lean grows from 0, so that it does not start with a
+    jolt."""
     friction: float = 1.0
     """Holds on slopes up to 45 degrees: a lean of 5 must not make anything slide."""
     tilt_limit_deg: float = 30.0

@@ -1,5 +1,5 @@
-"""Stability: does the asset keep standing in a simulation with gravity that leans by 5 degrees,
-once around?
+"""Stability: whether the asset keeps standing in a simulation while gravity leans by 5 degrees and
+turns once around.
 
 Grade and verdict use the tilt of the up axis and the drift of the centre of mass. The rotation
 angle would count turning on the spot as falling."""
@@ -17,13 +17,12 @@ from rewards.physics.simulated import UNEVEN, UNEVEN_DEG, Simulated
 TILT_DEG, DRIFT = 10.0, 0.05
 """A body stands if it never tilts by more degrees nor drifts by more metres."""
 SURVIVAL = 0.2
-"""Share of the score for how long a body stands: among assets that all fall, the one that falls
-later is better."""
+"""Weight of the time for which a body stands. It ranks assets that all fall."""
 
 
 class Stability(Simulated):
-    """How little the asset's bodies tilted and drifted in the trial, their mean weighted by mass,
-    in [0, 1].
+    """1 minus how far the asset's bodies tilted and drifted in the trial, averaged with weights by
+    mass, in [0, 1].
 
     ``verdict``: every body stayed within ``TILT_DEG`` and ``DRIFT``. Assets without parts are
     allowed ``UNEVEN_DEG`` and ``UNEVEN`` more. Failures as in ``Simulated``."""

@@ -1,5 +1,5 @@
-"""Stacking and containment: what a prompt puts on top of, into or beside another thing must still
-be there after two seconds."""
+"""Stacking and containment: an object that the prompt puts on, into or beside another one must
+still be there after two seconds."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from scenes.parts import Parts
 TRIAL = Trial(duration=2.0, samples=40, lean_deg=0.0, tilt_limit_deg=180.0, drift_limit=10.0)
 """Two seconds under plain gravity, to the end."""
 MADE, KEPT = 0.3, 0.5
-"""Earned if the relation holds as the asset was made, and after the trial. The rest is for the two
-things being there at all."""
+"""Scores if the relation holds before and after the trial. The rest of the value is for the
+presence of both objects."""
 
 
 class Stacking(Simulated):
-    """Does the relation that the prompt states hold, and still after two simulated seconds? One of
-    0, 0.2, 0.5, 0.7 and 1.
+    """Whether the relation of the prompt holds, and still holds after two simulated seconds: 0,
+    0.2, 0.5, 0.7 or 1.
 
     0.2 for parts in both colours, ``MADE`` and ``KEPT`` for the relation before and after. Touching
     clusters are rigid, as in ``stability``. Colours in the prompt tell the two things apart ("a red

@@ -1,5 +1,5 @@
-"""Structural connection: can the joints carry the parts' weight, if each holds by friction and
-overlap alone?
+"""Structural connection: whether the joints can carry the parts' weight, if each holds by friction
+and overlap only.
 
 The static theorem of limit analysis as a linear programme (Livesley, Limit analysis of structures
 formed from rigid blocks, 1978): find forces at the contacts, within what these can bear, that hold
@@ -32,13 +32,13 @@ HELD = 1 - 1e-6
 
 
 class Structure:
-    """Share of the asset's weight that its joints can hold at once, in [0, 1].
+    """Fraction of the asset's weight that its joints can hold at once, in [0, 1].
 
     A joint is a pair of touching parts; its forces act at four points spread over the contact:
     pressure without limit, friction up to ``FRICTION`` times it, and where the parts overlap
-    tension and shear up to ``BOND`` times the surface inside. The ground only presses and rubs.
-    ``verdict``: all of the weight is held. ``per_part``: the share of its own weight that each part
-    may keep. An asset without parts scores 0; one with numbers that are not finite, or whose
+    tension and shear up to ``BOND`` times the surface inside. The ground has pressure and friction
+    only. ``verdict``: all of the weight is held. ``per_part``: the fraction of each part's weight
+    that is held. An asset without parts scores 0; one with numbers that are not finite, or whose
     programme is not solved, scores 0 and has failed."""
 
     name = "structure"
@@ -54,10 +54,10 @@ class Structure:
         skin = Skin.of(batch.sound_parts)
         frames = _frames(skin, batch)
         with ThreadPoolExecutor(self.workers or cores()) as pool:
-            held = list(pool.map(lambda frame: None if frame is None else hold(frame), frames))
+            kept_of = list(pool.map(lambda frame: None if frame is None else kept_weight(frame), frames))
         per_part = torch.zeros(skin.shape, dtype=torch.float64)
         values, failed = torch.zeros(len(batch), dtype=torch.float64), int(batch.broken.sum())
-        for b, (frame, kept) in enumerate(zip(frames, held, strict=True)):
+        for b, (frame, kept) in enumerate(zip(frames, kept_of, strict=True)):
             if frame is None:
                 continue
             if kept is None:
@@ -83,9 +83,9 @@ class Frame:
     bonds: np.ndarray  # (K,) the most tension or shear
 
 
-def hold(frame: Frame) -> np.ndarray | None:
-    """The share of its weight that each part may keep, (P,); None if the programme is not
-    solved."""
+def kept_weight(frame: Frame) -> np.ndarray | None:
+    """The fraction of each part's weight that the joints can hold, (P,); None if the programme is
+    not solved."""
     count, joints = len(frame.slots), len(frame.points)
     scale = frame.weights.sum()
     # Forces on the second part, its opposite on the first: four edges of the friction pyramid each,
@@ -95,8 +95,8 @@ def hold(frame: Frame) -> np.ndarray | None:
         [frame.normals[:, None] + FRICTION * across, frame.normals[:, None] - FRICTION * across], 1
     )
     forces = np.concatenate([pyramid, np.broadcast_to(np.eye(3), (joints, 3, 3))], 1)
-    # Columns: the forces that may act, seven a point and four where nothing bonds; then the share
-    # of each part's weight.
+    # Columns: the forces that may act, seven a point and four where nothing bonds; then the
+    # fraction of each part's weight.
     acts = np.ones((joints, 7), bool)
     acts[:, 4:] = frame.bonds[:, None] > 0
     column = acts.cumsum().reshape(joints, 7) - 1

@@ -84,8 +84,8 @@ class MiniLM:
             )
         if digest != WEIGHTS_SHA256:
             raise ValueError(
-                f"{path} is not the published all-MiniLM-L6-v2: its SHA-256 starts with {digest[:12]}, not "
-                f"{WEIGHTS_SHA256[:12]}"
+                f"{path} is not the published all-MiniLM-L6-v2: its SHA-256 starts with {digest[:12]}, "
+                f"not {WEIGHTS_SHA256[:12]}"
             )
         self.weights = {name: t.float() for name, t in load_file(path).items() if t.is_floating_point()}
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -98,7 +98,7 @@ class MiniLM:
         """Embed prompts, or take them from the cache. ValueError for an empty prompt.
 
         One prompt at a time by default: the last bits of an embedding depend on its batch, and the
-        same prompt must make the same asset. Data sets need no such promise and pass a larger
+        same prompt must make the same asset. Data sets do not need this guarantee and pass a larger
         ``batch_size``."""
         for index, prompt in enumerate(prompts):
             if not prompt.strip():

@@ -1,2 +1,2 @@
-"""Rewards that ask whether views of an asset belong to one and the same thing, and whether it looks
-right from every side."""
+"""Rewards that check whether the views of an asset belong to one object, and whether it looks right
+from every side."""

@@ -2,7 +2,7 @@
 grid.
 
 All assets of a batch are seen by the same cameras, so the outlines of up to 62 of them are the bits
-of one image of integers, and a cell is carved out of all of them by one look."""
+of one integer image. A cell is then carved out of all of them by one lookup."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Grid:
     ) -> Iterator[tuple[Int[Tensor, "m"], Int[Tensor, "k"], Int[Tensor, "k"]]]:
         bit = (1 << torch.arange(len(shown), device=shown.device)).view(-1, 1, 1)
         images = (shown.long() * bit).sum(0)
-        # A view has no say in what it does not see. (Padding would round this many bits.)
+        # A view does not carve what it does not see. (Padding would round this many bits.)
         images = torch.cat([images, bit.sum().expand(len(images), 1)], 1)
         once, twice = torch.zeros_like(self.pixels[0]), torch.zeros_like(self.pixels[0])
         for image, pixels in zip(images, self.pixels):

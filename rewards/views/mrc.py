@@ -1,5 +1,5 @@
-"""``mrc``: can one scene look like all the views? Multi-view reconstruction consistency (Xie et
-al., Carve3D, 2024).
+"""``mrc``: whether one scene can look like all the views. Multi-view reconstruction consistency
+(Xie et al., Carve3D, 2024).
 
 A scene of Gaussians is fitted to two thirds of the views and compared with the rest, so every view
 is predicted once from those around it. Carve3D reconstructs by a large network, from all views, and
@@ -23,8 +23,8 @@ from scenes.gaussians import Gaussians
 FOLDS = 3
 """Every third view is held out, by turns."""
 STEPS = 18
-"""Steps of the fit, each on ``CYCLE`` views: enough for consistent views to come out alike, too few
-to hide what contradicts itself."""
+"""Steps of the fit, each on ``CYCLE`` views. These are enough to reproduce consistent views, and
+too few to fit contradictory ones."""
 CYCLE = 3
 GAUSSIANS = 3072
 CELLS = 64
@@ -33,12 +33,13 @@ RATES = {"means": 0.01, "scales": 0.05, "opacities": 0.3, "colors": 0.03}
 
 
 class MRC:
-    """Likeness of each view to a scene fitted to the other views, inside the foreground's box; the
-    least over the views, in [0, 1].
+    """Similarity of each view to a scene fitted to the other views, inside the foreground's box;
+    the least over the views, in [0, 1].
 
-    Likeness is 1 - distance, and the distance the mean over three scales (full, half and quarter
-    size) of (DSSIM + L1) / 2 with DSSIM = (1 - SSIM) / 2 over windows of 5 pixels. 1 is never quite
-    reached: a few Gaussians after a few steps stay a little soft. ``per_view`` is each view's own.
+    Similarity is 1 - distance. The distance is the mean over three scales (full, half and quarter
+    size) of (DSSIM + L1) / 2 with DSSIM = (1 - SSIM) / 2 over windows of 5 pixels. The value stays
+    below 1, because a few Gaussians are still slightly blurred after a few steps. ``per_view`` is
+    each view's own.
     """
 
     name = "mrc"
@@ -59,13 +60,13 @@ class MRC:
         per_view = rgb.new_zeros(rgb.shape[:2])
         grid = Grid(cameras, CELLS)
         for fold in range(FOLDS):
-            held = list(range(fold, cameras.count, FOLDS))
-            kept = [view for view in range(cameras.count) if view not in held]
+            held_out = list(range(fold, cameras.count, FOLDS))
+            kept = [view for view in range(cameras.count) if view not in held_out]
             start = hull_gaussians(rgb[:, kept], alpha[:, kept], cameras[kept], grid.of(kept))
             scene = fitted(start, rgb[:, kept], alpha[:, kept], cameras[kept], self.steps)
             with torch.no_grad():
-                drawn = render(scene, cameras[held])
-            per_view[:, held] = likeness(drawn.rgb, rgb[:, held], foreground(alpha[:, held], drawn.alpha))
+                drawn = render(scene, cameras[held_out])
+            per_view[:, held_out] = similarity(drawn.rgb, rgb[:, held_out], foreground(alpha[:, held_out], drawn.alpha))
         usable = (alpha > SOLID).flatten(1).any(-1) & ~broken
         per_view = torch.where(usable.unsqueeze(-1), per_view, 0)
         return Scores(per_view.amin(-1).cpu(), failed=int(broken.sum()), per_view=per_view.cpu())
@@ -156,7 +157,7 @@ def foreground(*alphas: Float[Tensor, "b c h w 1"]) -> Bool[Tensor, "b c h w"]:
     return between(shown.any(-1)).unsqueeze(-1) & between(shown.any(-2)).unsqueeze(-2)
 
 
-def likeness(
+def similarity(
     one: Float[Tensor, "b c h w 3"], other: Float[Tensor, "b c h w 3"], box: Bool[Tensor, "b c h w"]
 ) -> Float[Tensor, "b c"]:
     """1 - the mean over three scales of (DSSIM + L1) / 2 inside the box; 1 for an empty box."""

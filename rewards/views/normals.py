@@ -1,4 +1,4 @@
-"""``normals``: do rendered normals agree with the surface that the depth describes?
+"""``normals``: whether rendered normals agree with the surface that the depth describes.
 
 Masked cosine between both, as in Nabla-R2D3 (Liu et al., 2025).
 """

@@ -1,6 +1,6 @@
-"""``reprojection``: does what one view shows stand where, and look as, the next view says?
+"""``reprojection``: whether neighbouring views agree on depth and colour.
 
-The check by which multi-view stereo filters its depth maps (Schoenberger et al., Pixelwise View
+Multi-view stereo filters its depth maps by this check (Schoenberger et al., Pixelwise View
 Selection, COLMAP, 2016, and Yao et al., MVSNet, 2018), with occlusions told from contradictions.
 """
 
@@ -16,8 +16,8 @@ from rewards.views.geometry import OPAQUE, SIZE, SOLID, VIEWS, local_range, pixe
 from scenes.cameras import Cameras
 
 DEPTH_TOLERANCE = 0.0125
-"""Depths agree up to this share of themselves, 3 cm at the usual distance; at twice as much they do
-not agree at all."""
+"""Depths agree up to this fraction of themselves, 3 cm at the usual distance; at twice as much they
+do not agree at all."""
 COLOR_TOLERANCE = 0.1
 """Colours agree up to this difference in a channel; at twice as much they do not agree at all."""
 SMOOTH = 0.05
@@ -27,12 +27,12 @@ NEIGHBOURS = 2
 
 
 class Reprojection:
-    """Share of the pixels that their neighbouring views confirm, in depth and colour.
+    """Fraction of the pixels that their neighbouring views confirm, in depth and colour.
 
     Each opaque pixel is moved into the nearest views. It is confirmed where a surface lies at its
     depth in its colour, hidden (not counted) where another surface lies in front, and contradicted
-    where that view sees through it. ``per_view`` is the share over the pairs that a view takes part
-    in; ``values`` their mean."""
+    where that view sees through it. ``per_view`` is the fraction over the pairs that a view takes
+    part in; ``values`` their mean."""
 
     name = "reprojection"
     version = "1"

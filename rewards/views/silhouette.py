@@ -1,4 +1,4 @@
-"""``silhouette``: do the outlines seen from all sides belong to one solid?
+"""``silhouette``: whether the outlines seen from all sides belong to one solid.
 
 Silhouette coherence (Hernandez, Schmitt and Cipolla, Silhouette Coherence for Camera Calibration
 under Circular Motion, 2007): the largest solid that no view contradicts, the visual hull, must fill
@@ -20,11 +20,11 @@ CELLS = 64
 
 
 class Silhouette:
-    """Share of the outline that the visual hull of all views fills, in the view where it fills the
-    least.
+    """Fraction of the outline that the visual hull of all views fills, in the view where it fills
+    the least.
 
     1 for the views of any solid, whatever its shape. One view that shows less than the others
-    carves the hull, and all of them lose. ``per_view`` is 1 less the loss that a view causes: what
+    carves the hull, and all of them lose. ``per_view`` is 1 minus the loss that a view causes: what
     the others lose through it alone, and what it alone shows. ``verdict``: less than a hundredth is
     lost."""
 
@@ -50,8 +50,8 @@ class Silhouette:
 
 
 def coherence(shown: Bool[Tensor, "b c h w"], cameras: Cameras) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
-    """For each view: the share of its outline that the visual hull fills (1 for an empty one), and
-    the loss that the view causes."""
+    """For each view: the fraction of its outline that the visual hull fills (1 for an empty one),
+    and the loss that the view causes."""
     grid, outlines = Grid(cameras, CELLS), shown.flatten(2)
     area = outlines.sum(-1).clamp_min(1)
     filled, blame = torch.ones_like(area, dtype=torch.float32), torch.zeros_like(area, dtype=torch.float32)

@@ -1,5 +1,5 @@
-"""``worst_view``: does the asset show what the prompt says from every side, not from its best ones
-alone?"""
+"""``worst_view``: whether the asset shows what the prompt says from every side, not only from the
+best ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Objectives: pure functions of log-probs, advantages and references. One file an objective."""
+"""Objectives, one file each."""

@@ -4,8 +4,8 @@
 The error of the prediction on a noised sample stands in for -log p of the sample. Unlike a step of
 the reverse SDE, its target is the sample itself and not that sample's noise, so its gradient is far
 less noisy. Samples may come from any sampler, also from the deterministic one that makes kept
-assets. The error is a sum over the units (parts) of a sample, so a part that floats can be blamed
-apart from those that do not.
+assets. The error is a sum over the units (parts) of a sample, so a floating part can have another
+advantage than the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What an objective is: how it collects experience from a policy, and the loss that it minimises.
+"""The base of objectives: how an objective collects experience from a policy, and the loss that it
+minimises.
 
 An objective is a frozen dataclass: its fields are its settings, with its own defaults. Its
 arithmetic is a pure function of tensors in the same file, tested against closed forms.
@@ -48,8 +49,8 @@ class Draw:
     """Prompts of all processes. None: these are all."""
 
     def sample(self, policy: Generator, *, shared_noise: bool = False) -> tuple[Any, Asset]:
-        """Rollout and asset of the draw, without gradient. With ``shared_noise`` a group starts from
-        the same noise."""
+        """Rollout and asset of the draw, without gradient. With ``shared_noise`` a group starts
+        from the same noise."""
         with torch.no_grad():
             condition = repeat(policy.condition(self.prompts), self.group_size)
             initial = self.group_seeds if shared_noise else None
@@ -75,9 +76,10 @@ class Draw:
         return ((self.seed * 1_000_003 + self.iteration) * 100_000) % 2**62
 
     def group_noise(self, *shape: int, rng: torch.Generator) -> Float[Tensor, "d b ..."]:
-        """Standard normal numbers (D, ...) for each sample, shared by a group: ``shape`` is (D, ...).
+        """Standard normal numbers (D, ...) for each sample, shared by a group: ``shape`` is (D,
+        ...).
 
-        What a group has in common then cancels out of its gradient.
+        What the samples of a group have in common then cancels in the gradient.
         """
         total = self.total or len(self.prompts)
         noise = torch.randn(shape[0], total, *shape[1:], generator=rng)
@@ -124,7 +126,8 @@ class Experience:
         return Experience(self.rollout[index], self.advantages[index], tensors, self.steps)
 
     def minibatches(self, count: int, group_size: int, rng: np.random.Generator) -> Iterator[Experience]:
-        """The samples in ``count`` minibatches of whole groups, in random order; all at once for 1."""
+        """The samples in ``count`` minibatches of whole groups, in random order. For ``count`` 1 it
+        is all of them, in order."""
         if count == 1:
             yield self
             return
@@ -143,7 +146,8 @@ class Experience:
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """How a policy learns from rewards. Subclasses are frozen dataclasses with a field a setting."""
+    """How a policy learns from rewards. Subclasses are frozen dataclasses with a field a
+    setting."""
 
     name: ClassVar[str]
     """As in ``--objective``: set by built-in objectives, else the dotted path ``module:Class``."""

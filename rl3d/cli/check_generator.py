@@ -1,4 +1,5 @@
-"""``rl3d check-generator NAME``: does a generator keep the contract? A line for each clause."""
+"""``rl3d check-generator NAME``: check that a generator keeps the contract, with a line for each
+clause."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ class CheckConfig:
     generator: tyro.conf.Positional[str]
     """A built-in name, or module:Class of your own (docs/generators.md)."""
     checkpoint: Path | None = None
-    """Weights to check it with. None: those that it comes with."""
+    """Weights to use. Default: the generator's own weights."""
     device: str = "cpu"
     """Where it runs: cpu, cuda or cuda:N."""
 

@@ -27,8 +27,8 @@ class ExportConfig:
     united: bool = False
     """Join the parts of an asset to one solid without inner walls."""
     texture: int = 0
-    """Bake the shaded colours into a texture of so many texels a side, and for a .glb also the
-    normals. 0: no texture."""
+    """Bake the shaded colours, and for a .glb also the normals, into textures with this number of
+    texels per side. 0: no texture."""
     max_faces: int = 0
     """Maximum number of triangles of a mesh made from splats. 0: no limit."""
     axes: Axes = "z-up"

@@ -14,18 +14,17 @@ from rl3d.training.train_faces import FacesTraining, train_faces
 from rl3d.training.train_scorer import ScorerTraining, train_scorer
 
 JUDGE_SEED = 1000
-"""The judge has another seed than the scorer of ``alignment``, and so other captions, assets, cameras
-and initial weights."""
+"""The judge has another seed than the scorer of ``alignment``, and so other captions, assets,
+cameras and initial weights."""
 
 
 def run(arguments: list[str]) -> None:
-    models = {
-        "part-flow": PretrainConfig(),
-        "alignment": ScorerTraining(out=Path("runs/alignment")),
-        "faces": FacesTraining(),
-        "judge": replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED),
+    choices = {
+        "part-flow": ("train the part-flow generator", PretrainConfig()),
+        "alignment": ("train the scorer of the alignment reward", ScorerTraining(out=Path("runs/alignment"))),
+        "faces": ("fine-tune that scorer for the one_face reward", FacesTraining()),
+        "judge": ("train the scorer of evaluations", replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED)),
     }
-    choices = {name: (f"train the {name}", default) for name, default in models.items()}
     config = one_line(
         "pretrain",
         lambda: tyro.extras.overridable_config_cli(choices, prog="rl3d pretrain", args=arguments or ["--help"]),

@@ -1,4 +1,4 @@
-"""``rl3d rewards``: list the rewards, what each looks at, whether it has a gradient, and what it
+"""``rl3d rewards``: list the rewards, what each needs, whether it has a gradient, and what it
 costs here."""
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class RewardsConfig:
     rewards: str = ",".join(KNOWN)
     """NAME,... or my_module:shiny for a reward of your own. Default: all that come with rl3d."""
     measure: int = 0
-    """Time each reward on so many assets of the corpus: the best of four calls, rendering excluded.
-    Rewards with published weights or a server are timed only if --rewards names them, by one call,
-    because the answers of a server are cached."""
+    """Time each reward on this number of assets of the corpus: the best of four calls, without
+    rendering. Rewards with published weights or a server are timed only if --rewards names them, by
+    one call, because the answers of a server are cached."""
 
     def __post_init__(self) -> None:
         at_least(self, measure=0)

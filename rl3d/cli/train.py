@@ -26,8 +26,8 @@ class _Extra(TrainConfig):
     objective_name: Annotated[str, tyro.conf.arg(name="objective")] = "awm"
     """How the policy learns: awm, grpo, or module:Class of your own. Its settings follow."""
     resume: bool = False
-    """Go on with the run in --out from its newest checkpoint. The run's own settings then are the
-    defaults. A run without a checkpoint begins again."""
+    """Resume the run in --out from its newest checkpoint, with the run's own settings as defaults.
+    A run without a checkpoint starts from the beginning."""
 
 
 def read_arguments(arguments: list[str]) -> tuple[TrainConfig, bool]:
@@ -75,7 +75,7 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
     shown: dict[str, float] = {}
 
     def on_iteration(metrics: dict[str, float]) -> None:
-        bar.start()  # only now: what cannot begin ends in one line and no bar
+        bar.start()  # only now, so that an error at the start is one line without a bar
         for name in names:
             shown[name] = 0.9 * shown.get(name, metrics[name]) + 0.1 * metrics[name]
         text = " ".join(f"{name} {value:.3f}" for name, value in shown.items())

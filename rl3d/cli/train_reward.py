@@ -1,5 +1,5 @@
-"""``rl3d train-reward PAIRS``: fit a reward to the choices of ``rl3d prefer``. It reports accuracy and
-calibration on a held-out quarter of the prompts."""
+"""``rl3d train-reward PAIRS``: fit a reward to the choices of ``rl3d prefer``. It reports accuracy
+and calibration on a held-out quarter of the prompts."""
 
 from __future__ import annotations
 

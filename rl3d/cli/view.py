@@ -21,8 +21,8 @@ class ViewConfig:
     """Folder of an asset, folder of assets, file of splats, .glb mesh, or folder of a training run,
     which is followed while it is written. Default: only the prompt box."""
     generator: str | None = None
-    """Name of a generator, or my_file:MyGenerator, for the prompt box. Default: the shipped one and
-    the one before tuning, or those of the training run."""
+    """Name of a generator, or my_file:MyGenerator, for the prompt box. Default: the shipped
+    generator before and after tuning, or those of the training run."""
     host: str = "127.0.0.1"
     """Address to listen on. The default is reachable from this machine only."""
     port: int = 8080

@@ -14,7 +14,7 @@ from rl3d.corpus.categories.category import Category
 from rl3d.corpus.compositions import BASES, RIDERS, fits
 from rl3d.corpus.items import Facts, Spec
 from rl3d.corpus.relations import RELATIONS, STACKABLE, SUPPORTS
-from rl3d.corpus.shapes import Look
+from rl3d.corpus.shapes import Appearance
 from rl3d.corpus.splits import is_held_out, is_pair_held_out
 from scenes.colors import BASE_COLORS, BASE_OF, SYNONYMS
 
@@ -87,9 +87,9 @@ def single(rng: np.random.Generator, split: str, category: str | None = None) ->
         adjectives.append(pick(rng, PLAIN_ADJECTIVES))
     clauses, colors, numbers, details = _clauses(rng, kind, color)
     facts = Facts(main=BASE_OF[color] if color else None, colors=tuple(sorted({BASE_OF[c] for c in colors.values()})))
-    look = Look(name, color, colors, sizes or {}, numbers, frozenset(details), None if color else material)
+    appearance = Appearance(name, color, colors, sizes or {}, numbers, frozenset(details), None if color else material)
     caption = _phrase(rng, _noun(rng, kind), adjectives, color, material, clauses)
-    return Spec(caption, "single", name, facts, looks=(look,))
+    return Spec(caption, "single", name, facts, appearances=(appearance,))
 
 
 def relation(rng: np.random.Generator, split: str) -> Spec:
@@ -161,16 +161,18 @@ def composition(rng: np.random.Generator, split: str) -> Spec:
         rider, base = pick(rng, RIDERS), pick(rng, BASES)
         if fits(rider, base) and is_pair_held_out("composition", rider, base) == (split == "heldout"):
             break
-    looks, phrases = [], []
+    appearances, phrases = [], []
     for name in (rider, base):
         color = _color_for(rng, name, "train") if rng.random() < 0.55 else None
         noun = _noun(rng, CATALOGUE[name])
         phrase = f"{color} {noun}" if color else noun
-        looks.append(Look(name, color))
+        appearances.append(Appearance(name, color))
         phrases.append(f"{_article(phrase)} {phrase}")
-    colors = tuple(sorted({BASE_OF[look.main] for look in looks if look.main}))
+    colors = tuple(sorted({BASE_OF[appearance.main] for appearance in appearances if appearance.main}))
     caption = f"{phrases[0]} {pick(rng, RIDING_WORDS)} {phrases[1]}"
-    return Spec(_opened(rng, caption), "composition", "composition", Facts(colors=colors), looks=tuple(looks))
+    return Spec(
+        _opened(rng, caption), "composition", "composition", Facts(colors=colors), appearances=tuple(appearances)
+    )
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:

@@ -14,9 +14,9 @@ from rl3d.corpus.shapes import bounds
 from scenes.colors import nearest_base
 from scenes.parts import COLOR, EAST, EXPONENTS, LOG_HALF_SIZE, MAX_EXPONENT, MIN_EXPONENT, NORTH, TAPER, Parts
 
-NAMED_SHARE = 0.002
+NAMED_FRACTION = 0.002
 """A part carries a named colour if it has at least this fraction of the surface of the asset."""
-WHOLE_SHARE = 0.15
+WHOLE_FRACTION = 0.15
 """A part counts as an object if it has at least this fraction of the surface of the largest
 part."""
 
@@ -32,11 +32,11 @@ def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
     if not len(vectors) or not total:
         return 0, total
     areas, names = visible_areas(parts.present()), nearest_base(vectors[:, COLOR])
-    share: dict[str, float] = {}
+    fraction: dict[str, float] = {}
     for name, area in zip(names, areas, strict=True):
-        share[name] = share.get(name, 0.0) + area
-    right = int(facts.main is not None and max(share, key=lambda name: share[name]) == facts.main)
-    carried = {name for name, area in zip(names, areas, strict=True) if area >= NAMED_SHARE * areas.sum()}
+        fraction[name] = fraction.get(name, 0.0) + area
+    right = int(facts.main is not None and max(fraction, key=lambda name: fraction[name]) == facts.main)
+    carried = {name for name, area in zip(names, areas, strict=True) if area >= NAMED_FRACTION * areas.sum()}
     return right + sum(name in carried for name in facts.colors), total
 
 
@@ -70,7 +70,7 @@ def check_count(facts: Facts, parts: Parts) -> bool:
     if not len(vectors):
         return False
     areas = surface_areas(vectors)
-    whole = vectors[areas >= WHOLE_SHARE * areas.max()]
+    whole = vectors[areas >= WHOLE_FRACTION * areas.max()]
     right = sum(
         (shape, name) == (facts.shapes[0], facts.shape_colors[0])
         for shape, name in zip((solid_shape(v) for v in whole), nearest_base(whole[:, COLOR]), strict=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from rl3d.corpus.categories import CATALOGUE
 from rl3d.corpus.items import Spec
-from rl3d.corpus.shapes import Look, Sketch, bounds, moved
+from rl3d.corpus.shapes import Appearance, Sketch, bounds, moved
 
 BASES = (
     "table",
@@ -39,7 +39,7 @@ def fits(rider: str, base: str) -> bool:
 
 def draw_composition(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     """The parts of the lower object, then those of the upper one."""
-    rider, base = spec.looks
+    rider, base = spec.appearances
     below = Sketch(rng, base, CATALOGUE[base.category], plain=True)
     above = Sketch(rng, rider, CATALOGUE[rider.category], plain=True, avoid=below.main_base)
     CATALOGUE[base.category].draw(below)
@@ -63,7 +63,7 @@ def _parts(category: str) -> int:
     """Number of parts of the plain object, from a drawing with a fixed seed. Plain drawings of a
     category all have the same number."""
     if category not in _COUNTS:
-        sketch = Sketch(np.random.default_rng(0), Look(category), CATALOGUE[category], plain=True)
+        sketch = Sketch(np.random.default_rng(0), Appearance(category), CATALOGUE[category], plain=True)
         CATALOGUE[category].draw(sketch)
         _COUNTS[category] = len(sketch.rows)
     return _COUNTS[category]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rl3d.corpus.shapes import Look
+from rl3d.corpus.shapes import Appearance
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Spec:
     """"single", "relation", "count" or "composition"."""
     category: str
     facts: Facts
-    looks: tuple[Look, ...] = ()
+    appearances: tuple[Appearance, ...] = ()
     """One for a single object. For a composition: the upper object, then the lower one."""
     solids: tuple[tuple[str, str], ...] = ()
     """Shape and colour name of the solids of a relation or a count."""

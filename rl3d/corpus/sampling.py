@@ -35,8 +35,8 @@ def sample_spec(rng: np.random.Generator, split: str = "train") -> Spec:
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
     point = rng.random()
-    for kind, share in MIX.items():
-        point -= share
+    for kind, fraction in MIX.items():
+        point -= fraction
         if point < 0:
             return _CAPTIONS[kind](rng, split)
     return captions.single(rng, split)
@@ -53,7 +53,7 @@ def sample_for(spec: Spec | Item, rng: np.random.Generator) -> Item:
     elif spec.kind == "composition":
         vectors = draw_composition(spec, rng)
     else:
-        sketch = Sketch(rng, spec.looks[0], CATALOGUE[spec.category])
+        sketch = Sketch(rng, spec.appearances[0], CATALOGUE[spec.category])
         CATALOGUE[spec.category].draw(sketch)
         vectors = sketch.vectors()
     return Item(spec.caption, normalized(vectors).astype(np.float32), spec.kind, spec.category, spec.facts, spec)

@@ -46,8 +46,9 @@ HARD, SOFT, PLUMP = 0.14, 0.3, 0.55
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a caption fixes about one object. Everything else is drawn again for each geometry."""
+class Appearance:
+    """The appearance of one object as far as its caption fixes it. Everything else is drawn anew
+    for each geometry."""
 
     category: str
     main: str | None = None
@@ -77,21 +78,21 @@ MATERIALS = {
 
 
 class Sketch:
-    """A sheet for one object. Dimensions and colours are drawn from ``rng``, within what ``look``
-    fixes."""
+    """A sheet for one object. Dimensions and colours are drawn from ``rng``, within what
+    ``appearance`` fixes."""
 
     def __init__(
-        self, rng: np.random.Generator, look: Look, category: Category, plain: bool = False, avoid: str = ""
+        self, rng: np.random.Generator, appearance: Appearance, category: Category, plain: bool = False, avoid: str = ""
     ) -> None:
         """``plain`` leaves out optional details. ``avoid`` is a base colour that the main parts do
         not get by chance."""
-        self.rng, self.look, self.category, self.plain = rng, look, category, plain
+        self.rng, self.appearance, self.category, self.plain = rng, appearance, category, plain
         self.rows: list[Row] = []
         self.top: tuple[Number, Number, Number, Number, Number] | None = None
         """The area where something can stand on this object: centre x, y, height z, and
         half-widths."""
         self._paints: dict[str, Color] = {}
-        name = look.main or self._natural(avoid)
+        name = appearance.main or self._natural(avoid)
         self.main_base = BASE_OF[name]
         self._paints["main"] = self._jitter(COLORS[name])
 
@@ -113,13 +114,15 @@ class Sketch:
 
     def has(self, detail: str, chance: Number = 0.5) -> bool:
         """Whether an optional detail is drawn: always if the caption names it."""
-        if detail in self.look.details or detail in self.look.colors or detail in self.look.numbers:
+        if detail in self.appearance.details or detail in self.appearance.colors or detail in self.appearance.numbers:
             return True
         return not self.plain and self.rng.random() < chance
 
     def number(self, detail: str, low: int, high: int) -> int:
         """The number of a counted detail: from the caption, or random in the range."""
-        return self.look.numbers.get(detail) or (low if self.plain else low + int(self.rng.random() * (high - low + 1)))
+        return self.appearance.numbers.get(detail) or (
+            low if self.plain else low + int(self.rng.random() * (high - low + 1))
+        )
 
     def paint(self, role: str) -> Color:
         """The colour of a named part, drawn once for an asset. Natural colours differ from the main
@@ -133,22 +136,22 @@ class Sketch:
         return self._paints["main"]
 
     def _sized(self, axis: str, low: Number, high: Number) -> float:
-        way = self.look.sizes.get(axis, 0)
+        way = self.appearance.sizes.get(axis, 0)
         spread = high - low
         return self.u(low + way * 0.75 * spread, high + way * 0.75 * spread)
 
     def _natural(self, avoid: str) -> str:
-        names = MATERIALS[self.look.material] if self.look.material else self.category.natural.split(" ")
-        allowed = [n for n in (x.replace("_", " ") for x in names) if not is_held_out(self.look.category, n)]
-        allowed = allowed or [c for c in BASE_COLORS if not is_held_out(self.look.category, c)]
+        names = MATERIALS[self.appearance.material] if self.appearance.material else self.category.natural.split(" ")
+        allowed = [n for n in (x.replace("_", " ") for x in names) if not is_held_out(self.appearance.category, n)]
+        allowed = allowed or [c for c in BASE_COLORS if not is_held_out(self.appearance.category, c)]
         allowed = [n for n in allowed if BASE_OF[n] != avoid] or [
-            c for c in BASE_COLORS if c != avoid and not is_held_out(self.look.category, c)
+            c for c in BASE_COLORS if c != avoid and not is_held_out(self.appearance.category, c)
         ]
         return allowed[int(self.rng.random() * len(allowed))]
 
     def _choose_paint(self, role: str) -> Color:
-        if role in self.look.colors:
-            return self._jitter(COLORS[self.look.colors[role]])
+        if role in self.appearance.colors:
+            return self._jitter(COLORS[self.appearance.colors[role]])
         options = self.category.roles.get(role) or self.category.accents[role]
         for group in options.split("/"):
             names = [n.replace("_", " ") for n in group.split(" ")]

@@ -8,7 +8,7 @@ from functools import cache
 
 from scenes.colors import BASE_COLORS, BASE_OF
 
-HELD_OUT_SHARE = 7
+HELD_OUT_ONE_IN = 7
 
 
 def is_held_out(category: str, color: str) -> bool:
@@ -19,7 +19,7 @@ def is_held_out(category: str, color: str) -> bool:
 
 def is_pair_held_out(*key: object) -> bool:
     """The same for relations, counts and compositions: one in seven keys."""
-    return stable_hash(*key) % HELD_OUT_SHARE == 0
+    return stable_hash(*key) % HELD_OUT_ONE_IN == 0
 
 
 @cache

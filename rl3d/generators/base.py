@@ -1,4 +1,5 @@
-"""What a generator (policy) is. The training loop, the objectives and the commands use only this.
+"""The base of generators (policies). The training loop, the objectives and the commands use only
+this.
 
 A generator is a subclass of ``Generator``: a small core that every policy has. What only some
 policies have is a capability, a protocol below: ``HasLogProbs``, ``HasMatching``, ``Encodes``. An
@@ -24,7 +25,8 @@ from scenes.asset import Asset
 
 @runtime_checkable
 class Condition(Protocol):
-    """What B prompts mean to a generator. Others can only measure and index it."""
+    """The condition of B prompts, as a generator encodes it. Other code only takes its length and
+    indexes it."""
 
     def __len__(self) -> int: ...
 
@@ -33,7 +35,7 @@ class Condition(Protocol):
 
 @runtime_checkable
 class Rollout(Protocol):
-    """B samples and how they were drawn. Others can only measure and index it."""
+    """B samples and how they were drawn. Other code only takes the length and indexes it."""
 
     @property
     def condition(self) -> Any: ...
@@ -162,7 +164,8 @@ class Generator(ABC):
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """The policy as it was when ``keep_reference`` was called. RuntimeError if it never was."""
+        """Inside this context, the policy has the weights of the last call of ``keep_reference``.
+        RuntimeError if there was none."""
         if self._reference is None:
             raise RuntimeError("there is no reference policy yet: call keep_reference() first")
         with self.using(self._reference):
@@ -234,8 +237,8 @@ class HasMatching(Protocol):
         ...
 
     def kl_weights(self, rollout: Any) -> Float[Tensor, "b u f"]:
-        """Per-element KL weights. They sum to 1 over the numbers that count; elements that must stay
-        close to the reference weigh more on top."""
+        """Per-element KL weights. They sum to 1 over the numbers that count; elements that must
+        stay close to the reference weigh more on top."""
         ...
 
 

@@ -129,9 +129,9 @@ class Flow(Generator):
         """KL of two Gaussians with the same std, (m - m_ref)^2 / (2 std^2), summed with
         ``kl_weights``.
 
-        A step without noise counts as if it had the smallest std of the others: it has no log-prob,
-        but it must not drift either. The last step of cps decides where parts end to the
-        millimetre, and left to itself it drifts until nothing stands (docs/results.md).
+        A step without noise is treated as if it had the smallest std of the others. It has no
+        log-prob, but without a KL it would drift. The last step of cps places parts to the
+        millimetre, and without this term it drifted until nothing stood (docs/results.md).
         """
         min_std = min((std for std in rollout.sampling.stds() if std > 0), default=1.0)
         stds = rollout.stds[list(steps)].clamp_min(min_std)

@@ -51,9 +51,10 @@ def load_generator(
 ) -> Generator:
     """The generator of a weights file or of a run's folder, which know their own class.
 
-    Without a checkpoint, ``generator`` names one: a built-in one comes with its shipped weights (the
-    tuned ones, or with ``pretrained`` those that training starts from), a user's own is made without
-    arguments. With both, they must agree. FileError or ValueError with one line for anything else.
+    Without a checkpoint, ``generator`` names one: a built-in one comes with its shipped weights
+    (the tuned ones, or with ``pretrained`` those that training starts from), a user's own is made
+    without arguments. With both, they must agree. FileError or ValueError with one line for
+    anything else.
     """
     place = usable_device(device)
     if checkpoint is None:

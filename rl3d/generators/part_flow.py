@@ -33,8 +33,8 @@ DEFAULT_SAMPLING = Sampling(steps=8, guidance=1.0)
 """How kept assets are sampled: by the deterministic flow. With more steps or guidance, fewer assets
 stand (docs/results.md)."""
 EXISTENCE_KL_WEIGHT = 30.0
-"""KL weight of the parts' existence, relative to that of their shape. A part that is left out cannot
-float or fall over, and no reward misses an antenna: at a weight of 1 small details were lost
+"""KL weight of the parts' existence, relative to that of their shape. A missing part cannot float
+or fall over, and no reward detects a missing antenna. With a weight of 1 small details were lost
 (docs/results.md)."""
 
 
@@ -68,8 +68,8 @@ class _Block(nn.Module):
         self.cross_norm = nn.LayerNorm(width)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-        # Written out: for two dozen tokens on a CPU the fused kernel's backward is up to 7 times
-        # slower.
+        # Attention is written out, because for two dozen tokens on a CPU the fused kernel's
+        # backward is up to 7 times slower.
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:

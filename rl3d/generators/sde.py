@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 MOST_STEPS = 1000
-"""A rectified flow is integrated in tens; a run's damaged configuration must not ask for a list of
-billions."""
+"""A rectified flow needs tens of steps. The limit keeps a damaged configuration from filling the
+memory."""
 SdeType = Literal["flow", "dance", "cps"]
 
 
@@ -31,8 +31,8 @@ class Sampling:
     guidance: float = 1.0
     """Scale of classifier-free guidance; 1 means none, and half the cost."""
     noise: float = 0.0
-    """Level of the noise injected at every step: 0 is the deterministic flow (ODE), above it
-    log-probs exist."""
+    """Level of the noise injected at every step. 0 is the deterministic flow (ODE), which has no
+    log-probs."""
     sde_type: SdeType = "flow"
     """Shape of the noise over the steps: flow = a sqrt(s / (1 - s)), dance = constant, cps =
     coefficient-preserving."""

@@ -1,4 +1,5 @@
-"""From sampled assets to advantages: rewards, gates, constraints, and the figures of an iteration."""
+"""From sampled assets to advantages: rewards, gates, constraints, and the figures of an
+iteration."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ class Scorer:
     def judge(self, counted: dict[str, Scores], scores: dict[str, Scores], group_size: int, asset: Asset) -> Judgement:
         """Advantages of the ``counted`` scores, which gates have passed."""
         weights, count = self.constraints.weights, len(asset)
-        if not any(weights.values()):  # every constraint is met: there is nothing to ask for
+        if not any(weights.values()):  # every constraint is met and nothing has a weight
             return Judgement(scores, torch.zeros(count), torch.zeros(count, 1))
         values = {name: s.values.view(-1, group_size) for name, s in counted.items()}
         per_part = {}

@@ -30,8 +30,8 @@ class TrainConfig:
     """Generator to train: a name, or module:Class of your own. Empty: the one of --checkpoint, or
     part-flow."""
     checkpoint: Path | None = None
-    """Weights to start from, which are also the reference policy: a file, or the folder of a run.
-    None: those that the generator comes with."""
+    """Weights to start from, also those of the reference policy: a file, or the folder of a run.
+    Default: the generator's own weights."""
     rewards: str = "stability=1,connected=1,alignment=0.5"
     """Rewards and weights, NAME=WEIGHT,... A weight of 0 is measured but not optimised."""
     gates: str = ""
@@ -55,8 +55,8 @@ class TrainConfig:
     group_size: int = 8
     """Samples of each prompt. Their mean reward is the baseline."""
     num_minibatches: int = 1
-    """Optimiser steps in an iteration, each on its own part of the groups. With more than one, the
-    importance ratio compares with the policy that drew the samples."""
+    """Optimiser steps per iteration, each on other groups. With more than one, the importance ratio
+    compares with the policy that drew the samples."""
     micro_batch: int = 0
     """Samples of one forward and backward pass. Gradients accumulate over a minibatch, so memory
     does not bound it. 0: the whole minibatch at once."""
@@ -67,9 +67,9 @@ class TrainConfig:
     save_every: int = 20
     """Iterations between checkpoints and contact sheets."""
     guard: Literal["off", "warn", "stop", "rollback"] = "warn"
-    """What happens when a held-out reward falls while the trained ones rise, or diversity, shapes
-    or the KL go astray. warn: print it. stop: save and end. rollback: return to the last good
-    weights with half the learning rate, and stop the third time."""
+    """What happens if a held-out reward falls while the trained ones rise, or if diversity, shapes
+    or the KL change too much. warn: print it. stop: save and end. rollback: return to the last good
+    weights with half the learning rate, and stop at the third rollback."""
     guard_every: int = 20
     """Iterations between the guard's readings, on prompts, seeds and cameras of its own."""
     held_out: str = ""
@@ -80,7 +80,8 @@ class TrainConfig:
     bfloat16: bool = field(default_factory=has_bfloat16)
     """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
     device: str = "cpu"
-    """Where the generator and the renderer run: cpu, cuda or cuda:N. The simulator stays on the CPU."""
+    """Where the generator and the renderer run: cpu, cuda or cuda:N. The simulator stays on the
+    CPU."""
 
     def __post_init__(self) -> None:
         as_paths(self, "out", "checkpoint", "prompts")

@@ -1,9 +1,9 @@
-"""The guard against reward hacking: what is never optimised is measured as training goes, and
-compared with the start.
+"""The guard against reward hacking. During training it measures figures that are not optimised, and
+compares them with the start.
 
-Reinforcement learning finds whatever a reward pays for, and a reward that is gamed still rises.
-Other figures show it: a held-out reward falls, samples of a prompt become alike, the policy is far
-from where it began, or shapes drift.
+A policy may raise a reward in ways that were not intended. The reward then still rises, but other
+figures show it: a held-out reward falls, samples of a prompt become similar, the policy is far from
+the start, or shapes drift.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ SAMPLES = 2
 SEED = 2**50
 """Of the first asset. Training does not come here."""
 ERRORS = 3.0
-"""Standard errors of its mean by which a paired difference must exceed 0 to count."""
+"""Number of standard errors by which the mean of a paired difference must differ from 0 to
+count."""
 MIN_CHANGE = 0.01
-"""Change of a reward's mean that is too small to raise an alarm."""
+"""A reward's mean must change by more than this to raise an alarm."""
 MAX_DRIFT = 0.15
-"""Change of a shape's mean, relative to the start, that is too small to raise an alarm."""
+"""The mean of a shape measure must change by more than this, relative to the start, to raise an
+alarm."""
 MIN_DIVERSITY = 0.9
-"""Diversity relative to the start that is high enough."""
+"""A diversity below this, relative to the start, raises an alarm."""
 MAX_ROLLBACKS = 3
 """The run stops at this number of rollbacks."""
 
@@ -58,7 +60,8 @@ class Reading:
 
 
 class Guard:
-    """Measures a policy on prompts, seeds and cameras that training does not use, and raises alarms.
+    """Measures a policy on prompts, seeds and cameras that training does not use, and raises
+    alarms.
 
     ``trained`` are the rewards of the training with their weights. ``held_out`` names further
     rewards, NAME,..., that only the guard measures. ValueError if one of them is trained too. The
@@ -97,7 +100,7 @@ class Guard:
         return Reading(rewards, shape_of(asset), diversity(asset, SAMPLES).cpu())
 
     def alarms(self, now: Reading, kl: float) -> list[str]:
-        """What is wrong, a sentence each. Empty before there is a ``start`` to compare with."""
+        """One sentence for each alarm. Empty if there is no ``start`` to compare with."""
         if self.start is None:
             return []
         was, found = self.start, []
@@ -110,18 +113,18 @@ class Guard:
             change, error = _paired(now.rewards[name] - was.rewards[name])
             if change < -max(ERRORS * error, MIN_CHANGE) and gained.mean() > 0:
                 found.append(
-                    f"{name}, which is not optimised, fell by {-change:.3f} ± {error:.3f} while the trained rewards "
-                    "rose"
+                    f"{name}, which is not optimised, fell by {-change:.3f} ± {error:.3f} "
+                    "while the trained rewards rose"
                 )
         for name, values in now.shapes.items():
             change, error = _paired(values - was.shapes[name])
-            share = change / max(was.shapes[name].mean().item(), 1e-9)
-            if abs(change) > ERRORS * error and abs(share) > MAX_DRIFT:
-                found.append(f"{name} {'rose' if share > 0 else 'fell'} by {100 * abs(share):.0f} %")
+            fraction = change / max(was.shapes[name].mean().item(), 1e-9)
+            if abs(change) > ERRORS * error and abs(fraction) > MAX_DRIFT:
+                found.append(f"{name} {'rose' if fraction > 0 else 'fell'} by {100 * abs(fraction):.0f} %")
         change, error = _paired(now.diversity - was.diversity)
-        share = 1 + change / max(was.diversity.mean().item(), 1e-9)
-        if share < MIN_DIVERSITY and change < -ERRORS * error:
-            found.append(f"diversity is {100 * share:.0f} % of what it was")
+        fraction = 1 + change / max(was.diversity.mean().item(), 1e-9)
+        if fraction < MIN_DIVERSITY and change < -ERRORS * error:
+            found.append(f"diversity is {100 * fraction:.0f} % of what it was")
         if kl > self.kl_limit:
             found.append(f"the KL to the start, {kl:.3g}, is above {self.kl_limit:g}")
         return found

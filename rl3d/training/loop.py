@@ -26,7 +26,8 @@ from rl3d.training.state import State, checkpoints
 from scenes.files import FileError, make_folder
 
 CORPUS_PROMPTS = 3000
-"""Corpus captions of a run without a prompt file: few enough that promising ones come back often."""
+"""Number of corpus captions of a run without a prompt file: few enough that prompts of high
+priority come back often."""
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Run:
         return self.interrupted or self.state.stopped or self.state.iteration >= self.config.iterations
 
     def describe(self, experience: Experience) -> dict[str, float]:
-        """What the samples of an iteration are like."""
+        """Figures of the samples of an iteration."""
         out = summarize(experience.judgement.scores) if experience.judgement else {}
         if experience.asset is not None and experience.asset.parts is not None:
             out["parts"] = experience.asset.parts.exists.sum(-1).float().mean().item()
@@ -139,8 +140,8 @@ def begin(
 def learning_rate(config: TrainConfig, state: State) -> float:
     """Peak rate, warmed up and falling to a fiftieth, halved by every rollback.
 
-    Adam's first steps move every weight by the full rate, whatever the gradient's size: they are
-    kept short. So are the last, because the noise of the final rollouts is never averaged out.
+    Adam's first steps move every weight by the full rate for any size of the gradient, so the rate
+    starts low. It ends low because the noise of the last rollouts is not averaged out.
     """
     warm, left = (state.iteration + 1) / config.warmup, 1 - state.iteration / config.iterations
     return config.objective.lr * 0.5**state.rollbacks * min(1.0, warm) * (0.02 + 0.98 * left)
@@ -159,8 +160,8 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             run.log.sheet(policy, state.prompts.prompts, 0)
         while not run.done:
             started = time.monotonic()
-            # Draw prompts, and a camera that moves a little: no view can be played to, but none is
-            # further from those that the scorer knows.
+            # Draw prompts, and move the camera a little, so that the policy cannot overfit to one
+            # view. All views stay close to those of the scorer's training.
             rng = np.random.default_rng([config.seed, state.iteration])
             drawn = state.prompts.draw(config.prompts_per_iteration, rng)
             prompts = [state.prompts.prompts[i] for i in drawn]
@@ -176,7 +177,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             )
 
             # Collect: sample, decode, render, score; advantages.
-            experience = objective.collect(policy, processes.share(draw), run.scorer)
+            experience = objective.collect(policy, processes.shard(draw), run.scorer)
             collected = time.monotonic()
 
             # Gather what all processes need to know.

@@ -125,8 +125,8 @@ def flow_loss(
     keep = torch.rand(batch, generator=rng) >= drop_text
     at = sigma[:, None, None]
     velocity = network((1 - at) * x0 + at * noise, sigma, text, keep)
-    # Place and size decide whether a part touches its neighbour. The shape of an absent part decides
-    # nothing.
+    # Place and size decide whether a part touches its neighbour. The shape of an absent part
+    # decides nothing.
     weight = torch.ones(VECTOR_SIZE)
     weight[CENTRE] = weight[LOG_HALF_SIZE] = 2.0
     weights = torch.where(x0[..., :1] > 0, weight, 0.15 * weight)
@@ -135,7 +135,8 @@ def flow_loss(
 
 
 def pretrain(config: PretrainConfig) -> Iterator[dict[str, int | float]]:
-    """Train; yields metrics. The result is the averaged weights, in ``out/generator.safetensors``."""
+    """Train; yields metrics. The result is the averaged weights, in
+    ``out/generator.safetensors``."""
     make_folder(config.out)
     torch.manual_seed(config.seed)
     policy = PartFlow(width=config.width, depth=config.depth)

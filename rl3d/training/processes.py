@@ -1,4 +1,4 @@
-"""What needs all processes of a training goes through here. For one process it is the identity."""
+"""Communication between the processes of a training. For one process it is the identity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Processes:
         """Whether this process writes files."""
         return self.rank == 0
 
-    def share(self, draw: Draw) -> Draw:
+    def shard(self, draw: Draw) -> Draw:
         """The prompts of a draw that this process samples, with the seeds they have anywhere."""
         total = len(draw.prompts)
         first, last = (total * rank // self.count for rank in (self.rank, self.rank + 1))

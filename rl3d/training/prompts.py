@@ -11,11 +11,13 @@ LOWEST_PRIORITY = 0.02
 
 
 class PromptPool:
-    """Prompts with priorities: the root mean square of a prompt's advantages when it was last drawn.
+    """Prompts with priorities: the root mean square of a prompt's advantages when it was last
+    drawn.
 
-    Where all samples do equally well there is nothing to learn, and most prompts are like that. So
-    prompts are drawn in proportion to the square of their priority (prioritized replay, Schaul et
-    al., 2016). A prompt that was not yet drawn has priority 1, which is the average.
+    There is nothing to learn from a prompt whose samples all score the same, and most prompts are
+    like that. Prompts are therefore drawn in proportion to the square of their priority
+    (prioritized replay, Schaul et al., 2016). A prompt that was not yet drawn has priority 1, which
+    is the average.
     """
 
     def __init__(self, prompts: list[str]) -> None:
@@ -32,5 +34,6 @@ class PromptPool:
         return rng.choice(len(weight), count, replace=False, p=weight / weight.sum()).tolist()
 
     def update(self, drawn: list[int], advantages: Float[Tensor, "b ..."]) -> None:
-        """Set the priorities of the drawn prompts from the advantages of their samples, in order."""
+        """Set the priorities of the drawn prompts from the advantages of their samples, in
+        order."""
         self.priority[drawn] = advantages.reshape(len(drawn), -1).square().mean(1).sqrt().double().cpu()

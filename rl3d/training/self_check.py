@@ -1,4 +1,4 @@
-"""Before a run begins: does the objective see the policy that drew the samples?"""
+"""A check before a run begins: the objective must see the policy that drew the samples."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ def self_check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: s
     """Mean abs(ratio - 1) on unchanged weights, from one group.
 
     ValueError with one line if it is more than rounding: log-probs are not those of the rollout, or
-    the network does not repeat itself, as with dropout left on. The same if the reward of a gate has
-    no verdict, which only scores tell.
-    """
+    the network does not repeat itself, as with dropout left on. The same if the reward of a gate
+    has no verdict, which is known only after scoring. """
 
     def score(draw: Draw, asset: Asset) -> Judgement:
         if scorer.gates:

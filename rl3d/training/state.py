@@ -1,4 +1,4 @@
-"""What changes as a run goes on: weights, optimiser, priorities, constraints. Saved, and resumed
+"""The state of a run: weights, optimiser, priorities, constraints. It is saved, and resumed
 exactly."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class State:
     good: dict[str, Tensor] = field(default_factory=dict)
     """Tensors of the last state that the guard found good; empty where there is no rollback."""
     ema: nn.Module = field(init=False)
-    """Weights averaged over the last iterations, in which the noise of single ones cancels: the
+    """EMA weights: an average over the last iterations, in which their noise cancels. They are the
     result of the run."""
 
     def __post_init__(self) -> None:
@@ -90,8 +90,8 @@ class State:
         self.rollbacks += 1
 
     def save(self, folder: Path) -> Path:
-        """Write the checkpoint of this iteration into ``folder`` and drop older ones. FileError, and
-        they stay, if a weight is not finite: nothing could be resumed from it."""
+        """Write the checkpoint of this iteration into ``folder`` and drop older ones. FileError,
+        and they stay, if a weight is not finite: nothing could be resumed from it."""
         path = folder / f"state_{self.iteration:06d}.safetensors"
         with self.policy.reference():
             reference = {f"reference.{k}": v for k, v in self.policy.network.state_dict().items()}

@@ -62,7 +62,7 @@ def faces_loss(
     for k, item in enumerate(others):
         rows = sample_for(item, rng).vectors
         any_kind.append(faults[names[rng.integers(len(names))]](rows, rng) if k % 2 else rows)
-    # From anywhere every other time: it is not which way a face looks that counts.
+    # Every other time from a random direction, because the direction of the face must not matter.
     turn_deg = float(rng.choice([0.0, rng.uniform(0, 360)]))
     rgb, alpha = render_assets(padded(whole + two_faced + any_kind), rng, turn_deg)
     count = len(faced)

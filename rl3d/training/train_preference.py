@@ -69,7 +69,6 @@ def fit(pairs: list[Pair], config: RewardConfig | None = None) -> Fit:
     """
     config = config or RewardConfig()
     decided = [pair for pair in pairs if pair.choice != "equal"]
-    held = [is_held_out(pair.prompt) for pair in pairs]
     if sum(not is_held_out(p.prompt) for p in decided) < 8 or sum(is_held_out(p.prompt) for p in decided) < 4:
         raise ValueError(
             f"{len(decided)} decided pairs are too few to fit and to check: collect at least 8 to fit and 4 on "
@@ -77,10 +76,10 @@ def fit(pairs: list[Pair], config: RewardConfig | None = None) -> Fit:
         )
     left, right = embed(pairs)
     target = torch.tensor([{"left": 1.0, "right": 0.0, "equal": 0.5}[pair.choice] for pair in pairs])
-    held_out = torch.tensor(held)
+    held_out = torch.tensor([is_held_out(pair.prompt) for pair in pairs])
     seen = ~held_out
     torch_state = torch.random.get_rng_state()
-    torch.manual_seed(config.seed)  # dropout and the weights' start know no generator of their own
+    torch.manual_seed(config.seed)  # dropout and initial weights use the global generator
     try:
         head = PreferenceHead(left.shape[1])
         both = torch.cat([left[seen], right[seen]])
@@ -138,7 +137,7 @@ def embed(pairs: list[Pair]) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n f"]
 
 
 class _Views:
-    """Stands for the reward while there is none."""
+    """Stands in for the reward before it exists."""
 
     name, version, needs = KIND, "", Preference.needs
 

@@ -76,7 +76,7 @@ def padded(rows: list[np.ndarray]) -> Tensor:
 
 
 def _same_claim(a: Item, b: Item) -> bool:
-    """Whether b's caption might well be true of a's asset: such pairs are neither positive nor
+    """Whether b's caption may be true of a's asset. Such pairs are neither positive nor
     negative."""
     return (
         a.kind == b.kind

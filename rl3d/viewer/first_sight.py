@@ -31,7 +31,8 @@ has the rest. In windows narrower than 36 em the panel is at the bottom."""
 
 _MARKUP = """
 <style>
-#first-sight {position:fixed; z-index:1; inset:0 %dpx 0 0; overflow:hidden; background:#fff; pointer-events:none}
+# irst-sight {position:fixed; z-index:1; inset:0 %dpx 0 0; overflow:hidden; background:#fff;
+# pointer-events:none}
 @media (max-width: 36em) {#first-sight {right:0}}
 #first-sight img {position:absolute; left:50%%; height:100%%; transform:translateX(-50%%)}
 </style>
@@ -62,7 +63,7 @@ _MARKUP = """
 
 def markup(splats: Gaussians, bounds: Float[np.ndarray, "2 3"]) -> str:
     """HTML of the picture, seen from ``start_position``, and of the script that removes it. An
-    empty text if there is nothing to see.
+    empty text if the scene is empty.
 
     The picture has no harmonics, because viser draws none.
     """

@@ -16,7 +16,7 @@ from rl3d.report import picture
 from rl3d.runs import read_run, sheets_of
 from rl3d.viewer.library import Entry
 from rl3d.viewer.stage import Stage, heat
-from rl3d.viewer.studio import MOST, Studio, credit
+from rl3d.viewer.studio import MOST, Studio, per_part_rewards
 from rl3d.viewer.subjects import Subject, card, data_url, thumbnail
 from scenes.files import FileError
 
@@ -43,7 +43,7 @@ ASSET_FORMATS = (
     ".png",
     ".zip",
 )
-CREDIT = "credit: "
+PER_PART = "per part: "
 
 
 class Page:
@@ -101,7 +101,7 @@ class Page:
             self.download = gui.add_button("download")
         self.choice.on_update(self._guarded(self._choose))
         self.beside.on_update(self._guarded(self._choose))
-        self.way.on_update(self._guarded(self._look))
+        self.way.on_update(self._guarded(self._show_as))
         self.fall.on_click(self._guarded(self._drop))
         self.back.on_click(self._guarded(self._put_back))
         self.taken.on_update(self._guarded(self._offer))
@@ -133,12 +133,12 @@ class Page:
             self.stage.set(subjects)
             ways = self.stage.ways()
             if all(s.parts is not None for s in subjects):
-                self.credits = [credit(s.asset, s.prompt) for s in subjects if s.asset is not None]
-                ways += [CREDIT + name for name in self.credits[0]]
+                self.per_part = [per_part_rewards(s.asset, s.prompt) for s in subjects if s.asset is not None]
+                ways += [PER_PART + name for name in self.per_part[0]]
             self.way.options, self.way.visible = tuple(ways) or ("splats",), len(ways) > 1
             if self.way.value not in self.way.options:
                 self.way.value = self.way.options[0]
-            self._look()
+            self._show_as()
             captions = [card(s.name if len(subjects) > 1 else s.prompt, s.rewards) for s in subjects]
             self.caption.content = (
                 '<div style="display:flex">' + "".join(f'<div style="flex:1">{c}</div>' for c in captions) + "</div>"
@@ -149,13 +149,13 @@ class Page:
             self.taken.options, self.taken.visible = tuple(dict.fromkeys(s.name for s in subjects)), len(subjects) > 1
             self._offer()
 
-    def _look(self) -> None:
+    def _show_as(self) -> None:
         way, tints = self.way.value, None
-        self.scale.visible = way.startswith(CREDIT)
-        if way.startswith(CREDIT):
-            name = way.removeprefix(CREDIT)
-            way, tints = "parts", [heat(np.clip(np.array(found[name]), 0, 1)) for found in self.credits]
-        self.stage.look(way, tints)
+        self.scale.visible = way.startswith(PER_PART)
+        if way.startswith(PER_PART):
+            name = way.removeprefix(PER_PART)
+            way, tints = "parts", [heat(np.clip(np.array(found[name]), 0, 1)) for found in self.per_part]
+        self.stage.show_as(way, tints)
 
     def _drop(self) -> None:
         shown = self.shown
@@ -165,7 +165,7 @@ class Page:
         self.stage.split(recordings)
         if not self.stage.can_fall():
             self.way.value = self.way.options[0]
-            self._look()
+            self._show_as()
         self.back.visible, self.verdict.visible = True, False
         if not self.stage.play(recordings):
             return
@@ -241,9 +241,9 @@ class Page:
             if not self.gone:
                 self.generate.disabled, self.bar.visible = False, False
 
-    def _progress(self, i: int, of: int, share: float) -> None:
+    def _progress(self, i: int, of: int, done: float) -> None:
         if not self.gone:
-            self.bar.value = 100 * (i + share) / of
+            self.bar.value = 100 * (i + done) / of
 
     # the gallery
 

@@ -43,7 +43,7 @@ class PreferConfig:
     against: Path | None = None
     """A second checkpoint. One asset of every pair is then made with it."""
     prompts: Path | None = None
-    """Text file with one prompt a line. Default: captions of the corpus's training split."""
+    """Text file with one prompt per line. Default: captions of the corpus's training split."""
     seed: int = 0
     """Seed of prompts, samples and sides."""
     sampling: Any = None
@@ -154,7 +154,7 @@ class Asking:
         if self.stage.ended.is_set():
             return
         self.stage.set([Subject.seen(self.pair.left, "left"), Subject.seen(self.pair.right, "right")])
-        self.stage.look("splats")
+        self.stage.show_as("splats")
         with self.client.atomic():
             self.prompt.content = f"Which is the better\n\n**{self.pair.prompt}**"
             self.count.content = f"{self.given} given"
@@ -162,7 +162,7 @@ class Asking:
                 button.disabled = False
 
     def _answer(self, choice: Choice | None) -> None:
-        for button in self.buttons:  # a second click must not answer for the next pair
+        for button in self.buttons:  # a second click must not count for the next pair
             button.disabled = True
         try:
             if choice is not None:

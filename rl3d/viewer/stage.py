@@ -163,7 +163,7 @@ class Figure:
             body.position = recording.positions[frame, k] if recording else np.zeros(3)
 
     def splats(self) -> Gaussians | None:
-        """Its splats where it is placed."""
+        """Its splats at its present place."""
         if self.subject.splats is None:
             return None
         rotation, position = self.placed
@@ -208,7 +208,7 @@ class Stage:
         first, *others = [figure.ways() for figure in self.figures] or [[]]
         return [way for way in first if all(way in other for other in others)]
 
-    def look(self, way: str, tints: list[Float[np.ndarray, "p 3"]] | None = None) -> None:
+    def show_as(self, way: str, tints: list[Float[np.ndarray, "p 3"]] | None = None) -> None:
         self.way = way
         with self._changing, self.client.atomic():
             for i, figure in enumerate(self.figures):

@@ -1,4 +1,4 @@
-"""Makes what browsers ask for, one request after the other, and follows the files of a run."""
+"""Serves the requests of browsers, one after the other, and follows the files of a run."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def _start(run: Path) -> Origin:
     return Origin(BUILT_IN[generator].pretrained) if generator in BUILT_IN else Origin(None, generator)
 
 
-def credit(asset: Asset, prompt: str) -> dict[str, list[float]]:
-    """What every reward that looks at parts says of each part of one asset: 1 good, 0 bad."""
+def per_part_rewards(asset: Asset, prompt: str) -> dict[str, list[float]]:
+    """The per-part scores of one asset, for every reward that has them: 1 good, 0 bad."""
     found = {}
     for reward, _ in parse(REWARDS):
         if reward.needs.cameras:

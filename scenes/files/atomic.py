@@ -84,7 +84,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             target.parent,
             *target.parents,
         ):
-            raise  # the caller's own trouble with some other file
+            raise  # an error of the caller with another file
         raise FileError(f"cannot write {path}: {reason(error)}; choose another place or free this one") from error
 
 

@@ -184,10 +184,10 @@ def chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
         raise ValueError("its JSON is not that of a .glb file")
     binary = b""
     if length >= 28 + size:
-        held, kind = struct.unpack_from("<I4s", data, 20 + size)
+        chunk, kind = struct.unpack_from("<I4s", data, 20 + size)
         if kind == b"BIN\0":
-            binary = data[28 + size : 28 + size + held]
-            if len(binary) < held:
+            binary = data[28 + size : 28 + size + chunk]
+            if len(binary) < chunk:
                 raise ValueError("it is cut off")
     return tree, binary
 

@@ -81,10 +81,10 @@ def read_ply(path: str | Path) -> Gaussians:
             head = file.read(MAX_HEADER)
             dtype, count, start = _parse_header(path, head)
             if start + count * dtype.itemsize > size:
-                held = max(0, size - start) // dtype.itemsize
+                there = max(0, size - start) // dtype.itemsize
                 raise FileError(
-                    f"cannot read {path}: its header says {count} Gaussians but only {held} are there; the file is "
-                    "cut off"
+                    f"cannot read {path}: its header says {count} Gaussians but only {there} are there; "
+                    "the file is cut off"
                 )
             file.seek(start)
             table = np.fromfile(file, dtype, count)
@@ -92,8 +92,8 @@ def read_ply(path: str | Path) -> Gaussians:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
     if len(table) < count:
         raise FileError(
-            f"cannot read {path}: its header says {count} Gaussians but only {len(table)} are there; the file "
-            "is cut off"
+            f"cannot read {path}: its header says {count} Gaussians but only {len(table)} are there; "
+            "the file is cut off"
         )
 
     group = {name: torch.from_numpy(_columns(table, _GROUPS[name])) for name in _NEEDED}
@@ -128,8 +128,8 @@ def checked(path: str | Path, scene: Gaussians) -> Gaussians:
         if wrong.any():
             rows = int(wrong.reshape(scene.count, -1).any(1).sum())
             raise FileError(f"cannot read {path}: {rows} of {scene.count} Gaussians have {what}")
-    # In float64: a quaternion of 1e-30 is small, but says a rotation. Zero says none, and stands
-    # for identity.
+    # In float64: a quaternion of length 1e-30 is still a rotation. A zero quaternion stands for the
+    # identity.
     quats = scene.quats.double()
     length = quats.norm(dim=-1, keepdim=True)
     identity = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
@@ -169,13 +169,13 @@ def _parse_header(path: Path, head: bytes) -> tuple[np.dtype, int, int]:
             case ["format", "ascii", _]:
                 raise FileError(f"cannot read {path}: it is a text .ply; save it as binary_little_endian")
             case ["element", name, number] if number.isascii() and number.isdigit() and len(number) <= 12:
-                if element != "vertex":  # what stands before the vertices is skipped
+                if element != "vertex":  # elements before the vertices are skipped
                     start += row * max(count, 0)
                     row, count = 0, int(number)
                 elif name == "vertex":
                     raise FileError(f"cannot read {path}: its header names the vertices twice")
                 else:
-                    break  # what stands after the vertices is of no interest
+                    break  # elements after the vertices are not needed
                 element = name
             case ["property", "list", *_] if element:
                 raise FileError(
@@ -215,7 +215,7 @@ def _sh_rest(path: Path, table: np.ndarray) -> torch.Tensor | None:
             f"cannot read {path}: {found} f_rest columns, where harmonics of degree 0, 1, 2, 3 have 0, 9, 24, 45"
         )
     rest = _columns(table, names).reshape(len(table), 3, k)
-    with np.errstate(invalid="ignore"):  # what is not a number is refused by name later
+    with np.errstate(invalid="ignore"):  # values that are not numbers are refused by name later
         while k and not rest[..., _BELOW[k] : k].any():
             k = _BELOW[k]
     return torch.from_numpy(rest[..., :k]).transpose(1, 2).contiguous() if k else None

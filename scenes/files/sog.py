@@ -159,7 +159,9 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Gaussians:
             raise FileError(f"cannot read {path}: its {name} is not an image that can be read") from error
 
     lower, upper = (image(name, n)[:, :3].astype(np.float64) for name in names["means"])
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by name, where all is
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # values that are not finite are refused by name, with all others
         logs = means[0] + (means[1] - means[0]) * (lower + 256 * upper) / 65535
     packed = image(names["quats"][0], n)
     largest = packed[:, 3].astype(np.int64) - 252

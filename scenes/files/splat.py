@@ -39,8 +39,8 @@ def read_splat(path: str | Path) -> Gaussians:
     data = read_bytes(path)
     if len(data) % _ROW.itemsize:
         raise FileError(
-            f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; the "
-            "file is cut off"
+            f"cannot read {path}: {len(data)} bytes are not a whole number of {_ROW.itemsize}-byte splats; "
+            "the file is cut off"
         )
     rows = np.frombuffer(data, _ROW)
     floats = {name: torch.from_numpy(rows[name].astype(np.float32)) for name in ("means", "scales", "rgba", "quats")}

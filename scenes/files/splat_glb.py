@@ -180,8 +180,8 @@ def _scene(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], world
         turns = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) and np.linalg.det(rotation) > 0
     if not turns:
         raise ValueError(
-            "one of its nodes shears, mirrors or stretches its Gaussians, which stay Gaussians only where all "
-            "axes scale alike"
+            "one of its nodes shears, mirrors or stretches its Gaussians, "
+            "which stay Gaussians only where all axes scale alike"
         )
     if np.allclose(world, np.eye(4), atol=1e-6):
         return scene
@@ -201,8 +201,8 @@ def _accessor(tree: dict[str, Any], binary: bytes, index: int, count: int, width
         or view.get("buffer", 0) != 0
     ):
         raise ValueError(
-            "its attributes do not match one another, or are stored in a way that cannot be read (sparse, or in "
-            "other files)"
+            "its attributes do not match one another, or are stored in a way that cannot be read "
+            "(sparse, or in other files)"
         )
     row = dtype.itemsize * width
     stride, start = view.get("byteStride", row), view.get("byteOffset", 0) + accessor.get("byteOffset", 0)

@@ -46,8 +46,8 @@ def write_spz(path: str | Path, scene: Gaussians) -> None:
     fixed = np.round(scene.means.numpy() * _FLIP * 2**_FRACTION_BITS).astype(np.int64)
     if scene.count and np.abs(fixed).max() >= 2**23:
         raise FileError(
-            f"cannot write {path}: a .spz file reaches {2 ** (23 - _FRACTION_BITS)} m from the origin, the scene "
-            "goes further"
+            f"cannot write {path}: a .spz file reaches {2 ** (23 - _FRACTION_BITS)} m from the origin, "
+            "and the scene goes farther"
         )
     columns = [
         (fixed[..., None] >> np.array([0, 8, 16]) & 0xFF).astype(np.uint8),
@@ -114,9 +114,9 @@ def _unpack_gzip(path: str | Path, data: bytes) -> _Contents:
     except zlib.error as error:
         raise FileError(f"cannot read {path}: it is not a .spz file, or damaged ({error})") from error
     if len(body) < n * sum(widths):
-        held = len(body) // sum(widths)
+        room = len(body) // sum(widths)
         raise FileError(
-            f"cannot read {path}: its header says {n} Gaussians but only {held} would fit; the file is cut off"
+            f"cannot read {path}: its header says {n} Gaussians but only {room} would fit; the file is cut off"
         )
     starts = np.cumsum([0, *widths[:-1]]) * n
     columns = [
@@ -169,8 +169,8 @@ def _widths(
         raise FileError(f"cannot read {path}: it is version {version} of the format; 2 to 4 can be read")
     if n > MAX_GAUSSIANS or degree >= len(_HARMONICS) or fraction_bits > 23:
         raise FileError(
-            f"cannot read {path}: it says {n} Gaussians of degree {degree}; at most {MAX_GAUSSIANS} of at most "
-            "degree 3 can be read"
+            f"cannot read {path}: it says {n} Gaussians of degree {degree}; "
+            f"at most {MAX_GAUSSIANS} of at most degree 3 can be read"
         )
     return [9, 1, 3, 3, 3 if version == 2 else 4, 3 * _HARMONICS[degree]]
 

@@ -61,7 +61,7 @@ def _define_splats(splats: Any, scene: Gaussians, Gf: Any, Vt: Any, UsdGeom: Any
     quats[quats.norm(dim=-1) == 0] = torch.tensor([1.0, 0, 0, 0], dtype=torch.float64)
     splats.CreatePositionsAttr(_vectors(Vt, scene.means))
     splats.CreateScalesAttr(_vectors(Vt, scene.scales))
-    # OpenUSD keeps the imaginary part first in memory.
+    # OpenUSD stores the imaginary part first in memory.
     splats.CreateOrientationsAttr(Vt.QuatfArray.FromNumpy(np.ascontiguousarray(quats.roll(-1, -1).float().numpy())))
     splats.CreateOpacitiesAttr(Vt.FloatArray.FromNumpy(np.ascontiguousarray(scene.opacities.numpy())))
     splats.CreateRadianceSphericalHarmonicsDegreeAttr(scene.sh_degree)
@@ -87,7 +87,7 @@ def _define_meshes(stage: Any, scene: trimesh.Scene, Gf: Any, Vt: Any, UsdGeom: 
         prim.CreateExtentAttr(_vectors(Vt, torch.from_numpy(shape.bounds.astype(np.float32))))
         prim.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
         # Display colours are linear light, as a .glb's are.
-        plain = mesh.visual.kind == "texture"  # else vertices have their colours, or a grey that trimesh gives them
+        plain = mesh.visual.kind == "texture"  # otherwise vertices have their own colours, or trimesh's grey
         color = mesh.visual.material.main_color[None] if plain else mesh.visual.vertex_colors
         linear = np.asarray(color)[:, :3] / 255.0
         if len(linear) and (linear == linear[:1]).all():

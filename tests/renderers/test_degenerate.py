@@ -1,5 +1,4 @@
-"""Input at the edge of what makes sense, at the compiled backend: no crash, no hang, no number that
-is not one."""
+"""Extreme input for the compiled backend: no crash, no hang, and only finite numbers."""
 
 import dataclasses
 
@@ -63,7 +62,7 @@ EXTREMES = {
 
 @pytest.mark.parametrize("antialiased", [False, True])
 @pytest.mark.parametrize("name", EXTREMES)
-def test_extremes(name, antialiased):
+def test_extreme_gaussians_are_drawn(name, antialiased):
     drawn(one(**EXTREMES[name]), orbit(2, size=24), antialiased=antialiased)
 
 

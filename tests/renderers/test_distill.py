@@ -63,7 +63,7 @@ def test_gaussians_lie_flat_on_their_triangles():
     assert (owner == 0).double().mean().item() == pytest.approx((areas[0] / areas.sum()).item(), abs=0.06)
 
 
-def test_nothing_becomes_nothing():
+def test_an_empty_scene_converts_to_an_empty_scene():
     parts = snowman()
     absent = Parts.from_vectors(parts.vectors() * torch.tensor([-1.0] + [1.0] * 18))
     assert field_to_gaussians(PartField(absent), 100, steps=1).count == 0

@@ -315,7 +315,7 @@ def _crossing() -> tuple[Mesh, Cameras]:
 
 
 def _differing(backend: str) -> float:
-    """Share of the pixels that a backend draws otherwise than ``mesh-torch``."""
+    """Fraction of the pixels that a backend draws otherwise than ``mesh-torch``."""
     scene, cameras = _crossing()
     ours, theirs = (render(scene, cameras, backend=name) for name in ("mesh-torch", backend))
     assert 0.3 < (ours.alpha > 0).double().mean() < 0.9

@@ -1,5 +1,4 @@
-"""The front door of renderers: shapes, the choice of a backend, and what a user sees when something
-is wrong."""
+"""``renderers.render``: shapes, the choice of a backend, and error messages."""
 
 import dataclasses
 import logging
@@ -17,7 +16,7 @@ from renderers import backends, kernels, render
 
 @pytest.mark.parametrize("backend", ["cpp", "torch"])
 @pytest.mark.parametrize(("batch", "own"), [((), False), ((2,), False), ((2,), True), ((2, 3), True), ((0,), False)])
-def test_shapes(backend, batch, own, random_scene, make_cameras):
+def test_shapes_are_as_stated(backend, batch, own, random_scene, make_cameras):
     if backends()[backend].state != "available":
         pytest.skip(backends()[backend].state)
     cameras = make_cameras(2, 9, 6, batch=batch if own else ())
@@ -36,7 +35,7 @@ def test_background_may_differ_between_views(random_scene, make_cameras):
     )
 
 
-def test_unknown_backend(random_scene, make_cameras):
+def test_an_unknown_backend_is_refused(random_scene, make_cameras):
     with pytest.raises(
         ValueError, match=re.escape("unknown renderer backend 'opengl' for splats: choose one of gsplat, cpp, torch")
     ):

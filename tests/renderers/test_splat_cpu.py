@@ -1,5 +1,5 @@
-"""The C++ kernels against the float64 reference, and the promises of splat_cpu.py: repeatable,
-fork-safe, leaving no memory behind."""
+"""The C++ kernels against the float64 reference. They are also repeatable, safe to fork, and leak
+no memory."""
 
 import ctypes
 import dataclasses
@@ -172,8 +172,7 @@ def test_screen_gradients_match_reference(random_scene, make_cameras):
 
 
 def test_absolute_screen_gradient_is_the_sum_over_pixels(random_scene, make_cameras):
-    """Each pixel rendered on its own: the absolute values of what they say add up to what the
-    kernel counts."""
+    """Each pixel rendered on its own: the sum of absolute gradients equals the kernel's."""
     scene, cameras = random_scene(12), make_cameras(1, 7, 6)
 
     def pulls(pixel=None):

@@ -85,8 +85,8 @@ def crumb() -> Parts:
 def test_crumbs_stay_only_where_asked_for(kind):
     scene = crumb().gaussians(6000) if kind == "splats" else PartField(crumb(), density=2000.0, softness=0.002)
     options = {"resolution": 96, "views": 24, "truncation": 2.0, "smoothing": 0.5}
-    assert extract(scene, **options, min_share=5e-3).vertices[:, 0].max() < 0.45
-    whole = extract(scene, **options, min_share=0.0)
+    assert extract(scene, **options, min_fraction=5e-3).vertices[:, 0].max() < 0.45
+    whole = extract(scene, **options, min_fraction=0.0)
     assert whole.vertices[:, 0].max() == pytest.approx(0.62, abs=0.012)
     largest = np.bincount(face_pieces(whole.vertices.numpy(), whole.faces.numpy())).max()
     assert len(whole.faces) - largest > 20
@@ -98,7 +98,7 @@ def test_cavities_are_filled():
     radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
     density = 100.0 * (((radius > 0.5) & (radius < 0.8)) | (radius < 0.2))
     field = VoxelField(density, torch.full((41, 41, 41, 3), 0.5), -torch.ones(3), torch.ones(3))
-    surface = as_trimesh(extract(field, resolution=80, min_share=0.0))
+    surface = as_trimesh(extract(field, resolution=80, min_fraction=0.0))
     assert surface.is_watertight and surface.body_count == 1
     assert surface.volume == pytest.approx(4 / 3 * math.pi * 0.8**3, rel=0.05)
 

@@ -132,7 +132,7 @@ def test_cameras_have_gradients() -> None:
     assert gradient[0, 0, 3].item() == pytest.approx(20 / 2.5, rel=0.05)
 
 
-def test_nothing_and_nobody_in_view() -> None:
+def test_empty_views_are_drawn() -> None:
     parts = Parts.stack([ball((1.0, 0, 0))])
     absent = replace(parts, existence=torch.full_like(parts.existence, -1.0))
     cameras = camera_above(5, 20.0, dtype=torch.float32)

@@ -1,5 +1,5 @@
-"""What every geometry and physics reward promises: the same score whatever the company, and no
-silent number for what is broken."""
+"""Every geometry and physics reward: the score does not depend on other assets, and broken assets
+are reported."""
 
 import math
 import re
@@ -48,7 +48,7 @@ def of(batch: Batch, order: list[int]) -> Batch:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_company_does_not_matter(mixed, name):
+def test_scores_do_not_depend_on_other_assets(mixed, name):
     reward = resolve(name)
     whole = reward(mixed)
     assert whole.values.shape == (5,) and bool(((whole.values >= 0) & (whole.values <= 1)).all()) and whole.failed == 0
@@ -68,7 +68,7 @@ def test_workers_do_not_matter(mixed, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_and_nonsense_score_zero(batch, table, name):
+def test_empty_and_damaged_assets_score_zero(batch, table, name):
     broken, flat = [[v.clone() for v in table()] for _ in range(2)]
     broken[2][5], flat[1][7] = math.nan, math.nan
     scores = resolve(name)(Batch([PROMPT] * 4, batch(table(), broken, [], flat).asset))
@@ -97,7 +97,7 @@ def test_only_empty_assets(batch, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_an_asset_one_line(name):
+def test_a_batch_without_an_asset_is_refused_in_one_line(name):
     with pytest.raises(ValueError, match=r"this reward looks at (parts|the asset), and the batch has none"):
         resolve(name)(Batch([PROMPT]))
 
@@ -152,7 +152,8 @@ def test_raw_splats_are_scored_or_refused_in_one_line(splats, name):
 
 
 def test_parts_and_views_score_a_part_asset(mixed):
-    """Each reward on an asset of parts, checked by ``score``: shapes and ranges of all credit."""
+    """Each reward on an asset of parts, checked by ``score``: shapes and ranges of all finer
+    scores."""
     rewards = [resolve(name) for name in SHOWN]
     check_needs(rewards, frozenset({"parts"}))
     batch = replace(mixed, shots=render_views(mixed.need_asset(), rewards))

@@ -55,12 +55,7 @@ def test_parse():
         ("user_rewards:missing=1", "reward 'user_rewards:missing': module 'user_rewards' has no 'missing'"),
         (
             "user_rewards:number",
-            "reward 'user_rewards:number' is no reward: it "
-            "must be "
-            "callable on a "
-            "Batch and "
-            "have name, "
-            "version "
+            "reward 'user_rewards:number' is no reward: it must be callable on a Batch and have name, version "
             "and needs",
         ),
     ],
@@ -174,16 +169,16 @@ def test_gates_shut_what_depends_on_them(batch, table):
         gated(scores, parse_gates("stability=alignment", scores))
 
 
-def test_a_shut_gate_leaves_nothing_to_learn_from():
-    """Values and every finer credit are 0 where a gate is shut; what is absent stays absent."""
+def test_a_shut_gate_gives_no_advantage():
+    """Values and all finer scores are 0 where a gate is shut; what is absent stays absent."""
     nan = math.nan
-    credit = {
+    finer = {
         "per_part": torch.tensor([[1.0, 0.5, nan], [1.0, 0.5, nan]]),
         "per_view": torch.tensor([[0.3, 0.7], [0.3, 0.7]]),
         "per_frame": torch.tensor([[0.1], [0.2]]),
     }
     scores = {
-        "contact": Scores(torch.tensor([0.9, 0.8]), failed=1, verdict=torch.tensor([True, True]), **credit),
+        "contact": Scores(torch.tensor([0.9, 0.8]), failed=1, verdict=torch.tensor([True, True]), **finer),
         "stability": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([False, True])),
         "connected": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([True, True])),
     }
@@ -210,7 +205,7 @@ def test_a_shut_gate_leaves_nothing_to_learn_from():
         ({"per_part": torch.full((2, 8), -0.1)}, r"reward 'half' gave per_part outside \[0, 1\]"),
     ],
 )
-def test_score_refuses_bad_credit(batch, table, result, message):
+def test_score_refuses_bad_finer_scores(batch, table, result, message):
     class Bad(Half):
         def __call__(self, batch):
             scores = Scores(torch.ones(len(batch)))
@@ -247,7 +242,7 @@ def test_what_an_asset_lacks_is_refused_in_one_line():
         ("alignment=stability,alignment=stability", "gates name 'alignment' twice"),
     ],
 )
-def test_wrong_gates(text, message):
+def test_wrong_gates_are_refused(text, message):
     with pytest.raises(ValueError) as error:
         parse_gates(text, ["alignment", "stability"])
     assert str(error.value) == message
@@ -275,7 +270,7 @@ def test_a_constraint_finds_the_weight_that_meets_it():
         ("=0.5", "constraints '=0.5' cannot be read: write for example alignment=0.55"),
     ],
 )
-def test_wrong_constraints(text, message):
+def test_wrong_constraints_are_refused(text, message):
     with pytest.raises(ValueError) as error:
         Constraints(text, {"alignment": 1.0})
     assert str(error.value) == message

@@ -88,7 +88,7 @@ def test_convex_pieces_tip_as_the_parts_they_stand_for(batch, part, table, rotat
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_company_does_not_matter(mesh_batch, block, name):
+def test_scores_do_not_depend_on_other_assets(mesh_batch, block, name):
     crumbs = [block((0.02, 0.02, 0.02), (0.1 * k, 0.3, 0.02 + 0.06 * k)) for k in range(7)]
     assets = [[block(HALF, (0, 0, 0.1))], [], [block(HALF, (0, 0, 0.1)), *crumbs], [block((0.1,) * 3, (0, 0, 0.1))]]
     assets[3][0].vertices[4] = math.nan

@@ -177,7 +177,7 @@ def test_the_viewer_shows_drops_and_hands_it_out(folder):
     assert subject.exported(".spz")
 
 
-def test_the_prompt_box_makes_it():
+def test_the_prompt_box_generates_it():
     studio = Studio(generator=BALLS)
     (made,) = studio.make("a red ball", 1, 3, BALLS, lambda fraction: None)
     subject = Subject.of(made, "ball")
@@ -207,7 +207,7 @@ def test_pairs_of_it_are_kept_beside_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../scene.ply", "scene.glb", "", "a/b.ply"])
-def test_a_pair_names_no_file_elsewhere(tmp_path, name):
+def test_a_pair_refers_to_no_file_outside_its_folder(tmp_path, name):
     asset = load_generator(generator=BALLS).generate(["a ball"], seeds=[0])
     path = tmp_path / "pairs.jsonl"
     append_pair(path, Pair("a ball", asset, asset, "left"))

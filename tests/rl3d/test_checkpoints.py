@@ -88,7 +88,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         None,
     ],
 )
-def test_a_header_of_a_network_that_its_weights_are_not_costs_nothing(tmp_path: Path, config: object) -> None:
+def test_a_header_of_another_network_is_refused_without_memory(tmp_path: Path, config: object) -> None:
     network = PartFlow(width=16, depth=1, heads=1).network
     path = tmp_path / "x.safetensors"
     whole = {"width": 16, "depth": 1, "heads": 1}

@@ -196,7 +196,7 @@ def off_deg(parts: Parts, points, faces, normals):
 
 
 @pytest.mark.parametrize("united", [False, True])
-def test_a_normal_map_says_what_the_parts_surface_does(armchair, tmp_path, united):
+def test_a_normal_map_holds_the_normals_of_the_parts(armchair, tmp_path, united):
     folder, parts = armchair
     export(folder, tmp_path / "a.glb", texture=512, united=united)
     points, faces, normals, mapped = decoded(tmp_path / "a.glb", 5000)
@@ -274,7 +274,7 @@ def test_the_meshes_of_another_body_do_not_stay(asset, armchair, tmp_path):
     assert (tmp_path / "body_urdf_parts" / "mine.txt").exists() and (tmp_path / "body.urdf").read_bytes() == before
 
 
-def test_a_capture_is_stood_up(asset, tmp_path):
+def test_a_capture_is_turned_upright(asset, tmp_path):
     upright = read_ply(asset / "scene.ply")
     lying = transformed(upright, torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]))  # its z is -y now
     write_ply(tmp_path / "capture.ply", lying)
@@ -337,7 +337,7 @@ def test_usd_holds_both(armchair, tmp_path):
         torch.testing.assert_close(again.means, read_ply(folder / "scene.ply").means)
 
 
-def test_single_files(asset, tmp_path):
+def test_single_files_are_exported(asset, tmp_path):
     export(asset / "scene.ply", tmp_path / "a.splat")
     export(tmp_path / "a.splat", tmp_path / "b.ply")
     torch.testing.assert_close(read_ply(tmp_path / "b.ply").means, read_ply(asset / "scene.ply").means)
@@ -361,7 +361,7 @@ def test_single_files(asset, tmp_path):
         ("ball", "empty.glb", "it is a folder"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(asset, tmp_path, parts, source, target, message):
+def test_impossible_requests_are_refused_in_one_line(asset, tmp_path, parts, source, target, message):
     for name in ("empty", "empty.glb"):
         (tmp_path / name).mkdir()
     clear = parts.gaussians(10)
@@ -403,7 +403,7 @@ def test_a_card_of_any_size_fits_on_a_poster(asset, parts):
 
 
 @pytest.mark.parametrize("suffix", [".urdf", ".glb"])
-def test_what_is_flat_is_no_body_and_has_no_texture(tmp_path, suffix):
+def test_flat_splats_have_no_body_and_no_texture(tmp_path, suffix):
     flat = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [2, 0, 0]], [[0, 1, 2], [0, 2, 1]], process=False)
     (tmp_path / "a.glb").write_bytes(trimesh.Scene(flat).export(file_type="glb"))
     with pytest.raises(FileError) as error:

@@ -24,7 +24,7 @@ def fresh() -> Iterator[None]:
     sys.modules.update(known)
 
 
-def test_the_module_first(fresh):
+def test_functions_stay_functions_when_the_module_is_imported_first(fresh):
     for verb in VERBS:
         module = importlib.import_module(f"rl3d.{verb}")
         assert isinstance(module, types.ModuleType)
@@ -33,7 +33,7 @@ def test_the_module_first(fresh):
         assert getattr(rl3d, verb) is getattr(module, verb)
 
 
-def test_the_function_first(fresh):
+def test_functions_stay_functions_when_called_first(fresh):
     rl3d = importlib.import_module("rl3d")
     for verb in VERBS:
         function = getattr(rl3d, verb)

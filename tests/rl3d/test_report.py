@@ -66,7 +66,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_one_page_with_all_of_it(run):
+def test_the_report_is_one_complete_page(run):
     text = report(run).read_text()
     page = Page(text)
     assert (
@@ -115,7 +115,7 @@ def test_a_run_that_goes_on_may_end_in_half_a_line(run):
     assert "30 of 40 iterations" in report(run).read_text()
 
 
-def test_an_evaluation_goes_along(run, tmp_path):
+def test_the_report_includes_an_evaluation(run, tmp_path):
     table = {
         "before": {"shiny": [0.5, 0.01, 64]},
         "after": {"shiny": [0.6, 0.01, 64]},
@@ -154,7 +154,7 @@ def test_an_evaluation_goes_along(run, tmp_path):
         ("samples/000000.png", "no image", "not a readable image"),
     ],
 )
-def test_damage_is_said_in_one_line(run, name, content, message):
+def test_damage_is_reported_in_one_line(run, name, content, message):
     if content is None:
         (run / name).unlink()
     else:
@@ -179,7 +179,7 @@ def test_pictures_that_are_damaged_or_too_large_are_refused(run):
             report(run)
 
 
-def test_numbers_and_names_that_no_page_can_hold(run):
+def test_extreme_numbers_and_names_are_left_out_of_the_page(run):
     """Values that are too large to draw are left out of the curves. Half a character is
     replaced."""
     with (run / "metrics.jsonl").open("a") as file:
@@ -187,7 +187,7 @@ def test_numbers_and_names_that_no_page_can_hold(run):
     assert "31 of 40 iterations" in report(run).read_text()
 
 
-def test_a_guard_of_other_lines_is_left_out(run):
+def test_a_damaged_guard_file_is_left_out(run):
     for line in (
         '{"alarms": []}',
         '{"iteration": 1' + 400 * "0" + ', "alarms": []}',

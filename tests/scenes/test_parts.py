@@ -190,7 +190,7 @@ def test_chains_are_one_component_and_batches_are_apart(make):
     assert labels[0].tolist() == [0] * 9 + [-1] * 15 and labels[1].tolist() == [0] * 5 + [5] * 4 + [-1] * 15
 
 
-def test_bottoms(make):
+def test_lowest_points_are_those_of_the_meshes(make):
     turned = math.sqrt(0.5)
     parts = make({"centre": (0.0, 0.0, 0.1)}, {"exponents": (0.1, 0.1), "rotation": (1.0, 0, 0, 0, turned, turned)})
     assert parts.bottoms().tolist() == pytest.approx([0.0, 0.5 - 0.1 * math.sqrt(2)], abs=0.015)

@@ -124,17 +124,23 @@ def bookshelf(s: Sketch) -> None:
         s.box(s.main, 0, 0.005, k * gap, w - 0.03, d - 0.02, 0.05)
     inner = w - 0.09
     for k in range(n):
-        share = s.u(0.35, 0.65)
+        fraction = s.u(0.35, 0.65)
         tall = gap * s.u(0.6, 0.75)
         s.box(
-            s.paint("books"), -inner / 2 + inner * share / 2, 0.02, k * gap + 0.03, inner * share - 0.01, d * 0.6, tall
+            s.paint("books"),
+            -inner / 2 + inner * fraction / 2,
+            0.02,
+            k * gap + 0.03,
+            inner * fraction - 0.01,
+            d * 0.6,
+            tall,
         )
         s.box(
             s.paint(f"books {k}"),
-            inner / 2 - inner * (1 - share) / 2,
+            inner / 2 - inner * (1 - fraction) / 2,
             0.02,
             k * gap + 0.03,
-            inner * (1 - share),
+            inner * (1 - fraction),
             d * 0.55,
             tall * s.u(0.8, 1),
         )

@@ -15,7 +15,7 @@ def test_one_piece_is_whole(batch, table):
     assert scores.per_part.tolist() == [[1] * 5 + [0] * 3]
 
 
-def test_share_is_the_mass_of_the_cluster(batch, part):
+def test_the_value_is_the_clusters_fraction_of_the_mass(batch, part):
     # Two balls whose volumes are as 8 to 1; the small one floats.
     assets = [part((0.2, 0.2, 0.2), (0, 0, 0.2), (1.0, 1.0)), part((0.1, 0.1, 0.1), (0, 0, 0.7), (1.0, 1.0))]
     scores = Connected()(batch(assets))

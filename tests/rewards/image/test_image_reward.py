@@ -171,7 +171,7 @@ def test_image_reward_has_gradients(files, batch_of, pictures):
     assert slope.isfinite().all() and (slope[0] != 0).any((1, 2, 3)).all() and slope[1:].eq(0).all()
 
 
-def test_other_weights_are_refused(files, weights):
+def test_weights_of_another_layout_are_refused(files, weights):
     path = weights / "THUDM/ImageReward/ImageReward.pt"
     without = {name: t for name, t in files.items() if "crossattention.self.key.bias" not in name}
     for wrong, message in (

@@ -1,5 +1,5 @@
-"""The judge against a real server on this machine: one that answers, hangs, trickles, talks
-nonsense, dies midway, recovers."""
+"""The judge against a real server on this machine that answers, hangs, answers too slowly, sends
+invalid answers, stops midway, and recovers."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_an_asset_without_a_proper_answer_scores_0_and_is_counted(
     assert not (tmp_path / "answers").exists()  # a failure is not an answer to keep
 
 
-def test_nobody_listens(judge, batch_of, pictures, caplog):
+def test_a_refused_connection_is_a_failure(judge, batch_of, pictures, caplog):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
@@ -264,7 +264,7 @@ def test_a_failure_stops_the_run_where_that_is_asked(server, judge, batch_of, pi
     assert "\n" not in str(caught.value) and len(requests) == 2  # the third was not asked any more
 
 
-def test_what_may_pass_is_tried_again(server, judge, batch_of, pictures):
+def test_temporary_failures_are_tried_again(server, judge, batch_of, pictures):
     url, requests = server(is_broken, dies_midway, says("hm"), scores(6))
     assert judge(url, attempts=4)(batch_of(pictures[:1], ["a"])).values.tolist() == pytest.approx([0.6])
     assert len(requests) == 4
@@ -347,7 +347,7 @@ def test_scores_that_are_read(number):
         [{"type": "text", "text": '{"score": 7}'}],
     ],
 )
-def test_anything_else_is_a_failure(content):
+def test_any_other_answer_is_a_failure(content):
     with pytest.raises(JudgeError):
         parse_answer(completion(content))
 
@@ -366,7 +366,7 @@ def test_anything_else_is_a_failure(content):
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_completion_is_a_failure(response):
+def test_an_answer_that_is_no_completion_is_a_failure(response):
     with pytest.raises(JudgeError):
         parse_answer(response)
 

@@ -100,7 +100,7 @@ def hub():
     server.server_close()
 
 
-def test_what_is_not_here_is_fetched_from_the_hub_once(hub, tmp_path):
+def test_missing_files_are_fetched_from_the_hub_once(hub, tmp_path):
     url, asked = hub
     code = f"""if True:
         from rewards.image.pretrained import WEIGHT_FILES, find

@@ -45,7 +45,7 @@ def test_the_same_asset_falls_the_same_way(batch, table):
     assert (first.positions == again.positions).all() and (first.rotations == again.rotations).all()
 
 
-def test_nothing_to_drop(batch):
+def test_an_empty_asset_cannot_be_dropped(batch):
     with pytest.raises(ValueError, match="the asset is empty: there is nothing to drop"):
         drop(batch([]).asset)
     with pytest.raises(ValueError, match="an asset of one scene, got 2"):

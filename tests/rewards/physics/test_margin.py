@@ -45,15 +45,15 @@ def test_tables(batch, table):
     assert four > 20 and corner < four and two < 0
 
 
-def test_a_leg_in_the_air_does_not_bear_and_a_hair_does(batch, table):
+def test_a_leg_in_the_air_does_not_bear_and_one_at_a_hairs_distance_does(batch, table):
     whole, hair, short = angle_deg(batch(table(), table(lift=0.002), table(lift=0.1)))
     assert whole > hair > 0.8 * whole > short
 
 
 def test_hovering_clusters_earn_nothing(batch, table, part):
     scores = Margin()(batch(table(), [*table(), part((0.1, 0.1, 0.1), (0, 0, 0.9))]))
-    share = 0.008 / (0.008 + 1.0 * 0.6 * 0.06 + 4 * 0.06 * 0.06 * 0.53)
-    assert float(scores.values[1] / scores.values[0]) == pytest.approx(1 - share, abs=0.02)
+    fraction = 0.008 / (0.008 + 1.0 * 0.6 * 0.06 + 4 * 0.06 * 0.06 * 0.53)
+    assert float(scores.values[1] / scores.values[0]) == pytest.approx(1 - fraction, abs=0.02)
     assert scores.verdict.tolist() == [True, False]
 
 
@@ -91,7 +91,7 @@ def test_the_values_of_the_reward_carry_gradient(batch, table, part):
     assert slope[1].eq(0).all() and (plus - minus) / 2 == pytest.approx(float((slope * step).sum()), rel=0.1)
 
 
-def test_the_gradient_is_there_whoever_asks_first(batch, table):
+def test_the_gradient_does_not_depend_on_the_first_caller(batch, table):
     broken = [v.clone() for v in table()]
     broken[1][5] = math.nan
     vectors = batch(table(), broken).need_parts().vectors().requires_grad_()

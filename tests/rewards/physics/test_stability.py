@@ -1,5 +1,5 @@
-"""The simulation against what mechanics says, and the score's promises: graded, repeatable, never
-failing the batch."""
+"""The simulation agrees with mechanics, and the score is graded, repeatable, and never fails the
+batch."""
 
 import math
 
@@ -105,9 +105,9 @@ def test_floating_part_falls(batch, table, part):
     light = motion.masses.argmin()
     gap = 0.8 - 0.56
     assert motion.drift[-1, light] == pytest.approx(gap, abs=0.02)
-    # Its share of the mass is what is lost, in proportion to the height it fell from.
-    share = motion.masses[light] / motion.masses.sum()
-    assert scores.values[0] == pytest.approx(1 - share * gap / Trial().drift_limit, abs=0.02)
+    # Its fraction of the mass is what is lost, in proportion to the height it fell from.
+    fraction = motion.masses[light] / motion.masses.sum()
+    assert scores.values[0] == pytest.approx(1 - fraction * gap / Trial().drift_limit, abs=0.02)
 
 
 def test_free_fall(batch, part):
@@ -279,7 +279,7 @@ def test_grade_is_monotone():
 
 
 def ranked(good: torch.Tensor, bad: torch.Tensor) -> float:
-    """Share of the pairs in which the good asset scores above its corrupted twin, ties counting
+    """Fraction of the pairs in which the good asset scores above its corrupted twin, ties counting
     half."""
     return ((good > bad).float() + 0.5 * (good == bad).float()).mean().item()
 

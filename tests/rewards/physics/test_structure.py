@@ -21,7 +21,7 @@ def test_standing_things_are_held_and_floating_ones_are_not(batch, table, part):
     assert float(scores.values[1]) == pytest.approx(volume / (volume + 4 / 3 * 3.1416 * 0.001), abs=0.02)
 
 
-def test_what_only_touches_rests_on_top_but_does_not_hang_below(batch, part):
+def test_a_touching_block_rests_on_top_but_does_not_hang_below(batch, part):
     """Without overlap a joint has pressure and friction alone: a block lies on a shelf, and falls
     off from under it."""
     post, gap = part((0.1, 0.1, 0.4), (0, 0, 0.4)), 0.002
@@ -44,7 +44,7 @@ def test_a_long_arm_breaks_a_thin_joint(batch, part, monkeypatch):
     assert short == pytest.approx(1, abs=1e-6) and long < 0.5
 
 
-def test_overlap_is_the_share_of_volume(batch, part):
+def test_overlap_is_a_fraction_of_the_volume(batch, part):
     box = lambda x: part((0.2, 0.2, 0.2), (x, 0, 0.2))  # noqa: E731
     scores = Penetration()(
         batch([box(0), box(0.395)], [box(0), box(0.2)], [box(0), box(0)], [box(0)], [box(0), box(0.6)])
@@ -107,6 +107,6 @@ def test_on_top_must_still_be_on_top_after_two_seconds(batch, part):
     assert off.values.item() < 0.51 and not off.verdict
 
 
-def test_without_a_relation_everybody_gets_the_same(batch, table):
+def test_prompts_without_a_relation_score_1(batch, table):
     scores = Stacking()(Batch(["a red table", "a table"], batch(table(), table("ab")).asset))
     assert scores.values.tolist() == [1, 1]

@@ -33,7 +33,7 @@ def test_equals_transformers(encoder: MiniLM) -> None:
     assert torch.allclose(features.pooled, torch.nn.functional.normalize(mean, dim=-1), atol=1e-5)
 
 
-def test_order_and_company_do_not_matter(encoder: MiniLM) -> None:
+def test_scores_do_not_depend_on_order_or_other_assets(encoder: MiniLM) -> None:
     fresh = MiniLM()
     alone = fresh.encode(PROMPTS[1:2])
     assert torch.allclose(encoder.encode(PROMPTS)[1:2].pooled, alone.pooled, atol=1e-5)

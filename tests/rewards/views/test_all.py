@@ -1,5 +1,5 @@
-"""What every multi-view reward keeps to: values and credit in range, independent of batch and
-order, and clear about bad input."""
+"""Every multi-view reward: values and per-view scores are in range and do not depend on batch or
+order, and bad input is refused clearly."""
 
 import math
 from dataclasses import replace
@@ -27,7 +27,7 @@ def test_scores_are_in_range_and_do_not_depend_on_the_batch(name, pictures):
     together = reward(batch)
     assert score([reward], batch)[name].failed == 0
     assert together.per_view.shape == (3, 9) and ((together.per_view >= 0) & (together.per_view <= 1)).all()
-    if name != "worst_view":  # to which nothing is a picture as good as another
+    if name != "worst_view":  # to these, an empty picture is as good as any other
         assert together.values[2] == 0, "an empty asset earns nothing"
         assert (together.values[:2] > 0.8).all(), "consistent views come near 1"
     for k in range(2):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rewards.views.mrc import MRC, foreground, likeness
+from rewards.views.mrc import MRC, foreground, similarity
 
 
 def test_a_view_of_other_colours_is_found(pictures, spoil):
@@ -26,15 +26,15 @@ def test_too_few_views_to_hold_some_out():
         MRC(cameras=4)
 
 
-def test_likeness_is_one_only_for_equals():
+def test_similarity_is_one_only_for_equal_images():
     x = torch.rand(1, 2, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     box = torch.ones(1, 2, 32, 32, dtype=torch.bool)
-    assert likeness(x, x, box).tolist() == [[1, 1]]
-    assert (likeness(x, 1 - x, box) < 0.7).all()
+    assert similarity(x, x, box).tolist() == [[1, 1]]
+    assert (similarity(x, 1 - x, box) < 0.7).all()
     box[..., :16] = False  # what differs outside the box does not count
     far = x.clone()
     far[..., :4, :] = 0
-    assert (likeness(x, far, box) > 0.99).all()
+    assert (similarity(x, far, box) > 0.99).all()
 
 
 def test_the_box_is_around_all_that_is_shown():

@@ -34,7 +34,7 @@ def test_gdpo_ignores_the_scale_of_a_reward() -> None:
     assert one.mean(1).abs().max() < 1e-5
 
 
-def test_gdpo_of_tied_groups_is_silent() -> None:
+def test_gdpo_of_tied_groups_is_zero() -> None:
     rewards = 0.7 + 1e-5 * torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     assert gdpo({"a": rewards}, {"a": 1.0})[0].abs().max() < 0.05
 

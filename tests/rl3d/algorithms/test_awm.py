@@ -61,7 +61,7 @@ def test_kl_pulls_to_the_reference_by_its_weights() -> None:
     assert metrics["kl"] == pytest.approx(0.09) and velocity.grad == pytest.approx(2 * 2 * 0.3, rel=1e-5)
 
 
-def test_a_unit_answers_for_its_own_error() -> None:
+def test_a_unit_has_its_own_advantage_and_error() -> None:
     velocity = torch.tensor([0.5, 0.5], requires_grad=True)  # one number for each of two units
     target = torch.tensor([0.0, 1.0])
     errors, predictions = ((velocity - target) ** 2 / 2).expand(1, 1, 2), velocity.view(1, 1, 2, 1)

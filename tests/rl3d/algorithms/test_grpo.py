@@ -36,7 +36,7 @@ def test_the_kl_carries_gradient() -> None:
     assert metrics["kl"] == pytest.approx(0.5) and mean.grad == pytest.approx(3 * 0.5 / STD**2, rel=1e-5)
 
 
-def test_steps_that_were_not_taken_count_nowhere() -> None:
+def test_steps_that_were_not_taken_have_no_weight() -> None:
     log_probs = torch.tensor([[0.0, 0.0], [0.0, 5.0]], requires_grad=True)
     mask = torch.tensor([[True, True], [True, False]])
     weights = mask * (mask.numel() / mask.sum())

@@ -21,7 +21,7 @@ def _refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-def test_unknown_command(capsys) -> None:
+def test_an_unknown_command_is_refused(capsys) -> None:
     assert "unknown command 'genrate': choose one of generate" in _refused(["genrate"], capsys)
 
 
@@ -30,7 +30,7 @@ def test_no_command_shows_the_usage(capsys) -> None:
     assert "usage: rl3d COMMAND" in capsys.readouterr().out
 
 
-def test_empty_prompt(capsys, tmp_path: Path) -> None:
+def test_an_empty_prompt_is_refused(capsys, tmp_path: Path) -> None:
     assert "the prompt is empty" in _refused(["generate", "  ", "--out", str(tmp_path / "a")], capsys)
     assert not (tmp_path / "a").exists()
 
@@ -42,7 +42,7 @@ def test_wrong_number_of_threads_makes_no_folder(capsys, tmp_path: Path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_reward(capsys, tmp_path: Path) -> None:
+def test_an_unknown_reward_is_refused(capsys, tmp_path: Path) -> None:
     line = _refused(["train", "--rewards", "stabilty=1", "--out", str(tmp_path / "run")], capsys)
     assert "unknown reward 'stabilty', did you mean 'stability'?" in line
     assert not (tmp_path / "run").exists()
@@ -54,37 +54,37 @@ def test_evaluation_against_nothing_makes_no_folder(capsys, tmp_path: Path) -> N
     assert not (tmp_path / "table").exists()
 
 
-def test_bad_reward_weight(capsys, tmp_path: Path) -> None:
+def test_a_bad_reward_weight_is_refused(capsys, tmp_path: Path) -> None:
     assert "must be a number, got 'much'" in _refused(
         ["train", "--rewards", "stability=much", "--out", str(tmp_path / "run")], capsys
     )
 
 
-def test_unknown_option(capsys, tmp_path: Path) -> None:
+def test_an_unknown_option_is_refused(capsys, tmp_path: Path) -> None:
     line = _refused(["generate", "a cube", "--colour", "red", "--out", str(tmp_path / "a")], capsys)
     assert "--colour" in line
 
 
-def test_option_of_the_wrong_kind(capsys, tmp_path: Path) -> None:
+def test_an_option_of_the_wrong_kind_is_refused(capsys, tmp_path: Path) -> None:
     line = _refused(["generate", "a cube", "--num", "many", "--out", str(tmp_path / "a")], capsys)
     assert "--num" in line
 
 
-def test_optional_number_of_the_wrong_kind(capsys, tmp_path: Path) -> None:
+def test_an_optional_number_of_the_wrong_kind_is_refused(capsys, tmp_path: Path) -> None:
     line = _refused(["train", "--lr", "fast", "--out", str(tmp_path / "run")], capsys)
     assert "--lr" in line and "'fast'" in line and "NoneType" not in line
     assert not (tmp_path / "run").exists()
 
 
-def test_option_out_of_range(capsys) -> None:
+def test_an_option_out_of_range_is_refused(capsys) -> None:
     assert "--best-of must be at least 1, got 0" in _refused(["generate", "a cube", "--best-of", "0"], capsys)
 
 
-def test_unknown_schedule(capsys) -> None:
+def test_an_unknown_schedule_is_refused(capsys) -> None:
     assert "--sampling.sde-type" in _refused(["generate", "a cube", "--sampling.sde_type", "wild"], capsys)
 
 
-def test_missing_checkpoint(capsys, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_refused(capsys, tmp_path: Path) -> None:
     line = _refused(
         ["generate", "a cube", "--checkpoint", str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "a")], capsys
     )
@@ -92,39 +92,39 @@ def test_missing_checkpoint(capsys, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_truncated_checkpoint(capsys, tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_refused(capsys, tmp_path: Path) -> None:
     path = tmp_path / "cut.safetensors"
     path.write_bytes(TUNED.read_bytes()[:100_000])
     line = _refused(["generate", "a cube", "--checkpoint", str(path), "--out", str(tmp_path / "a")], capsys)
     assert "cut.safetensors: not an rl3d checkpoint, or cut short" in line
 
 
-def test_another_models_checkpoint(capsys, tmp_path: Path) -> None:
+def test_another_models_checkpoint_is_refused(capsys, tmp_path: Path) -> None:
     judge = WEIGHTS / "judge.safetensors"
     assert "holds a scorer, not a generator" in _refused(
         ["generate", "a cube", "--checkpoint", str(judge), "--out", str(tmp_path / "a")], capsys
     )
 
 
-def test_malformed_ply(capsys, tmp_path: Path) -> None:
+def test_a_malformed_ply_is_refused(capsys, tmp_path: Path) -> None:
     path = tmp_path / "bad.ply"
     path.write_text("ply\nnonsense\n")
     assert "bad.ply" in _refused(["export", str(path), "--to", str(tmp_path / "x.splat")], capsys)
     assert not (tmp_path / "x.splat").exists()
 
 
-def test_missing_asset(capsys, tmp_path: Path) -> None:
+def test_a_missing_asset_is_refused(capsys, tmp_path: Path) -> None:
     assert "nowhere" in _refused(["view", str(tmp_path / "nowhere")], capsys)
 
 
-def test_output_folder_that_is_a_file(capsys, tmp_path: Path) -> None:
+def test_an_output_folder_that_is_a_file_is_refused(capsys, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("in the way")
     line = _refused(["generate", "a cube", "--out", str(tmp_path / "a")], capsys)
     assert "it is a file; name a folder" in line
     assert (tmp_path / "a").read_text() == "in the way"
 
 
-def test_device_that_is_not_there(capsys, tmp_path: Path) -> None:
+def test_a_missing_device_is_refused(capsys, tmp_path: Path) -> None:
     out = str(tmp_path / "a")
     assert "'gpu' is no device: use cpu, cuda or cuda:N" in _refused(
         ["generate", "a cube", "--device", "gpu", "--out", out], capsys
@@ -134,17 +134,17 @@ def test_device_that_is_not_there(capsys, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_unwritable_output_folder(capsys) -> None:
+def test_an_unwritable_output_folder_is_refused(capsys) -> None:
     # Nobody can make a folder in /proc, not even root.
     assert "cannot write" in _refused(["generate", "a cube", "--out", "/proc/rl3d"], capsys)
 
 
-def test_missing_prompt_file(capsys, tmp_path: Path) -> None:
+def test_a_missing_prompt_file_is_refused(capsys, tmp_path: Path) -> None:
     line = _refused(["train", "--prompts", str(tmp_path / "none.txt"), "--out", str(tmp_path / "run")], capsys)
     assert "none.txt: cannot read prompts" in line
 
 
-def test_a_gate_without_a_verdict(capsys, tmp_path: Path) -> None:
+def test_a_gate_without_a_verdict_is_refused(capsys, tmp_path: Path) -> None:
     rewards = ["--rewards", "connected=1,penetration=1", "--gates", "connected=penetration"]
     line = _refused(["train", *rewards, "--guard", "off", "--out", str(tmp_path / "run")], capsys)
     assert "reward 'penetration' gives no verdict, so it cannot be a gate" in line

@@ -43,7 +43,7 @@ def changed(assets: Path, tmp_path: Path, **fields: object) -> Path:
     return folder
 
 
-def test_what_differs_is_said(assets, tmp_path, capsys):
+def test_differences_are_reported(assets, tmp_path, capsys):
     card = json.loads((assets / "00" / "card.json").read_text())
     folder = changed(assets, tmp_path, prompt="a red stool", software={**card["software"], "torch": "1.0.0"})
     assert main(["replay", str(folder)]) == 2
@@ -51,7 +51,7 @@ def test_what_differs_is_said(assets, tmp_path, capsys):
     assert "scene.ply, mesh.glb differ" in error and "torch was 1.0.0, is 2" in error and error.count("\n") == 1
 
 
-def test_other_circumstances_alone_do_no_harm(assets, tmp_path, capsys):
+def test_another_environment_alone_is_no_difference(assets, tmp_path, capsys):
     card = json.loads((assets / "00" / "card.json").read_text())
     folder = changed(assets, tmp_path, software={**card["software"], "mujoco": "0.1"})
     assert main(["replay", str(folder)]) == 0
@@ -73,12 +73,12 @@ def test_other_circumstances_alone_do_no_harm(assets, tmp_path, capsys):
         ({"rewards": [1]}, "its card is incomplete"),
     ],
 )
-def test_cards_that_say_too_little(assets, tmp_path, capsys, fields, message):
+def test_incomplete_cards_are_refused(assets, tmp_path, capsys, fields, message):
     assert main(["replay", str(changed(assets, tmp_path, **fields))]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_no_card(tmp_path, capsys):
+def test_a_missing_card_is_refused(tmp_path, capsys):
     for content in ("[", "[" * 50_000):
         (tmp_path / "card.json").write_text(content)
         with pytest.raises(FileError, match="it is not JSON"):

@@ -15,7 +15,7 @@ def test_every_reward_is_listed_and_nothing_is_fetched(capsys, monkeypatch):
     assert " no " in rows["stability"] and "of its files" in rows["clip"]
 
 
-def test_what_is_named_is_timed(capsys):
+def test_named_rewards_are_timed(capsys):
     assert main(["rewards", "--measure", "3", "--rewards", "connected,tests.rl3d.training.planted:vivid"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     assert "ms an asset" in header and len(rows) == 2

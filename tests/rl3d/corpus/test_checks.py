@@ -83,7 +83,7 @@ def test_counts_are_exact():
         assert not check_count(replace(spec.facts, shape_colors=("none",)), parts), spec.caption
 
 
-def test_an_empty_asset_says_nothing():
+def test_an_empty_asset_passes_no_check():
     nothing = Parts.stack([parts_of(np.zeros((0, 19)))])[0]
     assert check_colors(Facts(main="red", colors=("blue",)), nothing) == (0, 2)
     assert not check_relation(Facts(relation="on", shapes=("cube", "cone"), shape_colors=("red", "blue")), nothing)

@@ -1,4 +1,4 @@
-"""Corruptions give valid assets, are seeded, and break an asset in the way of their name."""
+"""Corruptions give valid assets, depend only on the seed, and break an asset as their name says."""
 
 import numpy as np
 import pytest

@@ -62,10 +62,10 @@ def test_singles_keep_to_their_split():
 def test_unnamed_main_colours_are_not_held_out():
     rng = np.random.default_rng(6)
     for name, kind in CATALOGUE.items():
-        from rl3d.corpus.shapes import Look, Sketch
+        from rl3d.corpus.shapes import Appearance, Sketch
 
         for _ in range(10):
-            assert not is_held_out(name, Sketch(rng, Look(name), kind).main_base)
+            assert not is_held_out(name, Sketch(rng, Appearance(name), kind).main_base)
 
 
 def test_a_seventh_is_held_out():
@@ -75,15 +75,15 @@ def test_a_seventh_is_held_out():
 
 
 def test_the_mix_of_kinds(items):
-    for kind, share in MIX.items():
-        assert np.mean([item.kind == kind for item in items]) == pytest.approx(share, abs=0.05)
+    for kind, fraction in MIX.items():
+        assert np.mean([item.kind == kind for item in items]) == pytest.approx(fraction, abs=0.05)
 
 
 def test_there_are_many_categories():
     assert len(CATEGORIES) >= 48
 
 
-def test_a_noun_means_one_category():
+def test_a_noun_belongs_to_one_category():
     nouns = [noun for kind in CATALOGUE.values() for noun in kind.names]
     assert len(nouns) == len(set(nouns))
 
@@ -116,7 +116,7 @@ def test_prompts_are_fixed_distinct_and_balanced():
 
 def test_prompts_of_all_kinds_keep_the_mix():
     kinds = [item.kind for item in prompts(100, 1)]
-    assert {kind: kinds.count(kind) for kind in MIX} == {kind: round(100 * share) for kind, share in MIX.items()}
+    assert {kind: kinds.count(kind) for kind in MIX} == {kind: round(100 * fraction) for kind, fraction in MIX.items()}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_unknown_names_are_refused(call):
         ("one eye", "a"),
     ],
 )
-def test_articles(words, article):
+def test_captions_have_the_right_article(words, article):
     from rl3d.corpus.captions import _article
 
     assert _article(words) == article

@@ -29,7 +29,7 @@ def test_a_checkpoint_knows_its_generator(tmp_path) -> None:
         load_generator(tmp_path / "run", generator="part-flow")
 
 
-def test_names() -> None:
+def test_a_generator_is_found_by_name_and_by_path() -> None:
     assert find_generator("part-flow") is PartFlow and PartFlow.name == "part-flow"
     assert type(load_generator(generator="tests.rl3d.toys:TokenToy")) is TokenToy
     assert TokenToy.name == "tests.rl3d.toys:TokenToy"

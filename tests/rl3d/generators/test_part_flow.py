@@ -19,7 +19,7 @@ PROMPTS = ["a red armchair with white legs", "two green cubes in a row", "a tall
 def policy() -> PartFlow:
     torch.manual_seed(0)
     policy = PartFlow(width=32, depth=2, heads=2)
-    with torch.no_grad():  # the output starts at zero: give it something to say
+    with torch.no_grad():  # the output layer starts at zero, so it gets random weights
         for p in policy.network.parameters():
             p.add_(0.05 * torch.randn_like(p))
     return policy
@@ -64,8 +64,8 @@ def test_log_probs_carry_gradient_to_every_weight(policy: PartFlow) -> None:
 
 
 def test_existence_weighs_more_than_shape_in_the_kl(policy: PartFlow) -> None:
-    """All numbers of a part that is there, and the existence of every slot; the latter
-    EXISTENCE_KL_WEIGHT times as much."""
+    """All numbers of existing parts count, and the existence of every slot with weight
+    EXISTENCE_KL_WEIGHT."""
     rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3], options=Sampling(steps=4))
     exists = policy.decode(rollout).parts.exists
     weights = policy.kl_weights(rollout)

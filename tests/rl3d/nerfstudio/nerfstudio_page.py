@@ -109,15 +109,11 @@ def look(asset: Path, save: Path | None) -> bool:
     with viewing(asset) as url, tempfile.TemporaryDirectory() as profile, open_page(url, Path(profile)) as page:
         page.call("Emulation.setDeviceMetricsOverride", width=1200, height=720, deviceScaleFactor=1, mobile=False)
         began = time.monotonic()
-        found = page.wait(lambda: min(shares := agreement(scene, page)) > 0.9 and shares, 90)
+        found = page.wait(lambda: min(fractions := agreement(scene, page)) > 0.9 and fractions, 90)
         inside, outside = found or agreement(scene, page)
         seconds = time.monotonic() - began
         print(
-            f"{url}: {inside:.1%} of the asset's pixels and "
-            f"{outside:.1%} "
-            "of those "
-            "beside it "
-            "agree, after "
+            f"{url}: {inside:.1%} of the asset's pixels and {outside:.1%} of those beside it agree, after "
             f"{seconds:.0f} s"
         )
         picture = page.picture()

@@ -152,7 +152,7 @@ def test_a_run_takes_the_place_of_a_run_and_of_nothing_else(tmp_path, folder):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_fails_on_the_way_leaves_the_older_run(tmp_path, folder, monkeypatch):
+def test_a_failed_export_leaves_the_older_run(tmp_path, folder, monkeypatch):
     run = export(folder, tmp_path / "a.nerfstudio")
     (run / "mark").touch()
 
@@ -272,7 +272,7 @@ def test_the_crop_box_and_other_lenses(opened):
 
 
 @needs_nerfstudio
-def test_it_is_for_looking(opened):
+def test_it_cannot_be_trained_by_nerfstudio(opened):
     _, pipeline = opened
     assert pipeline.get_average_eval_image_metrics()["psnr"] > 50
     with pytest.raises(NotImplementedError, match="ns-train cannot train it"):

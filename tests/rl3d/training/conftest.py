@@ -22,7 +22,7 @@ POLICIES = {"part-flow": "parts", "tokens": "parts", "splats": "splats"}
 def small_part_flow() -> PartFlow:
     torch.manual_seed(0)
     policy = PartFlow(width=32, depth=2, heads=2)
-    with torch.no_grad():  # the output layer starts at zero: give it something to say
+    with torch.no_grad():  # the output layer starts at zero, so it gets random weights
         for p in policy.network.parameters():
             p.add_(0.02 * torch.randn_like(p))
     return policy
@@ -57,7 +57,8 @@ def start(tmp_path: Path, prompts: Path):
         rewards = {"part-flow": "tests.rl3d.training.conftest:Redness"}.get(policy, reward[policy])
         config: dict[str, Any] = {
             "out": tmp_path / "run", "rewards": rewards, "prompts": prompts, "iterations": 4,
-            "prompts_per_iteration": 2, "group_size": 6, "save_every": 2, "guard": "off", "bfloat16": False, "objective": own(**known),
+            "prompts_per_iteration": 2, "group_size": 6, "save_every": 2, "guard": "off", "bfloat16": False,
+            "objective": own(**known),
         }  # fmt: skip
         if policy != "tokens" and objective == "grpo":
             config["sampling"] = Sampling(steps=4, noise=0.7, sde_type="cps")

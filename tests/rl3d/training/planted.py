@@ -1,4 +1,5 @@
-"""A reward that saturated colours game: what the guard is shown to catch (docs/rewards.md)."""
+"""A reward that can be gamed by saturated colours, for a demonstration of the guard
+(docs/rewards.md)."""
 
 from __future__ import annotations
 

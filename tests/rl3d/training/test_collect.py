@@ -35,7 +35,7 @@ def _scorer(rewards, weights, gates=None, constraints="") -> Scorer:
     return Scorer(rewards, gates or {}, Constraints(constraints, weights))
 
 
-def test_a_gate_shuts_values_and_per_part_rewards_alike() -> None:
+def test_a_gate_zeroes_values_and_per_part_rewards() -> None:
     """A sample behind a shut gate must earn nothing from the gated reward, nor may its parts."""
     per_part = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, torch.nan]])
     gated = PerPart("looks", Scores(torch.tensor([0.9, 0.1, 0.5, 0.2]), per_part=per_part))
@@ -64,7 +64,7 @@ def test_an_absent_part_has_the_advantage_of_its_sample() -> None:
     assert judged.unit_advantages[0, 1] != pytest.approx(float(judged.advantages[0]))
 
 
-def test_constraints_that_are_met_leave_nothing_to_learn() -> None:
+def test_met_constraints_give_no_advantage() -> None:
     reward = PerPart("looks", Scores(torch.tensor([0.9, 0.8, 0.9, 0.8])))
     scorer = _scorer([reward], {"looks": 0.01}, constraints="looks=0.5")
     judged = scorer(Draw(["a tower"], 4, 0, 0), _asset())

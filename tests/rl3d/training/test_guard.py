@@ -1,5 +1,5 @@
-"""The guard: what it measures, what makes it cry out and what does not, and what the trainer does
-then."""
+"""The guard: what it measures, what raises an alarm and what does not, and what the trainer then
+does."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_no_alarm_where_all_is_well(guard):
         ({}, 0.7, r"^the KL to the start, 0\.7, is above 0\.5$"),
     ],
 )
-def test_alarms(guard, changes, kl, message):
+def test_planted_changes_raise_alarms(guard, changes, kl, message):
     (alarm,) = guard.alarms(reading(**changes), kl)
     assert re.search(message, alarm), alarm
 
 
-def test_what_a_shape_measures():
+def test_shape_measures_are_those_of_a_known_asset():
     vectors = torch.zeros(1, 3, 19)
     vectors[..., 0], vectors[..., 10], vectors[..., 14] = 1, 1, 1
     vectors[..., 1:3] = 0.1

@@ -40,7 +40,7 @@ def test_a_damaged_line_is_named(tmp_path) -> None:
         RunLog(tmp_path, 0)
 
 
-def test_a_process_that_does_not_write_leaves_nothing(tmp_path) -> None:
+def test_other_ranks_write_nothing(tmp_path) -> None:
     log = RunLog(tmp_path, 0, writes=False)
     log.metrics({"iteration": 1})
     log.guard({"iteration": 1})

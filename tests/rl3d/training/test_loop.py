@@ -159,7 +159,7 @@ def test_the_loop_saves_by_itself(start) -> None:
     assert (run.config.out / "report.html").exists()
 
 
-def test_a_caller_that_leaves_loses_nothing(start) -> None:
+def test_a_run_is_saved_when_its_caller_stops(start) -> None:
     run = start(iterations=50, save_every=100)
     for metrics in iterate(run):
         if metrics["iteration"] == 3:
@@ -320,7 +320,7 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
         ("part-flow", "awm", {"rewards": "one_face=1,worst_view=1", "gates": "one_face=worst_view"}, "no verdict"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_written(
+def test_impossible_runs_are_refused_before_anything_is_written(
     start, tmp_path: Path, policy, objective, changes, message
 ) -> None:
     with pytest.raises(ValueError, match=message) as error:
@@ -350,7 +350,7 @@ def test_bad_settings_are_refused() -> None:
             TrainConfig(**change)
 
 
-def test_two_shares_of_the_prompts_are_the_whole(start) -> None:
+def test_two_shards_of_the_prompts_are_the_whole_draw(start) -> None:
     """What one process would sample is what two sample together: seeds are global."""
     from rl3d.algorithms.base import Draw
     from rl3d.training.processes import Processes
@@ -359,7 +359,7 @@ def test_two_shares_of_the_prompts_are_the_whole(start) -> None:
     policy.keep_reference()
     run = start("splats")
     draw = Draw(["a red cube", "a blue ball", "a cat"], 4, 5, 0)
-    parts = [Processes(rank, 2).share(draw) for rank in (0, 1)]
+    parts = [Processes(rank, 2).shard(draw) for rank in (0, 1)]
     assert [p.prompts for p in parts] == [["a red cube"], ["a blue ball", "a cat"]]
 
     def score(draw: Draw, asset):

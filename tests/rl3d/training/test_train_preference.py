@@ -28,8 +28,8 @@ from tests.rl3d.viewer.browser import CHROMIUM, open_page
 def choices(
     count: int, faults: tuple[str, ...] = ("category_swapped", "colors_swapped", "jitter_strong")
 ) -> list[Pair]:
-    """What somebody chooses who likes an asset that is as its caption says better than one with a
-    fault, whichever side it stands on."""
+    """Choices of a person who prefers an asset without a fault to one with a fault, on either
+    side."""
     rng = np.random.default_rng(5)
     pairs = []
     for i in range(count):
@@ -70,7 +70,8 @@ def test_the_file_comes_back(tmp_path):
     "change",
     [
         {"choice": "middle"}, {"choice": None}, {"prompt": 5}, {"left": [[1.0] * 18]}, {"left": []},
-        {"right": [[1e400] * 19]}, {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]}, {"left": [[10**400] * 19]},
+        {"right": [[1e400] * 19]}, {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]},
+        {"left": [[10**400] * 19]},
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_pair_is_named(tmp_path, change):
@@ -82,7 +83,7 @@ def test_a_line_that_is_no_pair_is_named(tmp_path, change):
     assert "\n" not in str(error.value)
 
 
-def test_other_files(tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileError, match="cannot read pairs"):
         read_pairs(tmp_path / "missing.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -97,8 +98,8 @@ def test_other_files(tmp_path):
         resolve(str(tmp_path / "bad.safetensors"))
 
 
-def test_weights_of_no_preference_cost_nothing(tmp_path):
-    """Two long vectors do not ask for a layer of their product, and numbers that are none for a
+def test_damaged_preference_weights_are_refused_cheaply(tmp_path):
+    """Two long vectors must not allocate a layer of their product, and NaN weights must not give a
     reward that always fails."""
     head, path = PreferenceHead(6, 4).state_dict(), tmp_path / "a.safetensors"
     write_tensors(path, dict(head), {"kind": KIND, "pairs": 9})
@@ -127,14 +128,14 @@ def test_a_fitted_reward_predicts_held_out_choices(tmp_path):
 
     reward = resolve(str(path))
     assert reward.name == "preference" and len(reward.version) == 8
-    held = [pair for pair in pairs if is_held_out(pair.prompt)]
+    held_out = [pair for pair in pairs if is_held_out(pair.prompt)]
     values = []
     for side in ("left", "right"):
-        parts = Parts.stack([Parts.from_vectors(vectors(getattr(pair, side))) for pair in held])
-        prompts = [pair.prompt for pair in held]
+        parts = Parts.stack([Parts.from_vectors(vectors(getattr(pair, side))) for pair in held_out])
+        prompts = [pair.prompt for pair in held_out]
         scores = score_assets([reward], prompts, PartAsset(parts))["preference"]
         values.append(scores.values)
-    better = (values[0] > values[1]) == torch.tensor([pair.choice == "left" for pair in held])
+    better = (values[0] > values[1]) == torch.tensor([pair.choice == "left" for pair in held_out])
     assert better.double().mean() == pytest.approx(found.accuracy, abs=0.02)
     assert 0.1 < torch.cat(values).mean() < 0.9
     assert isinstance(reward, Differentiable)

@@ -22,11 +22,8 @@ from websockets.sync.client import ClientConnection, connect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 OPTIONS = (
-    "--headless=new --no-sandbox --disable-quic "
-    "--no-first-run "
-    "--disable-background-networking "
-    "--disable-component-update "
-    "--disable-sync --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader "
+    "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader "
     "--enable-unsafe-swiftshader --window-size=1000,640 --remote-debugging-port=0"
 ).split()
 

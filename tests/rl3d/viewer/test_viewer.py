@@ -69,7 +69,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_entries(folder):
+def test_entries_are_found_at_a_path(folder):
     assert [entry.name for entry in find_entries(folder)] == ["box", "other.splat", "third.glb"]
     (entry,) = find_entries(folder / "box")
     assert (entry.splats, entry.mesh, entry.prompt()) == (folder / "box/scene.ply", folder / "box/mesh.glb", PROMPT)
@@ -151,7 +151,7 @@ def test_a_browser_can_fetch_the_page_from_loopback(folder):
         urllib.request.urlopen(viewer.url, timeout=2)
 
 
-def test_what_is_not_seen_has_no_first_sight(folder, monkeypatch):
+def test_empty_scenes_have_no_first_picture(folder, monkeypatch):
     splats = Parts.gaussians(asset(), 256)
     bounds = np.array([[-0.3, -0.3, 0], [0.3, 0.3, 1]])
     shown = markup(splats, bounds)
@@ -187,7 +187,7 @@ def test_an_end_by_a_service_manager_leaves_nothing(folder, tmp_path_factory):
     assert not list(place.glob("rl3d-*"))
 
 
-def test_captures_are_stood_up(folder):
+def test_captures_are_turned_upright(folder):
     (entry,) = find_entries(folder / "other.splat", "y-down")
     low, high = Subject.read(entry).bounds
     assert low[1] > 0.4 and abs(high[2]) < 0.4, "the ball 0.8 m above the ground lies 0.8 m before it"
@@ -263,7 +263,7 @@ def test_a_browser_looks_at_assets_in_every_way(folder, tmp_path_factory, capfd)
             colours.wait(red=True, green=True)
             assert page.wait(lambda: page.reads(PROMPT))
             splats = page.picture()
-            for way in ("mesh", "wireframe", "parts", "normals", "depth", "credit: connected"):
+            for way in ("mesh", "wireframe", "parts", "normals", "depth", "per part: connected"):
                 before = page.picture()
                 assert page.choose("show", way)
                 assert page.wait(lambda before=before: difference(page.picture(), before) > 0.01, 20), (
@@ -300,7 +300,7 @@ def test_a_browser_looks_at_assets_in_every_way(folder, tmp_path_factory, capfd)
 
 
 @needs_browser
-def test_two_browsers_make_what_they_like_and_one_leaves_in_the_middle(folder, tmp_path_factory, capfd, monkeypatch):
+def test_two_browsers_generate_and_one_leaves_in_the_middle(folder, tmp_path_factory, capfd, monkeypatch):
     make = Studio.make
 
     def slowly(*arguments):

@@ -291,7 +291,7 @@ def mesh_glb(folder: Path) -> list[bytes]:
 
 
 def usd(suffix: str) -> Callable[[Path], list[bytes]]:
-    """Ours, with and without a mesh; of another program: halves, samples over time, variants,
+    """Ours, with and without a mesh; from another program: halves, samples over time, variants,
     references that must stay unread."""
 
     def make(folder: Path) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, and what stands in the way is said in one line."""
+"""A file is written whole or not at all, and obstacles are reported in one line."""
 
 import os
 
@@ -34,7 +34,7 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
 
 
-def test_what_stands_in_the_way_is_named(tmp_path):
+def test_a_blocking_file_is_named(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "a.ply", tmp_path, tmp_path / ("long" * 100)):
         with pytest.raises(FileError, match="cannot write") as error, atomic_write(path) as temporary:
@@ -44,13 +44,13 @@ def test_what_stands_in_the_way_is_named(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write anywhere")
-def test_a_folder_without_permission(tmp_path):
+def test_a_folder_without_permission_is_reported(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(FileError, match="Permission denied"), atomic_write(tmp_path / "a.ply"):
         pass
 
 
-def test_a_full_disk_is_said_and_other_errors_pass_through(tmp_path):
+def test_a_full_disk_is_reported_and_other_errors_pass_through(tmp_path):
     with pytest.raises(FileError, match="No space left"), atomic_write(tmp_path / "a.ply"):
         raise OSError(28, "No space left on device")
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a.ply"):

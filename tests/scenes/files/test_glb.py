@@ -80,7 +80,7 @@ def test_boxes_have_edges_and_balls_do_not(tmp_path, chair):
     assert len(ball.vertices) == len(np.unique(ball.vertices.round(6), axis=0)), "a ball has no seam"
 
 
-def test_nothing_to_write(tmp_path, make):
+def test_an_empty_asset_is_not_written(tmp_path, make):
     with pytest.raises(FileError, match="the asset has no parts"):
         write_glb(tmp_path / "a.glb", make({"existence": -1.0}))
     broken = make({}).vectors()
@@ -117,7 +117,7 @@ def rewritten(path, change) -> bytes:
 @pytest.mark.parametrize(
     "numbers", [[1.0] * 18, [float("nan")] * 19, ["x"] * 19, 5, {"a": 1}, [[1.0]] * 19, [1e400] * 19]
 )
-def test_parts_that_are_none_are_refused(tmp_path, chair, numbers):
+def test_damaged_part_numbers_are_refused(tmp_path, chair, numbers):
     write_glb(tmp_path / "a.glb", chair)
     data = rewritten(tmp_path / "a.glb", lambda tree: [n.update(extras={"rl3d_part": numbers}) for n in tree["nodes"]])
     with pytest.raises(FileError, match=r"a\.glb: (its parts are not 19 finite numbers|it names)"):

@@ -1,5 +1,5 @@
-"""What other people's programs say of our files: Khronos' validator, PlayCanvas' splat-transform
-and MikkTSpace, all run by Node.js, and Open3D.
+"""Other programs read our files: Khronos' validator, PlayCanvas' splat-transform and MikkTSpace,
+all run by Node.js, and Open3D.
 
 The first three are installed by npm install --no-save --no-package-lock --prefix build/readers
 gltf-validator @playcanvas/splat-transform mikktspace (.ci/run does), Open3D by  pip install open3d

@@ -105,7 +105,7 @@ def test_extreme_values_stay_finite(tmp_path, make_scene):
 
 
 def write_table(path, columns: dict[str, np.ndarray], before: list | None = None, **options) -> None:
-    """A .ply of another program, by plyfile."""
+    """A .ply from another program, by plyfile."""
     table = np.empty(len(next(iter(columns.values()))), [(name, values.dtype.str) for name, values in columns.items()])
     for name, values in columns.items():
         table[name] = values
@@ -273,7 +273,7 @@ def test_a_scene_that_is_not_finite_or_a_batch_is_not_written(tmp_path, make_sce
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_damage_never_surprises(tmp_path, make_scene, data):
+def test_damaged_files_are_read_or_refused(tmp_path, make_scene, data):
     path = tmp_path / "a.ply"
     write_ply(path, make_scene(6, 3))
     good = bytearray(path.read_bytes())

@@ -66,7 +66,7 @@ def test_full_ranges(tmp_path, make_scene):
     torch.testing.assert_close(again.quats, torch.nn.functional.normalize(quats, dim=-1))
 
 
-def test_wrong_files(tmp_path):
+def test_wrong_files_are_refused(tmp_path):
     path = tmp_path / "a.splat"
     with pytest.raises(FileError, match="No such file"):
         read_splat(path)

@@ -62,9 +62,9 @@ def test_round_trip(tmp_path, make_scene, suffix, n, k):
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_scenes_are_stood_up(tmp_path, make_scene, suffix):
-    """What is up in a capture, -y, is z here, and its front, which a camera that looks along z
-    sees, looks along -y."""
+def test_scenes_are_turned_upright(tmp_path, make_scene, suffix):
+    """A capture's up axis, -y, becomes z here. Its front, which a camera looking along z sees,
+    faces -y."""
     scene = gentle(make_scene(100, 15))
     write_gaussians(tmp_path / f"a{suffix}", scene)
     if suffix not in SILENT:
@@ -298,7 +298,7 @@ def test_a_glb_of_nodes_that_name_each_other_is_refused_at_once(tmp_path):
         read_gaussians(tmp_path / "a.splat.glb")
 
 
-def test_names_in_a_sog_go_nowhere(tmp_path):
+def test_a_sog_reads_no_files_outside_the_archive(tmp_path):
     """Its meta.json may name any file: only members of the archive are ever read."""
     scene = Gaussians(torch.zeros(4, 3), torch.ones(4, 4), torch.ones(4, 3), torch.ones(4), torch.ones(4, 3))
     write_sog(tmp_path / "a.sog", scene)
