@@ -124,9 +124,9 @@ FAULTS: dict[str, Fault] = {
 }
 ONLY_COLORS = ("recoloured", "two_looks")
 FOR = {
-    "stability": {"leg_removed", "floater", "crumb", "tilted"},
+    "stability": {"leg_removed", "floater", "tilted"},
     "push": {"leg_removed", "floater", "crumb", "tilted"},
-    "connected": {"floater", "crumb"},
+    "connected": {"floater"},
     "floaters": {"floater", "crumb"},
     "printable": {"floater", "crumb"},
     "mrc": {"two_looks"},
@@ -157,15 +157,14 @@ def table(count: int, names: list[str]) -> dict[tuple[str, str], float]:
     """AUC of every reward on every fault."""
     rng = np.random.default_rng(2025)
     rewards, cells = [resolve(name) for name in names], {}
-    mixed, legged, faced = (_items(count, kinds, rng) for kinds in (CATEGORIES, LEGGED, FACED))
+    mixed, faced = (_items(count, kinds, rng) for kinds in (CATEGORIES, FACED))
 
-    def compare(good: dict[str, Scores], bad: dict[str, Scores], fault: str, keep: Tensor | None = None) -> None:
-        keep = torch.ones(count, dtype=torch.bool) if keep is None else keep
+    def compare(good: dict[str, Scores], bad: dict[str, Scores], fault: str) -> None:
         for name, scores in bad.items():
-            if keep.any():
-                cells[name, fault] = ranked(good[name].values[keep], scores.values[keep])
+            cells[name, fault] = ranked(good[name].values, scores.values)
+        pairs = len(next(iter(bad.values())).values)
         failed = {name: scores.failed for name, scores in bad.items() if scores.failed}
-        print(f"  {fault}: {int(keep.sum())} pairs{', failed ' + str(failed) if failed else ''}", flush=True)
+        print(f"  {fault}: {pairs} pairs{', failed ' + str(failed) if failed else ''}", flush=True)
 
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -175,10 +174,16 @@ def table(count: int, names: list[str]) -> dict[tuple[str, str], float]:
         for fault, change in FAULTS.items():
             chosen = [r for r in rewards if r.needs.cameras or fault not in ONLY_COLORS]
             compare(good, scored(chosen, mixed, [change(scene, rng) for scene in whole]), fault)
-        whole = [splats(item.vectors, folder) for item in legged]
-        bad = [leg_removed(scene, rng) for scene in whole]
-        keep = torch.tensor([stands(a) and not stands(b) for a, b in zip(whole, bad, strict=True)])
-        compare(scored(rewards, legged, whole), scored(rewards, legged, bad), "leg_removed", keep)
+        pairs = []
+        for item in _items(4 * count, LEGGED, rng):
+            whole = splats(item.vectors, folder)
+            bad = leg_removed(whole, rng)
+            if stands(whole) and not stands(bad):
+                pairs.append((item, whole, bad))
+            if len(pairs) == count:
+                break
+        legged, *both = (list(column) for column in zip(*pairs, strict=True))
+        compare(*(scored(rewards, legged, scenes) for scenes in both), "leg_removed")
         whole, bad = ([splats(change(item), folder) for item in faced] for change in (
             lambda item: item.vectors, lambda item: faces_copied(item.vectors, rng)
         ))  # fmt: skip

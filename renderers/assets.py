@@ -40,6 +40,10 @@ class _Solid:
     def __init__(self, scene: Gaussians | TensorField) -> None:
         self.scene = scene.detach()
 
+    def to(self, device: torch.device | str) -> _Solid:
+        """Itself if the mesh is there already, which is on the CPU; else one of the moved scene."""
+        return self if "mesh" in vars(self) else _Solid(self.scene.to(device))
+
     @functools.cached_property
     def mesh(self) -> Mesh:
         scene = self.scene
@@ -132,7 +136,7 @@ class SplatAsset:
         return SplatAsset(_moved(self.scene, self._solids, poses))
 
     def to(self, device: torch.device | str) -> SplatAsset:
-        return SplatAsset(self.scene.to(device), self._solids)
+        return SplatAsset(self.scene.to(device), [solid.to(device) for solid in self._solids])
 
     def detach(self) -> SplatAsset:
         return SplatAsset(self.scene.detach(), self._solids)
@@ -204,7 +208,7 @@ class FieldAsset:
         return SplatAsset(_moved(self.gaussians(fine=True), self._solids, poses))
 
     def to(self, device: torch.device | str) -> FieldAsset:
-        return FieldAsset([field.to(device) for field in self.fields], self._solids)
+        return FieldAsset([field.to(device) for field in self.fields], [solid.to(device) for solid in self._solids])
 
     def detach(self) -> FieldAsset:
         return FieldAsset([field.detach() for field in self.fields], self._solids)

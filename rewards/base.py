@@ -19,7 +19,7 @@ from torch import Tensor
 from renderers.base import Views
 from rewards.pieces import Pieces, bodies_of
 from rewards.text import TextFeatures, shared_encoder
-from scenes.asset import Asset, Convex, part_bodies
+from scenes.asset import Asset, Convex, PartAsset, part_bodies
 from scenes.cameras import Cameras
 from scenes.mesh import Mesh
 from scenes.parts import Parts
@@ -194,7 +194,7 @@ class Batch:
     def bodies(self) -> list[list[Convex]]:
         """The rigid convex pieces of each scene, as ``bodies_of``; none of a broken scene."""
         asset = self.need_asset()
-        if asset.parts is None:
+        if not isinstance(asset, PartAsset):  # others may know better which of their parts move together
             found = zip(self.broken.tolist(), bodies_of(asset), strict=True)
             return [[] if broken else pieces for broken, pieces in found]
         labels = torch.where(self.broken.unsqueeze(-1), -1, self.pieces.components)

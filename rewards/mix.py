@@ -81,7 +81,9 @@ def _checked(reward: Reward, result: Scores, batch: Batch) -> Scores:
     if verdict is not None and (verdict.shape != values.shape or verdict.dtype != torch.bool):
         raise ValueError(f"{wrong} a verdict {verdict.dtype} {tuple(verdict.shape)}: expected bool ({len(batch)},)")
     parts = batch.asset.parts if batch.asset is not None else None
-    counts = {"per_part": parts.count if parts is not None else None, "per_view": reward.needs.cameras}
+    shots = batch.shots.get(reward.needs.rig)
+    views = shots.views.rgb.shape[1] if shots is not None else reward.needs.cameras
+    counts = {"per_part": parts.count if parts is not None else None, "per_view": views}
     for name in FINER:
         finer, count = getattr(result, name), counts.get(name)
         if finer is None:

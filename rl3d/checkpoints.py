@@ -25,10 +25,11 @@ def load_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> 
     """Copy weights into a network. FileError naming the first that is missing, unexpected, of
     another shape or not finite."""
     check_weights(network, tensors, path)
+    learned = {name for name, _ in network.named_parameters()}
     for name, value in tensors.items():
-        if value.is_floating_point() and not value.isfinite().all():
+        if name in learned and not value.isfinite().all():
             raise FileError(f"{path}: weight {name} has values that are not finite numbers")
-    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    network.load_state_dict(tensors)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
+Base = TypeVar("Base")
 
 
 def from_file(kind: type[Config], values: Any) -> Config:
@@ -28,6 +32,27 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is float:
         return type(value) in (int, float) and abs(value) < 1e300
     return isinstance(value, (str, Path)) if hint is Path else type(value) is hint
+
+
+def find_class(what: str, name: str, known: Mapping[str, str], base: type[Base]) -> type[Base]:
+    """The class called ``name``: a key of ``known``, whose values are dotted paths, or a dotted
+    path ``module:Class`` itself. ValueError with one line if it is no subclass of ``base``."""
+    if ":" not in name and name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)}, or module:Class of your own)")
+    module_name, _, attribute = known.get(name, name).partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module_name == missing or module_name.startswith(f"{missing}."):
+            raise ValueError(f"{what} {name!r}: there is no module {missing!r} here") from None
+        raise ValueError(f"{what} {name!r} needs the package {missing!r}, which is not installed") from error
+    found = getattr(module, attribute, None)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{what} {name!r}: {attribute!r} is no subclass of {base.__module__}.{base.__name__}")
+    return found
 
 
 def as_paths(config: Any, *names: str) -> None:

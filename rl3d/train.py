@@ -35,7 +35,7 @@ def train(
                 on_alarm(f"iteration {run.state.iteration}: {alarm}")
             if run.alarms and run.config.guard == "rollback":
                 on_alarm(f"iteration {run.state.iteration}: back to the last good weights, with half the learning rate")
-            if run.stopped:
+            if run.state.stopped:
                 on_alarm(f"iteration {run.state.iteration}: the run ends here")
     if run.interrupted and run.state.iteration < run.config.iterations:
         raise KeyboardInterrupt

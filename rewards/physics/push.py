@@ -9,7 +9,7 @@ from jaxtyping import Float
 from rewards.base import Batch
 from rewards.physics.margin import weakest_direction, weakest_directions
 from rewards.physics.simulate import GRAVITY, Motion, Trial
-from rewards.physics.simulated import Simulated
+from rewards.physics.simulated import UNEVEN, UNEVEN_DEG, Simulated
 from scenes.asset import Convex
 
 LARGEST = 1.0
@@ -18,9 +18,6 @@ everything slides there."""
 TILT_DEG, DRIFT = 0.35, 0.01
 """A body has given way once it has tilted by more degrees, or moved by more metres, than while it
 merely leans into its contacts."""
-LOOSE_TILT_DEG, LOOSE_DRIFT = 2.5, 0.03
-"""The same for assets without parts. A surface made from splats is uneven by millimetres, so the
-asset rocks by a degree before all of its feet bear."""
 ENOUGH = 0.2
 """Acceleration for a good verdict, in units of gravity, as when a table is bumped or a train
 brakes."""
@@ -33,7 +30,7 @@ class Push(Simulated):
 
     One simulation: gravity's sideways part grows evenly from 0, in the direction in which the
     static margin is least. A box twice as high as wide gets 0.5, within 0.1. For an asset without
-    parts, the limit of the tilt is larger (``LOOSE_TILT_DEG``), so its value is up to 0.12 higher.
+    parts, the limit of the tilt is larger (``UNEVEN_DEG``), so its value is up to 0.12 higher.
     ``verdict``: at least ``ENOUGH``. Failures as in ``Simulated``."""
 
     name = "push"
@@ -54,7 +51,7 @@ class Push(Simulated):
 
     def judge(self, batch: Batch, index: int, motion: Motion) -> tuple[float, bool]:
         exact = batch.need_asset().parts is not None
-        limits = (TILT_DEG, DRIFT) if exact else (LOOSE_TILT_DEG, LOOSE_DRIFT)
+        limits = (TILT_DEG, DRIFT) if exact else (UNEVEN_DEG, UNEVEN)
         value = float(acceleration(motion, *limits).min())
         return value, value >= ENOUGH
 

@@ -12,6 +12,10 @@ from rewards.base import Batch, Needs, Scores
 from rewards.physics.simulate import Motion, Trial, simulate
 from scenes.asset import Convex
 
+UNEVEN_DEG, UNEVEN = 2.5, 0.03
+"""Degrees and metres by which an asset without parts may tilt and drift at no cost. A surface made
+from splats is uneven by millimetres: it rocks by a degree before all of its feet bear."""
+
 
 class Simulated:
     """Simulates the bodies of every asset on its own and grades each motion.

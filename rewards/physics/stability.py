@@ -6,11 +6,13 @@ angle would count turning on the spot as falling."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from rewards.base import Batch
 from rewards.physics.simulate import Motion, Trial
-from rewards.physics.simulated import Simulated
+from rewards.physics.simulated import UNEVEN, UNEVEN_DEG, Simulated
 
 TILT_DEG, DRIFT = 10.0, 0.05
 """A body stands if it never tilts by more degrees nor drifts by more metres."""
@@ -22,8 +24,8 @@ class Stability(Simulated):
     """1 minus how far the asset's bodies tilted and drifted in the trial, averaged with weights by
     mass, in [0, 1].
 
-    ``verdict``: every body stayed within ``TILT_DEG`` and ``DRIFT``. Failures as in
-    ``Simulated``."""
+    ``verdict``: every body stayed within ``TILT_DEG`` and ``DRIFT``. Assets without parts are
+    allowed ``UNEVEN_DEG`` and ``UNEVEN`` more. Failures as in ``Simulated``."""
 
     name = "stability"
     version = "1"
@@ -33,6 +35,9 @@ class Stability(Simulated):
         self.trial = trial or Trial()
 
     def judge(self, batch: Batch, index: int, motion: Motion) -> tuple[float, bool]:
+        if batch.need_asset().parts is None:
+            tilt_deg, drift = (motion.tilt_deg - UNEVEN_DEG).clip(0), (motion.drift - UNEVEN).clip(0)
+            motion = replace(motion, tilt_deg=tilt_deg, drift=drift)
         return self.grade(motion), stands(motion)
 
     def grade(self, motion: Motion) -> float:

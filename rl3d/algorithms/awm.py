@@ -11,6 +11,7 @@ advantage than the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,7 @@ from torch import Tensor
 from rl3d.algorithms.base import Draw, Experience, Metrics, Objective, Score
 from rl3d.algorithms.ratio import clipped_policy_loss, ratio_metrics
 from rl3d.configs import at_least
-from rl3d.generators.base import HasMatching, MatchingStats, repeat
+from rl3d.generators.base import MatchingStats
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,8 @@ class AWM(Objective):
     def __post_init__(self) -> None:
         at_least(self, lr=0, clip=0, kl_weight=0, timesteps_per_iteration=1)
 
-    def collect(self, policy: HasMatching, draw: Draw, score: Score) -> Experience:
-        condition = repeat(policy.condition(draw.prompts), draw.group_size)  # type: ignore[attr-defined]
-        rollout = policy.sample(condition, seeds=draw.seeds, options=draw.options)  # type: ignore[attr-defined]
-        asset = policy.decode(rollout)  # type: ignore[attr-defined]
+    def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
+        rollout, asset = draw.sample(policy)
         judgement = score(draw, asset)
         final = policy.final(rollout)
         # Logit-normal noise levels, as in supervised training. A group shares levels and noise.
@@ -53,15 +52,21 @@ class AWM(Objective):
         sigmas = torch.sigmoid(draw.group_noise(count, rng=rng)).to(final.device)
         noise = draw.group_noise(count, *final.shape[1:], rng=rng).to(final.device)
         tensors = {"sigmas": sigmas.transpose(0, 1), "noise": noise.transpose(0, 1)}
+
+        def matched() -> list[MatchingStats]:
+            return [policy.matching(rollout[i], sigmas[:, i], noise[:, i]) for i in draw.pieces(len(rollout))]
+
         with torch.no_grad():
-            with policy.reference():  # type: ignore[attr-defined]
-                tensors["reference"] = policy.matching(rollout, sigmas, noise).predictions.transpose(0, 1)
+            with policy.reference():
+                tensors["reference"] = torch.cat([m.predictions for m in matched()], 1).transpose(0, 1)
             if draw.updates > 1:  # the policy that drew the samples; for a single step it is the present one
-                tensors["old"] = policy.matching(rollout, sigmas, noise).errors.transpose(0, 1)
-        advantages = judgement.unit_advantages.to(final.device).expand(-1, final.shape[1])
+                tensors["old"] = torch.cat([m.errors for m in matched()], 1).transpose(0, 1)
+        by_unit = policy.units_are_parts
+        advantages = judgement.unit_advantages if by_unit else judgement.advantages.unsqueeze(1)
+        advantages = advantages.to(final.device).expand(-1, final.shape[1])
         return Experience(rollout, advantages, tensors, judgement=judgement, asset=asset)
 
-    def loss(self, policy: HasMatching, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
+    def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
         sigmas, noise, reference = (minibatch.tensors[n].transpose(0, 1) for n in ("sigmas", "noise", "reference"))
         new = policy.matching(minibatch.rollout, sigmas, noise)
         old = minibatch.tensors["old"].transpose(0, 1) if "old" in minibatch.tensors else new.errors.detach()

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rewards.base import Scores
-from rl3d.generators.base import CAPABILITIES, Generator, Rollout
+from rl3d.generators.base import CAPABILITIES, Generator, Rollout, repeat
 from scenes.asset import Asset
 
 Metrics = dict[str, Tensor]
@@ -41,10 +41,25 @@ class Draw:
     """Sampling options of the generator. None: its defaults."""
     updates: int = 1
     """Optimiser steps that will be made on the experience."""
+    micro_batch: int = 0
+    """Samples of one pass through the network; 0: all at once."""
     first: int = 0
     """Number of the first prompt among those of all processes."""
     total: int | None = None
     """Prompts of all processes. None: these are all."""
+
+    def sample(self, policy: Generator, *, shared_noise: bool = False) -> tuple[Any, Asset]:
+        """Rollout and asset of the draw, without gradient. With ``shared_noise`` a group starts
+        from the same noise."""
+        with torch.no_grad():
+            condition = repeat(policy.condition(self.prompts), self.group_size)
+            initial = self.group_seeds if shared_noise else None
+            rollout = policy.sample(condition, seeds=self.seeds, initial_seeds=initial, options=self.options)
+            return rollout, policy.decode(rollout)
+
+    def pieces(self, count: int) -> Iterator[Tensor]:
+        """Numbers of at most ``micro_batch`` of ``count`` samples at a time."""
+        yield from torch.arange(count).split(self.micro_batch or max(count, 1))
 
     @property
     def seeds(self) -> list[int]:
@@ -58,7 +73,7 @@ class Draw:
 
     @property
     def _base(self) -> int:
-        return (self.seed * 1_000_003 + self.iteration) * 100_000
+        return ((self.seed * 1_000_003 + self.iteration) * 100_000) % 2**62
 
     def group_noise(self, *shape: int, rng: torch.Generator) -> Float[Tensor, "d b ..."]:
         """Standard normal numbers (D, ...) for each sample, shared by a group: ``shape`` is (D,
@@ -72,7 +87,7 @@ class Draw:
 
     def torch_rng(self, stream: int) -> torch.Generator:
         """Random numbers of this iteration, ``stream`` 1 to 9 apart from each other."""
-        return torch.Generator().manual_seed((self.seed * 1_000_003 + self.iteration + 1) * 10 + stream)
+        return torch.Generator().manual_seed(((self.seed * 1_000_003 + self.iteration + 1) * 10 + stream) % 2**62)
 
 
 @dataclass(frozen=True)
@@ -113,12 +128,12 @@ class Experience:
     def minibatches(self, count: int, group_size: int, rng: np.random.Generator) -> Iterator[Experience]:
         """The samples in ``count`` minibatches of whole groups, in random order; all at once for
         1."""
-        groups = len(self) // group_size
         if count == 1:
             yield self
             return
-        for chosen in np.array_split(rng.permutation(groups), min(count, groups)):
-            yield self[torch.from_numpy(chosen[:, None] * group_size + np.arange(group_size)).flatten()]
+        groups = torch.arange(len(self)).split(group_size)
+        for chosen in np.array_split(rng.permutation(len(groups)), min(count, len(groups))):
+            yield self[torch.cat([groups[k] for k in chosen])]
 
     def pieces(self, size: int) -> Iterator[Experience]:
         """At most ``size`` samples at a time; all at once for 0."""

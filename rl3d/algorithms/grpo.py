@@ -4,6 +4,7 @@ GRPO on tokens for autoregressive policies (Shao et al., DeepSeekMath, 2024)."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from rl3d.algorithms.base import Draw, Experience, Metrics, Objective, Score
 from rl3d.algorithms.ratio import clipped_policy_loss, ratio_metrics
 from rl3d.configs import at_least
-from rl3d.generators.base import HasLogProbs, StepStats, repeat
+from rl3d.generators.base import StepStats
 
 
 @dataclass(frozen=True)
@@ -40,38 +41,39 @@ class GRPO(Objective):
     def __post_init__(self) -> None:
         at_least(self, lr=0, clip=0, kl_weight=0, timesteps_per_iteration=0)
 
-    def collect(self, policy: HasLogProbs, draw: Draw, score: Score) -> Experience:
-        condition = repeat(policy.condition(draw.prompts), draw.group_size)  # type: ignore[attr-defined]
-        rollout = policy.sample(  # type: ignore[attr-defined]
-            condition, seeds=draw.seeds, initial_seeds=draw.group_seeds, options=draw.options
-        )
+    def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
+        rollout, asset = draw.sample(policy, shared_noise=True)
         noisy, deterministic = policy.steps(rollout)
+        noisy = [step for step in noisy if bool(rollout.mask[step].any())]
         if not noisy:
             raise ValueError(
                 "grpo needs rollouts with noise: give --sampling.noise above 0, and 2 steps or more for cps"
             )
-        asset = policy.decode(rollout)  # type: ignore[attr-defined]
         judgement = score(draw, asset)
         rng = np.random.default_rng([draw.seed, max(draw.iteration, 0), 1])
-        chosen = rng.permutation(noisy)[: self.timesteps_per_iteration or None].tolist() + deterministic
+        drawn = rng.permutation(noisy)[: self.timesteps_per_iteration or None].tolist()
+        chosen = drawn + deterministic
         mask = rollout.mask[chosen]
-        tensors = {
-            "old": rollout.log_probs[chosen].transpose(0, 1),
-            # Steps that were not taken weigh nothing, the others so that they average to 1.
-            "weights": (mask * (mask.numel() / mask.sum())).transpose(0, 1),
-        }
-        with torch.no_grad(), policy.reference():  # type: ignore[attr-defined]
-            tensors["reference"] = policy.log_probs(rollout, chosen).distribution.transpose(0, 1)
+        ratios = mask.clone()
+        ratios[len(drawn) :] = False  # the ratio of a deterministic step is 1 by definition
+        # Steps that count for nothing weigh nothing, the others so that they average to 1.
+        weigh = lambda counted: (counted * (counted.numel() / counted.sum())).transpose(0, 1)  # noqa: E731
+        tensors = {"old": rollout.log_probs[chosen].transpose(0, 1), "weights": weigh(mask), "ratios": weigh(ratios)}
+        with torch.no_grad(), policy.reference():
+            pieces = [policy.log_probs(rollout[i], chosen).distribution for i in draw.pieces(len(rollout))]
+            tensors["reference"] = torch.cat(pieces, 1).transpose(0, 1)
         advantages = judgement.advantages.to(mask.device)
         return Experience(rollout, advantages, tensors, tuple(chosen), judgement, asset)
 
-    def loss(self, policy: HasLogProbs, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
-        old, weights, reference = (minibatch.tensors[n].transpose(0, 1) for n in ("old", "weights", "reference"))
+    def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
+        names = "old", "weights", "ratios", "reference"
+        old, weights, ratios, reference = (minibatch.tensors[name].transpose(0, 1) for name in names)
         new = policy.log_probs(minibatch.rollout, minibatch.steps)
         kl = policy.kl(minibatch.rollout, minibatch.steps, new, StepStats(old, distribution=reference))
         loss, metrics = grpo_loss(
             new.log_probs, old, minibatch.advantages, kl, weights, clip=self.clip, kl_weight=self.kl_weight
         )
+        metrics |= ratio_metrics(new.log_probs, old, self.clip, ratios)
         if new.entropy is not None:
             metrics["entropy"] = (new.entropy.detach() * weights).mean()
         return loss, metrics
@@ -92,6 +94,4 @@ def grpo_loss(
     policy = clipped_policy_loss(log_probs, old_log_probs, advantages, clip)
     mean_kl = (kl * weights).mean()
     loss = (policy * weights).mean() + kl_weight * mean_kl
-    taken = weights > 0
-    metrics = {"loss": loss.detach(), "kl": mean_kl.detach()}
-    return loss, metrics | ratio_metrics(log_probs[taken], old_log_probs[taken], clip)
+    return loss, {"loss": loss.detach(), "kl": mean_kl.detach()}

@@ -84,6 +84,8 @@ class Generator(ABC):
     options of the command line, ``--sampling.NAME``."""
     exploration: ClassVar[Any] = None
     """The same for rollouts with log-probs. None: ``default_options``."""
+    units_are_parts: ClassVar[bool] = False
+    """Whether unit i of a state is part i of the asset: a part's reward then moves its own unit."""
     source: dict[str, str]
     """File name and SHA-256 of the weights, where they came from a file."""
 
@@ -96,7 +98,7 @@ class Generator(ABC):
         self.config = config
         self.source = {}
         self.bfloat16 = False
-        """Matrix products in bfloat16. Only training sets it."""
+        """Whether training wants matrix products in bfloat16. A network may ignore it."""
         self._reference: nn.Module | None = None
 
     @property
@@ -118,7 +120,8 @@ class Generator(ABC):
         return [p for p in self.network.parameters() if p.requires_grad]
 
     def condition(self, prompts: list[str]) -> Condition:
-        """The prompts as the network reads them. ValueError for an empty prompt."""
+        """The prompts as the network reads them, without gradient: layers to be trained belong into
+        the network's forward pass. ValueError for an empty prompt."""
         return TextCondition(prompts, shared_encoder().encode(prompts).to(self.device))
 
     @abstractmethod
@@ -186,7 +189,8 @@ class StepStats:
     """Averaged over the numbers that a step draws, so that a clip range means the same for all."""
     entropy: Float[Tensor, "s b"] | None = None
     distribution: Any = None
-    """What ``HasLogProbs.kl`` compares: means of Gaussian steps, logits of tokens."""
+    """What ``HasLogProbs.kl`` compares, a tensor (S, B, ...): means of Gaussian steps, log-probs of
+    all tokens."""
 
 
 @runtime_checkable
@@ -233,8 +237,8 @@ class HasMatching(Protocol):
         ...
 
     def kl_weights(self, rollout: Any) -> Float[Tensor, "b u f"]:
-        """Per-element KL weights. They average to 1 over the numbers that count, divided by their
-        count; elements that must stay close to the reference weigh more."""
+        """Per-element KL weights. They sum to 1 over the numbers that count; elements that must
+        stay close to the reference weigh more on top."""
         ...
 
 

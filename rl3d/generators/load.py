@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rl3d.checkpoints import check_weights, load_network
+from rl3d.configs import find_class
 from rl3d.devices import usable_device
 from rl3d.generators.base import Generator
 from scenes.files import FileError
@@ -22,6 +22,8 @@ PRETRAINED = WEIGHTS / "part_flow.safetensors"
 """The embedded generator after supervised training alone: where reinforcement learning starts."""
 TUNED = WEIGHTS / "part_flow_tuned.safetensors"
 """The same after the training of docs/results.md: what assets are generated with."""
+HALF_MAX = 65504.0
+"""Largest number of float16."""
 RESULT = "generator.safetensors"
 """Name of the weights in the folder of a run."""
 
@@ -41,24 +43,7 @@ BUILT_IN = {"part-flow": BuiltIn("rl3d.generators.part_flow:PartFlow", PRETRAINE
 def find_generator(name: str) -> type[Generator]:
     """The class of a built-in generator, or of ``module:Class``. ValueError with one line if there
     is none."""
-    if ":" not in name and name not in BUILT_IN:
-        close = difflib.get_close_matches(name, BUILT_IN, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"unknown generator {name!r}{hint} (known: {', '.join(BUILT_IN)}, or module:Class of your own)"
-        )
-    module_name, _, attribute = (BUILT_IN[name].path if name in BUILT_IN else name).partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if module_name == missing or module_name.startswith(f"{missing}."):
-            raise ValueError(f"generator {name!r}: there is no module {missing!r} here") from None
-        raise ValueError(f"generator {name!r} needs the package {missing!r}, which is not installed") from error
-    found = getattr(module, attribute, None)
-    if not (isinstance(found, type) and issubclass(found, Generator)):
-        raise ValueError(f"generator {name!r}: {attribute!r} is no subclass of rl3d.generators.base.Generator")
-    return found
+    return find_class("generator", name, {known: built.path for known, built in BUILT_IN.items()}, Generator)
 
 
 def load_generator(
@@ -75,7 +60,7 @@ def load_generator(
     if checkpoint is None:
         name = generator or "part-flow"
         if name not in BUILT_IN:
-            return find_generator(name)().to(place)  # type: ignore[call-arg]
+            return _untrained(find_generator(name)).to(place)
         checkpoint = BUILT_IN[name].pretrained if pretrained else BUILT_IN[name].tuned
     path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
     tensors, header, sha256 = read_tensors(path)
@@ -113,6 +98,22 @@ def generator_class(checkpoint: Path | None = None, generator: str | None = None
     return find_generator(generator or "part-flow")
 
 
+def _untrained(kind: type[Generator]) -> Generator:
+    """A generator as its class makes it, the same in every process."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            made = kind()  # type: ignore[call-arg]
+    except TypeError as error:
+        raise ValueError(f"generator {kind.name!r} cannot be made without arguments ({error})") from error
+    made.network.eval()
+    digest = hashlib.sha256()
+    for name, value in made.network.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    made.source = {"weights": "as its class makes them", "sha256": digest.hexdigest()}
+    return made
+
+
 def _build(kind: type[Generator], config: Any, tensors: dict[str, Tensor], path: Path) -> Generator:
     try:
         if not isinstance(config, dict):
@@ -130,11 +131,13 @@ def _build(kind: type[Generator], config: Any, tensors: dict[str, Tensor], path:
 
 
 def save_generator(path: Path, generator: Generator, network: nn.Module | None = None, **header: Any) -> None:
-    """Write a generator's weights (or those of another network of its kind) as float16, with what
-    it takes to load them."""
+    """Write a generator's weights, or those of another network of its kind, with what it takes to
+    load them. Parameters are float16 if they fit into its range."""
+    network = network or generator.network
+    learned = {name for name, _ in network.named_parameters()}
     weights = {
-        name: t.half() if t.is_floating_point() else t
-        for name, t in (network or generator.network).state_dict().items()
+        name: t.half() if name in learned and t.is_floating_point() and t.abs().amax() < HALF_MAX else t
+        for name, t in network.state_dict().items()
     }
     known = {"kind": "generator", "generator": generator.name, "config": generator.config}
     write_tensors(path, weights, {**known, **header})

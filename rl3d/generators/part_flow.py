@@ -145,6 +145,7 @@ class PartFlow(Flow):
 
     name = "part-flow"
     gives = frozenset({"parts"})
+    units_are_parts = True
     default_options = DEFAULT_SAMPLING
 
     network: PartFlowNetwork

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,10 @@ from rewards.base import Reward, Scores
 from rewards.mix import Constraints, gated
 from rl3d.algorithms.advantages import gdpo
 from rl3d.algorithms.base import Draw, Judgement
+from rl3d.generators.base import Generator
+from rl3d.generators.load import sampling_options
 from rl3d.scoring import score_assets
+from rl3d.training.config import TrainConfig
 from rl3d.training.processes import Processes
 from scenes.asset import Asset
 
@@ -55,6 +59,13 @@ class Scorer:
             }
         sample, unit = gdpo(values, weights, per_part_reward=per_part, gather=self.processes.gather)
         return Judgement(scores, sample.flatten(), unit.flatten(0, 1))
+
+
+def training_options(policy: Generator, config: TrainConfig) -> Any:
+    """How rollouts are drawn: by the settings, else as the objective wants it. ValueError if the
+    settings are those of another generator."""
+    wanted = (policy.exploration if config.objective.explores else None) or policy.default_options
+    return wanted if config.sampling is None else sampling_options(policy, config.sampling)
 
 
 def summarize(scores: dict[str, Scores]) -> dict[str, float]:

@@ -9,6 +9,7 @@ the start, or shapes drift.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -27,6 +28,8 @@ PROMPTS = 48
 """Prompts of the guard."""
 SAMPLES = 2
 """Assets of each."""
+SEED = 2**50
+"""Of the first asset. Training does not come here."""
 ERRORS = 3.0
 """Number of standard errors by which the mean of a paired difference must differ from 0 to
 count."""
@@ -61,10 +64,19 @@ class Guard:
     alarms.
 
     ``trained`` are the rewards of the training with their weights. ``held_out`` names further
-    rewards, NAME,..., that only the guard measures. ValueError if one of them is trained too.
+    rewards, NAME,..., that only the guard measures. ValueError if one of them is trained too. The
+    guard does not use the prompts ``avoid``.
     """
 
-    def __init__(self, trained: list[tuple[Reward, float]], held_out: str, seed: int, kl_limit: float) -> None:
+    def __init__(
+        self,
+        trained: list[tuple[Reward, float]],
+        held_out: str,
+        seed: int,
+        kl_limit: float,
+        *,
+        avoid: Collection[str] = (),
+    ) -> None:
         extra = [reward for reward, _ in parse(held_out)] if held_out else []
         for reward in extra:
             if any(reward.name == known.name for known, _ in trained):
@@ -74,13 +86,14 @@ class Guard:
         self.weights = {reward.name: weight for reward, weight in trained if weight}
         self.held_out = [reward.name for reward in extra] + [reward.name for reward, weight in trained if not weight]
         self.rewards = [reward for reward, _ in trained] + extra
-        self.prompts = [prompt for prompt in corpus_prompts(PROMPTS, seed + 1_000_000) for _ in range(SAMPLES)]
+        fresh = [p for p in corpus_prompts(2 * PROMPTS, seed + 1_000_000) if p not in set(avoid)][:PROMPTS]
+        self.prompts = [prompt for prompt in fresh for _ in range(SAMPLES)]
         self.kl_limit = kl_limit
         self.start: Reading | None = None
 
     def read(self, policy: Generator) -> Reading:
         """Sample and measure. The same policy always gives the same reading."""
-        asset = policy.generate(self.prompts, seeds=list(range(len(self.prompts))))
+        asset = policy.generate(self.prompts, seeds=[SEED + i for i in range(len(self.prompts))])
         place = {"azimuth_deg": AZIMUTH_DEG, "elevation_deg": ELEVATION_DEG}
         scores = score_assets(self.rewards, self.prompts, asset, **place)
         rewards = {name: s.values for name, s in scores.items()}
@@ -91,6 +104,9 @@ class Guard:
         if self.start is None:
             return []
         was, found = self.start, []
+        broken = [name for name, value in {**now.means(), "the KL": kl}.items() if not math.isfinite(value)]
+        if broken:
+            return [f"{name} is not finite" for name in broken]
         gained = sum(w * (now.rewards[n] - was.rewards[n]) for n, w in self.weights.items())
         assert isinstance(gained, Tensor)
         for name in self.held_out:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rewards.mix import Constraints, check_needs, parse, parse_gates
 from rl3d.algorithms.base import Draw, Experience
@@ -16,13 +15,13 @@ from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
 from rl3d.prompts import caption_kinds, corpus_prompts, read_prompts
 from rl3d.scoring import VIEW_AZIMUTH_DEG
-from rl3d.training.collect import Means, Scorer, summarize
+from rl3d.training.collect import Means, Scorer, summarize, training_options
 from rl3d.training.config import TrainConfig, as_saved, save_config
 from rl3d.training.guard import MAX_ROLLBACKS, Guard
 from rl3d.training.logging import RunLog
 from rl3d.training.processes import Processes
 from rl3d.training.prompts import PromptPool
-from rl3d.training.self_check import sampling_options, self_check
+from rl3d.training.self_check import self_check
 from rl3d.training.state import State, checkpoints
 from scenes.files import FileError, make_folder
 
@@ -43,17 +42,12 @@ class Run:
     processes: Processes
     interrupted: bool = False
     """Set from outside: the loop ends after the iteration in work, and saves."""
-    stopped: bool = False
-    """Set by the guard: the run ends here."""
     alarms: list[str] = field(default_factory=list)
     """Of the last iteration."""
 
-    def __post_init__(self) -> None:
-        self._good = self._copy()
-
     @property
     def done(self) -> bool:
-        return self.interrupted or self.stopped or self.state.iteration >= self.config.iterations
+        return self.interrupted or self.state.stopped or self.state.iteration >= self.config.iterations
 
     def describe(self, experience: Experience) -> dict[str, float]:
         """Figures of the samples of an iteration."""
@@ -73,14 +67,13 @@ class Run:
             reading = self.guard.read(policy)
         self.alarms = self.guard.alarms(reading, kl)
         self.log.guard({"iteration": state.iteration, **reading.means(), "alarms": self.alarms})
-        if not self.alarms:
-            self._good = self._copy()
-        elif self.config.guard == "stop":
-            self.stopped = True
+        if self.config.guard == "stop":
+            state.stopped = bool(self.alarms)
+        elif self.config.guard == "rollback" and not self.alarms:
+            state.mark_good()
         elif self.config.guard == "rollback":
-            state.load(self._good, self.config.out)
-            state.rollbacks += 1
-            self.stopped = state.rollbacks >= MAX_ROLLBACKS
+            state.roll_back()
+            state.stopped = state.rollbacks >= MAX_ROLLBACKS
 
     def save(self) -> None:
         """Write the result, what resumes the run, a contact sheet and the report."""
@@ -93,11 +86,6 @@ class Run:
             self.log.sheet(policy, state.prompts.prompts, state.iteration)
         self.log.report()
 
-    def _copy(self) -> dict[str, Tensor]:
-        """The state to return to, where the guard may."""
-        wanted = self.config.guard == "rollback"
-        return {name: tensor.clone() for name, tensor in self.state.tensors().items()} if wanted else {}
-
 
 def begin(
     config: TrainConfig, *, resume: bool = False, policy: Generator | None = None, processes: Processes | None = None
@@ -106,7 +94,7 @@ def begin(
 
     With ``resume`` the run goes on from its newest checkpoint, or begins again if it has none yet.
     ``policy`` stands in for the generator of the settings. ValueError (FileError) in one line for
-    whatever cannot be done; RuntimeError if the generator does not repeat itself.
+    whatever cannot be done;
     """
     processes = processes or Processes()
     rewards = parse(config.rewards)
@@ -120,6 +108,8 @@ def begin(
         policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True)
     config.objective.check(policy)
     check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
+    config = replace(config, generator=policy.name)  # a resumed run then knows it
+    options = training_options(policy, config)
     policy.bfloat16 = config.bfloat16
     if config.prompts:
         prompts = read_prompts(config.prompts)
@@ -129,20 +119,22 @@ def begin(
     state = State(policy, optimizer, PromptPool(prompts), constraints)
     if found:
         state.resume(found[-1])
+    if config.guard == "rollback" and not state.good:
+        state.mark_good()
     scorer = Scorer([reward for reward, _ in rewards], gates, constraints, processes)
-    guard = Guard(rewards, config.held_out, config.seed, config.kl_limit) if config.guard != "off" else None
+    guard = (
+        Guard(rewards, config.held_out, config.seed, config.kl_limit, avoid=prompts) if config.guard != "off" else None
+    )
     if guard:
         check_needs(guard.rewards, policy.gives, policy.name)
-    self_check(policy, config, scorer, prompts[0])
+        with policy.reference():  # a resumed run then compares with the same start
+            guard.start = guard.read(policy)
+    self_check(policy, config, scorer, prompts[0], options)
     if processes.main:
         make_folder(config.out)
         save_config(config)
     log = RunLog(config.out, state.iteration, writes=processes.main)
-    run = Run(config, state, scorer, guard, log, processes)
-    if guard:
-        with policy.reference():  # a resumed run then compares with the same start
-            guard.start = guard.read(policy)
-    return run
+    return Run(config, state, scorer, guard, log, processes)
 
 
 def learning_rate(config: TrainConfig, state: State) -> float:
@@ -162,10 +154,10 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
     """
     config, state, processes = run.config, run.state, run.processes
     policy, optimizer, objective = state.policy, state.optimizer, config.objective
-    options, saved = sampling_options(policy, config), state.iteration
-    if state.iteration == 0:
-        run.log.sheet(policy, state.prompts.prompts, 0)
+    options, saved = training_options(policy, config), state.iteration
     try:
+        if state.iteration == 0:
+            run.log.sheet(policy, state.prompts.prompts, 0)
         while not run.done:
             started = time.monotonic()
             # Draw prompts, and move the camera a little, so that the policy cannot overfit to one
@@ -175,7 +167,14 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             prompts = [state.prompts.prompts[i] for i in drawn]
             azimuth_deg = VIEW_AZIMUTH_DEG + float(rng.uniform(-15, 15))
             who = state.iteration, config.seed, azimuth_deg
-            draw = Draw(prompts, config.group_size, *who, options, updates=config.num_minibatches)
+            draw = Draw(
+                prompts,
+                config.group_size,
+                *who,
+                options,
+                updates=config.num_minibatches,
+                micro_batch=config.micro_batch,
+            )
 
             # Collect: sample, decode, render, score; advantages.
             experience = objective.collect(policy, processes.shard(draw), run.scorer)
@@ -196,6 +195,9 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
                     means.add(figures, len(piece))
                 processes.average_gradients(policy.parameters())
                 grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+                if not grad_norm.isfinite():
+                    where = f"{config.out}: the gradient of iteration {state.iteration + 1} is not finite"
+                    raise ValueError(f"{where}; the last checkpoint is kept: lower --lr, or look at the rewards")
                 means.add({"grad_norm": grad_norm}, len(minibatch))
                 optimizer.step()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from rewards.mix import gated
@@ -16,12 +18,12 @@ MAX_RATIO_DEVIATION = 1e-4
 """Mean abs(ratio - 1) on unchanged weights that is rounding and no fault."""
 
 
-def self_check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str) -> float:
+def self_check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str, options: Any) -> float:
     """Mean abs(ratio - 1) on unchanged weights, from one group.
 
-    RuntimeError if it is more than rounding: log-probs are not those of the rollout, or the network
-    does not repeat itself, as with dropout left on. ValueError if the reward of a gate has no
-    verdict, which is known only after scoring.
+    ValueError with one line if it is more than rounding: log-probs are not those of the rollout, or
+    the network does not repeat itself, as with dropout left on. The same if the reward of a gate
+    has no verdict, which is known only after scoring.
     """
 
     def score(draw: Draw, asset: Asset) -> Judgement:
@@ -29,21 +31,14 @@ def self_check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: s
             gated(score_assets(scorer.rewards, [prompt] * len(asset), asset), scorer.gates)
         return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset), 1))
 
-    draw = Draw([prompt], config.group_size, -1, config.seed, options=sampling_options(policy, config), updates=2)
+    draw = Draw([prompt], config.group_size, -1, config.seed, options=options, updates=2)
     experience = config.objective.collect(policy, draw, score)
     with torch.no_grad():
         _, metrics = config.objective.loss(policy, experience)
     deviation = float(metrics.get("ratio_deviation", 0.0))
     if not deviation < MAX_RATIO_DEVIATION:
-        raise RuntimeError(
+        raise ValueError(
             f"self-check failed: the importance ratio of unchanged weights differs from 1 by {deviation:.1e} with "
             f"objective {config.objective.name!r} and generator {policy.name!r}"
         )
     return deviation
-
-
-def sampling_options(policy: Generator, config: TrainConfig) -> object:
-    """How rollouts are drawn: as the settings say, else as the objective wants it."""
-    if config.sampling is not None:
-        return config.sampling
-    return (policy.exploration if config.objective.explores else None) or policy.default_options

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +34,10 @@ class State:
     iteration: int = 0
     """Iterations that are done."""
     rollbacks: int = 0
+    stopped: bool = False
+    """Whether the guard has ended the run."""
+    good: dict[str, Tensor] = field(default_factory=dict)
+    """Tensors of the last state that the guard found good; empty where there is no rollback."""
     ema: nn.Module = field(init=False)
     """EMA weights: an average over the last iterations, in which their noise cancels. They are the
     result of the run."""
@@ -55,6 +58,8 @@ class State:
         rate = 1 - min(EMA_DECAY, (1 + self.iteration) / (10 + self.iteration))
         for ema, present in zip(self.ema.parameters(), self.policy.network.parameters(), strict=True):
             ema.lerp_(present, rate)
+        for ema, present in zip(self.ema.buffers(), self.policy.network.buffers(), strict=True):
+            ema.copy_(present)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that changes, by name. The tensors are the state's own, not copies."""
@@ -63,6 +68,7 @@ class State:
             "ema": self.ema.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
             "prompts": {"priority": self.prompts.priority},
+            "constraints": {name: torch.tensor(w, dtype=torch.float64) for name, w in self.constraints.weights.items()},
         }
         return {f"{kind}.{name}": tensor for kind, tensors in named.items() for name, tensor in tensors.items()}
 
@@ -72,14 +78,30 @@ class State:
         load_network(self.ema, _under("ema", tensors), path)
         load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()}, path)
         self.prompts.priority = tensors["prompts.priority"].clone()
+        self.constraints.weights |= {name: t.item() for name, t in _under("constraints", tensors).items()}
+
+    def mark_good(self) -> None:
+        """Keep a copy of this state to return to."""
+        self.good = {name: tensor.clone() for name, tensor in self.tensors().items()}
+
+    def roll_back(self) -> None:
+        """Return to the last good state."""
+        self.load(self.good, Path("the last good state"))
+        self.rollbacks += 1
 
     def save(self, folder: Path) -> Path:
-        """Write the checkpoint of this iteration into ``folder`` and drop older ones."""
+        """Write the checkpoint of this iteration into ``folder`` and drop older ones. FileError,
+        and they stay, if a weight is not finite: nothing could be resumed from it."""
         path = folder / f"state_{self.iteration:06d}.safetensors"
         with self.policy.reference():
             reference = {f"reference.{k}": v for k, v in self.policy.network.state_dict().items()}
-        header = {"iteration": self.iteration, "rollbacks": self.rollbacks, "weights": self.constraints.weights}
-        write_tensors(path, self.tensors() | reference, {"kind": "training-state", **header})
+        tensors = self.tensors()
+        broken = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
+        if broken:
+            raise FileError(f"{path}: not written, because {broken[0]} is not finite; the last checkpoint is kept")
+        header = {"iteration": self.iteration, "rollbacks": self.rollbacks, "stopped": self.stopped}
+        good = {f"good.{name}": tensor for name, tensor in self.good.items()}
+        write_tensors(path, tensors | good | reference, {"kind": "training-state", **header})
         for old in checkpoints(folder):
             if old != path:
                 old.unlink()
@@ -96,11 +118,11 @@ class State:
         with self.policy.reference():
             load_network(self.policy.network, _under("reference", tensors), path)
         self.load(tensors, path)
-        self.iteration, self.rollbacks = header["iteration"], header.get("rollbacks", 0)
-        weights: Any = header.get("weights", {})
-        if type(self.rollbacks) is not int or not all(isinstance(w, (int, float)) for w in weights.values()):
+        self.good = _under("good", tensors)
+        known = header["iteration"], header.get("rollbacks"), header.get("stopped")
+        if tuple(map(type, known)) != (int, int, bool):
             raise FileError(f"{path}: not the state of a training run")
-        self.constraints.weights |= weights
+        self.iteration, self.rollbacks, self.stopped = known
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -22,11 +22,10 @@ def test_on_policy_gradient_is_reinforce() -> None:
     x = 0.3 + STD * torch.randn(1, 16, 4, generator=rng)
     advantages = torch.randn(16, generator=rng)
     log_probs = gaussian_log_prob(x, mean.expand_as(x), STD).mean(-1)
-    loss, metrics = _loss(log_probs, log_probs.detach(), advantages)
+    loss, _ = _loss(log_probs, log_probs.detach(), advantages)
     loss.backward()
     expected = -(advantages * ((x - 0.3) / STD**2).mean(-1)[0]).mean()
     assert mean.grad == pytest.approx(expected.item(), rel=1e-5)
-    assert metrics["ratio_deviation"] == metrics["clip_fraction"] == 0
 
 
 def test_the_kl_carries_gradient() -> None:
@@ -41,9 +40,8 @@ def test_steps_that_were_not_taken_have_no_weight() -> None:
     log_probs = torch.tensor([[0.0, 0.0], [0.0, 5.0]], requires_grad=True)
     mask = torch.tensor([[True, True], [True, False]])
     weights = mask * (mask.numel() / mask.sum())
-    loss, metrics = _loss(log_probs, torch.zeros(2, 2), torch.tensor([1.0, 2.0]), weights=weights)
+    loss, _ = _loss(log_probs, torch.zeros(2, 2), torch.tensor([1.0, 2.0]), weights=weights)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(-(1 + 2 + 1) / 3)
     assert log_probs.grad is not None
     assert log_probs.grad.flatten().tolist() == pytest.approx([-1 / 3, -2 / 3, -1 / 3, 0])
-    assert metrics["ratio_deviation"] == metrics["clip_fraction"] == 0

@@ -33,3 +33,15 @@ def test_the_approximate_kl_is_that_of_two_gaussians() -> None:
     old, new = (torch.distributions.Normal(torch.tensor(m, dtype=torch.float64), 1.0) for m in (0.0, 0.3))
     metrics = ratio_metrics(new.log_prob(x).float(), old.log_prob(x).float(), 0.1)
     assert metrics["approx_kl"] == pytest.approx(0.3**2 / 2, rel=0.02)
+
+
+def test_weighted_metrics_of_pieces_average_to_those_of_the_whole() -> None:
+    """A piece may hold no step that counts: its share of the mean is then 0, not a NaN."""
+    log_ratio = torch.tensor([[0.1, 0.0, -0.3, 0.2]])
+    counted = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
+    weights = counted * (counted.numel() / counted.sum())
+    whole = ratio_metrics(log_ratio, torch.zeros(1, 4), 0.15, weights)
+    pieces = [ratio_metrics(log_ratio[:, k : k + 1], torch.zeros(1, 1), 0.15, weights[:, k : k + 1]) for k in range(4)]
+    for name, value in whole.items():
+        assert sum(p[name] for p in pieces) / 4 == pytest.approx(float(value))
+    assert whole["clip_fraction"] == 0.5

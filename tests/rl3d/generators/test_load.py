@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rl3d.checkpoints import load_network
 from rl3d.generators.load import PRETRAINED, TUNED, find_generator, generator_class, load_generator, save_generator
 from rl3d.generators.part_flow import PartFlow
 from scenes.files import FileError
-from scenes.files.tensors import write_tensors
+from scenes.files.tensors import read_tensors, write_tensors
 from tests.rl3d.toys import SplatFlow, TokenToy
 
 
@@ -69,3 +70,47 @@ def test_files_that_hold_something_else(tmp_path, header: dict, message: str) ->
     write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, header)
     with pytest.raises(ValueError, match=message):
         load_generator(tmp_path / "x.safetensors")
+
+
+class Masked(SplatFlow):
+    """A network with buffers that float16 cannot hold."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.network.register_buffer("mask", torch.tensor([0.0, -torch.inf, -1e9]))
+        self.network.register_buffer("steps", torch.tensor(70_001))
+
+
+def test_buffers_are_kept_as_they_are(tmp_path) -> None:
+    policy = Masked()
+    with torch.no_grad():
+        policy.network[0].bias[0] = 1e6  # type: ignore[index, union-attr]
+    save_generator(tmp_path / "x.safetensors", policy, step=1)
+    tensors = read_tensors(tmp_path / "x.safetensors").tensors
+    assert tensors["0.weight"].dtype == torch.float16 and tensors["0.bias"].dtype == torch.float32
+    loaded_network = Masked().network
+    load_network(loaded_network, tensors, tmp_path / "x.safetensors")
+    assert torch.equal(loaded_network.mask, policy.network.mask) and loaded_network.steps == 70_001
+    assert loaded_network[0].bias[0] == 1e6  # type: ignore[index]
+
+
+class Dropping(SplatFlow):
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.network.append(torch.nn.Linear(11, 11))  # type: ignore[operator, union-attr]
+        self.network.append(torch.nn.Dropout(0.5))  # type: ignore[operator, union-attr]
+
+
+def test_an_untrained_generator_is_the_same_in_every_process() -> None:
+    name = f"{__name__}:Dropping"
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    one, other = load_generator(generator=name), load_generator(generator=name)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert one.source == other.source and len(one.source["sha256"]) == 64 and not one.network.training
+    assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True))
+
+
+def test_a_class_that_wants_arguments_is_named() -> None:
+    with pytest.raises(ValueError, match=r"generator 'rl3d.generators.flow:Flow' cannot be made without arguments"):
+        load_generator(generator="rl3d.generators.flow:Flow")

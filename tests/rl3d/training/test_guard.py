@@ -129,7 +129,7 @@ def test_what_an_alarm_does(start, monkeypatch, guard, iterations):
     run = watched(start, guard=guard, iterations=20)
     begin = [p.clone() for p in run.state.policy.network.parameters()]
     done = [metrics["iteration"] for metrics in iterate(run)]
-    assert done[-1] == iterations and run.stopped and run.alarms == ["something is wrong"]
+    assert done[-1] == iterations and run.state.stopped and run.alarms == ["something is wrong"]
     now = run.state.policy.network.parameters()
     assert all(torch.equal(a, b) for a, b in zip(begin, now, strict=True)) == (guard == "rollback")
     if guard == "rollback":
@@ -144,9 +144,52 @@ def test_a_rollback_halves_the_learning_rate(start, monkeypatch):
     rates = []
     for _ in iterate(run):
         rates.append(run.state.optimizer.param_groups[0]["lr"] / (0.02 + 0.98 * (1 - (len(rates)) / 6)))
-    assert rates[2] == pytest.approx(rates[1] / 2) and run.state.rollbacks == 1 and not run.stopped
+    assert rates[2] == pytest.approx(rates[1] / 2) and run.state.rollbacks == 1 and not run.state.stopped
 
 
 def test_a_reward_cannot_be_trained_and_held_out(start):
     with pytest.raises(ValueError, match="'redness' cannot be both trained and held out"):
         watched(start, held_out="tests.rl3d.training.conftest:Redness")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_rollback_returns_to_the_last_good_reading_also_after_a_resume(start, tmp_path, monkeypatch, resumed):
+    """Good at 2, bad at 4: the weights of 2 come back, with the constraint's weight of then."""
+    answers = {2: [], 4: ["something is wrong"]}
+    monkeypatch.setattr(Guard, "alarms", lambda self, now, kl: answers[run.state.iteration])
+    settings = {"guard": "rollback", "iterations": 4, "save_every": 1, "constraints": "redness=0.9"}
+    run = watched(start, **settings)
+    for metrics in iterate(run):
+        if metrics["iteration"] == 2:
+            good = [p.clone() for p in run.state.policy.network.parameters()]
+            weight = run.state.constraints.weights["redness"]
+        if metrics["iteration"] == 3 and resumed:
+            break
+    if resumed:
+        run = watched(start, **settings, resume=True)
+        list(iterate(run))
+    assert run.state.rollbacks == 1 and run.state.constraints.weights["redness"] == weight
+    assert all(torch.equal(a, b) for a, b in zip(good, run.state.policy.network.parameters(), strict=True))
+
+
+def test_a_reading_that_is_not_finite_is_an_alarm(guard):
+    broken = reading()
+    broken.rewards["connected"][3] = math.nan
+    assert guard.alarms(broken, kl=0.01) == ["connected is not finite"]
+    assert guard.alarms(reading(), kl=math.nan) == ["the KL is not finite"]
+
+
+def test_the_guard_uses_no_prompt_of_the_training(start):
+    from rl3d.prompts import corpus_prompts
+    from rl3d.training import guard as module
+
+    pool = corpus_prompts(8, 1_000_000)
+    fresh = Guard(parse("connected=1"), "", seed=0, kl_limit=0.5, avoid=pool[:3])
+    assert len(set(fresh.prompts)) == module.PROMPTS and not set(fresh.prompts) & set(pool[:3])
+
+
+def test_a_run_that_the_guard_stopped_stays_stopped(start, monkeypatch):
+    monkeypatch.setattr(Guard, "alarms", lambda self, now, kl: ["something is wrong"])
+    list(iterate(watched(start, guard="stop", iterations=8)))
+    again = watched(start, guard="stop", iterations=8, resume=True)
+    assert again.state.stopped and list(iterate(again)) == []

@@ -25,16 +25,29 @@ def _weights(run) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(("policy", "objective"), PAIRS)
-def test_resuming_repeats_the_uninterrupted_run(start, tmp_path: Path, policy: str, objective: str) -> None:
-    whole = start(policy, objective)
+def test_resuming_repeats_the_uninterrupted_run(
+    start, tmp_path: Path, monkeypatch, policy: str, objective: str
+) -> None:
+    settings = {"num_minibatches": 2, "constraints": "low=0.6" if policy == "splats" else ""}
+    whole = start(policy, objective, **settings)
     first = list(iterate(whole))
     out = tmp_path / "cut"
-    cut = iterate(start(policy, objective, out=out))
+    cut = iterate(start(policy, objective, out=out, **settings))
     next(cut), next(cut)
     cut.close()  # at a checkpoint
     lost = (out / "metrics.jsonl").read_text() + json.dumps({"iteration": 3}) + "\n"
     (out / "metrics.jsonl").write_text(lost)  # made after the checkpoint: dropped on resuming
-    again = start(policy, objective, out=out, resume=True)
+
+    def elsewhere(name: str):
+        """Another start: everything that counts is in the checkpoint."""
+        moved = make(name)
+        with torch.no_grad():
+            for p in moved.network.parameters():
+                p.add_(0.01)
+        return moved
+
+    monkeypatch.setattr("tests.rl3d.training.conftest.make", elsewhere)
+    again = start(policy, objective, out=out, resume=True, **settings)
     assert again.state.iteration == 2
     list(iterate(again))
     assert all(torch.equal(a, b) for a, b in zip(_weights(whole), _weights(again), strict=True))
@@ -181,6 +194,63 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(start) -> None:
     assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
 
 
+def test_a_gradient_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(start, monkeypatch) -> None:
+    run = start("tokens", "grpo", iterations=6, save_every=2)
+    loop = iterate(run)
+    next(loop), next(loop)
+    objective = run.config.objective
+    whole = type(objective).loss
+
+    def broken(self, policy, minibatch):
+        loss, metrics = whole(self, policy, minibatch)
+        return loss * torch.nan, metrics
+
+    monkeypatch.setattr(type(objective), "loss", broken)
+    with pytest.raises(ValueError, match="the gradient of iteration 3 is not finite; the last checkpoint is kept") as e:
+        next(loop)
+    assert "\n" not in str(e.value)
+    assert [p.stem for p in checkpoints(run.config.out / "checkpoints")] == ["state_000002"]
+    assert start("tokens", "grpo", iterations=6, resume=True).state.iteration == 2
+
+
+def test_sequences_that_end_early_are_learnt_from_in_pieces(start, tmp_path: Path, monkeypatch) -> None:
+    """Most steps are taken by nobody: what counts is the rest, whatever the size of a piece."""
+
+    def short(name: str):
+        policy = make(name)
+        with torch.no_grad():
+            policy.network.weight[:, 4] += 4  # the token that ends a sequence
+        return policy
+
+    monkeypatch.setattr("tests.rl3d.training.conftest.make", short)
+    figures = []
+    for size in (0, 1):
+        settings = {"timesteps_per_iteration": 1, "kl_weight": 0.1}
+        run = start("tokens", "grpo", out=tmp_path / str(size), iterations=1, micro_batch=size, settings=settings)
+        metrics = next(iterate(run))
+        assert all(torch.tensor(v).isfinite() for v in metrics.values())
+        figures.append(metrics)
+    for name in ("loss", "grad_norm", "entropy", "ratio_deviation"):
+        assert figures[0][name] == pytest.approx(figures[1][name], rel=1e-4, abs=1e-7)
+
+
+def test_states_that_are_no_parts_get_the_advantage_of_their_sample(start, monkeypatch) -> None:
+    """A latent flow that decodes to parts: its 32 units are not the asset's 4 parts."""
+    from scenes.asset import PartAsset
+    from tests.rl3d.toys import SplatFlow, tower
+
+    class Latent(SplatFlow):
+        gives = frozenset({"parts"})
+
+        def decode(self, rollout):
+            tokens = (rollout.states[-1][:, :4, 0] > 0).long().T
+            return PartAsset(tower(tokens, torch.ones_like(tokens, dtype=torch.bool)))
+
+    monkeypatch.setattr("tests.rl3d.training.conftest.make", lambda name: Latent())
+    metrics = next(iterate(start("tokens", "awm")))
+    assert metrics["grad_norm"] > 0
+
+
 def test_an_existing_run_is_not_overwritten(start) -> None:
     list(iterate(start(iterations=1)))
     with pytest.raises(FileError, match="holds a run already: add --resume"):
@@ -225,7 +295,7 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
         return policy
 
     monkeypatch.setattr("tests.rl3d.training.conftest.make", restless)
-    with pytest.raises(RuntimeError, match=f"self-check failed.*objective '{objective}' and generator 'part-flow'"):
+    with pytest.raises(ValueError, match=f"self-check failed.*objective '{objective}' and generator 'part-flow'"):
         start(objective=objective)
 
 

@@ -78,3 +78,24 @@ def test_the_state_of_another_policy_is_refused(tmp_path) -> None:
     path = _state().save(tmp_path)
     with pytest.raises(FileError, match="the checkpoint is of another model"):
         _state(TokenToy()).resume(path)
+
+
+def test_the_average_has_the_buffers_of_the_policy() -> None:
+    policy = SplatFlow()
+    policy.network.register_buffer("seen", torch.zeros(()))
+    state = _state(policy)
+    policy.network.seen.fill_(5.0)  # type: ignore[operator, union-attr]
+    state.average()
+    assert state.ema.seen == 5
+
+
+def test_a_state_that_is_not_finite_is_not_written(tmp_path) -> None:
+    state = _state()
+    _step(state)
+    state.save(tmp_path)
+    with torch.no_grad():
+        next(iter(state.policy.network.parameters())).fill_(torch.nan)
+    state.iteration = 2
+    with pytest.raises(FileError, match=r"state_000002.*not written.*is not finite; the last checkpoint is kept"):
+        state.save(tmp_path)
+    assert [path.stem for path in checkpoints(tmp_path)] == ["state_000001"]
