@@ -29,9 +29,9 @@ class Push(Simulated):
     [0, ``LARGEST``].
 
     One simulation: gravity's sideways part grows evenly from 0, in the direction in which the
-    static margin is least. A box twice as high as wide gets 0.5, within 0.1. An asset without parts
-    is found to give way later and gets up to 0.12 more (``UNEVEN_DEG``). ``verdict``: at least
-    ``ENOUGH``. Failures as in ``Simulated``."""
+    static margin is least. A box twice as high as wide gets 0.5, within 0.1. For an asset without
+    parts, the limit of the tilt is larger (``UNEVEN_DEG``), so its value is up to 0.12 higher.
+    ``verdict``: at least ``ENOUGH``. Failures as in ``Simulated``."""
 
     name = "push"
     version = "1"

@@ -126,8 +126,8 @@ class Experience:
         return Experience(self.rollout[index], self.advantages[index], tensors, self.steps)
 
     def minibatches(self, count: int, group_size: int, rng: np.random.Generator) -> Iterator[Experience]:
-        """The samples in ``count`` minibatches of whole groups, in random order. For ``count`` 1 it
-        is all of them, in order."""
+        """The samples in ``count`` minibatches of whole groups, in random order. For ``count`` 1
+        it is all of them, in order."""
         if count == 1:
             yield self
             return

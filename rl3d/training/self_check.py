@@ -23,7 +23,8 @@ def self_check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: s
 
     ValueError with one line if it is more than rounding: log-probs are not those of the rollout, or
     the network does not repeat itself, as with dropout left on. The same if the reward of a gate
-    has no verdict, which is known only after scoring. """
+    has no verdict, which is known only after scoring.
+    """
 
     def score(draw: Draw, asset: Asset) -> Judgement:
         if scorer.gates:
