@@ -183,7 +183,7 @@ def table(count: int, names: list[str]) -> dict[tuple[str, str], float]:
             if len(pairs) == count:
                 break
         legged, *both = (list(column) for column in zip(*pairs, strict=True))
-        compare(*(scored(rewards, legged, scenes) for scenes in both), "leg_removed")
+        compare(scored(rewards, legged, both[0]), scored(rewards, legged, both[1]), "leg_removed")
         whole, bad = ([splats(change(item), folder) for item in faced] for change in (
             lambda item: item.vectors, lambda item: faces_copied(item.vectors, rng)
         ))  # fmt: skip
