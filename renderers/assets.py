@@ -41,8 +41,10 @@ class _Solid:
         self.scene = scene.detach()
 
     def to(self, device: torch.device | str) -> _Solid:
-        """Itself if the mesh is there already, which is on the CPU; else one of the moved scene."""
-        return self if "mesh" in vars(self) else _Solid(self.scene.to(device))
+        """Itself if its mesh, which is on the CPU, is there already, or if it does not move."""
+        place = self.scene.device if isinstance(self.scene, Gaussians) else self.scene.bounds[0].device
+        stays = "mesh" in vars(self) or place == torch.empty(0, device=device).device
+        return self if stays else _Solid(self.scene.to(device))
 
     @functools.cached_property
     def mesh(self) -> Mesh:

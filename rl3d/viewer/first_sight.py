@@ -31,8 +31,8 @@ has the rest. In windows narrower than 36 em the panel is at the bottom."""
 
 _MARKUP = """
 <style>
-# irst-sight {position:fixed; z-index:1; inset:0 %dpx 0 0; overflow:hidden; background:#fff;
-# pointer-events:none}
+#first-sight {position:fixed; z-index:1; inset:0 %dpx 0 0; overflow:hidden; background:#fff;
+  pointer-events:none}
 @media (max-width: 36em) {#first-sight {right:0}}
 #first-sight img {position:absolute; left:50%%; height:100%%; transform:translateX(-50%%)}
 </style>

@@ -57,7 +57,8 @@ def test_an_assets_folder_holds_the_splats_and_their_surface(folder):
 
 def test_the_card_names_generator_options_and_rewards_but_no_parts(folder):
     card = json.loads((folder / "card.json").read_text())
-    assert card["generator"] == {"name": BALLS} and card["sampling"] == {"spread": 0.02}
+    assert card["generator"] == {"name": BALLS, **load_generator(generator=BALLS).source}
+    assert card["sampling"] == {"spread": 0.02}
     assert card["gaussians"] == COUNT + COUNT // 4 and "parts" not in card and "inset" not in card
     assert set(card["rewards"]) == {"stability", "connected", "alignment"}
     assert card["rewards"]["connected"]["verdict"] is False, "the small ball floats"
@@ -123,7 +124,9 @@ def test_it_is_evaluated_by_what_needs_no_parts(tmp_path):
     assert not {"structure", "colors", "relation", "count", "number of parts"} & table.keys()
     assert table["connected_success_rate"].mean == 0 and table["diversity"].mean > 0
     assert read_table(tmp_path)["before"] == table
-    assert json.loads((tmp_path / "table.json").read_text())["generators"] == [{"name": BALLS}]
+    assert json.loads((tmp_path / "table.json").read_text())["generators"] == [
+        {"name": BALLS, **load_generator(generator=BALLS).source}
+    ]
     assert (tmp_path / "sheet.png").is_file()
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 import rl3d
 from rl3d.cli import main
 from rl3d.generators.load import TUNED
+from scenes.files.tensors import read_tensors
 
 
 @pytest.fixture(scope="module")
