@@ -17,6 +17,7 @@ from torch import Tensor
 from scenes.asset import Asset, Convex
 from scenes.mesh import Mesh
 from scenes.parts import TOUCH_TOLERANCE, Parts, clusters
+from scenes.shells import shells
 
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree
@@ -77,8 +78,6 @@ class Pieces:
         Vertices and the middles of faces stand for a shell: gaps are as exact as the mesh is
         fine."""
         from scipy.spatial import cKDTree  # late: only meshes need it
-
-        from rewards.geometry.meshes import shells
 
         shape = len(meshes), MOST_SHELLS
         volumes, bottoms = np.zeros(shape), np.full(shape, np.inf)

@@ -9,10 +9,10 @@ import torch
 import trimesh
 
 from rewards import Batch, resolve
-from rewards.geometry.meshes import shells
 from rewards.physics.margin import weakest_direction, weakest_directions
 from rewards.physics.push import Push
 from rewards.physics.stability import Stability
+from scenes.shells import shells
 
 HALF = (0.2, 0.15, 0.1)
 VOLUME = 8 * 0.2 * 0.15 * 0.1
