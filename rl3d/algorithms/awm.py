@@ -47,9 +47,8 @@ class AWM(Objective):
         rollout, asset = draw.sample(policy)
         judgement = score(draw, asset)
         final = policy.final(rollout)
-        # Logit-normal noise levels, as in supervised training. A group shares levels and noise.
         rng, count = draw.torch_rng(1), self.timesteps_per_iteration
-        sigmas = torch.sigmoid(draw.group_noise(count, rng=rng)).to(final.device)
+        sigmas = draw.group_levels(count, rng).to(final.device)
         noise = draw.group_noise(count, *final.shape[1:], rng=rng).to(final.device)
         tensors = {"sigmas": sigmas.transpose(0, 1), "noise": noise.transpose(0, 1)}
 

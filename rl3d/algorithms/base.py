@@ -76,14 +76,23 @@ class Draw:
         return ((self.seed * 1_000_003 + self.iteration) * 100_000) % 2**62
 
     def group_noise(self, *shape: int, rng: torch.Generator) -> Float[Tensor, "d b ..."]:
-        """Standard normal numbers (D, ...) for each sample, shared by a group: ``shape`` is (D,
-        ...).
+        """Standard normal numbers for each sample, shared by a group. ``shape`` is (D, ...).
 
         What the samples of a group have in common then cancels in the gradient.
         """
-        total = self.total or len(self.prompts)
-        noise = torch.randn(shape[0], total, *shape[1:], generator=rng)
-        return noise[:, self.first : self.first + len(self.prompts)].repeat_interleave(self.group_size, 1)
+        return self._shared(torch.randn(shape[0], self._total, *shape[1:], generator=rng))
+
+    def group_levels(self, count: int, rng: torch.Generator) -> Float[Tensor, "d b"]:
+        """Logit-normal noise levels in (0, 1), as in supervised training, shared by a group."""
+        return self._shared(torch.sigmoid(torch.randn(count, self._total, generator=rng)))
+
+    @property
+    def _total(self) -> int:
+        return self.total or len(self.prompts)
+
+    def _shared(self, numbers: Float[Tensor, "d p ..."]) -> Float[Tensor, "d b ..."]:
+        """Of numbers for the prompts of all processes, those of this one, repeated in a group."""
+        return numbers[:, self.first : self.first + len(self.prompts)].repeat_interleave(self.group_size, 1)
 
     def torch_rng(self, stream: int) -> torch.Generator:
         """Random numbers of this iteration, ``stream`` 1 to 9 apart from each other."""
