@@ -14,7 +14,7 @@ from rl3d.algorithms.base import Objective
 from rl3d.algorithms.load import find_objective
 from rl3d.configs import as_paths, at_least, from_file
 from rl3d.devices import has_bfloat16
-from rl3d.generators.load import RESULT, find_generator
+from rl3d.generators.load import RESULT, generator_class
 from rl3d.prompts import caption_kinds
 from scenes.files import FileError, atomic_write
 from scenes.files.trees import parse_yaml
@@ -27,8 +27,8 @@ class TrainConfig:
     out: Path = Path("runs/train")
     """Folder of the run."""
     generator: str = ""
-    """Generator to train: a name, or module:Class of your own. Empty: the one of --checkpoint, or
-    part-flow."""
+    """Generator to train: a name, or module:Class of your own. Empty: that of --checkpoint, or the
+    embedded one."""
     checkpoint: Path | None = None
     """Weights to start from, also those of the reference policy: a file, or the folder of a run.
     Default: the generator's own weights."""
@@ -120,7 +120,7 @@ def saved_config(out: Path) -> TrainConfig:
         values = parse_yaml(path.read_text(encoding="utf-8"))
         objective = dict(values["objective"])
         objective = from_file(find_objective(objective.pop("name")), objective)
-        sampling, generator = values["sampling"], find_generator(values["generator"] or "part-flow")
+        sampling, generator = values["sampling"], generator_class(generator=values["generator"] or None)
         if sampling is not None:
             sampling = from_file(type(generator.default_options), sampling)
         known = {name: value for name, value in values.items() if name not in ("objective", "sampling", "out")}
