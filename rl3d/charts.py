@@ -58,7 +58,7 @@ def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], w
     }
     smooth = {name: _smoothed(points) for name, points in curves.items()}
     values = sorted(y for points in curves.values() for _, y in points)
-    if not values:
+    if not any(values):  # nothing, or a figure that is 0 throughout
         return ""
     # The most extreme 2 % of the values do not decide the range. The averages always fit.
     cut = len(values) // 100
