@@ -96,7 +96,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     """
     config = config or EvaluateConfig()
     if config.prompts:
-        items = [Spec(prompt, "prompt", "", Facts()) for prompt in read_prompts(config.prompts)]
+        items = [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(config.prompts)]
     else:
         items = [item.spec for item in _held_out(config)]
     generators = [load_generator(config.checkpoint, config.device, generator=config.generator, pretrained=True)]

@@ -3,16 +3,17 @@ counts, relations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 
+from rewards.composition.facts import Facts, Relation, Thing
 from rewards.relations import RELATION_WORDS
 from rl3d.corpus.categories import CATALOGUE, CATEGORIES
 from rl3d.corpus.categories.category import Category
 from rl3d.corpus.compositions import BASES, RIDERS, fits
-from rl3d.corpus.items import Facts, Spec
+from rl3d.corpus.items import Spec
 from rl3d.corpus.relations import RELATIONS, STACKABLE, SUPPORTS
 from rl3d.corpus.shapes import Appearance
 from rl3d.corpus.splits import is_held_out, is_pair_held_out
@@ -86,7 +87,7 @@ def single(rng: np.random.Generator, split: str, category: str | None = None) ->
     elif rng.random() < 0.18:
         adjectives.append(pick(rng, PLAIN_ADJECTIVES))
     clauses, colors, numbers, details = _clauses(rng, kind, color)
-    facts = Facts(main=BASE_OF[color] if color else None, colors=tuple(sorted({BASE_OF[c] for c in colors.values()})))
+    facts = Facts((_thing(name, color, colors),))
     appearance = Appearance(name, color, colors, sizes or {}, numbers, frozenset(details), None if color else material)
     caption = _phrase(rng, _noun(rng, kind), adjectives, color, material, clauses)
     return Spec(caption, "single", name, facts, appearances=(appearance,))
@@ -108,13 +109,13 @@ def relation(rng: np.random.Generator, split: str) -> Spec:
         f"{_article(name)} {name} {pick(rng, SOLID_NOUNS[shape])}" for name, shape in zip(names, shapes, strict=True)
     )
     caption = f"{first} {pick(rng, RELATION_WORDS[what])} {second}"
-    facts = Facts(relation=what, shapes=tuple(shapes), shape_colors=tuple(bases), colors=tuple(bases))
+    facts = Facts(tuple(map(Thing, shapes, bases)), (Relation(what, 0, (1,)),))
     return Spec(
         _opened(rng, caption),
         "relation",
         "relation",
         facts,
-        solids=tuple(zip(shapes, names, strict=True)),
+        tuple(map(Appearance, shapes, names)),
         arrangement=what,
     )
 
@@ -151,8 +152,8 @@ def count(rng: np.random.Generator, split: str) -> Spec:
                 f"a tower of {word} {name} {plural}",
             ),
         )
-    facts = Facts(main=base, shapes=(shape,), shape_colors=(base,), count=number)
-    return Spec(_opened(rng, caption), "count", "count", facts, solids=((shape, name),), arrangement=arrangement)
+    facts = Facts((Thing(shape, base, count=number),))
+    return Spec(_opened(rng, caption), "count", "count", facts, (Appearance(shape, name),), arrangement)
 
 
 def composition(rng: np.random.Generator, split: str) -> Spec:
@@ -168,16 +169,21 @@ def composition(rng: np.random.Generator, split: str) -> Spec:
         phrase = f"{color} {noun}" if color else noun
         appearances.append(Appearance(name, color))
         phrases.append(f"{_article(phrase)} {phrase}")
-    colors = tuple(sorted({BASE_OF[appearance.main] for appearance in appearances if appearance.main}))
     caption = f"{phrases[0]} {pick(rng, RIDING_WORDS)} {phrases[1]}"
-    return Spec(
-        _opened(rng, caption), "composition", "composition", Facts(colors=colors), appearances=tuple(appearances)
-    )
+    things = tuple(_thing(appearance.category, appearance.main) for appearance in appearances)
+    facts = Facts(things, (Relation("on", 0, (1,)),))
+    return Spec(_opened(rng, caption), "composition", "composition", facts, tuple(appearances), "on")
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
     """One of the options with equal probability. Several times faster than ``rng.choice``."""
     return options[int(rng.random() * len(options))]
+
+
+def _thing(noun: str, color: str | None, parts: Mapping[str, str] | None = None, count: int = 1) -> Thing:
+    """What the names of colours state, in base colours."""
+    named = tuple((role, BASE_OF[name]) for role, name in sorted((parts or {}).items()))
+    return Thing(noun, BASE_OF[color] if color else None, named, count)
 
 
 def _clauses(

@@ -6,7 +6,7 @@ import numpy as np
 
 from rl3d.corpus.categories import CATALOGUE
 from rl3d.corpus.items import Spec
-from rl3d.corpus.shapes import Appearance, Sketch, bounds, moved
+from rl3d.corpus.shapes import Appearance, Drawing, Sketch, bounds, together
 
 BASES = (
     "table",
@@ -37,8 +37,8 @@ def fits(rider: str, base: str) -> bool:
     return rider != base and _parts(rider) + _parts(base) <= MAX_COMPOSED
 
 
-def draw_composition(spec: Spec, rng: np.random.Generator) -> np.ndarray:
-    """The parts of the lower object, then those of the upper one."""
+def draw_composition(spec: Spec, rng: np.random.Generator) -> Drawing:
+    """The lower object, then the upper one."""
     rider, base = spec.appearances
     below = Sketch(rng, base, CATALOGUE[base.category], plain=True)
     above = Sketch(rng, rider, CATALOGUE[rider.category], plain=True, avoid=below.main_base)
@@ -47,13 +47,14 @@ def draw_composition(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     if below.top is None:
         raise ValueError(f"nothing can stand on a {base.category}: its drawing sets no top")
     x, y, z, half_x, half_y = below.top
-    low, high = bounds(above.vectors())
+    upper = above.drawing()
+    low, high = bounds(upper.vectors)
     low, high = low.min(0), high.max(0)
     width, depth, height = high - low
     scale = min(2.2 * half_x / width, 2.2 * half_y / depth, rng.uniform(0.5, 0.62) / height)
     # About the middle of the feet, where the object is balanced. Drafts are centred there.
-    upper = moved(above.vectors(), scale, np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]))
-    return np.concatenate([below.vectors(), moved(upper, 1.0, np.array([x, y, z - SINK]))])
+    upper = upper.moved(scale, np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]))
+    return together([below.drawing(), upper.moved(shift=(x, y, z - SINK))])
 
 
 _COUNTS: dict[str, int] = {}

@@ -47,16 +47,18 @@ def sample_for(spec: Spec | Item, rng: np.random.Generator) -> Item:
     if isinstance(spec, Item):
         spec = spec.spec
     if spec.kind == "relation":
-        vectors = draw_relation(spec, rng)
+        drawing = draw_relation(spec, rng)
     elif spec.kind == "count":
-        vectors = draw_count(spec, rng)
+        drawing = draw_count(spec, rng)
     elif spec.kind == "composition":
-        vectors = draw_composition(spec, rng)
+        drawing = draw_composition(spec, rng)
     else:
         sketch = Sketch(rng, spec.appearances[0], CATALOGUE[spec.category])
         CATALOGUE[spec.category].draw(sketch)
-        vectors = sketch.vectors()
-    return Item(spec.caption, normalized(vectors).astype(np.float32), spec.kind, spec.category, spec.facts, spec)
+        drawing = sketch.drawing()
+    vectors = normalized(drawing.vectors).astype(np.float32)
+    labels = drawing.objects, drawing.nouns, drawing.roles
+    return Item(spec.caption, vectors, spec.kind, spec.category, spec.facts, spec, *labels)
 
 
 def prompts(

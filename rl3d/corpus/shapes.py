@@ -7,8 +7,9 @@ largest extent of 1 and puts it on the ground.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from math import log, sqrt
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,49 @@ CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 SIDES = (-1, 1)
 HARD, SOFT, PLUMP = 0.14, 0.3, 0.55
 """Exponents of a box with sharp, rounded and cushion-like edges."""
+
+
+class Paint(tuple[float, float, float]):
+    """A colour that knows what it is for."""
+
+    role: str
+    """Of the parts that are painted with it."""
+    main: bool
+    """Whether it is the colour of the object as a whole."""
+
+    def __new__(cls, rgb: Color, role: str, main: bool = False) -> Paint:
+        paint = super().__new__(cls, rgb)
+        paint.role, paint.main = role, main
+        return paint
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Parts of one or more objects, and which is which."""
+
+    vectors: np.ndarray
+    """(p, n) float64."""
+    objects: np.ndarray
+    """(p,) int: the object of each part."""
+    nouns: tuple[str, ...]
+    """Of each object."""
+    roles: tuple[str, ...]
+    """(p,) of each part in its object."""
+
+    def moved(self, scale: Number = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> Drawing:
+        """A copy, shifted and then scaled about the origin."""
+        return replace(self, vectors=moved(self.vectors, scale, shift))
+
+
+def together(drawings: Sequence[Drawing]) -> Drawing:
+    """All the objects of some drawings as one, in order."""
+    before = accumulate((len(drawing.nouns) for drawing in drawings), initial=0)
+    return Drawing(
+        np.concatenate([drawing.vectors for drawing in drawings]),
+        np.concatenate([drawing.objects + n for drawing, n in zip(drawings, before)]),
+        tuple(noun for drawing in drawings for noun in drawing.nouns),
+        tuple(role for drawing in drawings for role in drawing.roles),
+    )
 
 
 @dataclass(frozen=True)
@@ -88,13 +132,15 @@ class Sketch:
         not get by chance."""
         self.rng, self.appearance, self.category, self.plain = rng, appearance, category, plain
         self.rows: list[Row] = []
+        self.paints: list[Paint] = []
+        """Of each row."""
         self.top: tuple[Number, Number, Number, Number, Number] | None = None
         """The area where something can stand on this object: centre x, y, height z, and
         half-widths."""
-        self._paints: dict[str, Color] = {}
+        self._paints: dict[str, Paint] = {}
         name = appearance.main or self._natural(avoid)
         self.main_base = BASE_OF[name]
-        self._paints["main"] = self._jitter(COLORS[name])
+        self._paints["main"] = Paint(self._jitter(COLORS[name]), "main", main=True)
 
     # Random choices
     # ------------------------------------------------------------
@@ -124,7 +170,7 @@ class Sketch:
             low if self.plain else low + int(self.rng.random() * (high - low + 1))
         )
 
-    def paint(self, role: str) -> Color:
+    def paint(self, role: str) -> Paint:
         """The colour of a named part, drawn once for an asset. Natural colours differ from the main
         colour, so that details stay visible."""
         if role not in self._paints:
@@ -132,7 +178,7 @@ class Sketch:
         return self._paints[role]
 
     @property
-    def main(self) -> Color:
+    def main(self) -> Paint:
         return self._paints["main"]
 
     def _sized(self, axis: str, low: Number, high: Number) -> float:
@@ -149,9 +195,9 @@ class Sketch:
         ]
         return allowed[int(self.rng.random() * len(allowed))]
 
-    def _choose_paint(self, role: str) -> Color:
+    def _choose_paint(self, role: str) -> Paint:
         if role in self.appearance.colors:
-            return self._jitter(COLORS[self.appearance.colors[role]])
+            return Paint(self._jitter(COLORS[self.appearance.colors[role]]), role)
         options = self.category.roles.get(role) or self.category.accents[role]
         for group in options.split("/"):
             names = [n.replace("_", " ") for n in group.split(" ")]
@@ -161,7 +207,7 @@ class Sketch:
         else:
             allowed = names
         name = allowed[int(self.rng.random() * len(allowed))]
-        return self.main if name == "main" else self._jitter(COLORS[name])
+        return Paint(self.main, role, main=True) if name == "main" else Paint(self._jitter(COLORS[name]), role)
 
     def _jitter(self, rgb: Color) -> Color:
         r, g, b = self.rng.random(3).tolist()
@@ -173,7 +219,7 @@ class Sketch:
 
     def part(
         self,
-        color: Color,
+        color: Paint,
         centre: Point,
         half: Point,
         exponents: tuple[Number, Number],
@@ -182,10 +228,11 @@ class Sketch:
     ) -> None:
         """A superquadric from its centre and half sizes."""
         self.rows.append(row(color, centre, half, exponents, taper, rotation))
+        self.paints.append(color)
 
     def box(
         self,
-        color: Color,
+        color: Paint,
         x: Number,
         y: Number,
         z: Number,
@@ -200,7 +247,7 @@ class Sketch:
 
     def cyl(
         self,
-        color: Color,
+        color: Paint,
         x: Number,
         y: Number,
         z: Number,
@@ -213,17 +260,17 @@ class Sketch:
         """An upright cylinder, or a truncated cone, whose bottom centre is (x, y, z)."""
         self.part(color, (x, y, z + h / 2), (r, ry or r, h / 2), (soft, 1.0), taper)
 
-    def cone(self, color: Color, x: Number, y: Number, z: Number, r: Number, h: Number) -> None:
+    def cone(self, color: Paint, x: Number, y: Number, z: Number, r: Number, h: Number) -> None:
         self.cyl(color, x, y, z, r, h, taper=0.97, soft=0.1)
 
     def pyramid(
-        self, color: Color, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.97
+        self, color: Paint, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.97
     ) -> None:
         self.box(color, x, y, z, w, d, h, taper, soft=0.1)
 
     def ball(
         self,
-        color: Color,
+        color: Paint,
         x: Number,
         y: Number,
         z: Number,
@@ -236,7 +283,7 @@ class Sketch:
         self.part(color, (x, y, z), (rx, ry or rx, rz or rx), (1.0, 1.0), taper)
 
     def pebble(
-        self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number, rz: Number, soft: Number = PLUMP
+        self, color: Paint, x: Number, y: Number, z: Number, rx: Number, ry: Number, rz: Number, soft: Number = PLUMP
     ) -> None:
         """A rounded block about its centre, between a box and an ellipsoid, for animal bodies and
         cushions."""
@@ -244,7 +291,7 @@ class Sketch:
 
     def rod(
         self,
-        color: Color,
+        color: Paint,
         a: Point,
         b: Point,
         r: Number,
@@ -261,7 +308,7 @@ class Sketch:
         rotation = _turn_z_to(dx / length, dy / length, dz / length)
         self.part(color, centre, (r, ry or r, length / 2), (soft, round_), taper, rotation)
 
-    def leaf(self, color: Color, a: Point, b: Point, width: Number, thick: Number) -> None:
+    def leaf(self, color: Paint, a: Point, b: Point, width: Number, thick: Number) -> None:
         """A flat ellipsoid from ``a`` to ``b``, as level as its direction allows."""
         z = np.subtract(b, a)
         length = float(np.linalg.norm(z))
@@ -271,16 +318,16 @@ class Sketch:
         centre = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
         self.part(color, centre, (thick / 2, width / 2, length / 2), (1.0, 1.0), 0.0, rotation)
 
-    def wheel(self, color: Color, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
+    def wheel(self, color: Paint, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
         """A disc of radius r about (x, y, z), with an axle of length t along x."""
         self.rod(color, (x - t / 2, y, z), (x + t / 2, y, z), r)
 
-    def disc(self, color: Color, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
+    def disc(self, color: Paint, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
         """A disc about (x, y, z) facing the viewer, its axis along y."""
         self.rod(color, (x, y + t / 2, z), (x, y - t / 2, z), r)
 
     def legs(
-        self, color: Color, x: Number, y: Number, size: Number, h: Number, round_: bool = False, taper: Number = 0.0
+        self, color: Paint, x: Number, y: Number, size: Number, h: Number, round_: bool = False, taper: Number = 0.0
     ) -> None:
         """Four legs at (+-x, +-y), from the ground to height h."""
         for sx, sy in CORNERS:
@@ -289,13 +336,16 @@ class Sketch:
             else:
                 self.box(color, sx * x, sy * y, 0, size, size, h, taper)
 
-    def pair(self, draw, color: Color, x: Number, *args: Number, **kwargs: Number) -> None:
+    def pair(self, draw, color: Paint, x: Number, *args: Number, **kwargs: Number) -> None:
         """The same part on the left and on the right of the plane x = 0."""
         for side in SIDES:
             draw(color, side * x, *args, **kwargs)
 
-    def vectors(self) -> np.ndarray:
-        return np.array(self.rows, dtype=np.float64)
+    def drawing(self) -> Drawing:
+        """The object as drawn so far."""
+        vectors = np.array(self.rows, dtype=np.float64)
+        roles = tuple(paint.role for paint in self.paints)
+        return Drawing(vectors, np.zeros(len(roles), dtype=np.int64), (self.appearance.category,), roles)
 
 
 def row(

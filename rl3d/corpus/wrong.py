@@ -35,7 +35,7 @@ def wrong_caption(item: Item, rng: np.random.Generator) -> str:
         changes += [_recolored] * 3
     if len({BASE_OF[m.group()] for m in colors}) > 1:
         changes += [_colors_exchanged] * 2
-    if item.kind == "relation" and item.facts.relation in _OPPOSITE:
+    if item.kind == "relation" and item.facts.relations[0].kind in _OPPOSITE:
         changes += [_reversed] * 3
     if _NUMBER.search(caption):
         changes += [_recounted] * (4 if item.kind == "count" else 1)
@@ -54,12 +54,16 @@ def names_held_out(item: Item, caption: str) -> bool:
     bases = [BASE_OF[m.group()] for m in _COLOR.finditer(caption)]
     if item.kind == "single":
         # The main colour is named before the colours of parts.
-        return item.facts.main is not None and is_held_out(item.category, bases[0])
+        return item.facts.things[0].color is not None and is_held_out(item.category, bases[0])
     if item.kind == "relation":
-        return is_pair_held_out("relation", *sorted(zip(item.facts.shapes, bases, strict=True)))
+        return is_pair_held_out(
+            "relation", *sorted(zip((thing.noun for thing in item.facts.things), bases, strict=True))
+        )
     if item.kind == "count":
         number = _NUMBER.search(caption)
-        return is_pair_held_out("count", item.facts.shapes[0], bases[0], NUMBERS.index(number.group()) if number else 1)
+        return is_pair_held_out(
+            "count", item.facts.things[0].noun, bases[0], NUMBERS.index(number.group()) if number else 1
+        )
     return False
 
 

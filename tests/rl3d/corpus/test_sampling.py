@@ -42,6 +42,16 @@ def test_a_caption_has_many_geometries():
         assert len({other.vectors.tobytes() for other in others}) == 4
 
 
+def test_every_part_belongs_to_an_object_that_the_caption_names(items):
+    for item in items:
+        assert item.objects.shape == (len(item.vectors),) == (len(item.roles),)
+        assert set(item.objects.tolist()) == set(range(len(item.nouns))), item.caption
+        named = [thing.noun for thing in item.facts.things for _ in range(thing.count)]
+        assert sorted(named) == sorted(item.nouns), item.caption
+        for k in range(len(item.nouns)):
+            assert any(role == "main" for role, k_ in zip(item.roles, item.objects, strict=True) if k_ == k)
+
+
 def test_no_caption_is_in_both_splits():
     rng = np.random.default_rng(4)
     train = {sample_spec(rng, "train").caption for _ in range(8_000)}
@@ -54,9 +64,11 @@ def test_singles_keep_to_their_split():
     for split in ("train", "heldout"):
         for _ in range(1_000):
             spec = sample_spec(rng, split)
-            if spec.kind == "single" and spec.facts.main:
-                assert is_held_out(spec.category, spec.facts.main) == (split == "heldout"), spec.caption
-            assert spec.kind != "single" or split == "train" or spec.facts.main, "a held-out caption names its colour"
+            if spec.kind != "single":
+                continue
+            color = spec.facts.things[0].color
+            assert color or split == "train", "a held-out caption names its colour"
+            assert not color or is_held_out(spec.category, color) == (split == "heldout"), spec.caption
 
 
 def test_unnamed_main_colours_are_not_held_out():
@@ -111,7 +123,7 @@ def test_prompts_are_fixed_distinct_and_balanced():
     assert [item.caption for item in first] == [item.caption for item in again]
     assert len({item.caption for item in first}) == len(first)
     assert all([item.category for item in first].count(category) == 2 for category in CATEGORIES)
-    assert all(is_held_out(item.category, item.facts.main) for item in first if item.facts.main)
+    assert all(is_held_out(item.category, item.facts.things[0].color) for item in first)
 
 
 def test_prompts_of_all_kinds_keep_the_mix():
