@@ -81,7 +81,7 @@ def _same_claim(a: Item, b: Item) -> bool:
     return (
         a.kind == b.kind
         and a.category == b.category
-        and (a.kind != "single" or a.facts == b.facts or b.facts.main is None)
+        and (a.kind != "single" or a.facts == b.facts or b.facts.things[0].color is None)
     )
 
 
