@@ -416,7 +416,7 @@ class PartTokens(Generator):
         self, condition: TokenCondition, *, seeds: Sequence[int], options: TokenSampling | None = None
     ) -> Iterator[TokenRollout]:
         """Draw samples part by part: yields what there is after each part."""
-        options = options or self.default_options
+        drawn = options or self.default_options
         count = len(condition)
         if len(seeds) != count:
             raise ValueError(f"{count} prompts need {count} seeds, got {len(seeds)}")
@@ -429,11 +429,11 @@ class PartTokens(Generator):
             given = torch.zeros(count, 0, A, dtype=torch.long, device=self.device)
         tokens, log_probs = [], []
         with torch.no_grad():
-            memory = self._memory(condition, options)
-            for part, log_p in self.network.draw(memory, given, uniforms, options):
+            memory = self._memory(condition, drawn)
+            for part, log_p in self.network.draw(memory, given, uniforms, drawn):
                 tokens.append(part)
                 log_probs.append(log_p)
-                yield TokenRollout(condition, options, torch.stack(tokens, 1), torch.cat(log_probs, 1).T)
+                yield TokenRollout(condition, drawn, torch.stack(tokens, 1), torch.cat(log_probs, 1).T)
 
     def sample(
         self,

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -91,21 +91,37 @@ class TextPool:
 
 
 class Ahead(Generic[T]):
-    """Makes the batch of the next step in another process, while the network works on this one."""
+    """Makes the batch of the next step in another process, while the network works on this one. A
+    context manager: the process ends with it."""
 
-    def __init__(self, make: Callable[[int], T], prepare: Callable[..., None], *arguments: object) -> None:
-        """``prepare(*arguments)`` is called once in the process, then ``make(step)``. Both are
-        functions of a module."""
-        self._make = make
-        self._pool = ProcessPoolExecutor(1, get_context("spawn"), prepare, arguments)
+    def __init__(self, maker: Callable[..., Callable[[int], T]], *arguments: object) -> None:
+        """``maker(*arguments)`` is called once in the process, and gives the function that makes
+        the batch of a step."""
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _prepare, (maker, arguments))
         self._next: tuple[int, Future[T]] | None = None
 
     def __call__(self, step: int) -> T:
         if self._next is None or self._next[0] != step:
-            self._next = step, self._pool.submit(self._make, step)
+            self._next = step, self._pool.submit(_make, step)
         made = self._next[1].result()
-        self._next = step + 1, self._pool.submit(self._make, step + 1)
+        self._next = step + 1, self._pool.submit(_make, step + 1)
         return made
 
-    def close(self) -> None:
+    def __enter__(self) -> Ahead[T]:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+
+_maker: Callable[[int], Any]
+"""In the process that makes batches."""
+
+
+def _prepare(maker: Callable[..., Callable[[int], Any]], arguments: tuple[object, ...]) -> None:
+    global _maker
+    _maker = maker(*arguments)
+
+
+def _make(step: int) -> Any:
+    return _maker(step)

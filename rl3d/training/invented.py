@@ -94,7 +94,7 @@ def invent(thing: Invented, rng: np.random.Generator, example: bool = False) -> 
     for category in thing.categories:
         sketch = Sketch(rng, Appearance(category, color), CATALOGUE[category], plain=True)
         CATALOGUE[category].draw(sketch)
-        drawn.append(normalized(sketch.vectors()))
+        drawn.append(normalized(sketch.drawing().vectors))
     vectors = drawn[0]
     if len(drawn) > 1:
         # The second stands on its head on the first, or hangs beside it, by the same rule for all.

@@ -90,17 +90,17 @@ class TokenBatch:
     keep_text: Tensor
 
 
-class _Maker:
-    """What the process that makes batches holds."""
+class TokenBatches:
+    """Makes the batch of a step."""
 
-    def __init__(self, settings: dict, neighbours: np.ndarray) -> None:
+    def __init__(self, config: PretrainTokensConfig, neighbours: np.ndarray) -> None:
         torch.set_num_threads(1)
-        self.config = PretrainTokensConfig(**settings)
+        self.config = config
         self.specs: list[Spec] = draw_specs(self.config.captions, self.config.seed)
         self.invented: list[Invented] = draw_invented(self.config.invented, self.config.seed)
         self.neighbours = neighbours
 
-    def batch(self, step: int) -> TokenBatch:
+    def __call__(self, step: int) -> TokenBatch:
         config = self.config
         rng = np.random.default_rng([config.seed, step])
         share = len(self.invented) / (len(self.specs) + len(self.invented))
@@ -141,18 +141,6 @@ def _encoded(assets: list[np.ndarray], examples: list[list[np.ndarray]]) -> tupl
     return padded(ended, A, END), padded(rows, A + 1, -1)
 
 
-_maker: _Maker
-
-
-def _prepare(settings: dict, neighbours: np.ndarray) -> None:
-    global _maker
-    _maker = _Maker(settings, neighbours)
-
-
-def _make(step: int) -> TokenBatch:
-    return _maker.batch(step)
-
-
 def token_loss(
     network: PartTokensNetwork, batch: TokenBatch, text: TextFeatures, hidden_keys: Tensor | None = None
 ) -> Tensor:
@@ -178,21 +166,18 @@ def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | fl
     pool = TextPool.cached(config.out / "captions.safetensors", [*captions, *invented], shared_encoder)
     known = TextPool(pool.tokens, pool.starts, pool.pooled[: len(captions)])
     settings = json.loads(json.dumps(asdict(config), default=str))
-    batches = Ahead(_make, _prepare, settings, known.neighbours(NEIGHBOURS).numpy())
-
-    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        batch = batches(step)
-        return token_loss(policy.network, batch, pool.text(batch.captions), _hidden(batch, step, config)), {}
-
     recipe = Recipe(
         config.steps, config.lr, config.lr * 0.37, (0.9, 0.98), weight_decay=0.01, warmup=100, ema=config.ema
     )
     header = {"kind": "generator", "generator": policy.name, "config": policy.config}
     where = {"out": config.out, "result": RESULT, "header": header}
-    try:
+    with Ahead(TokenBatches, config, known.neighbours(NEIGHBOURS).numpy()) as batches:
+
+        def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+            batch = batches(step)
+            return token_loss(policy.network, batch, pool.text(batch.captions), _hidden(batch, step, config)), {}
+
         yield from fit(policy.network, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)
-    finally:
-        batches.close()
 
 
 def _hidden(batch: TokenBatch, step: int, config: PretrainTokensConfig) -> Tensor | None:
