@@ -24,9 +24,11 @@ from rl3d.corpus.scenes import (
     MAX_COMPOSED,
     MAX_SCENE,
     RIDERS,
+    SEVERAL_CONTENTS,
     SIDES,
     STACKED,
     WEARERS,
+    WIDE_CONTAINERS,
     is_scene_held_out,
     part_count,
     relations_of,
@@ -168,7 +170,9 @@ def _plan(rng: np.random.Generator, arrangement: str) -> tuple[str, list[str], l
         return arrangement, [pick(rng, _UPPER), pick(rng, STACKED), pick(rng, _SUPPORTS)], [1, 1, 1]
     if arrangement == "inside":
         count = 1 if rng.random() < 0.7 else 2 + int(rng.random() * 2)
-        return arrangement, [pick(rng, CONTENTS), pick(rng, CONTAINERS)], [count, 1]
+        if count == 1:
+            return arrangement, [pick(rng, CONTENTS), pick(rng, CONTAINERS)], [1, 1]
+        return arrangement, [pick(rng, SEVERAL_CONTENTS), pick(rng, WIDE_CONTAINERS)], [count, 1]
     if arrangement == "row":
         number = 3 if rng.random() < 0.75 else 4
         return arrangement, [_any(rng) for _ in range(number)], [1] * number
