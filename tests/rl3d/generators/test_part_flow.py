@@ -83,7 +83,8 @@ def test_text_changes_the_asset(policy: PartFlow) -> None:
 def test_encoding_survives_the_round_trip() -> None:
     vectors = torch.zeros(MAX_PARTS, VECTOR_SIZE)
     vectors[:, 0] = -1
-    vectors[0] = torch.tensor([1, 0.1, 1, 0.5, 0.1, -0.2, 0.4, -1.0, -2.0, -1.5, 1, 0, 0, 0, 1, 0, 0.2, 0.4, 0.9])
+    shape = [1, 0.1, 1, 0.5, 0.1, -0.2, 0.4, -1.0, -2.0, -1.5, 1, 0, 0, 0, 1, 0, 0.2, 0.4, 0.9]
+    vectors[0] = torch.tensor([*shape, 0.5, 0.3, -1, 1, -1, 0.1, 0.2, 0.3])
     states = encode(vectors)
     assert torch.equal(states[1:, 0], -torch.ones(MAX_PARTS - 1)) and states[1:, 1:].abs().max() == 0
     expected, decoded = Parts.from_vectors(vectors), decode(states)
