@@ -151,12 +151,12 @@ def _counted(rng: np.random.Generator, caption: str, appearance: Appearance, num
 
 
 def _solid(rng: np.random.Generator, shape: str, base: str, taken: list[str]) -> Appearance:
-    """A solid in a base colour. The second colour of a pattern is none of those taken."""
+    """A solid in a base colour. The second colour of a pattern is none of those taken, and metals
+    are called metallic."""
     dress = dressed(rng, shape, base, DRESSED_SOLID)
     if "second" in dress and BASE_OF[dress["second"]] in taken:
         del dress["second"]
-    if "material" in dress and dress["material"] != "wooden":
-        del dress["material"]
+    if dress.pop("material", None):
         dress["finish"] = "metallic"
     return Appearance(shape, synonym(rng, base, 0.2), **dress)
 

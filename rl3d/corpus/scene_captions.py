@@ -79,8 +79,9 @@ def composition(rng: np.random.Generator, split: str) -> Spec:
 
 def scene(rng: np.random.Generator, split: str) -> Spec:
     """A caption of two to four objects, e.g. "two blue cubes beside a white cylinder"."""
+    drawn = pick(rng, ARRANGEMENTS)
     while True:
-        arrangement, nouns, counts = _plan(rng, pick(rng, ARRANGEMENTS))
+        arrangement, nouns, counts = _plan(rng, drawn)
         if len(set(nouns)) < len(nouns):
             continue
         if is_scene_held_out("scene", _plain(nouns, counts, arrangement)) != (split == "heldout"):
