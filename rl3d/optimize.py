@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -43,11 +43,6 @@ SPLAT_REACH = {"means": 0.01, "scales": 0.2, "colors": 0.08}
 JITTER_DEG = 10.0
 """Gradients are taken from cameras turned by up to so much: what helps from one exact view only
 fools the scorer."""
-CHECK_DEG = (25.0, -8.0)
-"""The azimuth and elevation of a second look, relative to the rewards' own cameras. A variant counts
-only if it is no worse from there."""
-CHECKED = 3
-"""Variants of a batch that get a second look."""
 STEPS = (0.25, 0.5, 1.0, 2.0)
 """Variants along a gradient, relative to the step size."""
 PATIENCE = 6
@@ -121,15 +116,11 @@ class Optimized:
     """The best asset of ``best_of_n``."""
 
 
-class Score(Protocol):
-    """The sum of rewards of a batch, from the rewards' cameras turned by (azimuth, elevation)."""
-
-    def __call__(self, asset: Asset, turn_deg: tuple[float, float] = (0.0, 0.0)) -> Float[Tensor, "b"]: ...
+Score = Callable[[Asset], Float[Tensor, "b"]]
+"""The sum of rewards of each scene of a batch."""
 
 
-def optimize(
-    prompt: str, config: OptimizeConfig | None = None, *, generator: Generator | None = None
-) -> Optimized:
+def optimize(prompt: str, config: OptimizeConfig | None = None, *, generator: Generator | None = None) -> Optimized:
     """Sample assets for ``prompt`` (or read ``config.asset``), and correct the best one.
 
     ``generator`` is used instead of the one that ``config`` names. ValueError or FileError with one
@@ -141,8 +132,8 @@ def optimize(
     weighted = parse(config.rewards)
     rewards = [reward for reward, _ in weighted]
 
-    def score(asset: Asset, turn_deg: tuple[float, float] = (0.0, 0.0)) -> Float[Tensor, "b"]:
-        scores = score_assets(rewards, [prompt] * len(asset), asset, **_cameras(*turn_deg))
+    def score(asset: Asset) -> Float[Tensor, "b"]:
+        scores = score_assets(rewards, [prompt] * len(asset), asset)
         return torch.stack([weight * scores[reward.name].values for reward, weight in weighted]).sum(0)
 
     smooth = [(r, w) for r, w in weighted if isinstance(r, Differentiable) and w > 0]
@@ -227,8 +218,7 @@ class _Search:
         self.decode, self.free = _numbers(asset)
         self.place = torch.zeros_like(self.free)
         self.score, self.end, self.random = score, end, random
-        self.total, self.checked = score(asset).item(), score(asset, CHECK_DEG).item()
-        self.scored = 2
+        self.total, self.scored = score(asset).item(), 1
 
     def stage(self, name: str, steps: Iterator[None], seconds: float) -> Stage:
         """Run a stage until its time is up or it no longer rises."""
@@ -245,16 +235,11 @@ class _Search:
         places = places.clamp(-1, 1)
         totals = self.score(self.decode(places).detach())
         self.scored += len(places)
-        better = [i for i in totals.argsort(descending=True)[:CHECKED].tolist() if totals[i] > self.total]
-        if not better:
+        best = int(totals.argmax())
+        if totals[best] <= self.total:
             return totals, None
-        checked = self.score(self.decode(places[better]).detach(), CHECK_DEG)
-        self.scored += len(better)
-        for i, again in zip(better, checked.tolist(), strict=True):
-            if again >= self.checked:
-                self.place, self.total, self.checked = places[i], totals[i].item(), again
-                return totals, i
-        return totals, None
+        self.place, self.total = places[best], totals[best].item()
+        return totals, best
 
     def gradient(self, prompt: str, smooth: list[tuple[Differentiable, float]]) -> Iterator[None]:
         """Line searches along the gradient with momentum, from slightly turned cameras."""
@@ -262,7 +247,8 @@ class _Search:
         while True:
             place = self.place.clone().requires_grad_()
             turn = (JITTER_DEG * (2 * torch.rand(2, generator=self.random) - 1)).tolist()
-            value = reward_values(smooth, [prompt], self.decode(place[None]), **_cameras(*turn))
+            angles = {"azimuth_deg": VIEW_AZIMUTH_DEG + turn[0], "elevation_deg": VIEW_ELEVATION_DEG + turn[1]}
+            value = reward_values(smooth, [prompt], self.decode(place[None]), **angles)
             (slope,) = torch.autograd.grad(value.sum(), place, allow_unused=True)
             slope = torch.zeros_like(place) if slope is None else slope.nan_to_num(0, 0, 0) * self.free
             momentum = 0.6 * momentum + slope
@@ -298,11 +284,6 @@ class _Search:
             surplus = torch.einsum("b,bnf->nf", weights, torch.cat([moved, moved]) * (steps.square() - 1))
             sigma = (sigma * (0.3 * surplus).exp() * (0.85 if best is None else 1.1)).clamp_max(0.5)
             yield
-
-
-def _cameras(azimuth_deg: float, elevation_deg: float) -> dict[str, float]:
-    """The rewards' own angles, turned by these."""
-    return {"azimuth_deg": VIEW_AZIMUTH_DEG + azimuth_deg, "elevation_deg": VIEW_ELEVATION_DEG + elevation_deg}
 
 
 def _numbers(asset: Asset) -> tuple[Callable[[Float[Tensor, "b n f"]], Asset], Float[Tensor, "n f"]]:
