@@ -1,4 +1,4 @@
-"""Correction against best-of-N at equal wall time: ``python -m benchmarks.optimize [--prompts 50]``.
+"""Correction against best-of-N at equal time: ``python -m benchmarks.optimize [--prompts 50]``.
 
 For each held-out prompt, ``rl3d optimize`` samples and corrects. Sampling alone then goes on with
 the next seeds until it took as long. The table shows the sums of rewards, and the judge, which no
@@ -62,7 +62,7 @@ def main() -> None:
             if name in shape[0]:
                 rows[f"{name}, after / before"] = (shape[1][name] / shape[0][name].clamp_min(1e-9)).item()
         for name, value in rows.items():
-            found[name].append(value)
+            found[name].append(float(value))
         print(
             f"{item.caption}: {after - alone:+.4f}, judge {rows['judge logit, optimize - best of N']:+.2f}", flush=True
         )

@@ -12,9 +12,10 @@ import torch
 
 from rewards.mix import parse
 from rl3d.assets import FINAL_GAUSSIANS, environment
+from rl3d.correction import Stage
 from rl3d.evaluate import Judge
 from rl3d.measures import shape_of
-from rl3d.optimize import OptimizeConfig, Optimized, Stage
+from rl3d.optimize import OptimizeConfig, Optimized
 from rl3d.pictures import Picture, photographs, render_sheet, save_image
 from rl3d.scoring import score_assets
 from scenes import cameras
@@ -35,7 +36,7 @@ def save(result: Optimized, config: OptimizeConfig) -> dict[str, Any]:
     (folder / "optimize.json").unlink(missing_ok=True)
     figures = report(result, config)
     scene = result.after.gaussians(FINAL_GAUSSIANS, fine=True)[0].detach()
-    write_ply(folder / "scene.ply", scene)
+    write_ply(folder / "scene.ply", scene.select(scene.opacities > 0))  # a batch of splats is padded
     if result.after.parts is not None:
         write_glb(folder / "mesh.glb", result.after.parts[0].present())
     else:
