@@ -11,15 +11,15 @@ from collections import defaultdict
 
 import torch
 
-from rl3d.corpus import prompts
+from rl3d.corpus import check_facts, prompts
 from rl3d.evaluate import Judge
 from rl3d.generators.load import load_generator
 from rl3d.measures import shape_of
 from rl3d.optimize import OptimizeConfig, optimize
 from rl3d.tables import mean_and_error
 
-SEED = 4242
-"""Settings of the search were chosen on prompts of seed 777."""
+SEED = 31337
+"""Settings of the search were chosen on prompts of other seeds, 777 and 4242."""
 
 
 def main() -> None:
@@ -58,9 +58,13 @@ def main() -> None:
             rows[f"gain of {stage.name}"] = stage.total - stage.before
             rows[f"seconds of {stage.name}"] = stage.seconds
         shape = [shape_of(asset) for asset in (result.before, result.after)]
-        for name in ("volume", "height", "saturation"):
+        for name in ("volume", "height", "saturation", "brightness"):
             if name in shape[0]:
-                rows[f"{name}, after / before"] = (shape[1][name] / shape[0][name].clamp_min(1e-9)).item()
+                rows[f"{name}, after - before"] = (shape[1][name] - shape[0][name]).item()
+        for when, asset in (("before", result.before), ("after", result.after)):
+            if asset.parts is not None:
+                facts = check_facts(item.spec, asset.parts[0].present())
+                rows |= {f"right {name}, {when}": value for name, value in facts.items()}
         for name, value in rows.items():
             found[name].append(float(value))
         print(
