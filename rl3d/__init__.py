@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rl3d.generate import generate as generate
     from rl3d.generators.load import load_generator as load_generator
     from rl3d.generators.sde import Sampling as Sampling
+    from rl3d.optimize import OptimizeConfig as OptimizeConfig
+    from rl3d.optimize import optimize as optimize
     from rl3d.replay import replay as replay
     from rl3d.report import report as report
     from rl3d.train import train as train
@@ -42,6 +44,7 @@ _HOMES = {
     "EvaluateConfig": "rl3d.evaluate",
     "GenerateConfig": "rl3d.generate",
     "GeneratedAsset": "rl3d.assets",
+    "OptimizeConfig": "rl3d.optimize",
     "PretrainFlowConfig": "rl3d.training.pretrain_flow",
     "PretrainTokensConfig": "rl3d.training.pretrain_tokens",
     "Sampling": "rl3d.generators.sde",
@@ -50,6 +53,7 @@ _HOMES = {
     "export": "rl3d.export",
     "generate": "rl3d.generate",
     "load_generator": "rl3d.generators.load",
+    "optimize": "rl3d.optimize",
     "pretrain_flow": "rl3d.training.pretrain_flow",
     "pretrain_tokens": "rl3d.training.pretrain_tokens",
     "replay": "rl3d.replay",
@@ -63,6 +67,7 @@ __all__ = [
     "EvaluateConfig",
     "GenerateConfig",
     "GeneratedAsset",
+    "OptimizeConfig",
     "PretrainFlowConfig",
     "PretrainTokensConfig",
     "Sampling",
@@ -72,6 +77,7 @@ __all__ = [
     "export",
     "generate",
     "load_generator",
+    "optimize",
     "pretrain_flow",
     "pretrain_tokens",
     "replay",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from renderers import render
@@ -144,7 +145,7 @@ def measure(
     """
     specs = [item for item in items for _ in range(samples)]
     seeds = [seed * 1000 + i for i in range(len(specs))]
-    judge = _Judge(generator.device)
+    judge = Judge(generator.device)
     values: dict[str, list[Tensor]] = defaultdict(list)
     assets = []
     whole = samples * max(1, BATCH // samples)  # the samples of a prompt stay together
@@ -171,7 +172,7 @@ def measure(
     return Measured(done, assets[0] if len(assets) == 1 else type(assets[0]).concatenate(assets))
 
 
-class _Judge:
+class Judge:
     """The evaluation's own scorer, looking from a height that no reward uses."""
 
     def __init__(self, device: torch.device) -> None:
@@ -183,17 +184,27 @@ class _Judge:
 
     def __call__(self, items: list[Spec], asset: Asset) -> dict[str, Tensor]:
         """For each asset the match with its caption, and whether its category is found."""
-        scene = asset.to(self.device).gaussians(4096)
-        views = render(scene, self.rig.to(self.device))
-        images = self.scorer.embed_images(views.rgb, views.alpha)
-        text = shared_encoder().encode([item.caption for item in items]).to(self.device)
-        logits = self.scorer.match(images, self.scorer.embed_text(text.tokens, text.mask)).cpu()
+        images = self._images(asset)
+        logits = self._match(images, [item.caption for item in items])
         found = self.scorer.logits(images, self.categories).argmax(1).tolist()
         category = [
             float(CATEGORIES[best] == item.category) if item.kind == "single" else math.nan
             for best, item in zip(found, items, strict=True)
         ]
         return {"judge": torch.sigmoid(logits / 2), "judge_logit": logits, "category": torch.tensor(category)}
+
+    @torch.no_grad()
+    def logits(self, captions: list[str], asset: Asset) -> Float[Tensor, "b"]:
+        """The match of each asset with its caption, on the CPU."""
+        return self._match(self._images(asset), captions)
+
+    def _images(self, asset: Asset) -> Tensor:
+        views = render(asset.to(self.device).gaussians(4096), self.rig.to(self.device))
+        return self.scorer.embed_images(views.rgb, views.alpha)
+
+    def _match(self, images: Tensor, captions: list[str]) -> Tensor:
+        text = shared_encoder().encode(captions).to(self.device)
+        return self.scorer.match(images, self.scorer.embed_text(text.tokens, text.mask)).cpu()
 
 
 FACTS = ("colors", "relation", "count", "pattern", "finish")

@@ -9,6 +9,7 @@ import sys
 
 COMMANDS = {
     "generate": "make assets from a prompt",
+    "optimize": "sample assets from a prompt, and correct the best by its rewards",
     "train": "fine-tune a generator with reinforcement learning",
     "evaluate": "measure one or two checkpoints on held-out prompts",
     "check-generator": "check that a generator keeps the contract",
