@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from rl3d.pictures import preview, save_image, turntable
+from rl3d.retrieval import Example
 from scenes.asset import INSET, Asset
 from scenes.files import FileError, atomic_write
 from scenes.files.glb import parts_to_glb, write_glb, write_mesh_glb
@@ -67,6 +69,8 @@ class GeneratedAsset:
     candidates: int
     """Size of that batch. Its seeds are consecutive."""
     device: str = "cpu"
+    examples: Sequence[Example] = ()
+    """What the generator looked at, from a library."""
 
     def __post_init__(self) -> None:
         if len(self.asset) != 1:
@@ -112,6 +116,10 @@ class GeneratedAsset:
     def card(self, files: dict[str, str]) -> dict[str, Any]:
         """The content of card.json: what a replay needs, and the SHA-256 of ``files`` by name."""
         parts = self.asset.parts
+        examples = [
+            {"file": example.file, "caption": example.caption, "parts": example.vectors.tolist()}
+            for example in self.examples
+        ]
         shape = {} if parts is None else {"parts": int(parts.exists.sum()), "inset": INSET}
         return {
             "prompt": self.prompt,
@@ -122,6 +130,7 @@ class GeneratedAsset:
             "sampling": asdict(self.options),
             "gaussians": self.splats.count,
             **shape,
+            **({"examples": examples} if examples else {}),
             "rewards": self.rewards,
             "cameras": {
                 "preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0},

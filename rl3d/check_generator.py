@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rl3d.generators.base import Encodes, Generator, HasLogProbs, HasMatching, capabilities, repeat
+from rl3d.generators.base import Encodes, Generator, HasLogProbs, HasMatching, Retrieves, capabilities, repeat
 from rl3d.generators.load import load_generator, save_generator
-from scenes.asset import Asset
-from scenes.parts import MAX_PARTS
+from scenes.asset import Asset, PartAsset
+from scenes.parts import (
+    CENTRE,
+    COLOR,
+    EXISTENCE,
+    EXPONENTS,
+    LOG_HALF_SIZE,
+    MAX_PARTS,
+    ROTATION,
+    UPRIGHT,
+    VECTOR_SIZE,
+    Parts,
+)
 
 PROMPTS = ["a red ball", "a tall blue lighthouse", "two green cubes in a row"]
 SEEDS = [11, 12, 13]
@@ -275,6 +287,40 @@ def _encode(g: Any) -> str:
     return f"decode(encode(asset)) within {1000 * apart:.2g} mm"
 
 
+def _retrieve(g: Any) -> str:
+    """Examples change the samples of their own entry, and no examples change nothing."""
+    options = g.exploration or g.default_options
+
+    def drawn(condition: Any, seeds: list[int]) -> Tensor:
+        """A row a sample: its asset, and its log-probs, since a token may stay what it is."""
+        rollout = g.sample(condition, seeds=seeds, options=options)
+        log_probs = getattr(rollout, "log_probs", torch.zeros(0, len(seeds)))
+        return torch.cat([_numbers(g.decode(rollout)).cpu(), log_probs.T.cpu()], 1)
+
+    _perturb(g, 0.1)  # layers for examples may start at zero
+    plain, red = drawn(g.condition(PROMPTS), SEEDS), _example(0.9)
+    none = drawn(g.with_examples(g.condition(PROMPTS), [[], [], []]), SEEDS)
+    _require(torch.allclose(none, plain, atol=1e-3), "an entry with no examples is sampled differently")
+    one = drawn(g.with_examples(g.condition(PROMPTS), [red, [], []]), SEEDS)
+    _require(not torch.equal(one[0], plain[0]), "examples change nothing: are they used?")
+    both = drawn(g.with_examples(g.condition(PROMPTS), [red, [], _example(0.1)]), SEEDS)
+    apart = torch.cat([one[1:] - plain[1:], both[:2] - one[:2]]).abs().max()
+    _require(float(apart) < 1e-3, "the examples of one entry change the samples of another")
+    condition = repeat(g.with_examples(g.condition(PROMPTS), [red, [], []]), 2)
+    twice = drawn(condition, [seed for seed in SEEDS for _ in range(2)])[::2]
+    _require(torch.allclose(twice, one, atol=1e-3), "a condition that is repeated loses its examples")
+    return f"examples change an entry by {float((one[0] - plain[0]).abs().max()):.2g}, and no other entry"
+
+
+def _example(red: float) -> list[PartAsset]:
+    """A box of 40 cm, as the examples of one prompt."""
+    vectors = torch.zeros(1, VECTOR_SIZE)
+    vectors[0, EXISTENCE], vectors[0, EXPONENTS], vectors[0, CENTRE.stop - 1] = 1, 0.1, 0.2
+    vectors[0, LOG_HALF_SIZE], vectors[0, ROTATION] = math.log(0.2), torch.tensor(UPRIGHT)
+    vectors[0, COLOR] = torch.tensor([red, 0.1, 0.1])
+    return [PartAsset(Parts.from_vectors(vectors)[None])]
+
+
 def _explore(g: Any) -> tuple[Any, list[int]]:
     rollout = _samples(g, g.exploration or g.default_options)
     steps = g.steps(rollout)[0]
@@ -352,4 +398,5 @@ CLAUSES: list[tuple[str, type | None, Callable[[Any], str]]] = [
     ("matching", HasMatching, _matching),
     ("matching gradient", HasMatching, _matching_gradient),
     ("encode and decode", Encodes, _encode),
+    ("retrieve", Retrieves, _retrieve),
 ]

@@ -26,6 +26,7 @@ from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
 from rl3d.measures import diversity, shape_of
 from rl3d.pictures import save_image
 from rl3d.prompts import caption_kinds, read_prompts
+from rl3d.retrieval import RetrievalConfig, use_library
 from rl3d.scoring import score_assets
 from rl3d.tables import Table, compare, write_table
 from scenes import cameras
@@ -43,7 +44,7 @@ _REWARDS = "stability=1,connected=1,structure=1,alignment=1"
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(RetrievalConfig):
     """Settings of ``rl3d evaluate``."""
 
     checkpoint: Path | None = None
@@ -75,6 +76,7 @@ class EvaluateConfig:
     """Where the generator and the renderer run: cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         as_paths(self, "checkpoint", "against", "out", "prompts")
         at_least(self, num_prompts=1, samples=1, pictures=1, seed=0)
         caption_kinds(self.kinds)
@@ -105,6 +107,8 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
         generators.append(load_generator(config.against, config.device))
     rewards = _rewards(config, generators)
     options = [sampling_options(generator, config.sampling) for generator in generators]
+    for generator in generators:
+        use_library(generator, config)
     make_folder(config.out)
     settings = {"samples": config.samples, "seed": config.seed}
     results = [measure(g, items, rewards, options=o, **settings) for g, o in zip(generators, options, strict=True)]

@@ -15,12 +15,13 @@ from rl3d.assets import GeneratedAsset
 from rl3d.configs import as_paths, at_least
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, sampling_options
+from rl3d.retrieval import RetrievalConfig, use_library
 from rl3d.scoring import score_assets
 from scenes.files import make_folder
 
 
 @dataclass(frozen=True)
-class GenerateConfig:
+class GenerateConfig(RetrievalConfig):
     """Settings of ``rl3d generate``."""
 
     out: Path | None = None
@@ -43,6 +44,7 @@ class GenerateConfig:
     """Where the generator and the renderer run: cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         as_paths(self, "out", "checkpoint")
         at_least(self, num=1, best_of=1, seed=0)
 
@@ -58,7 +60,8 @@ def generate(
 
     ``generator`` is used instead of the one that ``config`` names. ``on_progress`` is called with
     the fraction of the work that is done. ValueError with one line, before anything is written, for
-    an empty prompt and for a reward that the generator's assets cannot have.
+    an empty prompt, for a reward that the generator's assets cannot have, and for a library that it
+    cannot use.
     """
     config = config or GenerateConfig()
     if not prompt.strip():
@@ -71,6 +74,8 @@ def generate(
     generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
     check_needs(rewards, generator.gives, generator.name)
     options = sampling_options(generator, config.sampling)
+    retriever = use_library(generator, config)
+    examples = retriever.examples([prompt])[0] if retriever else []
     kernels.thread_count()  # refuses a wrong number of threads before a folder is made
     if config.out is not None:
         make_folder(config.out)
@@ -105,6 +110,7 @@ def generate(
                 first_seed=config.seed,
                 candidates=count,
                 device=config.device,
+                examples=examples,
             )
         )
     if config.out is not None:

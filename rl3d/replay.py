@@ -11,6 +11,8 @@ from typing import Any
 from rl3d.assets import HASHED, GeneratedAsset, environment, read_card
 from rl3d.configs import from_file
 from rl3d.generators.load import load_generator
+from rl3d.retrieval import Example, fixed_examples
+from rl3d.retrieval.files import as_vectors
 from scenes.files import FileError
 
 
@@ -38,6 +40,7 @@ class Recipe:
     sampling: dict[str, Any]
     device: str
     rewards: dict[str, Any]
+    examples: list[Example]
     known: dict[str, Any]
     """The weights' hash and the environment."""
     files: dict[str, str]
@@ -59,9 +62,13 @@ def recipe(path: str | Path) -> Recipe:
             raise ValueError("seeds")
         if not (isinstance(files, dict) and set(files) == set(HASHED) and isinstance(device, str)):
             raise ValueError("files, device")
+        examples = [
+            Example(str(found["file"]), str(found["caption"]), as_vectors(found["parts"]))
+            for found in card.get("examples", [])
+        ]
         if not (isinstance(generator, str) and isinstance(sampling, dict) and isinstance(rewards, dict)):
             raise ValueError("generator, sampling, rewards")
-        return Recipe(prompt, seed, first, count, generator, sampling, device, rewards, known, files)
+        return Recipe(prompt, seed, first, count, generator, sampling, device, rewards, examples, known, files)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _incomplete(path, error) from error
 
@@ -91,6 +98,7 @@ def replay(
         options = from_file(type(policy.default_options), made.sampling)
     except (TypeError, ValueError) as error:
         raise _incomplete(path, error) from error
+    fixed_examples(policy, [example.vectors for example in made.examples])
     seeds = list(range(made.first, made.first + made.count))
     batch = policy.generate([made.prompt] * made.count, seeds=seeds, options=options).to("cpu").detach()
     index = made.seed - made.first
@@ -105,6 +113,7 @@ def replay(
         first_seed=made.first,
         candidates=made.count,
         device=made.device,
+        examples=made.examples,
     )
     with tempfile.TemporaryDirectory() as folder:
         place = asset.save(out or Path(folder))

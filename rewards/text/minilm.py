@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,16 +104,8 @@ class MiniLM:
         for index, prompt in enumerate(prompts):
             if not prompt.strip():
                 raise ValueError(f"prompt {index + 1} of {len(prompts)} is empty: write what the asset should be")
-        # Sorted by length, so that a batch holds little padding.
-        missing = sorted({p for p in prompts if p not in self._cache}, key=lambda p: (len(p), p))
-        for start in range(0, len(missing), batch_size):
-            chunk = missing[start : start + batch_size]
-            encodings = self.tokenizer.encode_batch(chunk)
-            length = max(len(e.ids) for e in encodings)
-            ids = torch.tensor([e.ids + [0] * (length - len(e.ids)) for e in encodings])
-            mask = torch.tensor([[True] * len(e.ids) + [False] * (length - len(e.ids)) for e in encodings])
-            hidden = self._bert(ids, mask)
-            pooled = F.normalize((hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True), dim=-1)
+        for chunk in _by_length({p for p in prompts if p not in self._cache}, batch_size):
+            hidden, mask, pooled = self._batch(chunk)
             for row, prompt in enumerate(chunk):
                 self._cache[prompt] = (hidden[row, mask[row]].half(), pooled[row])
         found = [self._cache[p] for p in prompts]
@@ -123,6 +116,25 @@ class MiniLM:
             tokens[row, : len(t)] = t
             mask[row, : len(t)] = True
         return TextFeatures(tokens, mask, torch.stack([p for _, p in found]))
+
+    @torch.no_grad()
+    def pooled(self, texts: Sequence[str], batch_size: int = 64) -> Float[Tensor, "n 384"]:
+        """The pooled embeddings of many texts, at unit length. Nothing is cached, and the last bits
+        depend on the batch."""
+        found: dict[str, Tensor] = {}
+        for chunk in _by_length(set(texts), batch_size):
+            found |= zip(chunk, self._batch(chunk)[2])
+        return torch.stack([found[text] for text in texts]) if found else torch.zeros(0, DIM)
+
+    def _batch(self, texts: list[str]) -> tuple[Float[Tensor, "b l 384"], Bool[Tensor, "b l"], Float[Tensor, "b 384"]]:
+        """Token embeddings, their mask, and the pooled embeddings of one batch."""
+        encodings = self.tokenizer.encode_batch(texts)
+        length = max(len(e.ids) for e in encodings)
+        ids = torch.tensor([e.ids + [0] * (length - len(e.ids)) for e in encodings])
+        mask = torch.tensor([[True] * len(e.ids) + [False] * (length - len(e.ids)) for e in encodings])
+        hidden = self._bert(ids, mask)
+        pooled = F.normalize((hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True), dim=-1)
+        return hidden, mask, pooled
 
     def _bert(self, ids: Tensor, mask: Tensor) -> Tensor:
         w = self.weights
@@ -148,3 +160,10 @@ class MiniLM:
             inner = F.gelu(linear(x, f"{at}intermediate.dense"))
             x = norm(x + linear(inner, f"{at}output.dense"), f"{at}output.LayerNorm")
         return x
+
+
+def _by_length(texts: Iterable[str], batch_size: int) -> Iterator[list[str]]:
+    """Batches of texts sorted by length, so that they hold little padding."""
+    ordered = sorted(texts, key=lambda text: (len(text), text))
+    for start in range(0, len(ordered), batch_size):
+        yield ordered[start : start + batch_size]

@@ -52,7 +52,7 @@ class Draw:
         """Rollout and asset of the draw, without gradient. With ``shared_noise`` a group starts
         from the same noise."""
         with torch.no_grad():
-            condition = repeat(policy.condition(self.prompts), self.group_size)
+            condition = repeat(policy.prepare(self.prompts), self.group_size)
             initial = self.group_seeds if shared_noise else None
             rollout = policy.sample(condition, seeds=self.seeds, initial_seeds=initial, options=self.options)
             return rollout, policy.decode(rollout)

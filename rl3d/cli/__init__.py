@@ -18,6 +18,7 @@ COMMANDS = {
     "pretrain": "train a generator or a scorer on the procedural corpus",
     "prefer": "choose the better of two assets in the browser",
     "train-reward": "fit a reward to such choices",
+    "train-retriever": "learn which assets of a library help a generator",
     "view": "look at assets and make new ones in the browser",
     "export": "convert an asset or a file of splats",
     "replay": "make an asset again from its card, and compare",
@@ -27,7 +28,7 @@ COMMANDS = {
 
 
 def _usage() -> str:
-    lines = [f"  {name:12} {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:15} {what}" for name, what in COMMANDS.items()]
     return (
         "usage: rl3d COMMAND [options]\n\ncommands:\n"
         + "\n".join(lines)

@@ -2,15 +2,16 @@
 this.
 
 A generator is a subclass of ``Generator``: a small core that every policy has. What only some
-policies have is a capability, a protocol below: ``HasLogProbs``, ``HasMatching``, ``Encodes``. An
-objective names the capabilities it needs. docs/generators.md shows how to bring your own.
+policies have is a capability, a protocol below: ``HasLogProbs``, ``HasMatching``, ``Encodes``,
+``Retrieves``. An objective names the capabilities it needs. docs/generators.md shows how to bring
+your own.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -20,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rewards.text import TextFeatures, shared_encoder
-from scenes.asset import Asset
+from scenes.asset import Asset, PartAsset
 
 
 @runtime_checkable
@@ -46,6 +47,8 @@ class Rollout(Protocol):
 
 
 C = TypeVar("C", bound=Condition)
+Examples = list[list[PartAsset]]
+"""For each of B prompts, up to K assets of one scene each on the CPU, the nearest first."""
 
 
 def repeat(condition: C, group_size: int) -> C:
@@ -104,6 +107,8 @@ class Generator(ABC):
         self.source = {}
         self.bfloat16 = False
         """Whether training wants matrix products in bfloat16. A network may ignore it."""
+        self.find_examples: Callable[[list[str]], Examples] | None = None
+        """Gives the examples of prompts to a generator that ``Retrieves``. None: no examples."""
         self._reference: nn.Module | None = None
 
     @property
@@ -128,6 +133,14 @@ class Generator(ABC):
         """The prompts as the network reads them, without gradient: layers to be trained belong into
         the network's forward pass. ValueError for an empty prompt."""
         return TextCondition(prompts, shared_encoder().encode(prompts).to(self.device))
+
+    def prepare(self, prompts: list[str]) -> Condition:
+        """The condition of the prompts, with their examples if ``find_examples`` is set."""
+        condition = self.condition(prompts)
+        if self.find_examples is None:
+            return condition
+        assert isinstance(self, Retrieves)  # rl3d.retrieval sets it for no other
+        return self.with_examples(condition, self.find_examples(prompts))
 
     @abstractmethod
     def sample(
@@ -159,7 +172,7 @@ class Generator(ABC):
         with torch.no_grad():
             for start in range(0, len(prompts), batch_size):
                 piece = slice(start, start + batch_size)
-                condition = self.condition(list(prompts[piece]))
+                condition = self.prepare(list(prompts[piece]))
                 assets.append(self.decode(self.sample(condition, seeds=seeds[piece], options=options)))
         return assets[0] if len(assets) == 1 else type(assets[0]).concatenate(assets)
 
@@ -257,7 +270,26 @@ class Encodes(Protocol):
         ...
 
 
-CAPABILITIES: dict[str, type] = {"log-probs": HasLogProbs, "matching": HasMatching, "encode": Encodes}
+@runtime_checkable
+class Retrieves(Protocol):
+    """Generators that look at examples: assets of a library whose captions are near the prompt
+    (retrieval-augmented generation)."""
+
+    def with_examples(self, condition: Any, examples: Examples) -> Condition:
+        """The condition with the examples of each of its B entries.
+
+        An entry without examples is sampled as if it had not been passed here. ValueError with one
+        line for more examples than the generator takes.
+        """
+        ...
+
+
+CAPABILITIES: dict[str, type] = {
+    "log-probs": HasLogProbs,
+    "matching": HasMatching,
+    "encode": Encodes,
+    "retrieve": Retrieves,
+}
 """What a generator may have, by the name that messages use."""
 
 

@@ -16,12 +16,13 @@ from rl3d.configs import as_paths, at_least, from_file
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT, generator_class
 from rl3d.prompts import caption_kinds
+from rl3d.retrieval import RetrievalConfig
 from scenes.files import FileError, atomic_write
 from scenes.files.trees import parse_yaml
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(RetrievalConfig):
     """Settings of one reinforcement-learning run."""
 
     out: Path = Path("runs/train")
@@ -84,6 +85,7 @@ class TrainConfig:
     CPU."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         as_paths(self, "out", "checkpoint", "prompts")
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
         at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, seed=0)

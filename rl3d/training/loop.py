@@ -14,6 +14,7 @@ from rl3d.algorithms.base import Draw, Experience
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
 from rl3d.prompts import caption_kinds, corpus_prompts, read_prompts
+from rl3d.retrieval import use_library
 from rl3d.scoring import VIEW_AZIMUTH_DEG
 from rl3d.training.collect import Means, Scorer, summarize, training_options
 from rl3d.training.config import TrainConfig, as_saved, save_config
@@ -108,6 +109,7 @@ def begin(
         policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True)
     config.objective.check(policy)
     check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
+    use_library(policy, config)
     config = replace(config, generator=policy.name)  # a resumed run then knows it
     options = training_options(policy, config)
     policy.bfloat16 = config.bfloat16

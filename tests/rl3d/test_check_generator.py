@@ -9,10 +9,13 @@ import torch
 
 from rl3d.check_generator import check_generator
 from rl3d.cli import main
-from tests.rl3d.toys import SplatFlow, TokenToy
+from rl3d.generators.base import TextCondition
+from tests.rl3d.toys import ExampleCondition, ExampleToy, SplatFlow, TokenToy
+
+TOYS = [f"tests.rl3d.toys:{name}" for name in ("TokenToy", "ExampleToy", "SplatFlow")]
 
 
-@pytest.mark.parametrize("generator", ["part-flow", "tests.rl3d.toys:TokenToy", "tests.rl3d.toys:SplatFlow"])
+@pytest.mark.parametrize("generator", ["part-flow", *TOYS])
 def test_the_contract_is_kept(generator: str) -> None:
     clauses = list(check_generator(generator))
     assert [f"{c.name}: {c.text}" for c in clauses if not c.holds] == []
@@ -84,6 +87,34 @@ class BadEncoder(SplatFlow):
         return replace(rollout, states=rollout.states * 0.5)
 
 
+class Blind(ExampleToy):
+    def with_examples(self, condition, examples):
+        return condition
+
+
+class Mingled(ExampleToy):
+    def with_examples(self, condition, examples):
+        found = super().with_examples(condition, examples)
+        return replace(found, votes=found.votes.mean(0, keepdim=True).expand_as(found.votes))
+
+
+class Forgetful(ExampleToy):
+    def with_examples(self, condition, examples):
+        found = super().with_examples(condition, examples)
+        return _Lost(found.prompts, found.text, found.votes)
+
+
+class _Lost(ExampleCondition):
+    def __getitem__(self, index):
+        return TextCondition([self.prompts[i] for i in index.tolist()], self.text[index])
+
+
+class Needy(ExampleToy):
+    def with_examples(self, condition, examples):
+        found = super().with_examples(condition, examples)
+        return replace(found, votes=found.votes + 1 - torch.eye(5)[0])
+
+
 @pytest.mark.parametrize(
     ("kind", "broken", "text"),
     [
@@ -97,6 +128,10 @@ class BadEncoder(SplatFlow):
         (NoReference, "reference", "samples are not those of the kept weights"),
         (Deaf, "empty prompt", "must raise ValueError"),
         (BadEncoder, "encode and decode", "cm off"),
+        (Blind, "retrieve", "examples change nothing"),
+        (Mingled, "retrieve", "change the samples of another"),
+        (Forgetful, "retrieve", "loses its examples"),
+        (Needy, "retrieve", "with no examples is sampled differently"),
     ],
 )
 def test_a_planted_fault_is_named(kind: type, broken: str, text: str) -> None:

@@ -2,8 +2,9 @@
 ``rl3d.generators.base``.
 
 ``TokenToy``: a categorical policy over tokens whose expected reward can be computed exactly.
-``SplatFlow``: a rectified flow over raw splats. ``SplatBalls``: raw splats with a solid surface and
-a floating piece, for export, physics and the viewer.
+``ExampleToy``: the same with examples from a library. ``SplatFlow``: a rectified flow over raw
+splats. ``SplatBalls``: raw splats with a solid surface and a floating piece, for export, physics
+and the viewer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from renderers.assets import SplatAsset
 from rewards.base import Batch, Needs, Scores
-from rl3d.generators.base import Generator, StepStats, TextCondition
+from rl3d.generators.base import Examples, Generator, StepStats, TextCondition
 from rl3d.generators.flow import Flow, FlowRollout
 from scenes.asset import Asset, PartAsset
 from scenes.gaussians import Gaussians
@@ -73,7 +74,7 @@ class TokenToy(Generator):
             network.weight.copy_(spread * torch.randn(network.weight.shape, generator=rng))
         super().__init__(network, {"spread": spread})
 
-    def logits(self, step: int, before: Int[Tensor, "b"]) -> Float[Tensor, "b v"]:
+    def logits(self, step: int, before: Int[Tensor, "b"], condition: TextCondition) -> Float[Tensor, "b v"]:
         return self.network(step * (VOCABULARY + 1) + before)
 
     def sample(
@@ -92,7 +93,7 @@ class TokenToy(Generator):
         before, tokens, log_probs = torch.full((len(seeds),), VOCABULARY), [], []
         with torch.no_grad():
             for step in range(STEPS):
-                log_p = (self.logits(step, before) / options.temperature).log_softmax(-1)
+                log_p = (self.logits(step, before, condition) / options.temperature).log_softmax(-1)
                 token = (log_p.exp().cumsum(-1) < draws[step].unsqueeze(-1)).sum(-1).clamp_max(VOCABULARY - 1)
                 log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1))
                 tokens.append(token)
@@ -108,7 +109,9 @@ class TokenToy(Generator):
     def log_probs(self, rollout: TokenRollout, steps: Sequence[int]) -> StepStats:
         start = torch.full_like(rollout.tokens[:1], VOCABULARY)
         before = torch.cat([start, rollout.tokens[:-1]])
-        logits = torch.stack([self.logits(t, before[t]) / rollout.options.temperature for t in steps])
+        logits = torch.stack(
+            [self.logits(t, before[t], rollout.condition) / rollout.options.temperature for t in steps]
+        )
         log_p = logits.log_softmax(-1)
         chosen = log_p.gather(-1, rollout.tokens[list(steps)].unsqueeze(-1)).squeeze(-1)
         return StepStats(chosen, -(log_p.exp() * log_p).sum(-1), log_p)
@@ -123,6 +126,49 @@ class TokenToy(Generator):
         rollout = TokenRollout(condition, TokenOptions(), tokens, torch.zeros(tokens.shape))
         stats = self.log_probs(rollout, range(STEPS))
         return (stats.log_probs.sum(0).exp() * value(tokens, rollout.mask)).sum()
+
+
+@dataclass(frozen=True)
+class ExampleCondition(TextCondition):
+    """Prompts, and the number of cubes of each colour in their examples."""
+
+    votes: Float[Tensor, "b v"]
+
+    def __getitem__(self, index: Tensor) -> ExampleCondition:
+        text = super().__getitem__(index)
+        return ExampleCondition(text.prompts, text.text, self.votes[index])
+
+
+class _Copying(nn.Embedding):
+    """Logits, and how strongly the colours of examples are copied."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.copy = nn.Parameter(torch.tensor(1.0))
+
+
+class ExampleToy(TokenToy):
+    """A ``TokenToy`` that takes up to two examples and copies their colours."""
+
+    def __init__(self, spread: float = 0.3) -> None:
+        super().__init__(spread)
+        network = _Copying(*self.network.weight.shape)
+        network.load_state_dict(self.network.state_dict(), strict=False)
+        self.network = network
+
+    def with_examples(self, condition: TextCondition, examples: Examples) -> ExampleCondition:
+        if max(map(len, examples)) > 2:
+            raise ValueError(f"this generator takes 2 examples for each prompt, got {max(map(len, examples))}")
+        votes = torch.zeros(len(condition), VOCABULARY)
+        for row, some in zip(votes, examples, strict=True):
+            for asset in some:
+                colors = asset.parts[0].present().colors
+                row += torch.bincount(torch.cdist(colors, PAINT).argmin(-1), minlength=VOCABULARY)
+        return ExampleCondition(condition.prompts, condition.text, votes)
+
+    def logits(self, step: int, before: Int[Tensor, "b"], condition: TextCondition) -> Float[Tensor, "b v"]:
+        logits = super().logits(step, before, condition)
+        return logits + self.network.copy * condition.votes if isinstance(condition, ExampleCondition) else logits
 
 
 def tower(tokens: Int[Tensor, "t b"], mask: Bool[Tensor, "t b"]) -> Parts:

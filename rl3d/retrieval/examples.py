@@ -1,0 +1,90 @@
+"""Examples for a generator: the options that the commands share, and what finds the examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from rl3d.configs import as_paths, at_least
+from rl3d.generators.base import Examples, Generator, Retrieves
+from rl3d.retrieval.library import Example, Library
+from scenes.asset import PartAsset
+from scenes.parts import Parts
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """Options of the commands that make assets."""
+
+    retrieve: int = 0
+    """Examples for each prompt: the assets of --library whose captions are nearest. 0: none."""
+    library: Path | None = None
+    """Folder of captioned assets of parts: those of rl3d generate, .glb and .safetensors files."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "library")
+        at_least(self, retrieve=0)
+        if self.retrieve and self.library is None:
+            raise ValueError("--retrieve needs --library, the folder of assets to retrieve from")
+        if self.library is not None and not self.retrieve:
+            raise ValueError("--library needs --retrieve, the number of examples for each prompt")
+
+
+@dataclass
+class Retriever:
+    """Finds the ``k`` nearest assets of a library, and remembers them by prompt."""
+
+    library: Library
+    k: int
+    _found: dict[str, list[Example]] = field(default_factory=dict)
+
+    def examples(self, prompts: Sequence[str]) -> list[list[Example]]:
+        """The examples of each prompt, the nearest first."""
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._found]
+        if missing:
+            indices, _ = self.library.nearest(missing, self.k)
+            for prompt, row in zip(missing, indices.tolist()):
+                self._found[prompt] = [self.library.example(i) for i in row]
+        return [self._found[prompt] for prompt in prompts]
+
+    def __call__(self, prompts: list[str]) -> Examples:
+        """The same as assets."""
+        return [[example.asset for example in some] for some in self.examples(prompts)]
+
+
+def use_library(generator: Generator, config: RetrievalConfig) -> Retriever | None:
+    """Let a generator look at the examples that ``config`` asks for, or at none.
+
+    ValueError with one line for a generator that cannot, for more examples than it takes, and for a
+    library that cannot be read or is too small.
+    """
+    generator.find_examples = None
+    if not config.retrieve or config.library is None:
+        return None
+    _refuse_others(generator)
+    retriever = Retriever(Library(config.library), config.retrieve)
+    generator.find_examples = retriever
+    generator.prepare([retriever.library.entries[0].caption])  # refuses a wrong number before anything is written
+    return retriever
+
+
+def fixed_examples(generator: Generator, examples: Sequence[Float[Tensor, "_ v"]]) -> None:
+    """Let a generator look at these examples for every prompt (part vectors, the nearest first).
+    ValueError as in ``use_library``."""
+    generator.find_examples = None
+    if examples:
+        _refuse_others(generator)
+        assets = [PartAsset(Parts.from_vectors(vectors)[None]) for vectors in examples]
+        generator.find_examples = lambda prompts: [assets] * len(prompts)
+
+
+def _refuse_others(generator: Generator) -> None:
+    if not isinstance(generator, Retrieves):
+        raise ValueError(
+            f"--retrieve needs a generator with retrieve, which {generator.name!r} does not have: choose another "
+            "--generator, or leave --retrieve and --library out"
+        )

@@ -1,0 +1,174 @@
+"""The files of a library: assets of parts and their captions in a folder.
+
+An asset is a folder of ``rl3d generate`` (mesh.glb with card.json), another .glb that rl3d has
+written, or a .safetensors file of ``write_asset``. Its caption is the one in the folder's
+captions.csv or captions.jsonl (fields ``file`` and ``caption``), else its own (the prompt on the
+card, the caption in the .safetensors), else the words of its name.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scenes.files import FileError, read_bytes
+from scenes.files.atomic import reason
+from scenes.files.glb import read_parts
+from scenes.files.tensors import read_tensors, write_tensors
+from scenes.files.trees import parse_json
+from scenes.parts import MAX_PARTS, VECTOR_SIZE
+
+KIND = "parts"
+"""In the header of a .safetensors file that holds one asset."""
+CARD, MESH = "card.json", "mesh.glb"
+SIDECARS = ("captions.csv", "captions.jsonl")
+_LARGEST_CARD = 1 << 20
+
+
+class NoParts(FileError):
+    """A file that can be read, but holds no parts."""
+
+
+def write_asset(path: Path, vectors: Float[Tensor, "p v"], caption: str) -> None:
+    """Write the parts of one asset (``Parts.vectors``) and its caption as .safetensors."""
+    write_tensors(path, {KIND: vectors.float()}, {"kind": KIND, "caption": caption})
+
+
+def read_asset(path: Path) -> tuple[Float[Tensor, "p v"], str]:
+    """The parts of an asset as vectors, and the caption in its .safetensors or "".
+
+    ``NoParts`` for an asset without parts, FileError for a file that cannot be read: one line each.
+    """
+    if path.suffix.lower() == ".glb":
+        try:
+            parts = read_parts(path, read_bytes(path))
+        except FileError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FileError(f"cannot read {path}: {error}") from error
+        vectors, caption = None if parts is None else parts.vectors(), ""
+    else:
+        tensors, header, _ = read_tensors(path, "an asset of parts")
+        vectors, caption = tensors.get(KIND) if header.get("kind") == KIND else None, header.get("caption", "")
+    if vectors is None or not vectors.numel():
+        raise NoParts(f"{path}: has no parts, so it cannot be an example")
+    if (
+        vectors.dim() != 2
+        or vectors.shape[1] != VECTOR_SIZE
+        or len(vectors) > MAX_PARTS
+        or not vectors.is_floating_point()
+    ):
+        raise FileError(f"cannot read {path}: its parts are not up to {MAX_PARTS} times {VECTOR_SIZE} numbers")
+    if not vectors.isfinite().all():
+        raise FileError(f"cannot read {path}: its parts have numbers that are not finite")
+    present = vectors[vectors[:, 0] > 0].float()
+    if not len(present):
+        raise NoParts(f"{path}: has no parts, so it cannot be an example")
+    return present, caption.strip() if isinstance(caption, str) else ""
+
+
+def read_captions(folder: Path) -> dict[str, str]:
+    """Captions by file name relative to ``folder``, from its captions.csv or captions.jsonl. Empty
+    if there is none; FileError naming the first wrong line."""
+    there = [folder / name for name in SIDECARS if (folder / name).is_file()]
+    if not there:
+        return {}
+    if len(there) > 1:
+        raise FileError(f"{folder}: has both {' and '.join(SIDECARS)}: remove one of them")
+    (path,) = there
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = reason(error) if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise FileError(f"cannot read {path}: {why}") from error
+    found = {}
+    for number, row in _rows(path, text):
+        file, caption = (row.get(name) for name in ("file", "caption")) if isinstance(row, dict) else (None, None)
+        if not (isinstance(file, str) and isinstance(caption, str) and file.strip() and caption.strip()):
+            raise FileError(f"{path}: line {number} has no file with a caption: write both, or remove the line")
+        found[Path(file.strip()).as_posix()] = caption.strip()
+    return found
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, object]]:
+    """Line numbers and their rows."""
+    if path.suffix == ".csv":
+        reader = csv.DictReader(io.StringIO(text))
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise FileError(f"cannot read {path}: line {reader.line_num + 1}: {error}") from error
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield number, parse_json(line)
+            except ValueError as error:
+                raise FileError(f"{path}: line {number} is not JSON") from error
+
+
+def find_files(folder: Path) -> Iterator[tuple[str, str]]:
+    """The asset files under ``folder``, sorted, by their name relative to it, and a stamp that
+    changes with the file or with the card beside it.
+
+    Names that start with a dot are skipped: a file that is still being written has one. FileError
+    if the folder cannot be read.
+    """
+
+    def failed(error: OSError) -> None:
+        raise FileError(f"cannot read library {folder}: {reason(error)}") from error
+
+    if not folder.is_dir():
+        raise FileError(f"cannot read library {folder}: there is no such folder")
+    for place, folders, names in os.walk(folder, onerror=failed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        has_card = CARD in names and MESH in names
+        for name in [MESH] if has_card else sorted(names):
+            if not name.startswith(".") and name.lower().endswith((".glb", ".safetensors")):
+                path = Path(place, name)
+                stamp = _stamp(path) + (f"+{_stamp(path.with_name(CARD))}" if has_card else "")
+                yield path.relative_to(folder).as_posix(), stamp
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:  # a broken link; reading the file then says so
+        return "-"
+    return f"{found.st_size}.{found.st_mtime_ns}"
+
+
+def own_caption(path: Path, inside: str) -> str:
+    """The caption of an asset that no sidecar names: the prompt on its card, ``inside``, or the
+    words of its name."""
+    card = path.with_name(CARD)
+    if path.name == MESH and card.is_file() and card.stat().st_size < _LARGEST_CARD:
+        try:
+            prompt = parse_json(card.read_bytes()).get("prompt")
+        except (OSError, ValueError, AttributeError) as error:
+            raise FileError(f"cannot read {card}: it is not an asset's card") from error
+        if isinstance(prompt, str) and prompt.strip():
+            return prompt.strip()
+    name = path.resolve().parent.name if path.stem in ("mesh", "scene") else path.stem
+    words = re.sub(r"\d+$", "", re.sub(r"[\W_]+", " ", name).strip()).strip()
+    return inside or words or name
+
+
+def as_vectors(rows: object) -> Float[Tensor, "p v"]:
+    """The parts of an example as a card holds them. ValueError for anything else."""
+    try:
+        vectors = torch.tensor(rows, dtype=torch.float32)
+    except (TypeError, RuntimeError, OverflowError) as error:
+        raise ValueError("the parts of an example") from error
+    if vectors.dim() != 2 or vectors.shape[1] != VECTOR_SIZE or not len(vectors) or not vectors.isfinite().all():
+        raise ValueError("the parts of an example")
+    return vectors
