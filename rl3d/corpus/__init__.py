@@ -6,7 +6,7 @@ see ``scenes.parts``.
 """
 
 from rewards.composition.facts import Facts, Relation, Thing
-from rl3d.corpus.categories import CATALOGUE, CATEGORIES, FACED
+from rl3d.corpus.categories import CATALOGUE, CATEGORIES, FACED, NOVEL
 from rl3d.corpus.checks import check_colors, check_count, check_facts, check_relation
 from rl3d.corpus.corruptions import CORRUPTIONS, SUBTLE
 from rl3d.corpus.items import Item, Spec
@@ -22,6 +22,7 @@ __all__ = [
     "CORRUPTIONS",
     "FACED",
     "MIX",
+    "NOVEL",
     "SUBTLE",
     "Facts",
     "Item",

@@ -13,7 +13,23 @@ from rewards.relations import related
 from rl3d.corpus.items import Spec
 from rl3d.corpus.shapes import bounds
 from scenes.colors import nearest_base
-from scenes.parts import COLOR, EAST, EXPONENTS, LOG_HALF_SIZE, MAX_EXPONENT, MIN_EXPONENT, NORTH, TAPER, Parts
+from scenes.parts import (
+    COLOR,
+    EAST,
+    EXPONENTS,
+    LOG_HALF_SIZE,
+    MAX_EXPONENT,
+    METALLIC,
+    MIN_EXPONENT,
+    NORTH,
+    PATTERN,
+    PATTERNS,
+    ROUGHNESS,
+    SECOND_COLOR,
+    TAPER,
+    Parts,
+    finish_of,
+)  # fmt: skip
 
 NAMED_FRACTION = 0.002
 """A part carries a named colour if it has at least this fraction of the surface of the asset."""
@@ -27,13 +43,14 @@ def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
 
     The colour of the only thing is right if no other base colour has a larger visible area on the
     asset. Any other named colour, of one of several things or of a named part, is right if some
-    visible part carries it.
+    visible part carries it; the second colour of a pattern, if some visible part has both.
     """
     main = facts.things[0].color if len(facts.things) == 1 else None
-    named = {color for thing in facts.things for _, color in thing.parts}
+    named = {color for thing in facts.things for role, color in thing.parts if role != thing.pattern}
+    second = {(role, color) for thing in facts.things for role, color in thing.parts if role == thing.pattern}
     if main is None:
         named |= {thing.color for thing in facts.things if thing.color}
-    total = (main is not None) + len(named)
+    total = (main is not None) + len(named) + len(second)
     vectors = _vectors(parts)
     if not len(vectors) or not total:
         return 0, total
@@ -42,8 +59,39 @@ def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
     for name, area in zip(names, areas, strict=True):
         fraction[name] = fraction.get(name, 0.0) + area
     right = int(main is not None and max(fraction, key=lambda name: fraction[name]) == main)
-    carried = {name for name, area in zip(names, areas, strict=True) if area >= NAMED_FRACTION * areas.sum()}
-    return right + len(named & carried), total
+    visible = areas >= NAMED_FRACTION * areas.sum()
+    carried = {name for name, seen in zip(names, visible, strict=True) if seen}
+    both = zip(patterns_of(vectors[visible]), nearest_base(vectors[visible][:, SECOND_COLOR]), strict=True)
+    return right + len(named & carried) + len(second & set(both)), total
+
+
+def check_material(facts: Facts, parts: Parts, what: str) -> bool:
+    """Whether the things have the pattern or the finish (``what``) that the facts state. Most of
+    the visible area in the colour of the thing has it; of several things, or of a thing without a
+    named colour, some of it."""
+    stated = [(thing.color, getattr(thing, what)) for thing in facts.things if getattr(thing, what)]
+    vectors = _vectors(parts)
+    if not len(vectors):
+        return not stated
+    areas, names = visible_areas(parts.present()), nearest_base(vectors[:, COLOR])
+    if what == "pattern":
+        found = patterns_of(vectors)
+    else:
+        found = [
+            finish_of(float(metallic), float(roughness)) for metallic, roughness in vectors[:, [METALLIC, ROUGHNESS]]
+        ]
+    for color, value in stated:
+        own = np.array([color in (None, name) for name in names]) * areas
+        least = 0.5 if len(facts.things) == 1 and color else NAMED_FRACTION
+        if not own @ np.array([f == value for f in found]) > least * own.sum():
+            return False
+    return True
+
+
+def patterns_of(vectors: np.ndarray) -> list[str | None]:
+    """The pattern of each of (p, 27) parts."""
+    scores = vectors[:, PATTERN]
+    return [PATTERNS[best] if most > 0 else None for best, most in zip(scores.argmax(1), scores.max(1), strict=True)]
 
 
 def check_relation(facts: Facts, parts: Parts) -> bool:
@@ -82,8 +130,8 @@ def check_count(facts: Facts, parts: Parts) -> bool:
 
 def check_facts(item: Spec, parts: Parts) -> dict[str, float]:
     """What a caption states, checked on one asset: "colors" is the fraction of the named colours
-    that are right, "relation" and "count" (of captions of these kinds) are 1 or 0. What is not
-    stated is left out."""
+    that are right, "relation" and "count" (of captions of these kinds), "pattern" and "finish" are
+    1 or 0. What is not stated is left out."""
     out: dict[str, float] = {}
     right, total = check_colors(item.facts, parts)
     if total:
@@ -92,6 +140,9 @@ def check_facts(item: Spec, parts: Parts) -> dict[str, float]:
         out["relation"] = float(check_relation(item.facts, parts))
     if item.kind == "count":
         out["count"] = float(check_count(item.facts, parts))
+    for what in ("pattern", "finish"):
+        if any(getattr(thing, what) for thing in item.facts.things):
+            out[what] = float(check_material(item.facts, parts, what))
     return out
 
 

@@ -1,4 +1,4 @@
-"""Draws assets part by part. A ``Sketch`` collects superquadric rows of 19 numbers, in the order of
+"""Draws assets part by part. A ``Sketch`` collects superquadric rows, in the order of
 ``Parts.from_vectors``.
 
 Lengths are in drafting units of about one metre. ``normalized`` scales the finished asset to a
@@ -7,7 +7,7 @@ largest extent of 1 and puts it on the ground.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from math import log, sqrt
@@ -22,13 +22,24 @@ from scenes.parts import (
     AXIS_Y,
     CENTRE,
     CENTRE_Z,
+    COLOR,
     EAST,
+    FINISHES,
     LOG_HALF_SIZE,
     LOG_HALF_X,
     LOG_HALF_Z,
+    METALLIC,
+    MIN_HALF_SIZE,
     NORTH,
+    PATTERN,
+    PATTERNS,
+    PLAIN,
+    ROUGHNESS,
+    SECOND_COLOR,
+    SHAPE_SIZE,
     TAPER,
     UPRIGHT,
+    VECTOR_SIZE,
 )
 
 if TYPE_CHECKING:
@@ -106,19 +117,30 @@ class Appearance:
     details: frozenset[str] = frozenset()
     """Optional details that the caption asks for."""
     material: str | None = None
+    """A key of ``MATERIALS``. It says the natural colours."""
+    finish: str | None = None
+    """One of ``FINISHES``, of all parts in the main colour."""
+    pattern: str | None = None
+    """One of ``PATTERNS``, on the main parts."""
+    second: str | None = None
+    """Colour name of the pattern's other colour. None: one that stands out."""
 
 
-MATERIALS = {
-    "wooden": ("brown", "chestnut", "tan"),
-    "metal": ("gray", "silver"),
-    "steel": ("silver", "gray"),
-    "stone": ("gray",),
-    "marble": ("white",),
-    "brass": ("golden",),
-    "concrete": ("gray",),
-    "ceramic": ("white", "cream"),
-    "plastic": ("red", "yellow", "blue", "green", "white"),
+MATERIALS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "wooden": (("brown", "chestnut", "tan"), None),
+    "metal": (("gray", "silver"), "metallic"),
+    "steel": (("silver", "gray"), "brushed"),
+    "stone": (("gray",), "matte"),
+    "marble": (("white",), "glossy"),
+    "brass": (("golden",), "metallic"),
+    "concrete": (("gray",), "matte"),
+    "ceramic": (("white", "cream"), "glossy"),
+    "plastic": (("red", "yellow", "blue", "green", "white"), "glossy"),
+    "shiny metal": (("gray", "silver", "golden"), "metallic"),
+    "polished metal": (("gray", "silver", "golden"), "metallic"),
+    "brushed metal": (("gray", "silver", "golden"), "brushed"),
 }
+"""Natural colours and finish of what a caption calls wooden, metal, ..."""
 
 
 class Sketch:
@@ -126,17 +148,30 @@ class Sketch:
     ``appearance`` fixes."""
 
     def __init__(
-        self, rng: np.random.Generator, appearance: Appearance, category: Category, plain: bool = False, avoid: str = ""
+        self,
+        rng: np.random.Generator,
+        appearance: Appearance,
+        category: Category,
+        plain: bool = False,
+        avoid: Collection[str] = (),
+        open: bool = False,
     ) -> None:
-        """``plain`` leaves out optional details. ``avoid`` is a base colour that the main parts do
-        not get by chance."""
-        self.rng, self.appearance, self.category, self.plain = rng, appearance, category, plain
+        """``plain`` leaves out optional details. The main parts do not get the base colours
+        ``avoid`` by chance. ``open`` shows the inside of a container."""
+        self.rng, self.appearance, self.category, self.plain, self.open = rng, appearance, category, plain, open
         self.rows: list[Row] = []
         self.paints: list[Paint] = []
         """Of each row."""
         self.top: tuple[Number, Number, Number, Number, Number] | None = None
         """The area where something can stand on this object: centre x, y, height z, and
         half-widths."""
+        self.cavity: tuple[Number, Number, Number, Number, Number, Number] | None = None
+        """The mouth of an open container: centre x, y, height z, half-widths, and the depth of the
+        floor below it. 0: what is inside is sunk into a solid."""
+        self.head: tuple[Number, Number, Number, Number] | None = None
+        """Where a hat sits: x, y, z, and the radius of the head there."""
+        self.opening: Number | None = None
+        """Of a hat: the radius of the head that it fits."""
         self._paints: dict[str, Paint] = {}
         name = appearance.main or self._natural(avoid)
         self.main_base = BASE_OF[name]
@@ -186,12 +221,14 @@ class Sketch:
         spread = high - low
         return self.u(low + way * 0.75 * spread, high + way * 0.75 * spread)
 
-    def _natural(self, avoid: str) -> str:
-        names = MATERIALS[self.appearance.material] if self.appearance.material else self.category.natural.split(" ")
+    def _natural(self, avoid: Collection[str]) -> str:
+        material = self.appearance.material
+        names = MATERIALS[material][0] if material else self.category.natural.split(" ")
+        avoid = {*avoid, BASE_OF[self.appearance.second]} if self.appearance.second else avoid
         allowed = [n for n in (x.replace("_", " ") for x in names) if not is_held_out(self.appearance.category, n)]
         allowed = allowed or [c for c in BASE_COLORS if not is_held_out(self.appearance.category, c)]
-        allowed = [n for n in allowed if BASE_OF[n] != avoid] or [
-            c for c in BASE_COLORS if c != avoid and not is_held_out(self.appearance.category, c)
+        allowed = [n for n in allowed if BASE_OF[n] not in avoid] or [
+            c for c in BASE_COLORS if c not in avoid and not is_held_out(self.appearance.category, c)
         ]
         return allowed[int(self.rng.random() * len(allowed))]
 
@@ -343,15 +380,36 @@ class Sketch:
 
     def drawing(self) -> Drawing:
         """The object as drawn so far."""
-        vectors = np.array(self.rows, dtype=np.float64)
         roles = tuple(paint.role for paint in self.paints)
+        vectors = with_materials(self.rows, self.appearance, self.paints, self.rng)
         return Drawing(vectors, np.zeros(len(roles), dtype=np.int64), (self.appearance.category,), roles)
+
+
+def with_materials(
+    rows: Sequence[Row], appearance: Appearance, paints: Sequence[Paint], rng: np.random.Generator
+) -> np.ndarray:
+    """(p, 27) float64: the rows of parts with the finish and the pattern of an appearance."""
+    out = np.empty((len(rows), VECTOR_SIZE))
+    out[:, :SHAPE_SIZE], out[:, SHAPE_SIZE:] = rows, PLAIN
+    if appearance.finish:
+        out[[paint.main for paint in paints], METALLIC : ROUGHNESS + 1] = FINISHES[appearance.finish]
+    if appearance.pattern:
+        main = np.array([paint.role == "main" for paint in paints])
+        out[main, PATTERN.start + PATTERNS.index(appearance.pattern)] = 1.0
+        second = COLORS[appearance.second or _standing_out(rows[int(main.argmax())][COLOR])]
+        out[main, SECOND_COLOR] = (np.array(second) + 0.04 * rng.random(3) - 0.02).clip(0, 1)
+    return out
+
+
+def _standing_out(rgb: Sequence[Number]) -> str:
+    """White on dark colours, black on light ones."""
+    return "white" if 0.3 * rgb[0] + 0.6 * rgb[1] + 0.1 * rgb[2] < 0.62 else "black"
 
 
 def row(
     color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=UPRIGHT
 ) -> Row:
-    """The 19 numbers of an existing part."""
+    """The first 19 numbers of an existing part, those before its material."""
     return [1.0, *exponents, taper, *centre, log(half[0]), log(half[1]), log(half[2]), *rotation, *color]
 
 
@@ -379,12 +437,14 @@ def bounds(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def normalized(vectors: np.ndarray) -> np.ndarray:
-    """The asset scaled to a largest extent of 1, centred on the z axis, standing on the ground."""
+    """The asset scaled to a largest extent of 1, centred on the z axis, standing on the ground. No
+    part gets thinner than a part can be."""
     low, high = bounds(vectors)
     low, high = low.min(0), high.max(0)
-    return moved(
-        vectors, 1 / float((high - low).max()), np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]])
-    )
+    shift = np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]])
+    out = moved(vectors, 1 / float((high - low).max()), shift)
+    out[:, LOG_HALF_SIZE] = out[:, LOG_HALF_SIZE].clip(_THINNEST)
+    return out
 
 
 def moved(vectors: np.ndarray, scale: Number = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> np.ndarray:
@@ -422,5 +482,6 @@ def _turn_z_to(x: float, y: float, z: float) -> tuple[float, ...]:
     return (1 - k * x * x, -k * x * y, -x, -k * x * y, 1 - k * y * y, -y)
 
 
+_THINNEST = log(MIN_HALF_SIZE) + 1e-4
 _ANGLES = np.linspace(0, np.pi, 17)
 _COS, _COS_SIGN, _SIN = np.abs(np.cos(_ANGLES)).clip(1e-9), np.sign(np.cos(_ANGLES)), np.sin(_ANGLES).clip(1e-9)

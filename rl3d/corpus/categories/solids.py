@@ -43,6 +43,7 @@ def _one(s: Sketch, shape: str, half: Point, centre: Point) -> None:
 
 def _cube(s: Sketch) -> None:
     _one(s, "cube", (0.5, 0.5, 0.5), (0, 0, 0.5))
+    s.top = (0, 0, 1.0, 0.42, 0.42)
 
 
 def _sphere(s: Sketch) -> None:
@@ -54,6 +55,7 @@ def _sphere(s: Sketch) -> None:
 def _cylinder(s: Sketch) -> None:
     r, h = s.width(0.28, 0.38), s.height(0.4, 0.5)
     _one(s, "cylinder", (r, r, h), (0, 0, h))
+    s.top = (0, 0, 2 * h, 0.72 * r, 0.72 * r)
 
 
 def _cone(s: Sketch) -> None:

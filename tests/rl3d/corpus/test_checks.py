@@ -8,10 +8,10 @@ import torch
 
 from rl3d.corpus import CORRUPTIONS, Facts, Relation, Thing, check_colors, check_count, check_relation
 from rl3d.corpus.captions import count, relation
-from rl3d.corpus.checks import solid_shape, surface_areas, visible_areas
+from rl3d.corpus.checks import check_facts, check_material, solid_shape, surface_areas, visible_areas
 from rl3d.corpus.relations import RELATIONS
 from rl3d.corpus.sampling import sample_for
-from scenes.parts import Parts
+from scenes.parts import FINISHES, PATTERNS, PLAIN, VECTOR_SIZE, Parts
 
 
 def parts_of(vectors: np.ndarray) -> Parts:
@@ -42,7 +42,7 @@ def test_a_colour_that_is_not_there_fails(items, assets):
         if item.kind == "relation":
             absent = next(c for c in ("red", "green", "blue") if c not in [thing.color for thing in item.facts.things])
             right, total = check_colors(Facts((*item.facts.things, Thing("cube", absent))), parts)
-            assert (right, total) == (2, 3)
+            assert total - right == 1 and total >= 3
 
 
 @pytest.mark.parametrize("what", RELATIONS)
@@ -86,16 +86,36 @@ def test_counts_are_exact():
 
 
 def test_an_empty_asset_passes_no_check():
-    nothing = Parts.stack([parts_of(np.zeros((0, 19)))])[0]
+    nothing = Parts.stack([parts_of(np.zeros((0, VECTOR_SIZE)))])[0]
     table = Thing("table", "red", parts=(("legs", "blue"),))
     assert check_colors(Facts((table,)), nothing) == (0, 2)
     assert not check_relation(Facts((Thing("cube", "red"), Thing("cone", "blue")), (Relation("on", 0, (1,)),)), nothing)
     assert not check_count(Facts((Thing("cube", "red"),)), nothing)
 
 
+def test_patterns_and_finishes_are_those_of_the_caption(items, assets):
+    seen = 0
+    for item, parts in zip(items, assets, strict=True):
+        for k, thing in enumerate(item.facts.things):
+            for what, others in (("pattern", PATTERNS), ("finish", FINISHES)):
+                if getattr(thing, what) is None:
+                    continue
+                seen += 1
+                assert check_facts(item.spec, parts)[what] == 1, item.caption
+                for other in others:
+                    things = list(item.facts.things)
+                    things[k] = replace(thing, **{what: other})
+                    right = check_material(Facts(tuple(things)), parts, what)
+                    sure = len(things) == 1 and thing.color
+                    assert right == (other == getattr(thing, what)) or not sure, (item.caption, other)
+    assert seen > 50
+
+
 def test_areas_of_known_solids():
     def one(north, east, taper=0.0):
-        return np.array([[1.0, north, east, taper, 0, 0, 0.5, *np.log([0.5, 0.5, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0]])
+        return np.array(
+            [[1.0, north, east, taper, 0, 0, 0.5, *np.log([0.5, 0.5, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0, *PLAIN]]
+        )
 
     for vector, shape, area in (
         (one(0.1, 0.1), "cube", 6.0),
@@ -108,8 +128,8 @@ def test_areas_of_known_solids():
 
 
 def test_a_part_inside_another_is_not_visible():
-    outer = [1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.5, 0.5, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0]
-    inner = [1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.3, 0.3, 0.3]), 1, 0, 0, 0, 1, 0, 0, 0, 1]
+    outer = [1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.5, 0.5, 0.5]), 1, 0, 0, 0, 1, 0, 1, 0, 0, *PLAIN]
+    inner = [1.0, 0.1, 0.1, 0, 0, 0, 0.5, *np.log([0.3, 0.3, 0.3]), 1, 0, 0, 0, 1, 0, 0, 0, 1, *PLAIN]
     seen = visible_areas(parts_of(np.array([outer, inner])))
     assert seen[1] == 0
     assert seen[0] == pytest.approx(5, rel=0.15)  # five faces: the ground hides the sixth
