@@ -99,9 +99,9 @@ _WORDS = {
     "around it": ("around it", "around them"),
     "next to it": ("next to it", "beside it"),
     "refused": (
-        "no", "not", "without", "some", "several", "many", "few", "zero", "seven", "eight", "nine", "ten", "dozen",
-        "various", "multiple", "or", "half",
+        "no", "not", "without", "some", "several", "many", "few", "zero", "dozen", "various", "multiple", "or", "half",
     ),
+    "more": ("seven", "eight", "nine", "ten", "7", "8", "9", "10"),
 }  # fmt: skip
 _PLACED = {"on it": "on", "in it": "inside", "around it": "around", "next to it": "next"}
 _ASIDE = ("left", "right", "front", "behind", "next")
@@ -129,7 +129,8 @@ def facts_of(prompt: str, lexicon: Lexicon) -> Facts | None:
 
     Unknown adjectives and parts without a colour are passed over: "a fluffy cat with whiskers" is a
     cat."""
-    text = " ".join(re.findall(r"[^\W_]+(?:[-'’][^\W_]+)*'?|,", prompt.lower().replace("’", "'").replace("-colored", " colored")))
+    plain = prompt.lower().replace("’", "'").replace("-colored", " colored")
+    text = " ".join(re.findall(r"[^\W_]+(?:[-']+[^\W_]+)*|,", plain))
     try:
         return _Reader(_tokens(_OPENING.sub("", text).split(" "), lexicon), lexicon).scene()
     except _Unreadable:
@@ -300,7 +301,7 @@ class _Reader:
                     self.part(index, role, color)
                 return True
             token = self.peek()
-            if token.kind == "pattern":
+            if token.kind == "pattern" and self.peek(1).kind in _AFTER_COLOR:
                 self.at += 1
                 self.things[index] = replace(self.things[index], pattern=token.value)
                 if color is not None:
@@ -308,28 +309,35 @@ class _Reader:
                 return True
             if token.kind == "color" and color is not None:
                 break
-            if token.kind not in ("article", "number", "color", "finish", "word", "noun"):
+            if token.kind not in ("article", "number", "more", "color", "finish", "pattern", "word", "noun"):
                 break
             color = token.value if token.kind == "color" else color
             self.at += 1
         if strict:
             return False
         end, self.at = self.at, start
-        if any(token.kind == "noun" for token in self.tokens[start:end]):
+        try:
             other = self.thing()
-            placed = self.take(*_PLACED)
-            if placed is None and self.peek().text == "inside" and self.peek(1).kind in ("end", "and"):
-                self.at += 1
-                placed = _Token("in it", None, "inside")
-            if placed:
-                self.relations.append(Relation(_PLACED[placed.kind], other, (index,)))
-            elif self.things[other].noun in self.lexicon.worn:
-                self.relations.append(Relation("wearing", index, (other,)))
+        except _Unreadable:
+            self.at = start
+        else:
+            self.placed_at(other, index)
             return True
         if color is not None or end == start:
             raise _Unreadable  # a colour of a part that is not known
         self.at = end
         return True
+
+    def placed_at(self, other: int, index: int) -> None:
+        """How a thing named after "with" stands to the one before."""
+        placed = self.take(*_PLACED)
+        if placed:
+            self.relations.append(Relation(_PLACED[placed.kind], other, (index,)))
+        elif self.peek().text == "inside" and self.peek(1).kind in ("end", "and"):
+            self.at += 1
+            self.relations.append(Relation("inside", other, (index,)))
+        elif self.things[other].noun in self.lexicon.worn:
+            self.relations.append(Relation("wearing", index, (other,)))
 
     def role(self, noun: str) -> str | None:
         """Takes the name of a part or a detail, singular or plural."""
