@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from rewards.composition.facts import Facts, Relation, Thing
@@ -140,11 +141,9 @@ def facts_of(prompt: str, lexicon: Lexicon) -> Facts | None:
 def _tokens(words: list[str], lexicon: Lexicon) -> list[_Token]:
     tokens, k = [], 0
     while k < len(words):
-        for phrase, kind, value in lexicon.phrases.get(words[k], ()):
-            if tuple(words[k : k + len(phrase)]) == phrase:
-                break
-        else:
-            phrase, kind, value = (words[k],), "word", None
+        known = lexicon.phrases.get(words[k], ())
+        fitting = (found for found in known if tuple(words[k : k + len(found[0])]) == found[0])
+        phrase, kind, value = next(fitting, ((words[k],), "word", None))
         tokens.append(_Token(kind, value, " ".join(phrase)))
         k += len(phrase)
     return tokens
@@ -204,7 +203,7 @@ class _Reader:
 
     def chain(self, row: list[int]) -> None:
         """Each of a row stands next to the one before."""
-        self.relations += [Relation("next", k, (other,)) for k, other in zip(row, row[1:])]
+        self.relations += [Relation("next", k, (other,)) for k, other in pairwise(row)]
 
     def group(self) -> list[int]:
         """Things joined by commas and "and": their numbers in ``things``."""
@@ -250,10 +249,9 @@ class _Reader:
         """What is said of a thing after its noun."""
         while True:
             token, following = self.peek(), self.peek(1)
-            if token.text == "in" and following.kind == "color" and self.peek(2).kind in _AFTER_COLOR:
-                self.at += 2
-                self.things[index] = replace(self.things[index], color=following.value)
-            elif token.kind == "painted" and following.kind == "color":
+            if (token.text == "in" and following.kind == "color" and self.peek(2).kind in _AFTER_COLOR) or (
+                token.kind == "painted" and following.kind == "color"
+            ):
                 self.at += 2
                 self.things[index] = replace(self.things[index], color=following.value)
             elif token.kind == "of" and following.kind == "finish":
@@ -279,14 +277,12 @@ class _Reader:
 
     def is_part(self, index: int) -> bool:
         """Whether the next words name a part, a detail or a pattern of the thing."""
-        start, seen = self.at, len(self.things)
-        things, relations = list(self.things), list(self.relations)
+        start, things, relations = self.at, list(self.things), list(self.relations)
         try:
             found = self.clause(index, strict=True)
         except _Unreadable:
             found = False
         self.at, self.things, self.relations = start, things, relations
-        assert len(self.things) == seen
         return found
 
     def clause(self, index: int, strict: bool = False) -> bool:
@@ -357,4 +353,4 @@ class _Reader:
         self.things[index] = replace(thing, parts=tuple(sorted({*thing.parts, (role, color)})))
 
 
-_AFTER_COLOR = ("end", "with", "and", "relation", "in a row", "placed", *_PLACED)
+_AFTER_COLOR = ("end", "stacked", "with", "and", "relation", "in a row", "placed", *_PLACED)
