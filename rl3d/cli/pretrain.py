@@ -11,6 +11,7 @@ import tyro
 from rl3d.cli.options import one_line
 from rl3d.training.pretrain import PretrainConfig, pretrain
 from rl3d.training.train_faces import FacesTraining, train_faces
+from rl3d.training.train_parser import ParserTraining, train_parser
 from rl3d.training.train_scorer import ScorerTraining, train_scorer
 
 JUDGE_SEED = 1000
@@ -23,12 +24,18 @@ def run(arguments: list[str]) -> None:
         "part-flow": ("train the part-flow generator", PretrainConfig()),
         "alignment": ("train the scorer of the alignment reward", ScorerTraining(out=Path("runs/alignment"))),
         "faces": ("fine-tune that scorer for the one_face reward", FacesTraining()),
+        "parser": ("train the reader of objects of the composition reward", ParserTraining()),
         "judge": ("train the scorer of evaluations", replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED)),
     }
     config = one_line(
         "pretrain",
         lambda: tyro.extras.overridable_config_cli(choices, prog="rl3d pretrain", args=arguments or ["--help"]),
     )
-    training = {PretrainConfig: pretrain, ScorerTraining: train_scorer, FacesTraining: train_faces}[type(config)]
+    training = {
+        PretrainConfig: pretrain,
+        ScorerTraining: train_scorer,
+        FacesTraining: train_faces,
+        ParserTraining: train_parser,
+    }[type(config)]
     for metrics in training(config):
         print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)
