@@ -9,9 +9,11 @@ not. Parts are then joined by average linkage. It is trained on scenes of the pr
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
 from rewards.composition.prompt import Lexicon
+from scenes.colors import nearest_base
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors
 from scenes.parts import (
@@ -33,11 +36,15 @@ from scenes.parts import (
     LOG_HALF_SIZE,
     METALLIC,
     PATTERN,
+    PATTERNS,
     ROUGHNESS,
     SECOND_COLOR,
     TAPER,
+    finish_of,
 )
-from scenes.parts.rows import bounds
+from scenes.parts.rows import bounds, surface_areas
+
+T = TypeVar("T", bound=Hashable)
 
 SHIPPED = Path(__file__).parent / "weights" / "parser.safetensors"
 JOINED = 0.5
@@ -65,8 +72,22 @@ class FoundObject:
     """(k,) int: the rows of its parts."""
     roles: tuple[str, ...]
     """(k,) role of each: "main", "legs", ..."""
-    nouns: np.ndarray
-    """Probability of each noun of the parser."""
+    color: str
+    """Base colour of its main parts: of most of their surface, as below."""
+    colors: Mapping[str, str]
+    """Base colour of each role's parts: {"main": "red", "legs": "white"}."""
+    pattern: str | None
+    """One of ``scenes.parts.PATTERNS``, of the main parts."""
+    second: str | None
+    """Base colour of the pattern's other colour."""
+    finish: str | None
+    """One of ``scenes.parts.FINISHES``, of the main parts."""
+    box: tuple[np.ndarray, np.ndarray]
+    """Low and high corner of each part, (k, 3) each, in metres."""
+    area: float
+    """Sum of the surfaces of its parts, in square metres."""
+    likely: Mapping[str, float]
+    """Probability of each noun."""
 
 
 class _Block(nn.Module):
@@ -202,18 +223,74 @@ class ObjectReader:
         labels = joined(affinity[0].sigmoid().numpy())
         member = torch.from_numpy(labels[None] == np.arange(labels.max() + 1)[:, None])
         nouns = self.network.nouns(x, member.unsqueeze(0))[0].softmax(-1).numpy()
-        roles = self.network.roles(x[0]).numpy()
+        roles, look = self.network.roles(x[0]).numpy(), _Look.of(vectors)
         found = []
         for k, scores in enumerate(nouns):
             noun, rows = self.network.config.nouns[int(scores.argmax())], np.flatnonzero(labels == k)
             allowed = self.allowed_roles(noun)
             best = allowed[roles[rows][:, allowed].argmax(1)]
-            found.append(FoundObject(noun, rows, tuple(self.network.config.roles[r] for r in best), scores))
+            names = tuple(self.network.config.roles[r] for r in best)
+            likely = dict(zip(self.network.config.nouns, scores.tolist(), strict=True))
+            found.append(look.described(noun, rows, names, likely))
         return found
 
     def allowed_roles(self, noun: str) -> Int[np.ndarray, "r"]:
         """Numbers of the roles that parts of such an object have."""
         return _allowed(self.network.config.roles, ("main", *self.lexicon.roles[noun], *self.lexicon.details[noun]))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is seen of each part of one asset."""
+
+    low: np.ndarray
+    high: np.ndarray
+    areas: np.ndarray
+    colors: list[str]
+    patterns: list[str | None]
+    seconds: list[str]
+    finishes: list[str | None]
+
+    @staticmethod
+    def of(vectors: np.ndarray) -> _Look:
+        scores = vectors[:, PATTERN]
+        patterns = [
+            PATTERNS[best] if most > 0 else None for best, most in zip(scores.argmax(1), scores.max(1), strict=True)
+        ]
+        finishes = [finish_of(*pair) for pair in vectors[:, [METALLIC, ROUGHNESS]].tolist()]
+        bases = nearest_base(np.concatenate([vectors[:, COLOR], vectors[:, SECOND_COLOR]]))
+        count = len(vectors)
+        return _Look(*bounds(vectors), surface_areas(vectors), bases[:count], patterns, bases[count:], finishes)
+
+    def described(
+        self, noun: str, rows: np.ndarray, roles: tuple[str, ...], likely: Mapping[str, float]
+    ) -> FoundObject:
+        of_role: dict[str, list[int]] = {}
+        for k, role in zip(rows.tolist(), roles, strict=True):
+            of_role.setdefault(role, []).append(k)
+        main = of_role.get("main", rows.tolist())
+        pattern = self.most(self.patterns, main)
+        patterned = [k for k in main if self.patterns[k] == pattern]
+        return FoundObject(
+            noun=noun,
+            parts=rows,
+            roles=roles,
+            color=self.most(self.colors, main),
+            colors={role: self.most(self.colors, own) for role, own in of_role.items()},
+            pattern=pattern,
+            second=self.most(self.seconds, patterned) if pattern else None,
+            finish=self.most(self.finishes, main),
+            box=(self.low[rows], self.high[rows]),
+            area=float(self.areas[rows].sum()),
+            likely=likely,
+        )
+
+    def most(self, values: list[T], rows: list[int]) -> T:
+        """The value that most of the surface of some parts has."""
+        sums: dict[T, float] = {}
+        for k in rows:
+            sums[values[k]] = sums.get(values[k], 0.0) + self.areas[k]
+        return max(sums, key=lambda value: sums[value])
 
 
 @cache
