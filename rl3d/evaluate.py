@@ -58,7 +58,7 @@ class EvaluateConfig:
     num_prompts: int = 256
     """Held-out prompts drawn from the corpus."""
     kinds: str = ""
-    """Kinds of those prompts: some of single, relation, count, composition. Empty: all."""
+    """Kinds of those prompts: some of single, relation, count, composition, scene. Empty: all."""
     samples: int = 4
     """Assets for each prompt."""
     rewards: str | None = None

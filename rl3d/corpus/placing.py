@@ -143,18 +143,22 @@ def on_top(rider: Body, base: Body, rng: np.random.Generator, count: int = 1) ->
 
 
 def in_cavity(content: Body, container: Body, rng: np.random.Generator, count: int = 1) -> list[Body]:
-    """Copies of something in an open container. They stick out by nearly half their height."""
+    """Copies of something in an open container. Its middle is in the box of the container, the
+    handle included."""
     if container.cavity is None:
         raise ValueError(f"nothing fits into a {container.drawing.nouns[0]}: its drawing sets no cavity")
     x, y, rim, half_x, half_y, depth = container.cavity
     low, high = content.box
     size = high - low
     places = _PLACES[count]
-    share = 1.0 if count == 1 else 0.52
-    fill = rng.uniform(0.72, 0.86) * share
-    scale = min(2 * half_x * fill / size[0], 2 * half_y * fill / size[1], 1.8 * (depth or rim) / size[2])
+    fill = rng.uniform(0.76, 0.9) * (1.0 if count == 1 else 0.55)
+    # A cube has its corners farther out than a round mouth is wide.
+    across = (1.6 if content.drawing.nouns[0] == "cube" else 2.0) * fill
+    sunk = 0.4 if container.box[1][2] > rim + 0.15 else 0.53
+    height = 2.6 * depth if depth else 0.7 * rim / sunk
+    scale = min(across * half_x / size[0], across * half_y / size[1], height / size[2])
     small = content.standing(scale)
-    bottom = rim - depth - SINK if depth else rim - 0.53 * scale * size[2]
+    bottom = rim - depth - SINK if depth else rim - sunk * scale * size[2]
     spread = (1 - fill) if count > 1 else 0.0
     return [small.moved(shift=(x + dx * half_x * spread, y + dy * half_y * spread, bottom)) for dx, dy in places]
 

@@ -24,9 +24,11 @@ from rl3d.corpus.scenes import (
     MAX_COMPOSED,
     MAX_SCENE,
     RIDERS,
+    SEVERAL_CONTENTS,
     SIDES,
     STACKED,
     WEARERS,
+    WIDE_CONTAINERS,
     is_scene_held_out,
     part_count,
     relations_of,
@@ -84,8 +86,10 @@ def scene(rng: np.random.Generator, split: str) -> Spec:
         if is_scene_held_out("scene", _plain(nouns, counts, arrangement)) != (split == "heldout"):
             continue
         appearances: list[Appearance] = []
+        # Of what is inside something, and of what it hides, no parts are named.
+        hidden = (nouns[0], "mug") if arrangement == "inside" else ()
         for noun in nouns:
-            appearances.append(_appearance(rng, noun, 0.65, appearances))
+            appearances.append(_appearance(rng, noun, 0.65, appearances, 0.0 if noun in hidden else 0.14))
         if sum(part_count(a) * count for a, count in zip(appearances, counts, strict=True)) <= MAX_SCENE:
             return worded(rng, "scene", appearances, counts, arrangement)
 
@@ -168,7 +172,9 @@ def _plan(rng: np.random.Generator, arrangement: str) -> tuple[str, list[str], l
         return arrangement, [pick(rng, _UPPER), pick(rng, STACKED), pick(rng, _SUPPORTS)], [1, 1, 1]
     if arrangement == "inside":
         count = 1 if rng.random() < 0.7 else 2 + int(rng.random() * 2)
-        return arrangement, [pick(rng, CONTENTS), pick(rng, CONTAINERS)], [count, 1]
+        if count == 1:
+            return arrangement, [pick(rng, CONTENTS), pick(rng, CONTAINERS)], [1, 1]
+        return arrangement, [pick(rng, SEVERAL_CONTENTS), pick(rng, WIDE_CONTAINERS)], [count, 1]
     if arrangement == "row":
         number = 3 if rng.random() < 0.75 else 4
         return arrangement, [_any(rng) for _ in range(number)], [1] * number

@@ -52,6 +52,8 @@ CONTENTS = (
     "apple", "pumpkin", "duck", "cat", "dog", "rabbit", "teddy bear", "penguin", "owl", "robot", "sphere", "cube",
     "mushroom", "cactus", "snowman", "bottle", "candle", "doughnut", "cone", "pig",
 )  # fmt: skip
+SEVERAL_CONTENTS = ("apple", "pumpkin", "duck", "sphere", "cube", "mushroom", "bottle", "candle", "owl", "penguin")
+WIDE_CONTAINERS = ("bucket", "crate", "basket", "bowl", "wagon")
 CENTRES = ("table", "round table", "tree", "barrel", "cake", "well", "cube", "cylinder", "pine tree", "crate", "drum")
 GATHERED = (
     "chair", "stool", "armchair", "cube", "sphere", "cylinder", "cone", "duck", "cat", "dog", "rabbit", "penguin",

@@ -25,7 +25,7 @@ OPENINGS = (
     "a low poly model of",
     "an image of",
 )
-MASS_NOUNS = frozenset("icing lettuce cheese wine sand skin trim water coffee glass".split())
+MASS_NOUNS = frozenset("feet laces icing lettuce cheese wine sand skin trim water coffee glass".split())
 SOLID_NOUNS = {
     "cube": ("cube", "cube", "box", "block"),
     "sphere": ("sphere", "ball", "ball"),

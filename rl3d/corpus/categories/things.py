@@ -57,7 +57,7 @@ def bucket(s: Sketch) -> None:
     s.cyl(s.main, 0, 0, 0, r, h, -0.28)
     s.cyl(s.paint("rim"), 0, 0, h - 0.06, r * 1.05, 0.07)
     s.cyl(s.paint("inside" if s.open else "water"), 0, 0, h - 0.04, r * 0.88, 0.07)
-    s.cavity = (0, 0, h + 0.02, r * 0.9, r * 0.9, 0)
+    s.cavity = (0, 0, h + 0.02, r * 0.88, r * 0.88, 0)
     for side in SIDES:
         s.rod(s.paint("handle"), (side * r, 0, h - 0.03), (side * r * 0.45, 0, h + 0.26), 0.03)
     s.rod(s.paint("handle"), (-r * 0.5, 0, h + 0.25), (r * 0.5, 0, h + 0.25), 0.035)
@@ -150,7 +150,7 @@ def crate(s: Sketch) -> None:
         s.box(s.paint("frame"), sx * (w / 2 - 0.02), sy * (w / 2 - 0.02), 0.03, 0.1, 0.1, h - 0.07, soft=0.1)
     s.top = (0, 0, h + 0.01, w * 0.38, w * 0.38)
     if s.open:
-        s.box(s.paint("inside"), 0, 0, h - 0.06, w - 0.06, w - 0.06, 0.06, soft=0.1)
+        s.box(s.paint("inside"), 0, 0, h - 0.04, w - 0.06, w - 0.06, 0.06, soft=0.1)
     s.cavity = (0, 0, h, w * 0.46, w * 0.46, 0)
 
 
@@ -158,14 +158,14 @@ def basket(s: Sketch) -> None:
     r, h = s.width(0.36, 0.42), s.height(0.36, 0.46)
     s.cyl(s.main, 0, 0, 0, r, h, -0.25)
     for z in (0.22, 0.56):
-        s.cyl(s.paint("bands"), 0, 0, h * z, r * (0.78 + 0.25 * z), h * 0.14, -0.03)
+        s.cyl(s.paint("bands"), 0, 0, h * z, r * (0.78 + 0.25 * z), h * 0.1, -0.03)
     s.cyl(s.paint("rim"), 0, 0, h - 0.04, r * 1.05, 0.07, soft=0.4)
     s.cyl(s.paint("inside"), 0, 0, h - 0.02, r * 0.9, 0.06)
     top = h + s.u(0.3, 0.38)
     for side in SIDES:
         s.rod(s.paint("handle"), (side * r, 0, h - 0.02), (side * r * 0.6, 0, top - 0.04), 0.03, soft=0.4)
     s.rod(s.paint("handle"), (-r * 0.64, 0, top - 0.05), (r * 0.64, 0, top - 0.05), 0.035, soft=0.4)
-    s.cavity = (0, 0, h + 0.03, r * 0.9, r * 0.9, 0)
+    s.cavity = (0, 0, h + 0.03, r * 0.85, r * 0.85, 0)
 
 
 def bowl(s: Sketch) -> None:
@@ -174,7 +174,7 @@ def bowl(s: Sketch) -> None:
     s.cyl(s.main, 0, 0, 0.03, r, h, -0.5, soft=0.2)
     s.cyl(s.paint("rim"), 0, 0, h - 0.02, r * 1.03, 0.06, soft=0.4)
     s.cyl(s.paint("inside"), 0, 0, h, r * 0.9, 0.05)
-    s.cavity = (0, 0, h + 0.04, r * 0.9, r * 0.9, 0)
+    s.cavity = (0, 0, h + 0.04, r * 0.7, r * 0.7, 0)
 
 
 def candle(s: Sketch) -> None:
@@ -544,7 +544,7 @@ THINGS = {
         "basket, wicker basket, picnic basket",
         "tan beige brown",
         roles={"handle": "brown chestnut", "bands": "brown chestnut/tan"},
-        accents={"inside": INSIDE, "rim": "brown chestnut/tan"},
+        accents={"inside": INSIDE, "rim": "main"},
         sizes="height width",
     ),
     "bowl": Category(
