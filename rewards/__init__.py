@@ -25,6 +25,7 @@ KNOWN = {
     "contact": "rewards.geometry.contact:Contact",
     "symmetry": "rewards.geometry.symmetry:Symmetry",
     "printable": "rewards.geometry.printable:Printable",
+    "composition": "rewards.composition.reward:Composition",
     "alignment": "rewards.image.alignment:AlignmentReward",
     "one_face": "rewards.image.one_face:OneFace",
     "mrc": "rewards.views.mrc:MRC",

@@ -42,3 +42,16 @@ class Facts:
 
     things: tuple[Thing, ...]
     relations: tuple[Relation, ...] = ()
+
+    def ordered(self) -> tuple[tuple[Thing, ...], tuple[tuple[str, Thing, tuple[Thing, ...]], ...]]:
+        """The same facts in an order that does not depend on the wording: equal for "a cube beside
+        a mug and a cone" and "a cone and ...", if things and relations are the same."""
+        relations = [
+            (
+                relation.kind,
+                self.things[relation.subject],
+                tuple(sorted((self.things[k] for k in relation.objects), key=repr)),
+            )
+            for relation in self.relations
+        ]
+        return tuple(sorted(self.things, key=repr)), tuple(sorted(relations, key=repr))

@@ -12,6 +12,7 @@ from rl3d.cli.options import one_line
 from rl3d.training.pretrain_flow import PretrainFlowConfig, pretrain_flow
 from rl3d.training.pretrain_tokens import PretrainTokensConfig, pretrain_tokens
 from rl3d.training.train_faces import FacesTraining, train_faces
+from rl3d.training.train_parser import ParserTraining, train_parser
 from rl3d.training.train_scorer import ScorerTraining, train_scorer
 
 JUDGE_SEED = 1000
@@ -25,6 +26,7 @@ def run(arguments: list[str]) -> None:
         "part-tokens": ("train the part-token generator", PretrainTokensConfig()),
         "alignment": ("train the scorer of the alignment reward", ScorerTraining(out=Path("runs/alignment"))),
         "faces": ("fine-tune that scorer for the one_face reward", FacesTraining()),
+        "parser": ("train the reader of objects of the composition reward", ParserTraining()),
         "judge": ("train the scorer of evaluations", replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED)),
     }
     config = one_line(
@@ -36,6 +38,7 @@ def run(arguments: list[str]) -> None:
         PretrainTokensConfig: pretrain_tokens,
         ScorerTraining: train_scorer,
         FacesTraining: train_faces,
+        ParserTraining: train_parser,
     }[type(config)]
     for metrics in training(config):
         print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)

@@ -12,10 +12,11 @@ import numpy as np
 from rl3d.corpus.items import Item, Spec
 from rl3d.corpus.placing import Body, beside, merged
 from rl3d.corpus.sampling import sample_for
-from rl3d.corpus.shapes import Drawing, bounds, normalized
+from rl3d.corpus.shapes import Drawing, normalized
 from rl3d.corpus.wording import pick
 from rl3d.corpus.wrong import exchanged as colors_exchanged
 from scenes.parts import MAX_PARTS
+from scenes.parts.rows import bounds
 
 Alteration = Callable[[Item, np.random.Generator], Item | None]
 """An item with the same caption and facts, other parts, and the labels of these. None if the item

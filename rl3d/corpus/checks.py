@@ -11,16 +11,11 @@ import torch
 from rewards.composition.facts import Facts
 from rewards.relations import related
 from rl3d.corpus.items import Spec
-from rl3d.corpus.shapes import bounds
 from scenes.colors import nearest_base
 from scenes.parts import (
     COLOR,
     EAST,
-    EXPONENTS,
-    LOG_HALF_SIZE,
-    MAX_EXPONENT,
     METALLIC,
-    MIN_EXPONENT,
     NORTH,
     PATTERN,
     PATTERNS,
@@ -30,6 +25,7 @@ from scenes.parts import (
     Parts,
     finish_of,
 )  # fmt: skip
+from scenes.parts.rows import bounds, surface_areas
 
 NAMED_FRACTION = 0.002
 """A part carries a named colour if it has at least this fraction of the surface of the asset."""
@@ -160,19 +156,6 @@ def visible_areas(parts: Parts) -> np.ndarray:
     hidden = (depth < -1e-3) & ~torch.eye(count, dtype=torch.bool, device=depth.device).unsqueeze(-1)
     hidden = hidden.any(0) | (points[..., 2] < points[..., 2].min() + 2e-3)
     return torch.where(hidden, 0, areas).sum(1).double().cpu().numpy()
-
-
-def surface_areas(vectors: np.ndarray) -> np.ndarray:
-    """Estimated surface area of every part in square metres, within 10 % for the five solids."""
-    a, b, c = np.exp(vectors[:, LOG_HALF_SIZE]).T
-    north, east = vectors[:, EXPONENTS].clip(MIN_EXPONENT, MAX_EXPONENT).T
-    return (
-        8
-        * (a * b + b * c + c * a)
-        * (1 - 0.215 * east)
-        * (1 - 0.33 * north)
-        * (1 - 0.4 * np.abs(vectors[:, TAPER]).clip(0, 1))
-    )
 
 
 def solid_shape(vector: np.ndarray) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rl3d.corpus.checks import surface_areas
-from rl3d.corpus.shapes import bounds, rotation_matrices, row
+from rl3d.corpus.shapes import row
 from scenes.colors import nearest_base
 from scenes.parts import (
     AXIS_X,
@@ -27,6 +26,7 @@ from scenes.parts import (
     ROTATION,
     SHAPE_SIZE,
 )
+from scenes.parts.rows import bounds, rotation_matrices, surface_areas
 
 Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

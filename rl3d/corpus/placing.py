@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rl3d.corpus.categories import CATALOGUE
-from rl3d.corpus.shapes import Appearance, Drawing, Number, Sketch, bounds, rotation_matrices, together
+from rl3d.corpus.shapes import Appearance, Drawing, Number, Sketch, together
 from scenes.parts import (
     AXIS_X,
     AXIS_Y,
@@ -25,6 +25,7 @@ from scenes.parts import (
     NORTH,
     TAPER,
 )
+from scenes.parts.rows import bounds, rotation_matrices
 
 OVERLAP = 0.02
 """Depth in drafting units to which neighbours overlap."""

@@ -18,12 +18,9 @@ import numpy as np
 from rl3d.corpus.splits import is_held_out
 from scenes.colors import BASE_COLORS, BASE_OF, COLORS
 from scenes.parts import (
-    AXIS_X,
-    AXIS_Y,
     CENTRE,
     CENTRE_Z,
     COLOR,
-    EAST,
     FINISHES,
     LOG_HALF_SIZE,
     LOG_HALF_X,
@@ -41,6 +38,7 @@ from scenes.parts import (
     UPRIGHT,
     VECTOR_SIZE,
 )
+from scenes.parts.rows import bounds
 
 if TYPE_CHECKING:
     from rl3d.corpus.categories import Category
@@ -413,29 +411,6 @@ def row(
     return [1.0, *exponents, taper, *centre, log(half[0]), log(half[1]), log(half[2]), *rotation, *color]
 
 
-def bounds(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner of the bounding box of every part, (p, 3) each. Exact for parts
-    that are not turned."""
-    centre, half = vectors[:, CENTRE], np.exp(vectors[:, LOG_HALF_SIZE])
-    low, high = centre - half, centre + half
-    turned = np.flatnonzero((vectors[:, AXIS_X][:, 0] < 0.9999) | (vectors[:, AXIS_Y][:, 1] < 0.9999))
-    if len(turned):
-        v, half = vectors[turned], half[turned]
-        axes = rotation_matrices(v)  # (k, world axis, local axis)
-        # Support of a cross-section in direction d: the dual norm of the superellipse, q = 2 / (2 -
-        # e).
-        q = (2 / (2 - v[:, EAST]))[:, None]
-        lateral = ((np.abs(axes[:, :, 0]) * half[:, :1]) ** q + (np.abs(axes[:, :, 1]) * half[:, 1:2]) ** q) ** (1 / q)
-        e = v[:, NORTH, None]
-        z, radius = _COS_SIGN * _COS**e, _SIN**e
-        taper = v[:, TAPER, None]
-        radius = radius * (1 - np.maximum(taper, 0) * (1 + z) / 2 + np.minimum(taper, 0) * (1 - z) / 2)
-        along = axes[:, :, 2, None] * (half[:, 2:] * z)[:, None]
-        across = lateral[:, :, None] * radius[:, None]
-        low[turned], high[turned] = v[:, CENTRE] + (along - across).min(-1), v[:, CENTRE] + (along + across).max(-1)
-    return low, high
-
-
 def normalized(vectors: np.ndarray) -> np.ndarray:
     """The asset scaled to a largest extent of 1, centred on the z axis, standing on the ground. No
     part gets thinner than a part can be."""
@@ -453,15 +428,6 @@ def moved(vectors: np.ndarray, scale: Number = 1.0, shift: np.ndarray | Point = 
     out[:, CENTRE] = (out[:, CENTRE] + np.asarray(shift)) * scale
     out[:, LOG_HALF_SIZE] += log(scale)
     return out
-
-
-def rotation_matrices(vectors: np.ndarray) -> np.ndarray:
-    """Part-to-world rotations (p, 3, 3) from the 6 numbers of every row."""
-    x, y = vectors[:, AXIS_X], vectors[:, AXIS_Y]
-    x = x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-6)
-    y = y - (x * y).sum(-1, keepdims=True) * x
-    y = y / np.linalg.norm(y, axis=-1, keepdims=True).clip(1e-6)
-    return np.stack([x, y, np.cross(x, y)], -1)
 
 
 def profile(vectors: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -483,5 +449,3 @@ def _turn_z_to(x: float, y: float, z: float) -> tuple[float, ...]:
 
 
 _THINNEST = log(MIN_HALF_SIZE) + 1e-4
-_ANGLES = np.linspace(0, np.pi, 17)
-_COS, _COS_SIGN, _SIN = np.abs(np.cos(_ANGLES)).clip(1e-9), np.sign(np.cos(_ANGLES)), np.sin(_ANGLES).clip(1e-9)

@@ -8,10 +8,11 @@ import torch
 
 from rl3d.corpus import CORRUPTIONS, Facts, Relation, Thing, check_colors, check_count, check_relation
 from rl3d.corpus.captions import count, relation
-from rl3d.corpus.checks import check_facts, check_material, solid_shape, surface_areas, visible_areas
+from rl3d.corpus.checks import check_facts, check_material, solid_shape, visible_areas
 from rl3d.corpus.relations import RELATIONS
 from rl3d.corpus.sampling import sample_for
 from scenes.parts import FINISHES, PATTERNS, PLAIN, VECTOR_SIZE, Parts
+from scenes.parts.rows import surface_areas
 
 
 def parts_of(vectors: np.ndarray) -> Parts:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.spatial import ConvexHull, QhullError
 
-from rl3d.corpus.shapes import bounds
 from scenes.parts import LOG_HALF_SIZE, MAX_PARTS, MIN_HALF_SIZE, VECTOR_SIZE, Parts
+from scenes.parts.rows import bounds
 
 BEARS = 0.005  # metres above the lowest point: what counts as support
 TILT_DEG = 7.0
