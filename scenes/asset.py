@@ -151,8 +151,10 @@ class PartAsset:
 
     @classmethod
     def concatenate(cls, assets: Sequence[PartAsset]) -> PartAsset:
+        slots = max(asset.parts.count for asset in assets)
+        same = [a.parts if a.parts.count == slots else a.parts.padded(slots) for a in assets]
         fields = dataclasses.fields(Parts)
-        return PartAsset(Parts(**{f.name: torch.cat([getattr(a.parts, f.name) for a in assets]) for f in fields}))
+        return PartAsset(Parts(**{f.name: torch.cat([getattr(parts, f.name) for parts in same]) for f in fields}))
 
     def to(self, device: torch.device | str) -> PartAsset:
         return PartAsset(self.parts.to(device))

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from scenes.files.atomic import FileError, atomic_write
 from scenes.files.trees import parse_json
 from scenes.mesh import Mesh
-from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
+from scenes.parts import MAX_PARTS, SHAPE_SIZE, VECTOR_SIZE, Parts
 
 if TYPE_CHECKING:
     import trimesh
@@ -253,7 +253,8 @@ def read_parts(path: str | Path, data: bytes) -> Parts | None:
         vectors = torch.tensor(found, dtype=torch.float32)
     except (ValueError, TypeError, RuntimeError, OverflowError):
         vectors = torch.full((1,), torch.nan)
-    if vectors.shape != (len(found), VECTOR_SIZE) or not vectors.isfinite().all():
+    sizes = [(len(found), size) for size in (SHAPE_SIZE, VECTOR_SIZE)]  # older files know no materials
+    if tuple(vectors.shape) not in sizes or not vectors.isfinite().all():
         raise FileError(f"cannot read {path}: its parts are not {VECTOR_SIZE} finite numbers each")
     return Parts.from_vectors(vectors)
 

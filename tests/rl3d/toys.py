@@ -24,7 +24,7 @@ from rl3d.generators.base import Examples, Generator, StepStats, TextCondition
 from rl3d.generators.flow import Flow, FlowRollout
 from scenes.asset import Asset, PartAsset
 from scenes.gaussians import Gaussians
-from scenes.parts import Parts
+from scenes.parts import DEFAULT_ROUGHNESS, Parts
 
 STEPS, VOCABULARY, STOP = 4, 5, 4
 """A sequence is at most 4 tokens; token 4 ends it, and none follows."""
@@ -185,6 +185,10 @@ def tower(tokens: Int[Tensor, "t b"], mask: Bool[Tensor, "t b"]) -> Parts:
         half_sizes=torch.full((b, t, 3), 0.1),
         rotations=torch.eye(3).expand(b, t, 3, 3),
         colors=PAINT[tokens.T.clamp_max(3)],
+        metallic=torch.zeros(b, t),
+        roughness=torch.full((b, t), DEFAULT_ROUGHNESS),
+        patterns=-torch.ones(b, t, 3),
+        second_colors=torch.zeros(b, t, 3),
     )
 
 
