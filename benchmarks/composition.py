@@ -1,4 +1,4 @@
-"""How well the objects of unseen scenes are read, and whether the ``composition`` reward tells right
+"""How well the objects of unseen scenes are read, and whether ``composition`` tells right
 assets from altered ones::
 
     python -m benchmarks.composition

@@ -174,10 +174,10 @@ def test_a_library_that_cannot_be_used_is_refused(folder: Path, tmp_path: Path) 
     with pytest.raises(FileError, match="holds no usable asset"):
         opened(tmp_path / "empty")
     (folder / "captions.csv").write_text("name,text\na.glb,a cube\n")
-    with pytest.raises(FileError, match="captions.csv: line 2 has no file with a caption"):
+    with pytest.raises(FileError, match=r"captions\.csv: line 2 has no file with a caption"):
         opened(folder)
     (folder / "captions.jsonl").write_text("{}")
-    with pytest.raises(FileError, match="has both captions.csv and captions.jsonl"):
+    with pytest.raises(FileError, match=r"has both captions\.csv and captions\.jsonl"):
         opened(folder)
 
 
