@@ -24,6 +24,7 @@ from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
 from rewards.composition.prompt import Lexicon
+from rewards.relations import Box
 from scenes.colors import nearest_base
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors
@@ -82,7 +83,7 @@ class FoundObject:
     """Base colour of the pattern's other colour."""
     finish: str | None
     """One of ``scenes.parts.FINISHES``, of the main parts."""
-    box: tuple[np.ndarray, np.ndarray]
+    box: Box
     """Low and high corner of each part, (k, 3) each, in metres."""
     area: float
     """Sum of the surfaces of its parts, in square metres."""
@@ -154,10 +155,12 @@ class Parser(nn.Module):
 PART_FEATURES, PAIR_FEATURES = 38, 15
 
 
-def features(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def features(vectors: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
     """What the network sees of the parts (p, 27) of one asset: numbers of each part (p, f), and of
-    each pair (p, p, g). They do not depend on the size and the place of the asset."""
-    low, high = bounds(vectors.astype(np.float64))
+    each pair (p, p, g). They do not depend on the size and the place of the asset.
+
+    ``box`` are the corners of the boxes of the parts (``bounds``)."""
+    low, high = box
     bottom, top = low.min(0), high.max(0)
     scale = 1.0 / max(float((top - bottom).max()), 1e-6)
     origin = np.array([(bottom[0] + top[0]) / 2, (bottom[1] + top[1]) / 2, bottom[2]])
@@ -218,12 +221,13 @@ class ObjectReader:
         first. None for no parts."""
         if not len(vectors):
             return []
-        parts, pairs = (torch.from_numpy(t).unsqueeze(0) for t in features(vectors))
+        box = bounds(vectors)
+        parts, pairs = (torch.from_numpy(t).unsqueeze(0) for t in features(vectors, box))
         x, affinity = self.network(parts, pairs, torch.ones(1, len(vectors), dtype=torch.bool))
         labels = joined(affinity[0].sigmoid().numpy())
         member = torch.from_numpy(labels[None] == np.arange(labels.max() + 1)[:, None])
         nouns = self.network.nouns(x, member.unsqueeze(0))[0].softmax(-1).numpy()
-        roles, look = self.network.roles(x[0]).numpy(), _Look.of(vectors)
+        roles, look = self.network.roles(x[0]).numpy(), _Look.of(vectors, box)
         found = []
         for k, scores in enumerate(nouns):
             noun, rows = self.network.config.nouns[int(scores.argmax())], np.flatnonzero(labels == k)
@@ -243,8 +247,7 @@ class ObjectReader:
 class _Look:
     """What is seen of each part of one asset."""
 
-    low: np.ndarray
-    high: np.ndarray
+    box: Box
     areas: np.ndarray
     colors: list[str]
     patterns: list[str | None]
@@ -252,7 +255,7 @@ class _Look:
     finishes: list[str | None]
 
     @staticmethod
-    def of(vectors: np.ndarray) -> _Look:
+    def of(vectors: np.ndarray, box: Box) -> _Look:
         scores = vectors[:, PATTERN]
         patterns = [
             PATTERNS[best] if most > 0 else None for best, most in zip(scores.argmax(1), scores.max(1), strict=True)
@@ -260,7 +263,7 @@ class _Look:
         finishes = [finish_of(*pair) for pair in vectors[:, [METALLIC, ROUGHNESS]].tolist()]
         bases = nearest_base(np.concatenate([vectors[:, COLOR], vectors[:, SECOND_COLOR]]))
         count = len(vectors)
-        return _Look(*bounds(vectors), surface_areas(vectors), bases[:count], patterns, bases[count:], finishes)
+        return _Look(box, surface_areas(vectors), bases[:count], patterns, bases[count:], finishes)
 
     def described(
         self, noun: str, rows: np.ndarray, roles: tuple[str, ...], likely: Mapping[str, float]
@@ -280,7 +283,7 @@ class _Look:
             pattern=pattern,
             second=self.most(self.seconds, patterned) if pattern else None,
             finish=self.most(self.finishes, main),
-            box=(self.low[rows], self.high[rows]),
+            box=(self.box[0][rows], self.box[1][rows]),
             area=float(self.areas[rows].sum()),
             likely=likely,
         )
@@ -302,6 +305,11 @@ def joined(affinity: Float[np.ndarray, "p p"]) -> Int[np.ndarray, "p"]:
     """The group of each part, from 0 in the order of first parts, by average linkage."""
     if len(affinity) == 1:
         return np.zeros(1, dtype=np.int64)
+    close = affinity >= JOINED
+    np.fill_diagonal(close, True)
+    first = close.argmax(1)
+    if ((first[:, None] == first) == close).all():  # the groups are clear: the same by any linkage
+        return np.unique(first, return_inverse=True)[1]
     apart = 1 - affinity.astype(np.float64)
     np.fill_diagonal(apart, 0)
     raw = fcluster(linkage(squareform(apart, checks=False), "average"), 1 - JOINED, "distance")

@@ -183,7 +183,7 @@ def labelled(drawings: list[Drawing], config: ParserConfig) -> Labelled:
     role_of, noun_of = ({name: k for k, name in enumerate(names)} for names in (config.roles, config.nouns))
     for b, drawing in enumerate(drawings):
         n = len(drawing.vectors)
-        parts, pairs = features(drawing.vectors)
+        parts, pairs = features(drawing.vectors, bounds(drawing.vectors))
         out.parts[b, :n], out.pairs[b, :n, :n], out.mask[b, :n] = torch.from_numpy(parts), torch.from_numpy(pairs), True
         out.objects[b, :n] = torch.from_numpy(drawing.objects)
         out.roles[b, :n] = torch.tensor([role_of[role] for role in drawing.roles])
