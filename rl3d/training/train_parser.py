@@ -122,9 +122,15 @@ def example(rng: np.random.Generator) -> Drawing:
 
 
 def shaken(drawing: Drawing, rng: np.random.Generator) -> Drawing:
-    """The parts in any order, shaken, some of them left out, and written in another way that means
-    the same."""
-    v = drawing.vectors.copy()
+    """The parts in any order, shaken, some of them left out, double or out of place, and written
+    in another way that means the same."""
+    again = np.arange(len(drawing.vectors))
+    if rng.random() < 0.15 and len(again) < MAX_PARTS:
+        again = np.concatenate([again, rng.integers(len(again), size=1 + int(rng.random() * 3))])[:MAX_PARTS]
+    v = drawing.vectors[again].copy()
+    v[len(drawing.vectors) :, CENTRE] += rng.normal(0, 0.02, (len(v) - len(drawing.vectors), 3))
+    if rng.random() < 0.2:
+        v[:, CENTRE] += rng.normal(0, 0.04, (len(v), 3)) * (rng.random((len(v), 1)) < 0.15)
     if rng.random() < 0.75:
         size = rng.random()
         v[:, CENTRE] += rng.normal(0, 0.015 * size, (len(v), 3))
@@ -150,8 +156,8 @@ def shaken(drawing: Drawing, rng: np.random.Generator) -> Drawing:
     if rng.random() < 0.3 and len(v) > 2:
         kept = rng.random(len(v)) > rng.uniform(0, 0.2)
         order = order[kept[order]] if kept.sum() > 1 else order
-    roles = tuple(drawing.roles[k] for k in order)
-    return Drawing(v[order], drawing.objects[order], drawing.nouns, roles)
+    roles = tuple(drawing.roles[k] for k in again[order])
+    return Drawing(v[order], drawing.objects[again[order]], drawing.nouns, roles)
 
 
 @dataclass(frozen=True)
