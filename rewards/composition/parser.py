@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -271,7 +271,7 @@ class _Look:
         of_role: dict[str, list[int]] = {}
         for k, role in zip(rows.tolist(), roles, strict=True):
             of_role.setdefault(role, []).append(k)
-        main = of_role.get("main", rows.tolist())
+        main = of_role.get("main") or rows.tolist()
         pattern = self.most(self.patterns, main)
         patterned = [k for k in main if self.patterns[k] == pattern]
         return FoundObject(
@@ -322,16 +322,11 @@ def load_parser(path: Path = SHIPPED) -> ObjectReader:
     FileError for anything else."""
     file = read_tensors(path, "a parser's weights")
     try:
-        config = {k: tuple(v) if isinstance(v, list) else v for k, v in file.header["config"].items()}
-        network = Parser(ParserConfig(**config))
+        config: dict[str, Any] = dict(file.header["config"])
+        names = {key: tuple(config.pop(key)) for key in ("nouns", "roles")}
+        network = Parser(ParserConfig(**names, **config))
         network.load_state_dict({k: v.float() for k, v in file.tensors.items()})
         lexicon = Lexicon.from_header(file.header["lexicon"])
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise FileError(f"{path}: not a parser's weights ({type(error).__name__})") from error
     return ObjectReader(network.eval().requires_grad_(False), lexicon, file.sha256)
-
-
-@cache
-def shipped() -> ObjectReader:
-    """The parser that comes with the package."""
-    return load_parser()

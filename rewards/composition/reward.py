@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -165,10 +164,6 @@ class Composition:
 
     def __init__(self, weights: Path = SHIPPED) -> None:
         self.reader = load_parser(weights)
-        self._facts = lru_cache(4096)(self._read)
-
-    def _read(self, prompt: str) -> Facts | None:
-        return facts_of(prompt, self.reader.lexicon)
 
     def judge(self, facts: Facts, vectors: np.ndarray) -> Judgement:
         """The facts on one asset, from its existing parts (p, 27)."""
@@ -181,7 +176,7 @@ class Composition:
         values, verdict = np.zeros(len(batch)), np.zeros(len(batch), dtype=bool)
         per_part = exists * usable[:, None].astype(np.float64)
         for b, prompt in enumerate(batch.prompts):
-            facts = self._facts(prompt)
+            facts = facts_of(prompt, self.reader.lexicon)
             if facts is None:
                 values[b], verdict[b] = 1.0, True
             elif usable[b]:

@@ -17,7 +17,11 @@ from scenes.gaussians import Gaussians
 from scenes.parts import Parts
 from tests.rewards.conftest import make_batch, make_part, make_table
 
-NAMES = [name for name, path in KNOWN.items() if path.startswith(("rewards.geometry", "rewards.physics"))]
+NAMES = [
+    name
+    for name, path in KNOWN.items()
+    if path.startswith(("rewards.geometry", "rewards.physics", "rewards.composition"))
+]
 WITH_WORKERS = ("stability", "push", "structure", "stacking")
 PROMPT = "a red box on top of a blue box"
 
@@ -108,9 +112,7 @@ def test_too_many_parts_are_refused():
         Batch(["a heap"], PartAsset(Parts.from_vectors(vectors)))
 
 
-SHOWN = [
-    name for name, path in KNOWN.items() if path.startswith(("rewards.geometry", "rewards.physics", "rewards.views"))
-]
+SHOWN = [*NAMES, *(name for name, path in KNOWN.items() if path.startswith("rewards.views"))]
 SHOWN += ["alignment", "one_face"]
 """Every reward that needs no weights from elsewhere and no server."""
 
