@@ -2,7 +2,8 @@
 density field and rigid bodies.
 
 ``Parts`` is built up in layers, one file each: ``data`` (the numbers, laid out as in ``layout``),
-``geometry``, ``contacts`` and ``tessellation`` (Gaussians and meshes).
+``geometry``, ``contacts``, ``materials`` (finishes and patterns) and ``tessellation`` (Gaussians
+and meshes).
 """
 
 from scenes.parts.contacts import TOUCH_TOLERANCE, clusters
@@ -15,6 +16,7 @@ from scenes.parts.layout import (
     CENTRE_Y,
     CENTRE_Z,
     COLOR,
+    DEFAULT_ROUGHNESS,
     EAST,
     EXISTENCE,
     EXPONENTS,
@@ -26,15 +28,23 @@ from scenes.parts.layout import (
     MAX_HALF_SIZE,
     MAX_PARTS,
     MAX_TAPER,
+    METALLIC,
     MIN_EXPONENT,
     MIN_HALF_SIZE,
     NORTH,
+    PATTERN,
+    PATTERNS,
+    PLAIN,
     ROTATION,
+    ROUGHNESS,
+    SECOND_COLOR,
+    SHAPE_SIZE,
     TAPER,
     UPRIGHT,
     VECTOR_SIZE,
 )
-from scenes.parts.light import LIGHT, shaded, shading
+from scenes.parts.light import LIGHT, finished, shaded, shading
+from scenes.parts.materials import FINISHES, finish_of
 from scenes.parts.tessellation import Parts
 
 __all__ = [
@@ -45,9 +55,11 @@ __all__ = [
     "CENTRE_Y",
     "CENTRE_Z",
     "COLOR",
+    "DEFAULT_ROUGHNESS",
     "EAST",
     "EXISTENCE",
     "EXPONENTS",
+    "FINISHES",
     "LIGHT",
     "LOG_HALF_SIZE",
     "LOG_HALF_X",
@@ -57,16 +69,25 @@ __all__ = [
     "MAX_HALF_SIZE",
     "MAX_PARTS",
     "MAX_TAPER",
+    "METALLIC",
     "MIN_EXPONENT",
     "MIN_HALF_SIZE",
     "NORTH",
+    "PATTERN",
+    "PATTERNS",
+    "PLAIN",
     "ROTATION",
+    "ROUGHNESS",
+    "SECOND_COLOR",
+    "SHAPE_SIZE",
     "TAPER",
     "TOUCH_TOLERANCE",
     "UPRIGHT",
     "VECTOR_SIZE",
     "Parts",
     "clusters",
+    "finish_of",
+    "finished",
     "shaded",
     "shading",
     "taper_factor",

@@ -7,25 +7,26 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scenes.gaussians import Gaussians, matrix_to_quaternion
-from scenes.parts.contacts import PartContacts
-from scenes.parts.light import shaded
+from scenes.parts.light import finished, shaded
+from scenes.parts.materials import PartMaterials
 
 
-class Parts(PartContacts):
-    """A set of tapered superquadrics, or a batch of sets: data, geometry, contacts and drawing.
+class Parts(PartMaterials):
+    """A set of tapered superquadrics, or a batch of sets: data, geometry, contacts, materials and
+    drawing.
 
     The fields are those of ``PartData``.
     """
 
     def gaussians(self, count: int = 3072, *, shade: bool = True, inset: float = 0.0) -> Gaussians:
         """``count`` flat Gaussians on the surfaces of the existing parts, differentiable in every
-        part parameter.
+        part parameter but the scores of patterns.
 
         Small parts get more than their share of the area, so that an eye is as sharp as a table
-        top. ``shade`` bakes a fixed diffuse light into the colours, without which the shape of
-        uniform parts is hard to see. ``inset`` moves each Gaussian inwards by this many of its
-        standard deviations. Without it half of each Gaussian reaches over the silhouette, and the
-        asset looks fatter.
+        top. ``shade`` bakes a fixed light and each part's finish into the colours, without which
+        the shape of uniform parts is hard to see. ``inset`` moves each Gaussian inwards by this
+        many of its standard deviations. Without it half of each Gaussian reaches over the
+        silhouette, and the asset looks fatter.
         """
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.reshape(-1, *t.shape[len(batch) :]))
@@ -60,14 +61,35 @@ class Parts(PartContacts):
         # A Gaussian must not stick out of a thin part by more than a fraction of its width.
         sigma = torch.minimum(0.62 * spacing, 0.5 * parts.half_sizes.median(-1).values[part])
         scales = torch.stack([sigma, sigma, 0.1 * sigma], -1)
+        colors = parts._painted(part, means, normal, shade)
         if inset:
             means = means - inset * sigma.unsqueeze(-1) * normal
-        colors = parts.colors[part]
-        if shade:
-            colors = shaded(colors, normal)
         opacities = torch.sigmoid(10 * parts.existence)[part] * 0.98 * ~empty.unsqueeze(-1)
         out = Gaussians(means, quats, scales, opacities, colors)
         return out._map(lambda t: t.view(*batch, *t.shape[1:]))
+
+    def _painted(
+        self, part: Int[Tensor, "s n"], points: Float[Tensor, "s n 3"], normals: Float[Tensor, "s n 3"], shade: bool
+    ) -> Float[Tensor, "s n 3"]:
+        """Colours of points on the surface, each of one part (p,). Parts of the default material,
+        often all, take the short way."""
+        colors = self.colors[part]
+        patterned, special = self.pattern >= 0, self.finished
+        if patterned.any():
+            at = patterned[part]
+            colors = colors.masked_scatter(
+                at.unsqueeze(-1), self[part[at]].colors_at(points[at].unsqueeze(-2)).squeeze(-2)
+            )
+        if not shade:
+            return colors
+        lit = shaded(colors, normals)
+        if special.any():
+            at = special[part]
+            chosen = self[part[at]]
+            outwards = (points[at] - chosen.centres) / chosen.half_sizes.amax(-1, keepdim=True)
+            reflecting = finished(colors[at], normals[at], outwards, chosen.metallic, chosen.roughness)
+            lit = lit.masked_scatter(at.unsqueeze(-1), reflecting)
+        return lit
 
     def meshes(self, per_octant: int = 3) -> tuple[Float[Tensor, "*batch p v 3"], Int[Tensor, "f 3"]]:
         """One closed triangle mesh per part, absent ones included: vertices, and faces
