@@ -220,7 +220,7 @@ def counted(items: list[Item], whole: list[Solid], bad: list[np.ndarray]) -> dic
         "mirrored": np.array(
             [mirrors_itself(b.vectors) and not mirrors_itself(a) for a, b in zip(bad, items, strict=True)]
         ),
-        "relation": np.array([item.facts.relation not in (None, "next") for item in items]),
+        "relation": np.array([item.kind == "relation" and item.facts.relations[0].kind != "next" for item in items]),
         "painted": np.array(
             [
                 named_right(a.facts, a.vectors) == 1 and named_right(a.facts, b) < 1

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from rl3d.report import report as report
     from rl3d.train import train as train
     from rl3d.training.config import TrainConfig as TrainConfig
-    from rl3d.training.pretrain import PretrainConfig as PretrainConfig
-    from rl3d.training.pretrain import pretrain as pretrain
+    from rl3d.training.pretrain_flow import PretrainFlowConfig as PretrainFlowConfig
+    from rl3d.training.pretrain_flow import pretrain_flow as pretrain_flow
+    from rl3d.training.pretrain_tokens import PretrainTokensConfig as PretrainTokensConfig
+    from rl3d.training.pretrain_tokens import pretrain_tokens as pretrain_tokens
     from rl3d.viewer.server import serve as view
 
 __version__ = "0.1.0"
@@ -40,14 +42,16 @@ _HOMES = {
     "EvaluateConfig": "rl3d.evaluate",
     "GenerateConfig": "rl3d.generate",
     "GeneratedAsset": "rl3d.assets",
-    "PretrainConfig": "rl3d.training.pretrain",
+    "PretrainFlowConfig": "rl3d.training.pretrain_flow",
+    "PretrainTokensConfig": "rl3d.training.pretrain_tokens",
     "Sampling": "rl3d.generators.sde",
     "TrainConfig": "rl3d.training.config",
     "evaluate": "rl3d.evaluate",
     "export": "rl3d.export",
     "generate": "rl3d.generate",
     "load_generator": "rl3d.generators.load",
-    "pretrain": "rl3d.training.pretrain",
+    "pretrain_flow": "rl3d.training.pretrain_flow",
+    "pretrain_tokens": "rl3d.training.pretrain_tokens",
     "replay": "rl3d.replay",
     "report": "rl3d.report",
     "train": "rl3d.train",
@@ -59,7 +63,8 @@ __all__ = [
     "EvaluateConfig",
     "GenerateConfig",
     "GeneratedAsset",
-    "PretrainConfig",
+    "PretrainFlowConfig",
+    "PretrainTokensConfig",
     "Sampling",
     "TrainConfig",
     "__version__",
@@ -67,7 +72,8 @@ __all__ = [
     "export",
     "generate",
     "load_generator",
-    "pretrain",
+    "pretrain_flow",
+    "pretrain_tokens",
     "replay",
     "report",
     "train",

@@ -21,6 +21,7 @@ from torch import Tensor
 from rl3d.generators.base import Encodes, Generator, HasLogProbs, HasMatching, capabilities, repeat
 from rl3d.generators.load import load_generator, save_generator
 from scenes.asset import Asset
+from scenes.parts import MAX_PARTS
 
 PROMPTS = ["a red ball", "a tall blue lighthouse", "two green cubes in a row"]
 SEEDS = [11, 12, 13]
@@ -72,9 +73,11 @@ def _samples(g: Generator, options: Any = None, gradient: bool = False) -> Any:
 
 
 def _numbers(asset: Asset) -> Tensor:
-    """An asset as one vector a scene, (B, K)."""
+    """An asset as one vector a scene, (B, K). What absent parts hold does not matter."""
     if asset.parts is not None:
-        return asset.parts.vectors().flatten(1)
+        vectors = asset.parts.vectors()
+        there = torch.where(asset.parts.exists.unsqueeze(-1), vectors, torch.zeros_like(vectors))
+        return torch.nn.functional.pad(there, (0, 0, 0, max(MAX_PARTS - asset.parts.count, 0))).flatten(1)
     scene = asset.gaussians(256)
     fields = scene.means, scene.scales, scene.opacities.unsqueeze(-1), scene.colors
     return torch.cat([t.flatten(1) for t in fields], 1)

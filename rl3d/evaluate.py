@@ -58,7 +58,7 @@ class EvaluateConfig:
     num_prompts: int = 256
     """Held-out prompts drawn from the corpus."""
     kinds: str = ""
-    """Kinds of those prompts: some of single, relation, count, composition. Empty: all."""
+    """Kinds of those prompts: some of single, relation, count, composition, scene. Empty: all."""
     samples: int = 4
     """Assets for each prompt."""
     rewards: str | None = None
@@ -96,7 +96,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     """
     config = config or EvaluateConfig()
     if config.prompts:
-        items = [Spec(prompt, "prompt", "", Facts()) for prompt in read_prompts(config.prompts)]
+        items = [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(config.prompts)]
     else:
         items = [item.spec for item in _held_out(config)]
     generators = [load_generator(config.checkpoint, config.device, generator=config.generator, pretrained=True)]
@@ -140,7 +140,7 @@ def measure(
     Beside the rewards, their success rates and plain measures of shape, there are: the judge's
     probability and logit that an asset fits its prompt, whether the judge names the right category
     (of single objects), the diversity among the samples of a prompt, and of assets with parts
-    whether colours, relation and count are those of the caption. NaN where a figure does not apply.
+    whether ``FACTS`` are those of the caption. NaN where a figure does not apply.
     """
     specs = [item for item in items for _ in range(samples)]
     seeds = [seed * 1000 + i for i in range(len(specs))]
@@ -196,8 +196,12 @@ class _Judge:
         return {"judge": torch.sigmoid(logits / 2), "judge_logit": logits, "category": torch.tensor(category)}
 
 
+FACTS = ("colors", "relation", "count", "pattern", "finish")
+"""What ``check_facts`` finds."""
+
+
 def _facts(items: list[Spec], asset: Asset) -> dict[str, Tensor]:
     """What the captions state, checked on the parts; NaN where a caption does not state it."""
     assert asset.parts is not None
     found = [check_facts(item, asset.parts[i].present()) for i, item in enumerate(items)]
-    return {name: torch.tensor([f.get(name, math.nan) for f in found]) for name in ("colors", "relation", "count")}
+    return {name: torch.tensor([f.get(name, math.nan) for f in found]) for name in FACTS}

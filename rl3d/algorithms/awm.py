@@ -87,7 +87,7 @@ def awm_loss(
     over units. Plus ``kl_weight`` times the squared distance of the predictions to the
     ``reference`` policy's, to which the KL between two flows is proportional; ``kl_weights`` weigh
     its elements."""
-    policy = clipped_policy_loss(-new.errors, -old_errors, advantages, clip)
+    policy = clipped_policy_loss(-new.errors, -old_errors, advantages.unsqueeze(0), clip)
     kl = ((new.predictions - reference) ** 2 * kl_weights).sum((-1, -2)).mean()
     loss = policy.sum(-1).mean() + kl_weight * kl
     metrics = {"loss": loss.detach(), "kl": kl.detach(), **ratio_metrics(-new.errors, -old_errors, clip)}

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from rl3d.algorithms.base import Draw, Experience, Metrics, Objective, Score
+from rl3d.algorithms.base import Draw, Experience, Judgement, Metrics, Objective, Score
 from rl3d.algorithms.ratio import clipped_policy_loss, ratio_metrics
 from rl3d.configs import at_least
 from rl3d.generators.base import StepStats
@@ -34,12 +34,15 @@ class GRPO(Objective):
     numbers, so ratios stay near 1."""
     kl_weight: float = 0.5
     """Weight of the KL to the reference policy."""
-    timesteps_per_iteration: int = 4
+    timesteps_per_iteration: int | None = None
     """Steps of each trajectory that the policy loss looks at, drawn anew in every iteration; 0 is
-    all. Deterministic steps come on top, for the KL alone."""
+    all. None: 4, or all where one pass through the network gives them all (tokens). Deterministic
+    steps come on top, for the KL alone."""
 
     def __post_init__(self) -> None:
-        at_least(self, lr=0, clip=0, kl_weight=0, timesteps_per_iteration=0)
+        at_least(self, lr=0, clip=0, kl_weight=0)
+        if self.timesteps_per_iteration is not None:
+            at_least(self, timesteps_per_iteration=0)
 
     def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
         rollout, asset = draw.sample(policy, shared_noise=True)
@@ -51,7 +54,10 @@ class GRPO(Objective):
             )
         judgement = score(draw, asset)
         rng = np.random.default_rng([draw.seed, max(draw.iteration, 0), 1])
-        drawn = rng.permutation(noisy)[: self.timesteps_per_iteration or None].tolist()
+        number = self.timesteps_per_iteration
+        if number is None:
+            number = 0 if policy.parallel_steps else 4
+        drawn = rng.permutation(noisy)[:number].tolist() if number else noisy
         chosen = drawn + deterministic
         mask = rollout.mask[chosen]
         ratios = mask.clone()
@@ -62,8 +68,9 @@ class GRPO(Objective):
         with torch.no_grad(), policy.reference():
             pieces = [policy.log_probs(rollout[i], chosen).distribution for i in draw.pieces(len(rollout))]
             tensors["reference"] = torch.cat(pieces, 1).transpose(0, 1)
-        advantages = judgement.advantages.to(mask.device)
-        return Experience(rollout, advantages, tensors, tuple(chosen), judgement, asset)
+        units = rollout.units[chosen] if hasattr(rollout, "units") else None
+        advantages = step_advantages(judgement, units, len(chosen))
+        return Experience(rollout, advantages.to(mask.device), tensors, tuple(chosen), judgement, asset)
 
     def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
         names = "old", "weights", "ratios", "reference"
@@ -71,7 +78,7 @@ class GRPO(Objective):
         new = policy.log_probs(minibatch.rollout, minibatch.steps)
         kl = policy.kl(minibatch.rollout, minibatch.steps, new, StepStats(old, distribution=reference))
         loss, metrics = grpo_loss(
-            new.log_probs, old, minibatch.advantages, kl, weights, clip=self.clip, kl_weight=self.kl_weight
+            new.log_probs, old, minibatch.advantages.T, kl, weights, clip=self.clip, kl_weight=self.kl_weight
         )
         metrics |= ratio_metrics(new.log_probs, old, self.clip, ratios)
         if new.entropy is not None:
@@ -79,10 +86,21 @@ class GRPO(Objective):
         return loss, metrics
 
 
+def step_advantages(judgement: Judgement, units: Int[Tensor, "s b"] | None, count: int) -> Float[Tensor, "b s"]:
+    """The advantage of every step: that of the unit (part) which the step draws, where units have
+    advantages of their own, else that of the sample."""
+    whole, of_units = judgement.advantages, judgement.unit_advantages
+    if units is None or of_units.shape[1] == 1:
+        return whole.unsqueeze(1).expand(-1, count)
+    units = units.T.to(of_units.device)
+    own = of_units.gather(1, units.clamp(0, of_units.shape[1] - 1))
+    return torch.where((units >= 0) & (units < of_units.shape[1]), own, whole.unsqueeze(1))
+
+
 def grpo_loss(
     log_probs: Float[Tensor, "s b"],
     old_log_probs: Float[Tensor, "s b"],
-    advantages: Float[Tensor, "b"],
+    advantages: Float[Tensor, "#s b"],
     kl: Float[Tensor, "s b"],
     weights: Float[Tensor, "s b"],
     *,

@@ -8,7 +8,10 @@ from torch import Tensor
 
 
 def clipped_policy_loss(
-    log_probs: Float[Tensor, "s *b"], old_log_probs: Float[Tensor, "s *b"], advantages: Float[Tensor, "*b"], clip: float
+    log_probs: Float[Tensor, "s *b"],
+    old_log_probs: Float[Tensor, "s *b"],
+    advantages: Float[Tensor, "#s *b"],
+    clip: float,
 ) -> Float[Tensor, "s *b"]:
     """max(-A r, -A clip(r, 1 - clip, 1 + clip)) with r = exp(log p - log p_old).
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import tyro
 
 from rl3d.cli.options import one_line
-from rl3d.training.pretrain import PretrainConfig, pretrain
+from rl3d.training.pretrain_flow import PretrainFlowConfig, pretrain_flow
+from rl3d.training.pretrain_tokens import PretrainTokensConfig, pretrain_tokens
 from rl3d.training.train_faces import FacesTraining, train_faces
 from rl3d.training.train_scorer import ScorerTraining, train_scorer
 
@@ -20,7 +21,8 @@ cameras and initial weights."""
 
 def run(arguments: list[str]) -> None:
     choices = {
-        "part-flow": ("train the part-flow generator", PretrainConfig()),
+        "part-flow": ("train the part-flow generator", PretrainFlowConfig()),
+        "part-tokens": ("train the part-token generator", PretrainTokensConfig()),
         "alignment": ("train the scorer of the alignment reward", ScorerTraining(out=Path("runs/alignment"))),
         "faces": ("fine-tune that scorer for the one_face reward", FacesTraining()),
         "judge": ("train the scorer of evaluations", replace(ScorerTraining(out=Path("runs/judge")), seed=JUDGE_SEED)),
@@ -29,6 +31,11 @@ def run(arguments: list[str]) -> None:
         "pretrain",
         lambda: tyro.extras.overridable_config_cli(choices, prog="rl3d pretrain", args=arguments or ["--help"]),
     )
-    training = {PretrainConfig: pretrain, ScorerTraining: train_scorer, FacesTraining: train_faces}[type(config)]
+    training = {
+        PretrainFlowConfig: pretrain_flow,
+        PretrainTokensConfig: pretrain_tokens,
+        ScorerTraining: train_scorer,
+        FacesTraining: train_faces,
+    }[type(config)]
     for metrics in training(config):
         print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)

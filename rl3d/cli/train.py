@@ -24,7 +24,8 @@ class _Extra(TrainConfig):
     """TrainConfig with what only the command line has."""
 
     objective_name: Annotated[str, tyro.conf.arg(name="objective")] = "awm"
-    """How the policy learns: awm, grpo, or module:Class of your own. Its settings follow."""
+    """How the policy learns: awm, grpo, or module:Class of your own. Default: the generator's usual
+    one. Its settings follow."""
     resume: bool = False
     """Resume the run in --out from its newest checkpoint, with the run's own settings as defaults.
     A run without a checkpoint starts from the beginning."""
@@ -39,10 +40,12 @@ def read_arguments(arguments: list[str]) -> tuple[TrainConfig, bool]:
     out = Path(value_of(arguments, "--out") or TrainConfig.out)
     resumed = "--resume" in arguments and (out / "config.yaml").is_file()
     saved = saved_config(out) if resumed else TrainConfig()
-    name = value_of(arguments, "--objective") or saved.objective.name
-    objective = saved.objective if name == saved.objective.name else find_objective(name)()
     checkpoint, named = value_of(arguments, "--checkpoint"), value_of(arguments, "--generator")
     kind = generator_class(Path(checkpoint) if checkpoint else saved.checkpoint, named or saved.generator or None)
+    usual_name = saved.objective.name if resumed else next(iter(kind.objectives))
+    name = value_of(arguments, "--objective") or usual_name
+    own_again = resumed and name == saved.objective.name
+    objective = saved.objective if own_again else find_objective(name)(**kind.objectives.get(name, {}))
     usual = (kind.exploration if objective.explores else None) or kind.default_options
     options = saved.sampling or usual
     typed: list[tuple[str, Any, Any]] = [

@@ -5,10 +5,11 @@ An asset is made of superquadric parts, stands on the ground, is in one piece an
 see ``scenes.parts``.
 """
 
-from rl3d.corpus.categories import CATALOGUE, CATEGORIES, FACED
+from rewards.composition.facts import Facts, Relation, Thing
+from rl3d.corpus.categories import CATALOGUE, CATEGORIES, FACED, NOVEL
 from rl3d.corpus.checks import check_colors, check_count, check_facts, check_relation
 from rl3d.corpus.corruptions import CORRUPTIONS, SUBTLE
-from rl3d.corpus.items import Facts, Item, Spec
+from rl3d.corpus.items import Item, Spec
 from rl3d.corpus.sampling import MIX, prompts, sample, sample_for, sample_spec
 from scenes.colors import BASE_COLORS, BASE_OF, COLORS, nearest_base
 
@@ -21,10 +22,13 @@ __all__ = [
     "CORRUPTIONS",
     "FACED",
     "MIX",
+    "NOVEL",
     "SUBTLE",
     "Facts",
     "Item",
+    "Relation",
     "Spec",
+    "Thing",
     "check_colors",
     "check_count",
     "check_facts",

@@ -1,26 +1,38 @@
-"""The grammar of captions: nouns and colours with synonyms, adjectives, materials, named parts,
-counts, relations."""
+"""The grammar of captions: single objects with adjectives, materials and named parts, relations and
+counts of solids, and compositions. Scenes are in ``scene_captions``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
+from rewards.composition.facts import Facts, Relation
 from rewards.relations import RELATION_WORDS
-from rl3d.corpus.categories import CATALOGUE, CATEGORIES
+from rl3d.corpus.categories import CATALOGUE, CATEGORIES, NOVEL
 from rl3d.corpus.categories.category import Category
-from rl3d.corpus.compositions import BASES, RIDERS, fits
-from rl3d.corpus.items import Facts, Spec
+from rl3d.corpus.items import Spec
 from rl3d.corpus.relations import RELATIONS, STACKABLE, SUPPORTS
-from rl3d.corpus.shapes import Appearance
-from rl3d.corpus.splits import is_held_out, is_pair_held_out
-from scenes.colors import BASE_COLORS, BASE_OF, SYNONYMS
+from rl3d.corpus.shapes import MATERIALS, Appearance
+from rl3d.corpus.splits import is_pair_held_out
+from rl3d.corpus.wording import (
+    NUMBERS,
+    SOLID_NOUNS,
+    article,
+    color_for,
+    color_words,
+    dressed,
+    noun_for,
+    opened,
+    pick,
+    plural,
+    role_words,
+    solid_noun,
+    synonym,
+    thing_of,
+)
+from scenes.colors import BASE_COLORS, BASE_OF
 
-T = TypeVar("T")
-
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
 SIZE_WORDS = {
     ("height", 1): ("tall", "tall", "high", "towering"),
     ("height", -1): ("short", "low", "squat"),
@@ -47,37 +59,28 @@ PLAIN_ADJECTIVES = (
     "stylized",
     "nice",
 )
-OPENINGS = (
-    "a 3d model of",
-    "a 3d render of",
-    "a model of",
-    "3d model of",
-    "a picture of",
-    "a low poly model of",
-    "an image of",
-)
-MASS_NOUNS = frozenset("icing lettuce cheese wine sand skin trim water coffee glass".split())
-SOLID_NOUNS = {
-    "cube": ("cube", "cube", "box", "block"),
-    "sphere": ("sphere", "ball", "ball"),
-    "cylinder": ("cylinder",),
-    "cone": ("cone",),
-    "pyramid": ("pyramid",),
-}
-RIDING_WORDS = ("on", "on top of", "standing on", "placed on")
 MAX_COUNT = 6
+DRESSED = 0.13
+"""Chance of a finish or a pattern of a single object without a material word."""
+DRESSED_SOLID = 0.08
+"""The same for each solid of a relation or a count."""
 
 
 def single(rng: np.random.Generator, split: str, category: str | None = None) -> Spec:
     """A caption of one object, e.g. "a tall red lamp with a black stand"."""
-    name = category or pick(rng, CATEGORIES)
+    name = category or pick(rng, NOVEL if split == "novel" else CATEGORIES)
     kind = CATALOGUE[name]
-    color = _color_for(rng, name, split)
-    material = sizes = None
+    color = color_for(rng, name, split)
+    dress: dict[str, Any] = {}
     if kind.materials and rng.random() < 0.16:
-        material = pick(rng, kind.materials.split(" "))
-    if split == "train" and rng.random() < (0.5 if material else 0.12):
+        dress["material"] = pick(rng, kind.materials.split(" "))
+        if finish := MATERIALS[dress["material"]][1]:
+            dress["finish"] = finish
+    if split != "heldout" and rng.random() < (0.5 if dress else 0.12):
         color = None
+    if not dress:
+        dress = dressed(rng, name, color, DRESSED)
+    sizes = None
     adjectives: list[str] = []
     if kind.sizes and rng.random() < 0.3:
         axis, way = pick(rng, kind.sizes.split(" ")), 1 if rng.random() < 0.55 else -1
@@ -85,11 +88,10 @@ def single(rng: np.random.Generator, split: str, category: str | None = None) ->
         adjectives.append(pick(rng, SIZE_WORDS[axis, way]))
     elif rng.random() < 0.18:
         adjectives.append(pick(rng, PLAIN_ADJECTIVES))
-    clauses, colors, numbers, details = _clauses(rng, kind, color)
-    facts = Facts(main=BASE_OF[color] if color else None, colors=tuple(sorted({BASE_OF[c] for c in colors.values()})))
-    appearance = Appearance(name, color, colors, sizes or {}, numbers, frozenset(details), None if color else material)
-    caption = _phrase(rng, _noun(rng, kind), adjectives, color, material, clauses)
-    return Spec(caption, "single", name, facts, appearances=(appearance,))
+    clauses, colors, numbers, details = _clauses(rng, kind, color, dress.get("second"))
+    appearance = Appearance(name, color, colors, sizes or {}, numbers, frozenset(details), **dress)
+    caption = _phrase(rng, noun_for(rng, name), adjectives, appearance, clauses)
+    return Spec(caption, "single", name, Facts((thing_of(appearance),)), appearances=(appearance,))
 
 
 def relation(rng: np.random.Generator, split: str) -> Spec:
@@ -103,20 +105,11 @@ def relation(rng: np.random.Generator, split: str) -> Spec:
             continue
         if is_pair_held_out("relation", *sorted(zip(shapes, bases, strict=True))) == (split == "heldout"):
             break
-    names = [_synonym(rng, base, 0.2) for base in bases]
-    first, second = (
-        f"{_article(name)} {name} {pick(rng, SOLID_NOUNS[shape])}" for name, shape in zip(names, shapes, strict=True)
-    )
-    caption = f"{first} {pick(rng, RELATION_WORDS[what])} {second}"
-    facts = Facts(relation=what, shapes=tuple(shapes), shape_colors=tuple(bases), colors=tuple(bases))
-    return Spec(
-        _opened(rng, caption),
-        "relation",
-        "relation",
-        facts,
-        solids=tuple(zip(shapes, names, strict=True)),
-        arrangement=what,
-    )
+    appearances = tuple(_solid(rng, shape, base, bases) for shape, base in zip(shapes, bases, strict=True))
+    first, second = (_named(rng, appearance) for appearance in appearances)
+    caption = f"{article(first)} {first} {pick(rng, RELATION_WORDS[what])} {article(second)} {second}"
+    facts = Facts(tuple(map(thing_of, appearances)), (Relation(what, 0, (1,)),))
+    return Spec(opened(rng, caption), "relation", "relation", facts, appearances, what)
 
 
 def count(rng: np.random.Generator, split: str) -> Spec:
@@ -125,63 +118,58 @@ def count(rng: np.random.Generator, split: str) -> Spec:
         shape, base, number = pick(rng, tuple(SOLID_NOUNS)), pick(rng, BASE_COLORS), 1 + int(rng.random() * MAX_COUNT)
         if is_pair_held_out("count", shape, base, number) == (split == "heldout"):
             break
-    name, word = _synonym(rng, base, 0.2), NUMBERS[number]
-    noun = pick(rng, SOLID_NOUNS[shape])
-    plural = noun + ("es" if noun.endswith("x") else "s")
+    appearance, word = _solid(rng, shape, base, [base]), NUMBERS[number]
+    one = _named(rng, appearance)
     arrangement = "stack" if number > 1 and shape in STACKABLE and rng.random() < 0.35 else "row"
     if number == 1:
-        caption = pick(rng, (f"one {name} {noun}", f"a single {name} {noun}", f"exactly one {name} {noun}"))
-    elif arrangement == "row":
-        caption = pick(
-            rng,
-            (
-                f"{word} {name} {plural} in a row",
-                f"a row of {word} {name} {plural}",
-                f"{word} {name} {plural}",
-                f"{word} {name} {plural} side by side",
-            ),
+        caption = pick(rng, (f"one {one}", f"a single {one}", f"exactly one {one}"))
+        return _counted(rng, caption, appearance, number, arrangement)
+    # "balls with white stripes": the noun is not the last word.
+    head, joint, tail = one.partition(" with ")
+    adjectives, _, noun = head.rpartition(" ")
+    several, tail = f"{adjectives} {plural(noun)}", joint + tail
+    if arrangement == "row":
+        captions = (
+            f"{word} {several}{tail} in a row",
+            f"a row of {word} {several}{tail}",
+            f"{word} {several}{tail}",
+            f"{word} {several}{tail} side by side",
         )
     else:
-        caption = pick(
-            rng,
-            (
-                f"a stack of {word} {name} {plural}",
-                f"{word} stacked {name} {plural}",
-                f"{word} {name} {plural} stacked up",
-                f"a tower of {word} {name} {plural}",
-            ),
+        captions = (
+            f"a stack of {word} {several}{tail}",
+            f"{word} stacked {several}{tail}",
+            f"{word} {several}{tail} stacked up",
+            f"a tower of {word} {several}{tail}",
         )
-    facts = Facts(main=base, shapes=(shape,), shape_colors=(base,), count=number)
-    return Spec(_opened(rng, caption), "count", "count", facts, solids=((shape, name),), arrangement=arrangement)
+    return _counted(rng, pick(rng, captions), appearance, number, arrangement)
 
 
-def composition(rng: np.random.Generator, split: str) -> Spec:
-    """A caption of an object on another, e.g. "a cat on a blue bench"."""
-    while True:
-        rider, base = pick(rng, RIDERS), pick(rng, BASES)
-        if fits(rider, base) and is_pair_held_out("composition", rider, base) == (split == "heldout"):
-            break
-    appearances, phrases = [], []
-    for name in (rider, base):
-        color = _color_for(rng, name, "train") if rng.random() < 0.55 else None
-        noun = _noun(rng, CATALOGUE[name])
-        phrase = f"{color} {noun}" if color else noun
-        appearances.append(Appearance(name, color))
-        phrases.append(f"{_article(phrase)} {phrase}")
-    colors = tuple(sorted({BASE_OF[appearance.main] for appearance in appearances if appearance.main}))
-    caption = f"{phrases[0]} {pick(rng, RIDING_WORDS)} {phrases[1]}"
-    return Spec(
-        _opened(rng, caption), "composition", "composition", Facts(colors=colors), appearances=tuple(appearances)
-    )
+def _counted(rng: np.random.Generator, caption: str, appearance: Appearance, number: int, arrangement: str) -> Spec:
+    facts = Facts((thing_of(appearance, number),))
+    return Spec(opened(rng, caption), "count", "count", facts, (appearance,), arrangement)
 
 
-def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """One of the options with equal probability. Several times faster than ``rng.choice``."""
-    return options[int(rng.random() * len(options))]
+def _solid(rng: np.random.Generator, shape: str, base: str, taken: list[str]) -> Appearance:
+    """A solid in a base colour. The second colour of a pattern is none of those taken."""
+    dress = dressed(rng, shape, base, DRESSED_SOLID)
+    if "second" in dress and BASE_OF[dress["second"]] in taken:
+        del dress["second"]
+    if "material" in dress and dress["material"] != "wooden":
+        del dress["material"]
+        dress["finish"] = "metallic"
+    return Appearance(shape, synonym(rng, base, 0.2), **dress)
+
+
+def _named(rng: np.random.Generator, appearance: Appearance) -> str:
+    """A solid in words, without an article."""
+    before, after = color_words(rng, appearance)
+    words = " ".join([*before, solid_noun(rng, appearance.category)])
+    return f"{words} with {after[0]}" if after else words
 
 
 def _clauses(
-    rng: np.random.Generator, kind: Category, main: str | None
+    rng: np.random.Generator, kind: Category, main: str | None, second: str | None
 ) -> tuple[list[str], dict[str, str], dict[str, int], list[str]]:
     """The words after "with": phrases, colours of named parts, numbers of counted parts, optional
     details."""
@@ -192,82 +180,53 @@ def _clauses(
     for detail, (low, high) in kind.counts.items():
         if rng.random() < 0.3:
             numbers[detail] = low + int(rng.random() * (high - low + 1))
-    roles = list(kind.roles)
-    if roles and rng.random() < 0.36:
-        drawn = [pick(rng, roles) for _ in range(2 if rng.random() < 0.25 else 1)]
-        for role in dict.fromkeys(
-            drawn
-        ):  # not a set: its order would differ between processes, and so would every later draw
-            usual = [n.replace("_", " ") for n in kind.roles[role].replace("/", " ").split(" ") if n != "main"]
-            name = pick(rng, usual) if rng.random() < 0.35 and usual else _synonym(rng, pick(rng, BASE_COLORS), 0.2)
-            if main is None or BASE_OF[name] != BASE_OF[main]:
-                colors[role] = name
+    if second is None and rng.random() < 0.36:
+        colors = role_colors(rng, kind, main, 2 if rng.random() < 0.25 else 1)
     if kind.details and rng.random() < 0.22:
         detail = pick(rng, kind.details.split(", "))
         if detail not in colors:
             details.append(detail)
     for role in sorted({*colors, *numbers, *details}):
-        number, color = numbers.get(role), colors.get(role)
-        words = f"{color} {role}" if color else role
-        if number == 1:
-            words = f"one {words.removesuffix('s')}"
-        elif number:
-            words = f"{NUMBERS[number]} {words}"
-        elif not role.endswith("s") and role not in MASS_NOUNS:
-            words = f"{_article(words)} {words}"
-        phrases.append(words)
+        phrases.append(role_words(role, colors.get(role), numbers.get(role, 0)))
     return phrases, colors, numbers, details
 
 
+def role_colors(rng: np.random.Generator, kind: Category, main: str | None, count: int) -> dict[str, str]:
+    """Colour names for up to ``count`` named parts; none is the main colour."""
+    roles, colors = list(kind.roles), {}
+    if not roles:
+        return colors
+    # Not a set: its order would differ between processes, and so would every later draw.
+    for role in dict.fromkeys([pick(rng, roles) for _ in range(count)]):
+        usual = [n.replace("_", " ") for n in kind.roles[role].replace("/", " ").split(" ") if n != "main"]
+        name = pick(rng, usual) if rng.random() < 0.35 and usual else synonym(rng, pick(rng, BASE_COLORS), 0.2)
+        if main is None or BASE_OF[name] != BASE_OF[main]:
+            colors[role] = name
+    return colors
+
+
 def _phrase(
-    rng: np.random.Generator,
-    noun: str,
-    adjectives: list[str],
-    color: str | None,
-    material: str | None,
-    clauses: list[str],
+    rng: np.random.Generator, noun: str, adjectives: list[str], appearance: Appearance, clauses: list[str]
 ) -> str:
     """One object in words. The colour is mostly before the noun, sometimes after it."""
+    color = appearance.main
     form = rng.random()
-    before = [*adjectives, *([color] if color else []), *([material] if material else []), noun]
-    body = " ".join(before)
-    if color and form < 0.04:
-        body = " ".join([*adjectives, *([material] if material else []), noun, "in", color])
-    elif color and form < 0.07:
-        body = " ".join([*adjectives, f"{color} colored", *([material] if material else []), noun])
-    elif color and form < 0.09:
-        body = " ".join([*adjectives, *([material] if material else []), noun, "painted", color])
+    before, after = color_words(rng, appearance)
+    body = " ".join([*adjectives, *before, noun])
+    if appearance.pattern is None and color:
+        rest = [*adjectives, *(word for word in before if word != color), noun]
+        if form < 0.04:
+            body = " ".join([*rest, "in", color])
+        elif form < 0.07:
+            colored = [f"{color} colored" if word == color else word for word in before]
+            body = " ".join([*adjectives, *colored, noun])
+        elif form < 0.09:
+            body = " ".join([*rest, "painted", color])
+    clauses = after + clauses
     tail = f" with {' and '.join(clauses)}" if clauses else ""
-    article = rng.random()
-    if article < 0.12:
+    form = rng.random()
+    if form < 0.12:
         return body + tail
-    if article < 0.15:
+    if form < 0.15:
         return f"the {body}{tail}"
-    return _opened(rng, f"{_article(body)} {body}{tail}")
-
-
-def _opened(rng: np.random.Generator, caption: str) -> str:
-    return f"{pick(rng, OPENINGS)} {caption}" if rng.random() < 0.08 else caption
-
-
-def _article(words: str) -> str:
-    return (
-        "an" if (words[0] in "aeio" or words.startswith(("hour", "umbrella"))) and not words.startswith("one") else "a"
-    )
-
-
-def _noun(rng: np.random.Generator, kind: Category) -> str:
-    names = kind.names
-    return names[0] if rng.random() < 0.5 else pick(rng, names)
-
-
-def _synonym(rng: np.random.Generator, base: str, chance: float) -> str:
-    return pick(rng, SYNONYMS[base]) if rng.random() < chance else base
-
-
-def _color_for(rng: np.random.Generator, category: str, split: str) -> str:
-    """A colour name whose base colour is in this split for this category."""
-    while True:
-        base = pick(rng, BASE_COLORS)
-        if is_held_out(category, base) == (split == "heldout"):
-            return _synonym(rng, base, 0.32)
+    return opened(rng, f"{article(body)} {body}{tail}")

@@ -8,11 +8,28 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from rewards.composition.facts import Facts
 from rewards.relations import related
-from rl3d.corpus.items import Facts, Spec
+from rl3d.corpus.items import Spec
 from rl3d.corpus.shapes import bounds
 from scenes.colors import nearest_base
-from scenes.parts import COLOR, EAST, EXPONENTS, LOG_HALF_SIZE, MAX_EXPONENT, MIN_EXPONENT, NORTH, TAPER, Parts
+from scenes.parts import (
+    COLOR,
+    EAST,
+    EXPONENTS,
+    LOG_HALF_SIZE,
+    MAX_EXPONENT,
+    METALLIC,
+    MIN_EXPONENT,
+    NORTH,
+    PATTERN,
+    PATTERNS,
+    ROUGHNESS,
+    SECOND_COLOR,
+    TAPER,
+    Parts,
+    finish_of,
+)  # fmt: skip
 
 NAMED_FRACTION = 0.002
 """A part carries a named colour if it has at least this fraction of the surface of the asset."""
@@ -24,10 +41,16 @@ part."""
 def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
     """How many of the named colours are right, and how many are named.
 
-    The main colour is right if no other base colour has a larger visible area on the asset. Any
-    other named colour is right if some visible part carries it.
+    The colour of the only thing is right if no other base colour has a larger visible area on the
+    asset. Any other named colour, of one of several things or of a named part, is right if some
+    visible part carries it; the second colour of a pattern, if some visible part has both.
     """
-    total = (facts.main is not None) + len(facts.colors)
+    main = facts.things[0].color if len(facts.things) == 1 else None
+    named = {color for thing in facts.things for role, color in thing.parts if role != thing.pattern}
+    second = {(role, color) for thing in facts.things for role, color in thing.parts if role == thing.pattern}
+    if main is None:
+        named |= {thing.color for thing in facts.things if thing.color}
+    total = (main is not None) + len(named) + len(second)
     vectors = _vectors(parts)
     if not len(vectors) or not total:
         return 0, total
@@ -35,52 +58,80 @@ def check_colors(facts: Facts, parts: Parts) -> tuple[int, int]:
     fraction: dict[str, float] = {}
     for name, area in zip(names, areas, strict=True):
         fraction[name] = fraction.get(name, 0.0) + area
-    right = int(facts.main is not None and max(fraction, key=lambda name: fraction[name]) == facts.main)
-    carried = {name for name, area in zip(names, areas, strict=True) if area >= NAMED_FRACTION * areas.sum()}
-    return right + sum(name in carried for name in facts.colors), total
+    right = int(main is not None and max(fraction, key=lambda name: fraction[name]) == main)
+    visible = areas >= NAMED_FRACTION * areas.sum()
+    carried = {name for name, seen in zip(names, visible, strict=True) if seen}
+    both = zip(patterns_of(vectors[visible]), nearest_base(vectors[visible][:, SECOND_COLOR]), strict=True)
+    return right + len(named & carried) + len(second & set(both)), total
+
+
+def check_material(facts: Facts, parts: Parts, what: str) -> bool:
+    """Whether the things have the pattern or the finish (``what``) that the facts state. Most of
+    the visible area in the colour of the thing has it; of several things, or of a thing without a
+    named colour, some of it."""
+    stated = [(thing.color, getattr(thing, what)) for thing in facts.things if getattr(thing, what)]
+    vectors = _vectors(parts)
+    if not len(vectors):
+        return not stated
+    areas, names = visible_areas(parts.present()), nearest_base(vectors[:, COLOR])
+    if what == "pattern":
+        found = patterns_of(vectors)
+    else:
+        found = [
+            finish_of(float(metallic), float(roughness)) for metallic, roughness in vectors[:, [METALLIC, ROUGHNESS]]
+        ]
+    for color, value in stated:
+        own = np.array([color in (None, name) for name in names]) * areas
+        least = 0.5 if len(facts.things) == 1 and color else NAMED_FRACTION
+        if not own @ np.array([f == value for f in found]) > least * own.sum():
+            return False
+    return True
+
+
+def patterns_of(vectors: np.ndarray) -> list[str | None]:
+    """The pattern of each of (p, 27) parts."""
+    scores = vectors[:, PATTERN]
+    return [PATTERNS[best] if most > 0 else None for best, most in zip(scores.argmax(1), scores.max(1), strict=True)]
 
 
 def check_relation(facts: Facts, parts: Parts) -> bool:
-    """Whether two parts are the two solids of the relation and are placed as it says. True for a
-    caption without a relation."""
-    if facts.relation is None:
-        return True
+    """Whether two parts are the two solids of the relation and are placed as it says."""
     vectors = _vectors(parts)
     if len(vectors) < 2:
         return False
-    shapes, names = [solid_shape(v) for v in vectors], nearest_base(vectors[:, COLOR])
+    seen = list(zip((solid_shape(v) for v in vectors), nearest_base(vectors[:, COLOR]), strict=True))
     areas = surface_areas(vectors)
-    seen = list(zip(shapes, names, strict=True))
-    wanted = list(zip(facts.shapes, facts.shape_colors, strict=True))
-    found = [
-        max((i for i, what in enumerate(seen) if what == want), key=lambda i: areas[i], default=None) for want in wanted
-    ]
-    if found[0] is None or found[1] is None or found[0] == found[1]:
+    relation = facts.relations[0]
+    found = []
+    for thing in (facts.things[relation.subject], facts.things[relation.objects[0]]):
+        like = [i for i, what in enumerate(seen) if what == (thing.noun, thing.color)]
+        found.append(max(like, key=lambda i: areas[i], default=None))
+    one, other = found
+    if one is None or other is None or one == other:
         return False
     low, high = bounds(vectors)
-    return related(facts.relation, (low[found[0]], high[found[0]]), (low[found[1]], high[found[1]]))
+    return related(relation.kind, (low[one], high[one]), (low[other], high[other]))
 
 
 def check_count(facts: Facts, parts: Parts) -> bool:
     """Whether the solids of the named shape and colour are there in the named number, and no
-    others. True for a caption without a count."""
-    if facts.count is None:
-        return True
+    others."""
     vectors = _vectors(parts)
     if not len(vectors):
         return False
-    areas = surface_areas(vectors)
+    thing, areas = facts.things[0], surface_areas(vectors)
     whole = vectors[areas >= WHOLE_FRACTION * areas.max()]
     right = sum(
-        (shape, name) == (facts.shapes[0], facts.shape_colors[0])
-        for shape, name in zip((solid_shape(v) for v in whole), nearest_base(whole[:, COLOR]), strict=True)
+        what == (thing.noun, thing.color)
+        for what in zip((solid_shape(v) for v in whole), nearest_base(whole[:, COLOR]), strict=True)
     )
-    return right == len(whole) == facts.count
+    return right == len(whole) == thing.count
 
 
 def check_facts(item: Spec, parts: Parts) -> dict[str, float]:
     """What a caption states, checked on one asset: "colors" is the fraction of the named colours
-    that are right, "relation" and "count" are 1 or 0. What is not stated is left out."""
+    that are right, "relation" and "count" (of captions of these kinds), "pattern" and "finish" are
+    1 or 0. What is not stated is left out."""
     out: dict[str, float] = {}
     right, total = check_colors(item.facts, parts)
     if total:
@@ -89,6 +140,9 @@ def check_facts(item: Spec, parts: Parts) -> dict[str, float]:
         out["relation"] = float(check_relation(item.facts, parts))
     if item.kind == "count":
         out["count"] = float(check_count(item.facts, parts))
+    for what in ("pattern", "finish"):
+        if any(getattr(thing, what) for thing in item.facts.things):
+            out[what] = float(check_material(item.facts, parts, what))
     return out
 
 

@@ -1,5 +1,5 @@
 """Known faults, made on purpose. Rewards are tested on them and judges are trained on them. Each
-function takes and returns (p, 19) rows."""
+function takes and returns (p, 27) rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from scenes.parts import (
     LOG_HALF_Z,
     MAX_PARTS,
     MIN_HALF_SIZE,
+    PLAIN,
     ROTATION,
+    SHAPE_SIZE,
 )
 
 Corruption = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -68,7 +70,7 @@ def floater_added(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     stray = row(
         tuple(paint.tolist()), tuple(centre.tolist()), tuple(half.tolist()), (rng.uniform(0.1, 1), rng.uniform(0.1, 1))
     )
-    return np.concatenate([out, np.array([stray], dtype=out.dtype)])
+    return np.concatenate([out, np.array([[*stray, *PLAIN]], dtype=out.dtype)])
 
 
 def colors_swapped(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -179,6 +181,7 @@ def parts_merged(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         tuple(((high - low) / 2).tolist()),
         (0.5, 0.5),
     )
+    block += vectors[k, SHAPE_SIZE:].tolist()
     return np.concatenate([np.delete(vectors, [k, other], 0), np.array([block], dtype=vectors.dtype)])
 
 

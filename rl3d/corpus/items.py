@@ -6,24 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rewards.composition.facts import Facts
 from rl3d.corpus.shapes import Appearance
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a caption states, in base colours and canonical names. The checks read it."""
-
-    main: str | None = None
-    """Base colour of the object as a whole."""
-    colors: tuple[str, ...] = ()
-    """Other named base colours. Each is carried by some part."""
-    relation: str | None = None
-    """One of ``relations.RELATIONS``: the first solid is ... the second."""
-    shapes: tuple[str, ...] = ()
-    """The solids of a relation or a count."""
-    shape_colors: tuple[str, ...] = ()
-    """Base colour of each of the solids."""
-    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,15 +16,14 @@ class Spec:
 
     caption: str
     kind: str
-    """"single", "relation", "count" or "composition"."""
+    """"single", "relation", "count", "composition" or "scene"."""
     category: str
+    """Of a single object; else the kind."""
     facts: Facts
     appearances: tuple[Appearance, ...] = ()
-    """One for a single object. For a composition: the upper object, then the lower one."""
-    solids: tuple[tuple[str, str], ...] = ()
-    """Shape and colour name of the solids of a relation or a count."""
+    """One for each of the things of ``facts``, in their order."""
     arrangement: str = ""
-    """The relation; "row" or "stack" for a count."""
+    """How the things are placed, e.g. "left", "row" or "stack". Empty for a single object."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +32,15 @@ class Item:
 
     caption: str
     vectors: np.ndarray
-    """(p, 19) float32: the existing parts in canonical order, in the layout of
+    """(p, n) float32: the existing parts in canonical order, in the layout of
     ``Parts.from_vectors``."""
     kind: str
     category: str
     facts: Facts
     spec: Spec
+    objects: np.ndarray
+    """(p,) int: the object that each part belongs to, from 0 to n - 1."""
+    nouns: tuple[str, ...]
+    """(n,) canonical noun of each object."""
+    roles: tuple[str, ...]
+    """(p,) role of each part in its object: "main", "legs", "roof", ..."""

@@ -3,13 +3,15 @@ touch, so that each scene is one cluster."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rl3d.corpus.categories.solids import foot, solid
 from rl3d.corpus.items import Spec
-from rl3d.corpus.shapes import Color, Row, profile
+from rl3d.corpus.shapes import Color, Drawing, Paint, Row, profile, with_materials
 from scenes.colors import COLORS
-from scenes.parts import CENTRE_X, CENTRE_Y, CENTRE_Z, LOG_HALF_Z
+from scenes.parts import CENTRE_X, CENTRE_Y, CENTRE_Z, LOG_HALF_Z, VECTOR_SIZE
 
 RELATIONS = ("on", "under", "left", "right", "front", "behind", "next")
 SUPPORTS = ("cube", "cylinder", "sphere")
@@ -20,16 +22,16 @@ OVERLAP = 0.014
 _DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "front": (0, -1), "behind": (0, 1)}
 
 
-def draw_relation(spec: Spec, rng: np.random.Generator) -> np.ndarray:
+def draw_relation(spec: Spec, rng: np.random.Generator) -> Drawing:
     """The two solids, in the order of the caption."""
-    (shape_a, color_a), (shape_b, color_b) = spec.solids
-    paint_a, paint_b = _jitter(color_a, rng), _jitter(color_b, rng)
+    shape_a, shape_b = (appearance.category for appearance in spec.appearances)
+    paint_a, paint_b = (_jitter(appearance.main or "gray", rng) for appearance in spec.appearances)
     if spec.arrangement == "on":
         upper, lower = _stacked(shape_a, paint_a, shape_b, paint_b, rng)
-        return _on_feet([upper, lower], [lower] if shape_b == "sphere" else [])
+        return _on_feet(spec, rng, [upper, lower], [1] if shape_b == "sphere" else [])
     if spec.arrangement == "under":
         upper, lower = _stacked(shape_b, paint_b, shape_a, paint_a, rng)
-        return _on_feet([lower, upper], [lower] if shape_a == "sphere" else [])
+        return _on_feet(spec, rng, [lower, upper], [0] if shape_a == "sphere" else [])
     a, b = (
         _standing(shape, paint, rng.uniform(0.2, 0.27), rng)
         for shape, paint in ((shape_a, paint_a), (shape_b, paint_b))
@@ -38,24 +40,26 @@ def draw_relation(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     dx, dy = _DIRECTIONS[spec.arrangement if spec.arrangement in names else names[int(rng.integers(2))]]
     distance = touching_distance(np.array(a), np.array(b)) - OVERLAP
     a[CENTRE_X], a[CENTRE_Y] = dx * distance, dy * distance
-    return _on_feet([a, b], [ball for ball, shape in ((a, shape_a), (b, shape_b)) if shape == "sphere"])
+    return _on_feet(spec, rng, [a, b], [k for k, shape in enumerate((shape_a, shape_b)) if shape == "sphere"])
 
 
-def draw_count(spec: Spec, rng: np.random.Generator) -> np.ndarray:
+def draw_count(spec: Spec, rng: np.random.Generator) -> Drawing:
     """``count`` equal solids: a row along x from left to right, or a stack from the ground up."""
-    (shape, color), count = spec.solids[0], spec.facts.count or 1
-    paint = _jitter(color, rng)
+    shape, count = spec.appearances[0].category, spec.facts.things[0].count
+    paint = _jitter(spec.appearances[0].main or "gray", rng)
     if spec.arrangement == "stack":
         # A high stack of slender solids would topple, so more solids are flatter.
         r = 0.25
         h = r if shape == "cube" and count <= 4 else r * rng.uniform(0.5, 0.75)
-        return np.array([solid(shape, paint, (r, r, h), (0, 0, h + k * (2 * h - OVERLAP))) for k in range(count)])
+        return _on_feet(
+            spec, rng, [solid(shape, paint, (r, r, h), (0, 0, h + k * (2 * h - OVERLAP))) for k in range(count)]
+        )
     first = _standing(shape, paint, 0.2, rng)
     pitch = touching_distance(np.array(first), np.array(first)) - OVERLAP * max(1.0, 0.3 * count)
     rows = [list(first) for _ in range(count)]
     for k, other in enumerate(rows):
         other[CENTRE_X] = (k - (count - 1) / 2) * pitch
-    return _on_feet(rows, rows if shape == "sphere" else [])
+    return _on_feet(spec, rng, rows, range(count) if shape == "sphere" else [])
 
 
 def touching_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -65,9 +69,18 @@ def touching_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float((profile(a, heights) + profile(b, heights)).max())
 
 
-def _on_feet(rows: list[Row], balls: list[Row]) -> np.ndarray:
+def _on_feet(spec: Spec, rng: np.random.Generator, rows: list[Row], balls: Sequence[int] = ()) -> Drawing:
     """The solids, then the flat feet of the balls that stand on the ground."""
-    return np.array(rows + [foot(ball) for ball in balls])
+    objects = np.array([*range(len(rows)), *balls])
+    which = [k for k, thing in enumerate(spec.facts.things) for _ in range(thing.count)]
+    nouns = tuple(spec.facts.things[k].noun for k in which)
+    every = rows + [foot(rows[k]) for k in balls]
+    vectors = np.empty((len(every), VECTOR_SIZE))
+    for k, appearance in enumerate(spec.appearances):
+        own = [i for i, n in enumerate(objects.tolist()) if which[n] == k]
+        paint = Paint((0, 0, 0), "main", main=True)  # the rows have their colours already
+        vectors[own] = with_materials([every[i] for i in own], appearance, [paint] * len(own), rng)
+    return Drawing(vectors, objects, nouns, ("main",) * len(objects))
 
 
 def _standing(shape: str, paint: Color, r: float, rng: np.random.Generator) -> Row:

@@ -1,4 +1,4 @@
-"""Draws assets part by part. A ``Sketch`` collects superquadric rows of 19 numbers, in the order of
+"""Draws assets part by part. A ``Sketch`` collects superquadric rows, in the order of
 ``Parts.from_vectors``.
 
 Lengths are in drafting units of about one metre. ``normalized`` scales the finished asset to a
@@ -7,8 +7,9 @@ largest extent of 1 and puts it on the ground.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from math import log, sqrt
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,24 @@ from scenes.parts import (
     AXIS_Y,
     CENTRE,
     CENTRE_Z,
+    COLOR,
     EAST,
+    FINISHES,
     LOG_HALF_SIZE,
     LOG_HALF_X,
     LOG_HALF_Z,
+    METALLIC,
+    MIN_HALF_SIZE,
     NORTH,
+    PATTERN,
+    PATTERNS,
+    PLAIN,
+    ROUGHNESS,
+    SECOND_COLOR,
+    SHAPE_SIZE,
     TAPER,
     UPRIGHT,
+    VECTOR_SIZE,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +55,49 @@ CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 SIDES = (-1, 1)
 HARD, SOFT, PLUMP = 0.14, 0.3, 0.55
 """Exponents of a box with sharp, rounded and cushion-like edges."""
+
+
+class Paint(tuple[float, float, float]):
+    """A colour that knows what it is for."""
+
+    role: str
+    """Of the parts that are painted with it."""
+    main: bool
+    """Whether it is the colour of the object as a whole."""
+
+    def __new__(cls, rgb: Color, role: str, main: bool = False) -> Paint:
+        paint = super().__new__(cls, rgb)
+        paint.role, paint.main = role, main
+        return paint
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Parts of one or more objects, and which is which."""
+
+    vectors: np.ndarray
+    """(p, n) float64."""
+    objects: np.ndarray
+    """(p,) int: the object of each part."""
+    nouns: tuple[str, ...]
+    """Of each object."""
+    roles: tuple[str, ...]
+    """(p,) of each part in its object."""
+
+    def moved(self, scale: Number = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> Drawing:
+        """A copy, shifted and then scaled about the origin."""
+        return replace(self, vectors=moved(self.vectors, scale, shift))
+
+
+def together(drawings: Sequence[Drawing]) -> Drawing:
+    """All the objects of some drawings as one, in order."""
+    before = accumulate((len(drawing.nouns) for drawing in drawings), initial=0)
+    return Drawing(
+        np.concatenate([drawing.vectors for drawing in drawings]),
+        np.concatenate([drawing.objects + n for drawing, n in zip(drawings, before)]),
+        tuple(noun for drawing in drawings for noun in drawing.nouns),
+        tuple(role for drawing in drawings for role in drawing.roles),
+    )
 
 
 @dataclass(frozen=True)
@@ -62,19 +117,30 @@ class Appearance:
     details: frozenset[str] = frozenset()
     """Optional details that the caption asks for."""
     material: str | None = None
+    """A key of ``MATERIALS``. It says the natural colours."""
+    finish: str | None = None
+    """One of ``FINISHES``, of all parts in the main colour."""
+    pattern: str | None = None
+    """One of ``PATTERNS``, on the main parts."""
+    second: str | None = None
+    """Colour name of the pattern's other colour. None: one that stands out."""
 
 
-MATERIALS = {
-    "wooden": ("brown", "chestnut", "tan"),
-    "metal": ("gray", "silver"),
-    "steel": ("silver", "gray"),
-    "stone": ("gray",),
-    "marble": ("white",),
-    "brass": ("golden",),
-    "concrete": ("gray",),
-    "ceramic": ("white", "cream"),
-    "plastic": ("red", "yellow", "blue", "green", "white"),
+MATERIALS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "wooden": (("brown", "chestnut", "tan"), None),
+    "metal": (("gray", "silver"), "metallic"),
+    "steel": (("silver", "gray"), "brushed"),
+    "stone": (("gray",), "matte"),
+    "marble": (("white",), "glossy"),
+    "brass": (("golden",), "metallic"),
+    "concrete": (("gray",), "matte"),
+    "ceramic": (("white", "cream"), "glossy"),
+    "plastic": (("red", "yellow", "blue", "green", "white"), "glossy"),
+    "shiny metal": (("gray", "silver", "golden"), "metallic"),
+    "polished metal": (("gray", "silver", "golden"), "metallic"),
+    "brushed metal": (("gray", "silver", "golden"), "brushed"),
 }
+"""Natural colours and finish of what a caption calls wooden, metal, ..."""
 
 
 class Sketch:
@@ -82,19 +148,34 @@ class Sketch:
     ``appearance`` fixes."""
 
     def __init__(
-        self, rng: np.random.Generator, appearance: Appearance, category: Category, plain: bool = False, avoid: str = ""
+        self,
+        rng: np.random.Generator,
+        appearance: Appearance,
+        category: Category,
+        plain: bool = False,
+        avoid: Collection[str] = (),
+        open: bool = False,
     ) -> None:
-        """``plain`` leaves out optional details. ``avoid`` is a base colour that the main parts do
-        not get by chance."""
-        self.rng, self.appearance, self.category, self.plain = rng, appearance, category, plain
+        """``plain`` leaves out optional details. The main parts do not get the base colours
+        ``avoid`` by chance. ``open`` shows the inside of a container."""
+        self.rng, self.appearance, self.category, self.plain, self.open = rng, appearance, category, plain, open
         self.rows: list[Row] = []
+        self.paints: list[Paint] = []
+        """Of each row."""
         self.top: tuple[Number, Number, Number, Number, Number] | None = None
         """The area where something can stand on this object: centre x, y, height z, and
         half-widths."""
-        self._paints: dict[str, Color] = {}
+        self.cavity: tuple[Number, Number, Number, Number, Number, Number] | None = None
+        """The mouth of an open container: centre x, y, height z, half-widths, and the depth of the
+        floor below it. 0: what is inside is sunk into a solid."""
+        self.head: tuple[Number, Number, Number, Number] | None = None
+        """Where a hat sits: x, y, z, and the radius of the head there."""
+        self.opening: Number | None = None
+        """Of a hat: the radius of the head that it fits."""
+        self._paints: dict[str, Paint] = {}
         name = appearance.main or self._natural(avoid)
         self.main_base = BASE_OF[name]
-        self._paints["main"] = self._jitter(COLORS[name])
+        self._paints["main"] = Paint(self._jitter(COLORS[name]), "main", main=True)
 
     # Random choices
     # ------------------------------------------------------------
@@ -124,7 +205,7 @@ class Sketch:
             low if self.plain else low + int(self.rng.random() * (high - low + 1))
         )
 
-    def paint(self, role: str) -> Color:
+    def paint(self, role: str) -> Paint:
         """The colour of a named part, drawn once for an asset. Natural colours differ from the main
         colour, so that details stay visible."""
         if role not in self._paints:
@@ -132,7 +213,7 @@ class Sketch:
         return self._paints[role]
 
     @property
-    def main(self) -> Color:
+    def main(self) -> Paint:
         return self._paints["main"]
 
     def _sized(self, axis: str, low: Number, high: Number) -> float:
@@ -140,18 +221,20 @@ class Sketch:
         spread = high - low
         return self.u(low + way * 0.75 * spread, high + way * 0.75 * spread)
 
-    def _natural(self, avoid: str) -> str:
-        names = MATERIALS[self.appearance.material] if self.appearance.material else self.category.natural.split(" ")
+    def _natural(self, avoid: Collection[str]) -> str:
+        material = self.appearance.material
+        names = MATERIALS[material][0] if material else self.category.natural.split(" ")
+        avoid = {*avoid, BASE_OF[self.appearance.second]} if self.appearance.second else avoid
         allowed = [n for n in (x.replace("_", " ") for x in names) if not is_held_out(self.appearance.category, n)]
         allowed = allowed or [c for c in BASE_COLORS if not is_held_out(self.appearance.category, c)]
-        allowed = [n for n in allowed if BASE_OF[n] != avoid] or [
-            c for c in BASE_COLORS if c != avoid and not is_held_out(self.appearance.category, c)
+        allowed = [n for n in allowed if BASE_OF[n] not in avoid] or [
+            c for c in BASE_COLORS if c not in avoid and not is_held_out(self.appearance.category, c)
         ]
         return allowed[int(self.rng.random() * len(allowed))]
 
-    def _choose_paint(self, role: str) -> Color:
+    def _choose_paint(self, role: str) -> Paint:
         if role in self.appearance.colors:
-            return self._jitter(COLORS[self.appearance.colors[role]])
+            return Paint(self._jitter(COLORS[self.appearance.colors[role]]), role)
         options = self.category.roles.get(role) or self.category.accents[role]
         for group in options.split("/"):
             names = [n.replace("_", " ") for n in group.split(" ")]
@@ -161,7 +244,7 @@ class Sketch:
         else:
             allowed = names
         name = allowed[int(self.rng.random() * len(allowed))]
-        return self.main if name == "main" else self._jitter(COLORS[name])
+        return Paint(self.main, role, main=True) if name == "main" else Paint(self._jitter(COLORS[name]), role)
 
     def _jitter(self, rgb: Color) -> Color:
         r, g, b = self.rng.random(3).tolist()
@@ -173,7 +256,7 @@ class Sketch:
 
     def part(
         self,
-        color: Color,
+        color: Paint,
         centre: Point,
         half: Point,
         exponents: tuple[Number, Number],
@@ -182,10 +265,11 @@ class Sketch:
     ) -> None:
         """A superquadric from its centre and half sizes."""
         self.rows.append(row(color, centre, half, exponents, taper, rotation))
+        self.paints.append(color)
 
     def box(
         self,
-        color: Color,
+        color: Paint,
         x: Number,
         y: Number,
         z: Number,
@@ -200,7 +284,7 @@ class Sketch:
 
     def cyl(
         self,
-        color: Color,
+        color: Paint,
         x: Number,
         y: Number,
         z: Number,
@@ -213,17 +297,17 @@ class Sketch:
         """An upright cylinder, or a truncated cone, whose bottom centre is (x, y, z)."""
         self.part(color, (x, y, z + h / 2), (r, ry or r, h / 2), (soft, 1.0), taper)
 
-    def cone(self, color: Color, x: Number, y: Number, z: Number, r: Number, h: Number) -> None:
+    def cone(self, color: Paint, x: Number, y: Number, z: Number, r: Number, h: Number) -> None:
         self.cyl(color, x, y, z, r, h, taper=0.97, soft=0.1)
 
     def pyramid(
-        self, color: Color, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.97
+        self, color: Paint, x: Number, y: Number, z: Number, w: Number, d: Number, h: Number, taper: Number = 0.97
     ) -> None:
         self.box(color, x, y, z, w, d, h, taper, soft=0.1)
 
     def ball(
         self,
-        color: Color,
+        color: Paint,
         x: Number,
         y: Number,
         z: Number,
@@ -236,7 +320,7 @@ class Sketch:
         self.part(color, (x, y, z), (rx, ry or rx, rz or rx), (1.0, 1.0), taper)
 
     def pebble(
-        self, color: Color, x: Number, y: Number, z: Number, rx: Number, ry: Number, rz: Number, soft: Number = PLUMP
+        self, color: Paint, x: Number, y: Number, z: Number, rx: Number, ry: Number, rz: Number, soft: Number = PLUMP
     ) -> None:
         """A rounded block about its centre, between a box and an ellipsoid, for animal bodies and
         cushions."""
@@ -244,7 +328,7 @@ class Sketch:
 
     def rod(
         self,
-        color: Color,
+        color: Paint,
         a: Point,
         b: Point,
         r: Number,
@@ -261,7 +345,7 @@ class Sketch:
         rotation = _turn_z_to(dx / length, dy / length, dz / length)
         self.part(color, centre, (r, ry or r, length / 2), (soft, round_), taper, rotation)
 
-    def leaf(self, color: Color, a: Point, b: Point, width: Number, thick: Number) -> None:
+    def leaf(self, color: Paint, a: Point, b: Point, width: Number, thick: Number) -> None:
         """A flat ellipsoid from ``a`` to ``b``, as level as its direction allows."""
         z = np.subtract(b, a)
         length = float(np.linalg.norm(z))
@@ -271,16 +355,16 @@ class Sketch:
         centre = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
         self.part(color, centre, (thick / 2, width / 2, length / 2), (1.0, 1.0), 0.0, rotation)
 
-    def wheel(self, color: Color, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
+    def wheel(self, color: Paint, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
         """A disc of radius r about (x, y, z), with an axle of length t along x."""
         self.rod(color, (x - t / 2, y, z), (x + t / 2, y, z), r)
 
-    def disc(self, color: Color, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
+    def disc(self, color: Paint, x: Number, y: Number, z: Number, r: Number, t: Number) -> None:
         """A disc about (x, y, z) facing the viewer, its axis along y."""
         self.rod(color, (x, y + t / 2, z), (x, y - t / 2, z), r)
 
     def legs(
-        self, color: Color, x: Number, y: Number, size: Number, h: Number, round_: bool = False, taper: Number = 0.0
+        self, color: Paint, x: Number, y: Number, size: Number, h: Number, round_: bool = False, taper: Number = 0.0
     ) -> None:
         """Four legs at (+-x, +-y), from the ground to height h."""
         for sx, sy in CORNERS:
@@ -289,19 +373,43 @@ class Sketch:
             else:
                 self.box(color, sx * x, sy * y, 0, size, size, h, taper)
 
-    def pair(self, draw, color: Color, x: Number, *args: Number, **kwargs: Number) -> None:
+    def pair(self, draw, color: Paint, x: Number, *args: Number, **kwargs: Number) -> None:
         """The same part on the left and on the right of the plane x = 0."""
         for side in SIDES:
             draw(color, side * x, *args, **kwargs)
 
-    def vectors(self) -> np.ndarray:
-        return np.array(self.rows, dtype=np.float64)
+    def drawing(self) -> Drawing:
+        """The object as drawn so far."""
+        roles = tuple(paint.role for paint in self.paints)
+        vectors = with_materials(self.rows, self.appearance, self.paints, self.rng)
+        return Drawing(vectors, np.zeros(len(roles), dtype=np.int64), (self.appearance.category,), roles)
+
+
+def with_materials(
+    rows: Sequence[Row], appearance: Appearance, paints: Sequence[Paint], rng: np.random.Generator
+) -> np.ndarray:
+    """(p, 27) float64: the rows of parts with the finish and the pattern of an appearance."""
+    out = np.empty((len(rows), VECTOR_SIZE))
+    out[:, :SHAPE_SIZE], out[:, SHAPE_SIZE:] = rows, PLAIN
+    if appearance.finish:
+        out[[paint.main for paint in paints], METALLIC : ROUGHNESS + 1] = FINISHES[appearance.finish]
+    if appearance.pattern:
+        main = np.array([paint.role == "main" for paint in paints])
+        out[main, PATTERN.start + PATTERNS.index(appearance.pattern)] = 1.0
+        second = COLORS[appearance.second or _standing_out(rows[int(main.argmax())][COLOR])]
+        out[main, SECOND_COLOR] = (np.array(second) + 0.04 * rng.random(3) - 0.02).clip(0, 1)
+    return out
+
+
+def _standing_out(rgb: Sequence[Number]) -> str:
+    """White on dark colours, black on light ones."""
+    return "white" if 0.3 * rgb[0] + 0.6 * rgb[1] + 0.1 * rgb[2] < 0.62 else "black"
 
 
 def row(
     color: Color, centre: Point, half: Point, exponents: tuple[Number, Number], taper: Number = 0.0, rotation=UPRIGHT
 ) -> Row:
-    """The 19 numbers of an existing part."""
+    """The first 19 numbers of an existing part, those before its material."""
     return [1.0, *exponents, taper, *centre, log(half[0]), log(half[1]), log(half[2]), *rotation, *color]
 
 
@@ -329,12 +437,14 @@ def bounds(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def normalized(vectors: np.ndarray) -> np.ndarray:
-    """The asset scaled to a largest extent of 1, centred on the z axis, standing on the ground."""
+    """The asset scaled to a largest extent of 1, centred on the z axis, standing on the ground. No
+    part gets thinner than a part can be."""
     low, high = bounds(vectors)
     low, high = low.min(0), high.max(0)
-    return moved(
-        vectors, 1 / float((high - low).max()), np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]])
-    )
+    shift = np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]])
+    out = moved(vectors, 1 / float((high - low).max()), shift)
+    out[:, LOG_HALF_SIZE] = out[:, LOG_HALF_SIZE].clip(_THINNEST)
+    return out
 
 
 def moved(vectors: np.ndarray, scale: Number = 1.0, shift: np.ndarray | Point = (0.0, 0.0, 0.0)) -> np.ndarray:
@@ -372,5 +482,6 @@ def _turn_z_to(x: float, y: float, z: float) -> tuple[float, ...]:
     return (1 - k * x * x, -k * x * y, -x, -k * x * y, 1 - k * y * y, -y)
 
 
+_THINNEST = log(MIN_HALF_SIZE) + 1e-4
 _ANGLES = np.linspace(0, np.pi, 17)
 _COS, _COS_SIGN, _SIN = np.abs(np.cos(_ANGLES)).clip(1e-9), np.sign(np.cos(_ANGLES)), np.sin(_ANGLES).clip(1e-9)

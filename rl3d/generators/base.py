@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -86,6 +86,11 @@ class Generator(ABC):
     """The same for rollouts with log-probs. None: ``default_options``."""
     units_are_parts: ClassVar[bool] = False
     """Whether unit i of a state is part i of the asset: a part's reward then moves its own unit."""
+    parallel_steps: ClassVar[bool] = False
+    """Whether one pass through the network gives the log-probs of all steps, as for tokens."""
+    objectives: ClassVar[Mapping[str, Mapping[str, Any]]] = {"awm": {}}
+    """Objectives that suit the generator, its usual one first, each with the settings that differ
+    from the objective's defaults."""
     source: dict[str, str]
     """File name and SHA-256 of the weights, where they came from a file."""
 
@@ -197,7 +202,8 @@ class StepStats:
 class HasLogProbs(Protocol):
     """Flows sampled by an SDE, and token models. Their rollouts have ``log_probs`` (T, B) of every
     step under the policy that drew them, and ``mask`` (T, B), false for steps that a sample did not
-    take."""
+    take. Where each step draws one unit (part), they also have ``units`` (T, B), its number or -1:
+    a unit's reward then moves its own steps."""
 
     def steps(self, rollout: Any) -> tuple[list[int], list[int]]:
         """The steps with a log-prob, and the deterministic ones, which only the KL looks at."""

@@ -37,7 +37,11 @@ class BuiltIn:
     tuned: Path
 
 
-BUILT_IN = {"part-flow": BuiltIn("rl3d.generators.part_flow:PartFlow", PRETRAINED, TUNED)}
+_TOKENS = WEIGHTS / "part_tokens.safetensors"
+BUILT_IN = {
+    "part-flow": BuiltIn("rl3d.generators.part_flow:PartFlow", PRETRAINED, TUNED),
+    "part-tokens": BuiltIn("rl3d.generators.part_tokens:PartTokens", _TOKENS, _TOKENS),
+}
 
 
 def find_generator(name: str) -> type[Generator]:

@@ -21,12 +21,14 @@ from rl3d.generators.base import TextCondition
 from rl3d.generators.flow import Flow, FlowRollout
 from rl3d.generators.sde import Sampling
 from scenes.asset import Asset, PartAsset
-from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
+from scenes.parts import MAX_PARTS, PLAIN, SHAPE_SIZE, VECTOR_SIZE, Parts
 
-# The network sees each of the 19 numbers shifted and scaled to about unit size; an absent part is
-# existence -1 and zeros.
+# The network sees each number shifted and scaled to about unit size; an absent part is existence -1
+# and zeros.
 _SHIFT = torch.tensor([0, 0.5, 0.5, 0, 0, 0, 0.4, -2.2, -2.2, -2.2, 1, 0, 0, 0, 1, 0, 0.45, 0.45, 0.45])
 _SCALE = torch.tensor([1, 0.4, 0.4, 0.5, 0.2, 0.2, 0.28, 0.8, 0.8, 0.8, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3])
+_SHIFT = torch.cat([_SHIFT, torch.tensor(PLAIN)])
+_SCALE = torch.cat([_SCALE, torch.tensor([0.5, 0.3, 1, 1, 1, 0.4, 0.4, 0.4])])
 
 
 DEFAULT_SAMPLING = Sampling(steps=8, guidance=1.0)
@@ -46,9 +48,11 @@ class PartFlowConfig:
     depth: int = 6
     heads: int = 3
     slots: int = MAX_PARTS
+    numbers: int = VECTOR_SIZE
+    """Of a part. Weights from before parts had materials know 19."""
 
     def __post_init__(self) -> None:
-        sizes = self.width, self.depth, self.heads, self.slots
+        sizes = self.width, self.depth, self.heads, self.slots, self.numbers
         if min(sizes) < 1 or max(sizes) > 4096 or self.width % self.heads:
             raise ValueError(f"a network's sizes are 1 to 4096, and its heads divide its width, got {self}")
 
@@ -94,7 +98,7 @@ class PartFlowNetwork(nn.Module):
         super().__init__()
         self.config = config
         w = config.width
-        self.embed = nn.Linear(VECTOR_SIZE, w)
+        self.embed = nn.Linear(config.numbers, w)
         self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
         self.text_in = nn.Linear(TEXT_DIM, w)
         self.null_token = nn.Parameter(torch.randn(w) * 0.02)
@@ -103,7 +107,7 @@ class PartFlowNetwork(nn.Module):
         self.modulation = nn.Linear(w, 6 * w)
         self.blocks = nn.ModuleList(_Block(w, config.heads) for _ in range(config.depth))
         self.final_modulation = nn.Linear(w, 2 * w)
-        self.out = nn.Linear(w, VECTOR_SIZE)
+        self.out = nn.Linear(w, config.numbers)
         for zero in (self.modulation, self.final_modulation, self.out):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
@@ -115,11 +119,11 @@ class PartFlowNetwork(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "b p 19"],
+        x: Float[Tensor, "b p v"],
         sigma: Float[Tensor, "b"],
         text: TextFeatures,
         keep_text: Bool[Tensor, "b"] | None = None,
-    ) -> Float[Tensor, "b p 19"]:
+    ) -> Float[Tensor, "b p v"]:
         """``keep_text`` false drops the text of an entry (classifier-free guidance)."""
         batch = len(x)
         if keep_text is None:
@@ -141,7 +145,7 @@ class PartFlowNetwork(nn.Module):
 
 
 class PartFlow(Flow):
-    """The part-flow policy: a state is 24 parts of 19 numbers."""
+    """The part-flow policy: a state is a set of parts."""
 
     name = "part-flow"
     gives = frozenset({"parts"})
@@ -151,16 +155,18 @@ class PartFlow(Flow):
     network: PartFlowNetwork
 
     def __init__(self, **config: int) -> None:
+        if "slots" in config:  # all settings, as a file has them
+            config = {"numbers": SHAPE_SIZE, **config}
         sizes = from_file(PartFlowConfig, config)
         super().__init__(PartFlowNetwork(sizes), asdict(sizes))
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.network.config.slots, VECTOR_SIZE
+        return self.network.config.slots, self.network.config.numbers
 
     def velocity(
-        self, x: Float[Tensor, "b p 19"], sigma: Float[Tensor, "b"], condition: TextCondition, guidance: float
-    ) -> Float[Tensor, "b p 19"]:
+        self, x: Float[Tensor, "b p v"], sigma: Float[Tensor, "b"], condition: TextCondition, guidance: float
+    ) -> Float[Tensor, "b p v"]:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
             if guidance == 1:
                 return self.network(x, sigma, condition.text).float()
@@ -170,13 +176,13 @@ class PartFlow(Flow):
             with_text, without = self.network(torch.cat([x, x]), torch.cat([sigma, sigma]), both, keep).float().chunk(2)
             return without + guidance * (with_text - without)
 
-    def counted(self, final: Float[Tensor, "b p 19"]) -> Float[Tensor, "b p 19"]:
+    def counted(self, final: Float[Tensor, "b p v"]) -> Float[Tensor, "b p v"]:
         """All numbers of a part that is there, and only the existence of one that is not."""
         counted = (final[..., :1] > 0).float().expand_as(final).clone()
         counted[..., 0] = 1.0
         return counted
 
-    def kl_weights(self, rollout: FlowRollout) -> Float[Tensor, "b p 19"]:
+    def kl_weights(self, rollout: FlowRollout) -> Float[Tensor, "b p v"]:
         """Existence weighs ``EXISTENCE_KL_WEIGHT`` times as much as shape."""
         weights = super().kl_weights(rollout)
         weights[..., 0] *= EXISTENCE_KL_WEIGHT
@@ -190,20 +196,21 @@ class PartFlow(Flow):
         if asset.parts is None or asset.parts.count > self.network.config.slots:
             raise ValueError(f"part-flow encodes assets of at most {self.network.config.slots} parts, and only those")
         vectors = Parts.stack([asset.parts[b] for b in range(len(asset))], self.network.config.slots).vectors()
-        states = encode(vectors.to(self.device)).unsqueeze(0)
+        states = encode(vectors[..., : self.network.config.numbers].to(self.device)).unsqueeze(0)
         empty = states[:0]
         none = states.new_zeros(0)
         return FlowRollout(condition, self.default_options, states, empty, none, none.new_zeros(0, len(asset)))
 
 
-def encode(vectors: Float[Tensor, "*b p 19"]) -> Float[Tensor, "*b p 19"]:
+def encode(vectors: Float[Tensor, "*b p v"]) -> Float[Tensor, "*b p v"]:
     """Part vectors to network states; absent parts become existence -1 and zeros."""
-    shift, scale = _SHIFT.to(vectors.device), _SCALE.to(vectors.device)
+    shift, scale = (t[: vectors.shape[-1]].to(vectors.device) for t in (_SHIFT, _SCALE))
     present = vectors[..., :1] > 0
     states = torch.where(present, (vectors - shift) / scale, torch.zeros_like(vectors))
     return torch.cat([torch.where(present, 1.0, -1.0), states[..., 1:]], -1)
 
 
-def decode(states: Float[Tensor, "*b p 19"]) -> Parts:
+def decode(states: Float[Tensor, "*b p v"]) -> Parts:
     """Network states to assets."""
-    return Parts.from_vectors(states * _SCALE.to(states.device) + _SHIFT.to(states.device))
+    shift, scale = (t[: states.shape[-1]].to(states.device) for t in (_SHIFT, _SCALE))
+    return Parts.from_vectors(states * scale + shift)

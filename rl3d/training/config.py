@@ -42,7 +42,7 @@ class TrainConfig:
     prompts: Path | None = None
     """Text file with one training prompt a line. None: captions of the corpus's training split."""
     kinds: str = ""
-    """Kinds of those captions: some of single, relation, count, composition. Empty: all."""
+    """Kinds of those captions: some of single, relation, count, composition, scene. Empty: all."""
     objective: Objective = field(default_factory=AWM)
     """How the policy learns, with the objective's own settings."""
     sampling: Any = None

@@ -78,10 +78,11 @@ def padded(rows: list[np.ndarray]) -> Tensor:
 def _same_claim(a: Item, b: Item) -> bool:
     """Whether b's caption may be true of a's asset. Such pairs are neither positive nor
     negative."""
+    nouns = [{thing.noun for thing in item.facts.things} for item in (a, b)]
     return (
         a.kind == b.kind
-        and a.category == b.category
-        and (a.kind != "single" or a.facts == b.facts or b.facts.main is None)
+        and nouns[1] <= nouns[0]
+        and (a.kind != "single" or a.facts == b.facts or b.facts.things[0].color is None)
     )
 
 

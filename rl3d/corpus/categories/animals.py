@@ -25,6 +25,7 @@ def dog(s: Sketch) -> None:
     z, y = quadruped(s, s.width(0.15, 0.18), s.length(0.3, 0.36), 0.15, s.height(0.2, 0.28), 0.11)
     hz = z + 0.2
     s.pebble(s.main, 0, y - 0.06, hz, 0.145, 0.14, 0.14)
+    s.head = (0, y - 0.06, hz + 0.105, 0.12)
     s.pebble(s.paint("snout"), 0, y - 0.21, hz - 0.05, 0.075, 0.1, 0.065)
     s.ball(s.paint("nose"), 0, y - 0.305, hz - 0.02, 0.034)
     s.pair(s.ball, s.paint("ears"), 0.15, y - 0.05, hz - 0.0, 0.045, 0.075, 0.13)
@@ -38,6 +39,7 @@ def cat(s: Sketch) -> None:
     z, y = quadruped(s, s.width(0.13, 0.155), s.length(0.26, 0.31), 0.135, s.height(0.16, 0.22), 0.09)
     hz = z + 0.19
     s.ball(s.main, 0, y - 0.03, hz, 0.17, 0.145, 0.15)
+    s.head = (0, y - 0.03, hz + 0.095, 0.11)
     for side in SIDES:
         s.cone(s.paint("ears"), side * 0.1, y - 0.03, hz + 0.07, 0.062, 0.16)
     eyes(s, 0.065, y - 0.15, hz + 0.045, 0.032)
@@ -65,6 +67,7 @@ def elephant(s: Sketch) -> None:
     z, y = quadruped(s, s.width(0.24, 0.28), s.length(0.34, 0.38), 0.24, 0.17, 0.15)
     hz = z + 0.12
     s.pebble(s.main, 0, y - 0.06, hz, 0.18, 0.17, 0.18)
+    s.head = (0, y - 0.06, hz + 0.14, 0.13)
     s.pair(s.ball, s.paint("ears"), 0.24, y - 0.02, hz + 0.02, 0.13, 0.04, 0.17)
     s.rod(s.main, (0, y - 0.17, hz), (0, y - 0.28, 0.2), 0.065, 0.25)
     s.rod(s.main, (0, y - 0.275, 0.23), (0, y - 0.34, 0.14), 0.048)
@@ -89,6 +92,7 @@ def cow(s: Sketch) -> None:
     z, y = quadruped(s, s.width(0.18, 0.21), s.length(0.34, 0.38), 0.18, s.height(0.2, 0.24), 0.1)
     hz = z + 0.13
     s.pebble(s.main, 0, y - 0.08, hz, 0.12, 0.15, 0.13)
+    s.head = (0, y - 0.1, hz + 0.1, 0.09)
     s.pebble(s.paint("snout"), 0, y - 0.22, hz - 0.05, 0.1, 0.055, 0.075)
     for side in SIDES:
         s.rod(s.paint("horns"), (side * 0.07, y - 0.06, hz + 0.1), (side * 0.13, y - 0.08, hz + 0.22), 0.028, 0.5)
@@ -102,6 +106,7 @@ def cow(s: Sketch) -> None:
 def pig(s: Sketch) -> None:
     z, y = quadruped(s, s.width(0.22, 0.25), s.length(0.33, 0.38), 0.22, s.height(0.09, 0.13), 0.11)
     s.pebble(s.main, 0, y - 0.03, z + 0.06, 0.17, 0.15, 0.16)
+    s.head = (0, y - 0.03, z + 0.175, 0.11)
     s.disc(s.paint("snout"), 0, y - 0.19, z + 0.04, 0.08, 0.09)
     for side in SIDES:
         s.cone(s.paint("ears"), side * 0.1, y - 0.04, z + 0.16, 0.07, 0.14)
@@ -115,6 +120,7 @@ def sheep(s: Sketch) -> None:
     s.ball(s.main, 0, -y * 0.45, z + 0.09, 0.21, 0.2, 0.19)
     s.pebble(s.paint("face"), 0, y - 0.09, z + 0.1, 0.1, 0.13, 0.11)
     s.ball(s.main, 0, y - 0.05, z + 0.21, 0.11, 0.09, 0.07)
+    s.head = (0, y - 0.06, z + 0.245, 0.09)
     s.pair(s.ball, s.paint("face"), 0.13, y - 0.08, z + 0.13, 0.065, 0.03, 0.04)
     eyes(s, 0.05, y - 0.205, z + 0.14, 0.026)
 
@@ -124,6 +130,7 @@ def rabbit(s: Sketch) -> None:
     hz = s.height(0.5, 0.56)
     s.part(s.main, (0, 0.05, hz * 0.4 + 0.01), (w, w * 1.15, hz * 0.4), (0.7, 1.0), 0.15)
     s.ball(s.main, 0, -0.08, hz, 0.17, 0.16, 0.155)
+    s.head = (0, -0.13, hz + 0.1, 0.1)
     ear = s.height(0.34, 0.42)
     for side in SIDES:
         s.ball(s.main, side * 0.08, -0.04, hz + 0.06 + ear / 2, 0.052, 0.04, ear / 2 + 0.03)
@@ -140,6 +147,7 @@ def bear(s: Sketch) -> None:
     s.part(s.main, (0, 0, h / 2), (w, w * 0.85, h / 2 + 0.0), (0.6, 1.0), 0.15)
     hz = h + 0.13
     s.ball(s.main, 0, -0.02, hz, 0.2, 0.18, 0.18)
+    s.head = (0, -0.03, hz + 0.125, 0.125)
     s.pair(s.ball, s.main, 0.15, -0.01, hz + 0.14, 0.075, 0.05, 0.075)
     for side in SIDES:
         s.rod(s.main, (side * w * 0.7, -0.02, h * 0.78), (side * (w + 0.1), -0.14, h * 0.4), 0.075, soft=0.5)
@@ -158,6 +166,7 @@ def penguin(s: Sketch) -> None:
     s.part(s.main, (0, 0, h / 2 + 0.02), (w, w * 0.9, h / 2), (0.7, 1.0), 0.2)
     s.ball(s.paint("belly"), 0, -w * 0.34, h * 0.42, w * 0.76, w * 0.62, h * 0.36)
     s.ball(s.main, 0, 0, h + 0.03, 0.165, 0.16, 0.15)
+    s.head = (0, 0, h + 0.13, 0.125)
     s.rod(s.paint("beak"), (0, -0.12, h + 0.03), (0, -0.26, h + 0.01), 0.045, 0.9)
     eyes(s, 0.065, -0.14, h + 0.075, 0.028)
     for side in SIDES:
@@ -170,6 +179,7 @@ def duck(s: Sketch) -> None:
     s.part(s.main, (0, 0, 0.2), (w, l, 0.2), (0.7, 1.0))
     hz = s.height(0.52, 0.58)
     s.ball(s.main, 0, -l * 0.55, hz, 0.18, 0.18, 0.175)
+    s.head = (0, -l * 0.55, hz + 0.115, 0.13)
     s.cyl(s.main, 0, -l * 0.52, 0.28, 0.12, hz - 0.35, 0.1)
     s.part(s.paint("beak"), (0, -l * 0.55 - 0.22, hz - 0.04), (0.09, 0.11, 0.035), (0.6, 0.8))
     eyes(s, 0.09, -l * 0.55 - 0.145, hz + 0.055, 0.03)
@@ -180,6 +190,7 @@ def duck(s: Sketch) -> None:
 def owl(s: Sketch) -> None:
     w, h = s.width(0.27, 0.31), s.height(0.72, 0.82)
     s.part(s.main, (0, 0, h / 2 + 0.01), (w, w * 0.8, h / 2), (0.6, 1.0), 0.1)
+    s.head = (0, 0, h * 0.975, w * 0.5)
     s.ball(s.paint("belly"), 0, -w * 0.45, h * 0.36, w * 0.72, w * 0.44, h * 0.27)
     for side in SIDES:
         s.disc(s.paint("face"), side * 0.1, -w * 0.7, h * 0.74, 0.105, 0.13)
@@ -197,6 +208,7 @@ def turtle(s: Sketch) -> None:
         s.pebble(s.paint("skin"), sx * w * 0.62, sy * l * 0.62, 0.085, 0.1, 0.1, 0.085, SOFT)
     s.rod(s.paint("skin"), (0, -l * 0.6, 0.18), (0, -l - 0.1, 0.21), 0.075)
     s.ball(s.paint("skin"), 0, -l - 0.13, 0.24, 0.105, 0.13, 0.1)
+    s.head = (0, -l - 0.13, 0.31, 0.085)
     eyes(s, 0.06, -l - 0.22, 0.275, 0.027)
     s.rod(s.paint("skin"), (0, l * 0.6, 0.17), (0, l + 0.13, 0.1), 0.055, 0.8)
 
@@ -206,6 +218,7 @@ def robot(s: Sketch) -> None:
     leg = s.u(0.2, 0.26)
     s.box(s.main, 0, 0, leg, w, 0.26, h, soft=0.2)
     s.box(s.main, 0, 0, leg + h + 0.03, w * 0.72, 0.22, 0.21, soft=0.2)
+    s.head = (0, 0, leg + h + 0.225, 0.12)
     s.cyl(s.paint("arms"), 0, 0, leg + h - 0.02, 0.06, 0.07)
     for side in SIDES:
         s.box(s.paint("arms"), side * (w / 2 + 0.04), 0, leg + 0.06, 0.1, 0.13, h - 0.08, soft=SOFT)
@@ -265,7 +278,7 @@ ANIMALS = {
     ),
     "cow": Category(
         cow,
-        "cow, dairy cow, cattle",
+        "cow, dairy cow, bull",
         "white brown",
         roles={"spots": "black brown/white", "horns": "beige gray"},
         accents={"legs": "main", "snout": "pink/beige", "eyes": EYES},

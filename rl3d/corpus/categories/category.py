@@ -31,6 +31,10 @@ class Category:
     sizes: str = ""
     """The adjectives that apply: height, width, length."""
     materials: str = ""
+    patterns: tuple[str, ...] = ()
+    """Those of ``PATTERNS`` that a caption may name."""
+    finishes: bool = False
+    """Whether a caption may call it glossy, matte or metallic."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ def snowman(s: Sketch) -> None:
     s.ball(s.main, 0, 0, z1, r, r, r * 0.87)
     s.ball(s.main, 0, 0, z2, mid, mid, max(mid, (z3 - head - z1 - r) / 2 + 0.05))
     s.ball(s.main, 0, 0, z3, head)
+    s.head = (0, 0, z3 + head * 0.68, head * 0.74)
     if s.has("hat", 0.6):
         s.cyl(s.paint("hat"), 0, 0, z3 + head * 0.7, head * 1.1, 0.04)
         s.cyl(s.paint("hat"), 0, 0, z3 + head * 0.7 + 0.02, head * 0.7, 0.17)

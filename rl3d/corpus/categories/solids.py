@@ -37,28 +37,35 @@ def foot(ball: Row) -> Row:
     )
 
 
+def _one(s: Sketch, shape: str, half: Point, centre: Point) -> None:
+    s.part(s.main, centre, half, _EXPONENTS[shape], _TAPERS.get(shape, 0.0))
+
+
 def _cube(s: Sketch) -> None:
-    s.rows.append(solid("cube", s.main, (0.5, 0.5, 0.5), (0, 0, 0.5)))
+    _one(s, "cube", (0.5, 0.5, 0.5), (0, 0, 0.5))
+    s.top = (0, 0, 1.0, 0.42, 0.42)
 
 
 def _sphere(s: Sketch) -> None:
-    s.rows.append(solid("sphere", s.main, (0.5, 0.5, 0.5), (0, 0, 0.5)))
+    _one(s, "sphere", (0.5, 0.5, 0.5), (0, 0, 0.5))
     s.rows.append(foot(s.rows[0]))
+    s.paints.append(s.main)
 
 
 def _cylinder(s: Sketch) -> None:
     r, h = s.width(0.28, 0.38), s.height(0.4, 0.5)
-    s.rows.append(solid("cylinder", s.main, (r, r, h), (0, 0, h)))
+    _one(s, "cylinder", (r, r, h), (0, 0, h))
+    s.top = (0, 0, 2 * h, 0.72 * r, 0.72 * r)
 
 
 def _cone(s: Sketch) -> None:
     r, h = s.width(0.34, 0.44), s.height(0.4, 0.5)
-    s.rows.append(solid("cone", s.main, (r, r, h), (0, 0, h)))
+    _one(s, "cone", (r, r, h), (0, 0, h))
 
 
 def _pyramid(s: Sketch) -> None:
     r, h = s.width(0.42, 0.5), s.height(0.34, 0.45)
-    s.rows.append(solid("pyramid", s.main, (r, r, h), (0, 0, h)))
+    _one(s, "pyramid", (r, r, h), (0, 0, h))
 
 
 _ANY = "red blue green yellow orange purple"

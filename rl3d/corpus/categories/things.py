@@ -7,11 +7,15 @@ from math import cos, pi, sin
 from rl3d.corpus.categories.category import Category
 from rl3d.corpus.shapes import SIDES, SOFT, Sketch
 
+INSIDE = "chocolate charcoal/black"
+"""Of an open container."""
+
 
 def mug(s: Sketch) -> None:
     r, h = s.width(0.3, 0.36), s.height(0.64, 0.76)
     s.cyl(s.main, 0, 0, 0, r, h)
-    s.cyl(s.paint("coffee"), 0, 0, h - 0.1, r * 0.84, 0.115)
+    s.cyl(s.paint("inside" if s.open else "coffee"), 0, 0, h - 0.1, r * 0.84, 0.115)
+    s.cavity = (0, 0, h, r * 0.84, r * 0.84, 0)
     reach, low, high = r + s.u(0.13, 0.18), h * 0.25, h * 0.75
     s.rod(s.paint("handle"), (r - 0.05, 0, high), (reach, 0, high), 0.042, soft=0.4)
     s.rod(s.paint("handle"), (r - 0.05, 0, low), (reach, 0, low), 0.042, soft=0.4)
@@ -52,7 +56,8 @@ def bucket(s: Sketch) -> None:
     r, h = s.width(0.34, 0.4), s.height(0.56, 0.66)
     s.cyl(s.main, 0, 0, 0, r, h, -0.28)
     s.cyl(s.paint("rim"), 0, 0, h - 0.06, r * 1.05, 0.07)
-    s.cyl(s.paint("water"), 0, 0, h - 0.04, r * 0.88, 0.07)
+    s.cyl(s.paint("inside" if s.open else "water"), 0, 0, h - 0.04, r * 0.88, 0.07)
+    s.cavity = (0, 0, h + 0.02, r * 0.88, r * 0.88, 0)
     for side in SIDES:
         s.rod(s.paint("handle"), (side * r, 0, h - 0.03), (side * r * 0.45, 0, h + 0.26), 0.03)
     s.rod(s.paint("handle"), (-r * 0.5, 0, h + 0.25), (r * 0.5, 0, h + 0.25), 0.035)
@@ -144,6 +149,32 @@ def crate(s: Sketch) -> None:
     for sx, sy in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
         s.box(s.paint("frame"), sx * (w / 2 - 0.02), sy * (w / 2 - 0.02), 0.03, 0.1, 0.1, h - 0.07, soft=0.1)
     s.top = (0, 0, h + 0.01, w * 0.38, w * 0.38)
+    if s.open:
+        s.box(s.paint("inside"), 0, 0, h - 0.04, w - 0.06, w - 0.06, 0.06, soft=0.1)
+    s.cavity = (0, 0, h, w * 0.46, w * 0.46, 0)
+
+
+def basket(s: Sketch) -> None:
+    r, h = s.width(0.36, 0.42), s.height(0.36, 0.46)
+    s.cyl(s.main, 0, 0, 0, r, h, -0.25)
+    for z in (0.22, 0.56):
+        s.cyl(s.paint("bands"), 0, 0, h * z, r * (0.78 + 0.25 * z), h * 0.14, -0.03)
+    s.cyl(s.paint("rim"), 0, 0, h - 0.04, r * 1.05, 0.07, soft=0.4)
+    s.cyl(s.paint("inside"), 0, 0, h - 0.02, r * 0.9, 0.06)
+    top = h + s.u(0.3, 0.38)
+    for side in SIDES:
+        s.rod(s.paint("handle"), (side * r, 0, h - 0.02), (side * r * 0.6, 0, top - 0.04), 0.03, soft=0.4)
+    s.rod(s.paint("handle"), (-r * 0.64, 0, top - 0.05), (r * 0.64, 0, top - 0.05), 0.035, soft=0.4)
+    s.cavity = (0, 0, h + 0.03, r * 0.85, r * 0.85, 0)
+
+
+def bowl(s: Sketch) -> None:
+    r, h = s.width(0.44, 0.5), s.height(0.3, 0.38)
+    s.cyl(s.paint("foot"), 0, 0, 0, r * 0.5, 0.06)
+    s.cyl(s.main, 0, 0, 0.03, r, h, -0.5, soft=0.2)
+    s.cyl(s.paint("rim"), 0, 0, h - 0.02, r * 1.03, 0.06, soft=0.4)
+    s.cyl(s.paint("inside"), 0, 0, h, r * 0.9, 0.05)
+    s.cavity = (0, 0, h + 0.04, r * 0.7, r * 0.7, 0)
 
 
 def candle(s: Sketch) -> None:
@@ -298,12 +329,43 @@ def top_hat(s: Sketch) -> None:
     s.cyl(s.main, 0, 0, 0, r * 1.6, 0.06, soft=0.3)
     s.cyl(s.main, 0, 0, 0.03, r, h, -0.12)
     s.cyl(s.paint("band"), 0, 0, 0.05, r * 0.96, 0.12, -0.04)
+    s.opening = r * 0.88
+
+
+def bowler(s: Sketch) -> None:
+    r, h = s.width(0.3, 0.34), s.height(0.4, 0.46)
+    s.cyl(s.main, 0, 0, 0, r * 1.55, 0.06, soft=0.4)
+    s.part(s.main, (0, 0, h / 2 + 0.01), (r, r, h / 2), (0.55, 1.0))
+    s.cyl(s.paint("band"), 0, 0, 0.05, r * 1.02, 0.1)
+    s.opening = r * 0.9
+
+
+def cowboy_hat(s: Sketch) -> None:
+    r, h = s.width(0.25, 0.29), s.height(0.34, 0.4)
+    s.cyl(s.main, 0, 0, 0, r * 1.75, 0.05, soft=0.4, ry=r * 1.95)
+    for side in SIDES:
+        s.part(s.main, (side * r * 1.62, 0, 0.085), (0.05, r * 1.5, 0.085), (0.6, 0.8))
+    s.part(s.main, (0, 0, h / 2), (r, r * 1.1, h / 2), (0.4, 0.8), 0.25)
+    for side in SIDES:
+        s.ball(s.main, side * r * 0.4, 0, h - 0.01, r * 0.32, r * 0.75, 0.075)
+    s.cyl(s.paint("band"), 0, 0, 0.04, r * 1.03, 0.09, ry=r * 1.13)
+    s.opening = r * 0.92
+
+
+def party_hat(s: Sketch) -> None:
+    r, h = s.width(0.28, 0.34), s.height(0.7, 0.82)
+    s.cone(s.main, 0, 0, 0, r, h)
+    for z in (0.12, 0.42):
+        s.cyl(s.paint("bands"), 0, 0, z * h, r * (1.04 - 0.97 * z), h * 0.1, 0.12)
+    s.ball(s.paint("pompom"), 0, 0, h + 0.02, 0.085)
+    s.opening = r * 0.95
 
 
 def crown(s: Sketch) -> None:
     r, h = s.width(0.42, 0.46), s.height(0.26, 0.32)
     s.cyl(s.main, 0, 0, 0, r, h)
     s.cyl(s.paint("lining"), 0, 0, h - 0.05, r * 0.8, 0.065)
+    s.opening = r * 0.95
     n = s.number("points", 5, 7)
     for k in range(n):
         a = 2 * pi * k / n
@@ -382,6 +444,7 @@ THINGS = {
         "mug, cup, teacup, coffee mug",
         "white blue red green",
         roles={"handle": "main main white", "coffee": "chocolate/black"},
+        accents={"inside": INSIDE},
         sizes="height width",
         materials="ceramic",
     ),
@@ -413,7 +476,7 @@ THINGS = {
         "bucket, pail, water bucket",
         "blue red gray yellow",
         roles={"handle": "gray black brown", "rim": "main white gray"},
-        accents={"water": "azure/aqua"},
+        accents={"water": "azure/aqua", "inside": INSIDE},
         sizes="height width",
         materials="metal plastic wooden",
     ),
@@ -472,8 +535,26 @@ THINGS = {
         "crate, packing crate, shipping crate",
         "tan brown",
         roles={"frame": "chestnut brown/tan"},
+        accents={"inside": INSIDE},
         sizes="height width",
         materials="wooden",
+    ),
+    "basket": Category(
+        basket,
+        "basket, wicker basket, picnic basket",
+        "tan beige brown",
+        roles={"handle": "brown chestnut", "bands": "brown chestnut/tan"},
+        accents={"inside": INSIDE, "rim": "brown chestnut/tan"},
+        sizes="height width",
+    ),
+    "bowl": Category(
+        bowl,
+        "bowl, soup bowl, salad bowl, dish",
+        "white blue cyan",
+        roles={"rim": "main white blue"},
+        accents={"inside": "charcoal chocolate/cream", "foot": "main"},
+        sizes="height width",
+        materials="ceramic wooden metal",
     ),
     "candle": Category(
         candle,
@@ -597,9 +678,30 @@ THINGS = {
     ),
     "top hat": Category(
         top_hat,
-        "top hat, magician's hat, hat",
+        "top hat, magician's hat",
         "black charcoal",
         roles={"band": "red white purple"},
+        sizes="height width",
+    ),
+    "hat": Category(
+        bowler,
+        "hat, bowler hat, bowler, felt hat",
+        "brown gray black tan",
+        roles={"band": "black white red/tan"},
+        sizes="height",
+    ),
+    "cowboy hat": Category(
+        cowboy_hat,
+        "cowboy hat, stetson, western hat",
+        "brown tan chestnut",
+        roles={"band": "black white red/tan"},
+        sizes="height",
+    ),
+    "party hat": Category(
+        party_hat,
+        "party hat, birthday hat",
+        "pink cyan yellow purple",
+        roles={"bands": "white yellow blue/red", "pompom": "white yellow red"},
         sizes="height width",
     ),
     "crown": Category(

@@ -191,6 +191,7 @@ def wagon(s: Sketch) -> None:
         s.box(s.main, side * (w / 2 - 0.02), 0, 0.11, 0.045, l, h)
     for side in SIDES:
         s.box(s.main, 0, side * (l / 2 - 0.02), 0.11, w, 0.045, h)
+    s.cavity = (0, 0, h + 0.11, w / 2 - 0.05, l / 2 - 0.05, h - 0.04)
     wheels(s, w / 2, (-l * 0.32, l * 0.32), 0.1, 0.07)
     s.rod(s.paint("handle"), (0, -l / 2 + 0.02, 0.14), (0, -l / 2 - 0.22, 0.42), 0.025)
     s.rod(s.paint("handle"), (-0.09, -l / 2 - 0.22, 0.41), (0.09, -l / 2 - 0.22, 0.41), 0.025)

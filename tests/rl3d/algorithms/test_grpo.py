@@ -12,7 +12,9 @@ STD = 0.5
 def _loss(log_probs, old, advantages, kl=None, weights=None, **settings):
     kl = torch.zeros_like(log_probs) if kl is None else kl
     weights = torch.ones_like(log_probs.detach()) if weights is None else weights
-    return grpo_loss(log_probs, old, advantages, kl, weights, **{"clip": 0.1, "kl_weight": 0.0, **settings})
+    return grpo_loss(
+        log_probs, old, advantages.unsqueeze(0), kl, weights, **{"clip": 0.1, "kl_weight": 0.0, **settings}
+    )
 
 
 def test_on_policy_gradient_is_reinforce() -> None:

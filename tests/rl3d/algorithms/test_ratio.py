@@ -11,7 +11,7 @@ from rl3d.algorithms.ratio import clipped_policy_loss, ratio_metrics
 def test_clip_stops_the_gradient_on_the_winning_side_only() -> None:
     log_probs = torch.tensor([[0.2, -0.2, 0.2, -0.2]], requires_grad=True)
     advantages = torch.tensor([1.0, 1.0, -1.0, -1.0])
-    clipped_policy_loss(log_probs, torch.zeros(1, 4), advantages, 0.1).sum().backward()
+    clipped_policy_loss(log_probs, torch.zeros(1, 4), advantages.unsqueeze(0), 0.1).sum().backward()
     up, down = math.exp(0.2), math.exp(-0.2)
     assert log_probs.grad is not None
     assert log_probs.grad[0].tolist() == pytest.approx([0.0, -down, up, 0.0])

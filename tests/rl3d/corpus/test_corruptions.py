@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rl3d.corpus import CORRUPTIONS, SUBTLE
-from scenes.parts import CENTRE, LOG_HALF_X, LOG_HALF_Y, LOG_HALF_Z, MAX_PARTS, Parts
+from scenes.parts import CENTRE, LOG_HALF_X, LOG_HALF_Y, LOG_HALF_Z, MAX_PARTS, VECTOR_SIZE, Parts
 
 
 @pytest.mark.parametrize("name", [*CORRUPTIONS, *SUBTLE])
@@ -17,7 +17,7 @@ def test_corruptions_are_valid_seeded_and_change_the_asset(items, name):
         broken, again = fault(item.vectors, np.random.default_rng(k)), fault(item.vectors, np.random.default_rng(k))
         np.testing.assert_array_equal(broken, again)
         np.testing.assert_array_equal(item.vectors, before, err_msg="the given asset is left alone")
-        assert broken.dtype == item.vectors.dtype and broken.ndim == 2 and broken.shape[1] == 19
+        assert broken.dtype == item.vectors.dtype and broken.ndim == 2 and broken.shape[1] == VECTOR_SIZE
         assert 1 <= len(broken) <= MAX_PARTS and np.isfinite(broken).all()
         changed.append(broken.shape != before.shape or not np.allclose(broken, before, atol=1e-3))
     # An asset of a single part has nothing to take away.

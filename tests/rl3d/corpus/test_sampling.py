@@ -4,6 +4,7 @@ the training split."""
 import os
 import subprocess
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -15,13 +16,18 @@ from rl3d.corpus import (
     CATEGORIES,
     COLORS,
     MIX,
+    NOVEL,
     nearest_base,
     prompts,
     sample,
     sample_for,
     sample_spec,
+    scene_captions,
 )
-from rl3d.corpus.splits import is_held_out
+from rl3d.corpus.scenes import is_scene_held_out
+from rl3d.corpus.splits import is_held_out, is_pair_held_out
+from rl3d.corpus.wording import plural
+from scenes.parts import METALLIC, PATTERN, PATTERNS, ROUGHNESS, finish_of
 
 
 def test_the_same_seed_gives_the_same_items(items):
@@ -42,6 +48,16 @@ def test_a_caption_has_many_geometries():
         assert len({other.vectors.tobytes() for other in others}) == 4
 
 
+def test_every_part_belongs_to_an_object_that_the_caption_names(items):
+    for item in items:
+        assert item.objects.shape == (len(item.vectors),) == (len(item.roles),)
+        assert set(item.objects.tolist()) == set(range(len(item.nouns))), item.caption
+        named = [thing.noun for thing in item.facts.things for _ in range(thing.count)]
+        assert sorted(named) == sorted(item.nouns), item.caption
+        for k in range(len(item.nouns)):
+            assert any(role == "main" for role, k_ in zip(item.roles, item.objects, strict=True) if k_ == k)
+
+
 def test_no_caption_is_in_both_splits():
     rng = np.random.default_rng(4)
     train = {sample_spec(rng, "train").caption for _ in range(8_000)}
@@ -54,9 +70,11 @@ def test_singles_keep_to_their_split():
     for split in ("train", "heldout"):
         for _ in range(1_000):
             spec = sample_spec(rng, split)
-            if spec.kind == "single" and spec.facts.main:
-                assert is_held_out(spec.category, spec.facts.main) == (split == "heldout"), spec.caption
-            assert spec.kind != "single" or split == "train" or spec.facts.main, "a held-out caption names its colour"
+            if spec.kind != "single":
+                continue
+            color = spec.facts.things[0].color
+            assert color or split == "train", "a held-out caption names its colour"
+            assert not color or is_held_out(spec.category, color) == (split == "heldout"), spec.caption
 
 
 def test_unnamed_main_colours_are_not_held_out():
@@ -111,12 +129,87 @@ def test_prompts_are_fixed_distinct_and_balanced():
     assert [item.caption for item in first] == [item.caption for item in again]
     assert len({item.caption for item in first}) == len(first)
     assert all([item.category for item in first].count(category) == 2 for category in CATEGORIES)
-    assert all(is_held_out(item.category, item.facts.main) for item in first if item.facts.main)
+    assert all(is_held_out(item.category, item.facts.things[0].color) for item in first)
 
 
 def test_prompts_of_all_kinds_keep_the_mix():
     kinds = [item.kind for item in prompts(100, 1)]
     assert {kind: kinds.count(kind) for kind in MIX} == {kind: round(100 * fraction) for kind, fraction in MIX.items()}
+
+
+def test_novel_categories_are_in_no_other_split():
+    rng = np.random.default_rng(8)
+    nouns = {
+        noun
+        for item in (sample_spec(rng, s) for s in ("train", "heldout") for _ in range(3000))
+        for noun in named(item)
+    }
+    assert nouns <= set(CATEGORIES) and not nouns & set(NOVEL)
+    items = prompts(20, 0, split="novel")
+    assert [item.category for item in items].count(NOVEL[0]) == 4 and {item.category for item in items} == set(NOVEL)
+    assert sample(rng, "novel").category in NOVEL
+
+
+def named(spec):
+    return [thing.noun for thing in spec.facts.things]
+
+
+def test_scenes_keep_to_their_split():
+    rng = np.random.default_rng(9)
+    triples = {split: set() for split in ("train", "heldout")}
+    for split, found in triples.items():
+        for _ in range(1500):
+            spec = scene_captions.scene(rng, split)
+            assert is_scene_held_out("scene", spec.facts) == (split == "heldout"), spec.caption
+            if split == "train" or spec.arrangement == "list":
+                found |= {tuple(sorted(three)) for three in combinations(named(spec), 3)}
+    assert not any(is_pair_held_out("triple", *three) for three in triples["train"])
+
+
+def test_about_a_seventh_of_scenes_combinations_is_held_out():
+    kinds = ("on", "left", "next", "around", "between", "inside")
+    pairs = [is_pair_held_out("scene", kind, category) for kind in kinds for category in CATEGORIES]
+    counts = [is_pair_held_out("several", category, count) for count in (2, 3, 4) for category in CATEGORIES]
+    triples = [is_pair_held_out("triple", *three) for three in combinations(sorted(CATEGORIES)[:30], 3)]
+    for some in (pairs, counts, triples):
+        assert np.mean(some) == pytest.approx(1 / 7, abs=0.04)
+
+
+def test_every_arrangement_of_scenes_is_common(items):
+    arrangements = [item.spec.arrangement for item in items if item.kind == "scene"]
+    for what in ("around", "between", "inside", "stack", "row", "list", "on next"):
+        assert arrangements.count(what) >= 0.03 * len(arrangements), what
+
+
+def test_materials_are_named_and_drawn(items):
+    singles = [item for item in items if item.kind == "single"]
+    dressed = [item for item in singles if item.facts.things[0].pattern or item.facts.things[0].finish]
+    assert 0.08 <= len(dressed) / len(singles) <= 0.2
+    for item in dressed:
+        thing = item.facts.things[0]
+        main = item.vectors[[role == "main" for role in item.roles]]
+        assert len(main)
+        if thing.pattern:
+            assert (main[:, PATTERN.start + PATTERNS.index(thing.pattern)] > 0).all(), item.caption
+        if thing.finish:
+            assert [finish_of(*m) for m in main[:, [METALLIC, ROUGHNESS]].tolist()] == [thing.finish] * len(main)
+
+
+@pytest.mark.parametrize(
+    ("noun", "several"),
+    [
+        ("box", "boxes"),
+        ("puppy", "puppies"),
+        ("sheep", "sheep"),
+        ("woolly sheep", "woolly sheep"),
+        ("snowman", "snowmen"),
+        ("chest of drawers", "chests of drawers"),
+        ("bench", "benches"),
+        ("toy robot", "toy robots"),
+    ],
+)
+def test_plurals(noun, several):
+    assert plural(noun) == several
 
 
 @pytest.mark.parametrize(
@@ -140,9 +233,9 @@ def test_unknown_names_are_refused(call):
     ],
 )
 def test_captions_have_the_right_article(words, article):
-    from rl3d.corpus.captions import _article
+    from rl3d.corpus.wording import article as article_for
 
-    assert _article(words) == article
+    assert article_for(words) == article
 
 
 def test_a_seed_means_the_same_in_every_process():

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial import ConvexHull, QhullError
 
 from rl3d.corpus.shapes import bounds
-from scenes.parts import LOG_HALF_SIZE, MAX_PARTS, MIN_HALF_SIZE, Parts
+from scenes.parts import LOG_HALF_SIZE, MAX_PARTS, MIN_HALF_SIZE, VECTOR_SIZE, Parts
 
 BEARS = 0.005  # metres above the lowest point: what counts as support
 TILT_DEG = 7.0
@@ -67,11 +67,37 @@ def test_assets_stand_in_the_simulator(items, batch):
     assert scores.verdict.float().mean() >= 0.97
 
 
+def test_scenes_stand_in_one_piece():
+    from rewards.base import Batch
+    from rewards.geometry.connected import Connected
+    from rewards.physics.stability import Stability
+    from rl3d.corpus import sample_for
+    from rl3d.corpus.scene_captions import scene
+    from scenes.asset import PartAsset
+
+    rng = np.random.default_rng(5)
+    some = [sample_for(scene(rng, "train"), rng) for _ in range(150)]
+    parts = Parts.stack([Parts.from_vectors(torch.from_numpy(item.vectors)) for item in some])
+    batch = Batch([item.caption for item in some], PartAsset(parts))
+    stands, whole = Stability()(batch).verdict, Connected()(batch).verdict
+    assert stands is not None and whole is not None
+    assert (stands & whole).float().mean() >= 0.97
+
+
+def test_objects_of_a_scene_are_of_similar_size(items):
+    for item in items:
+        if item.kind != "scene" or item.spec.arrangement not in ("row", "list", "between", "left", "right", "next"):
+            continue
+        low, high = bounds(item.vectors.astype(np.float64))
+        sizes = [(high[item.objects == k].max(0) - low[item.objects == k].min(0)).max() for k in range(len(item.nouns))]
+        assert max(sizes) <= 2.4 * min(sizes), item.caption
+
+
 def test_part_limits(items):
     for item in items:
-        assert item.vectors.shape[1] == 19 and item.vectors.dtype == np.float32
-        assert 1 <= len(item.vectors) <= {"single": 18, "composition": 22}.get(item.kind, MAX_PARTS), item.caption
-    assert 5 <= np.mean([len(item.vectors) for item in items]) <= 9
+        assert item.vectors.shape[1] == VECTOR_SIZE and item.vectors.dtype == np.float32
+        assert 1 <= len(item.vectors) <= {"single": 18, "composition": 24}.get(item.kind, MAX_PARTS), item.caption
+    assert 7 <= np.mean([len(item.vectors) for item in items]) <= 12
 
 
 def test_numbers_are_finite_and_in_range(items):

@@ -1,0 +1,1 @@
+"""What a prompt says of objects, and whether an asset shows it."""

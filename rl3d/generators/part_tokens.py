@@ -1,0 +1,560 @@
+"""Part tokens: an autoregressive transformer over parts, and an inner cascade over the 14 tokens of
+a part (see ``part_codes``).
+
+A part at a time: causal self-attention to the parts before, cross-attention to the tokens of the
+text and to the parts of retrieved examples. The cascade draws the tokens of a part one by one from
+the transformer's state, what is already drawn of this part, and the same tokens of the two parts
+before. It costs a sixth of a flat sequence of tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from rewards.text import TextFeatures
+from rewards.text.minilm import DIM as TEXT_DIM
+from rl3d.configs import from_file
+from rl3d.generators.base import Generator, StepStats, TextCondition
+from rl3d.generators.part_codes import END, ORDERED, SHAPE, SIZES, decode_parts, encode_parts
+from scenes.asset import Asset, PartAsset
+from scenes.parts import EXISTENCE, MAX_PARTS, Parts
+
+A = len(SIZES)
+STARTS = tuple(sum(SIZES[:k]) for k in range(A))
+"""Where the values of an attribute begin in the table of all values."""
+VALUES = sum(SIZES)
+WIDEST = max(SIZES)
+NEVER = -1e4
+"""Log-prob of a value that an attribute does not have."""
+
+
+@dataclass(frozen=True)
+class PartTokensConfig:
+    """Size of the network."""
+
+    width: int = 192
+    depth: int = 5
+    heads: int = 3
+    hidden: int = 640
+    """Width inside a block's MLP."""
+    slots: int = MAX_PARTS
+    """Most parts of an asset."""
+    examples: int = 4
+    """Most retrieved assets that the network can tell apart."""
+
+    def __post_init__(self) -> None:
+        sizes = self.width, self.depth, self.heads, self.hidden, self.slots, self.examples
+        if min(sizes) < 1 or max(sizes) > 4096 or self.width % self.heads:
+            raise ValueError(f"a network's sizes are 1 to 4096, and its heads divide its width, got {self}")
+
+
+@dataclass(frozen=True)
+class TokenSampling:
+    """How tokens are drawn."""
+
+    temperature: float = 1.0
+    """Above 1 is more varied, below 1 is safer."""
+    top_p: float = 0.95
+    """Each token is drawn from the likeliest values whose probabilities sum to this much; 1 is all
+    of them. Log-probs do not know of it."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance; 1 means none, and half the cost."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature is a number above 0, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is above 0 and at most 1, got {self.top_p}")
+        if not (math.isfinite(self.guidance) and self.guidance >= 0):
+            raise ValueError(f"guidance is a finite number of at least 0, got {self.guidance}")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What cross-attention looks at: (B, L) tokens, those of the text first."""
+
+    tokens: Float[Tensor, "b l w"]
+    mask: Bool[Tensor, "b l"]
+    pooled: Float[Tensor, "b w"]
+
+
+@dataclass(frozen=True)
+class TokenCondition(TextCondition):
+    """Prompts, retrieved examples, and parts that are given."""
+
+    examples: Int[Tensor, "b e 15"] | None = None
+    """Tokens of the parts of all examples of a prompt, and last the number of the example, -1 for
+    padding."""
+    given: Int[Tensor, "b g 14"] | None = None
+    """The first parts of each asset; the first token is ``END`` where there is none."""
+
+    def __getitem__(self, index: Tensor) -> TokenCondition:
+        text = super().__getitem__(index)
+        examples, given = (None if t is None else t[index] for t in (self.examples, self.given))
+        return TokenCondition(text.prompts, text.text, examples, given)
+
+
+@dataclass(frozen=True)
+class TokenRollout:
+    """B assets of at most P - 1 parts. A step is one token: T = 14 P."""
+
+    condition: TokenCondition
+    options: TokenSampling
+    tokens: Int[Tensor, "b p 14"]
+    """The part after an asset's last one has the first token ``END``."""
+    log_probs: Float[Tensor, "t b"]
+
+    @property
+    def exists(self) -> Bool[Tensor, "b p"]:
+        return (self.tokens[..., SHAPE] != END).long().cumprod(1).bool()
+
+    @property
+    def mask(self) -> Bool[Tensor, "t b"]:
+        """All tokens of parts that were drawn, and the token that ends the asset."""
+        exists = self.exists
+        drawn = exists.clone()
+        if self.condition.given is not None:
+            count = (self.condition.given[..., SHAPE] != END).sum(1, keepdim=True)
+            drawn &= torch.arange(exists.shape[1], device=exists.device) >= count
+        taken = drawn.unsqueeze(-1).repeat(1, 1, A)
+        place = exists.sum(1)
+        ends = place < exists.shape[1]
+        rows = torch.arange(len(place), device=place.device)
+        taken[rows[ends], place[ends], SHAPE] = True
+        return taken.flatten(1).T
+
+    @property
+    def units(self) -> Int[Tensor, "t b"]:
+        """The part that each step draws, -1 for the token that ends the asset."""
+        exists = self.exists
+        part = torch.arange(exists.shape[1], device=exists.device).expand_as(exists)
+        return torch.where(exists, part, -1).repeat_interleave(A, 1).T
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: Tensor) -> TokenRollout:
+        return TokenRollout(self.condition[index], self.options, self.tokens[index], self.log_probs[:, index])
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.cross_norm, self.mlp_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.qkv = nn.Linear(width, 3 * width)
+        self.self_out = nn.Linear(width, width)
+        self.cross_q = nn.Linear(width, width)
+        self.cross_kv = nn.Linear(width, 2 * width)
+        self.cross_out = nn.Linear(width, width)
+        self.mlp_in = nn.Linear(width, hidden)
+        self.mlp_out = nn.Linear(hidden, width)
+        for last in (self.self_out, self.cross_out, self.mlp_out):
+            nn.init.normal_(last.weight, std=0.02)
+            nn.init.zeros_(last.bias)
+
+    def split(self, t: Tensor) -> Tensor:
+        return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        # Written out: for a few dozen tokens on a CPU the fused kernel's backward is slower.
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        return (scores.masked_fill(~mask, -1e4).softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+    def cross(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        return self.attend(self.split(x), k, v, mask)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
+
+
+class PartTokensNetwork(nn.Module):
+    """Logits of every token of every part, given the parts before, the text and the examples."""
+
+    starts: Tensor
+
+    def __init__(self, config: PartTokensConfig) -> None:
+        super().__init__()
+        self.config = config
+        w = config.width
+        self.values = nn.Parameter(_first_values(w))
+        """An embedding of every value of every attribute. The network sees linear maps of it."""
+        self.part_in, self.so_far, self.last, self.last_but_one = (nn.Linear(w, w, bias=False) for _ in range(4))
+        self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
+        self.start = nn.Parameter(torch.randn(w) * 0.02)
+        self.text_in = nn.Linear(TEXT_DIM, w)
+        self.null_token = nn.Parameter(torch.randn(w) * 0.02)
+        self.pooled_in = nn.Linear(TEXT_DIM, w)
+        self.example_in = nn.Linear(w, w)
+        self.example_number = nn.Parameter(torch.randn(config.examples, w) * 0.02)
+        self.example_place = nn.Parameter(torch.randn(config.slots, w) * 0.02)
+        self.blocks = nn.ModuleList(_Block(w, config.heads, config.hidden) for _ in range(config.depth))
+        self.attribute = nn.Parameter(torch.randn(A, w) * 0.02)
+        self.first_weight, self.second_weight = (nn.Parameter(torch.randn(A, w, w) * w**-0.5) for _ in range(2))
+        self.first_bias, self.second_bias = (nn.Parameter(torch.zeros(A, 1, w)) for _ in range(2))
+        self.out_weight = nn.Parameter(torch.randn(VALUES, w) * 0.02)
+        self.out_bias = nn.Parameter(torch.zeros(VALUES))
+        self.register_buffer("starts", torch.tensor(STARTS), persistent=False)
+
+    def memory(self, text: TextFeatures, examples: Tensor | None, keep_text: Tensor | None = None) -> Memory:
+        """``keep_text`` (b,), where false, hides the text of an entry."""
+        batch = len(text.pooled)
+        pooled = self.pooled_in(text.pooled * 20)  # unit vectors of 384 numbers, scaled to about unit variance
+        seen = text.mask
+        if keep_text is not None:
+            seen, pooled = seen & keep_text[:, None], pooled * keep_text[:, None]
+        tokens = [self.null_token.expand(batch, 1, -1), self.text_in(text.tokens)]
+        masks = [torch.ones_like(text.mask[:, :1]), seen]
+        if examples is not None and examples.shape[1]:
+            number, there = examples[..., A], examples[..., A] >= 0
+            place = _places(number).clamp_max(self.config.slots - 1)
+            parts = self.example_in(self.embed(examples[..., :A]).sum(-2) @ self.part_in.weight.T)
+            tokens.append(parts + self.example_number[number.clamp_min(0)] + self.example_place[place])
+            masks.append(there)
+        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled)
+
+    @property
+    def layers(self) -> list[_Block]:
+        return list(self.blocks)  # type: ignore[arg-type]
+
+    def embed(self, tokens: Int[Tensor, "*b 14"]) -> Float[Tensor, "*b 14 w"]:
+        return self.values[tokens + self.starts]
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "b p 14"],
+        counted: Bool[Tensor, "b p"],
+        memory: Memory,
+        hidden_keys: Bool[Tensor, "b p p"] | None = None,
+    ) -> list[Float[Tensor, "n v"]]:
+        """Logits of each attribute for the n counted parts, in order; the counted parts of an
+        asset come first. ``hidden_keys`` hides earlier parts from attention."""
+        return self.cascade(self.states(tokens, counted, memory, hidden_keys)[-1], *self._inputs(tokens, counted))
+
+    def states(
+        self, tokens: Int[Tensor, "b p 14"], counted: Bool[Tensor, "b p"], memory: Memory, hidden_keys=None
+    ) -> list[Float[Tensor, "n w"]]:
+        """The states of the counted parts after every block. Rows of all assets are packed; only
+        attention pads them."""
+        b, p = counted.shape
+        table = F.linear(self.values, self.part_in.weight)
+        before = table[tokens[:, :-1] + self.starts].sum(2)
+        x = torch.cat([self.start.expand(b, 1, -1), before], 1) + self.slots[:p] + memory.pooled[:, None]
+        x = x[counted]
+        causal = torch.ones(p, p, dtype=torch.bool, device=x.device).tril()
+        seen = causal if hidden_keys is None else causal & ~hidden_keys[:, None]
+        text_seen = memory.mask[:, None, None]
+
+        def padded(rows: Tensor) -> Tensor:
+            return rows.new_zeros(b, p, rows.shape[-1]).masked_scatter(counted.unsqueeze(-1), rows)
+
+        out = []
+        for block in self.layers:
+            q, k, v = (block.split(t) for t in padded(block.qkv(block.norm(x))).chunk(3, -1))
+            x = x + block.self_out(block.attend(q, k, v, seen)[counted])
+            k, v = (block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1))
+            q = padded(block.cross_q(block.cross_norm(x)))
+            x = block.mlp(x + block.cross_out(block.cross(q, k, v, text_seen)[counted]))
+            out.append(x)
+        return out
+
+    def _inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens of the counted parts, and of the two parts before each; -1 for none."""
+        none = torch.full_like(tokens[:, :2], -1)
+        shifted = torch.cat([none, tokens], 1)
+        return tokens[counted], shifted[:, 1:-1][counted], shifted[:, :-2][counted]
+
+    def cascade(
+        self, h: Float[Tensor, "n w"], tokens: Int[Tensor, "n 14"], last: Tensor, last_but_one: Tensor
+    ) -> list[Float[Tensor, "n v"]]:
+        """Logits of all attributes of n parts, each from the tokens before it."""
+        so_far = self._lookup(self.so_far, tokens).cumsum(1)
+        so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
+        x = h[:, None] + self.attribute + so_far
+        x = x + self._lookup(self.last, last) + self._lookup(self.last_but_one, last_but_one)
+        y = x.transpose(0, 1)  # (14, n, w)
+        y = y + F.gelu(
+            torch.baddbmm(self.first_bias, F.layer_norm(y, y.shape[-1:]), self.first_weight), approximate="tanh"
+        )
+        y = F.gelu(
+            torch.baddbmm(self.second_bias, F.layer_norm(y, y.shape[-1:]), self.second_weight), approximate="tanh"
+        )
+        return [
+            F.linear(y[k], self.out_weight[s : s + size], self.out_bias[s : s + size])
+            for k, (s, size) in enumerate(zip(STARTS, SIZES, strict=True))
+        ]
+
+    def _lookup(self, linear: nn.Linear, tokens: Int[Tensor, "n 14"]) -> Float[Tensor, "n 14 w"]:
+        """A linear map of the embeddings of tokens; 0 for tokens that are -1. The table is mapped,
+        which has fewer rows than there are tokens."""
+        table = F.linear(self.values, linear.weight)
+        return table[tokens.clamp_min(0) + self.starts] * (tokens >= 0).unsqueeze(-1)
+
+    @torch.no_grad()
+    def draw(
+        self, memory: Memory, given: Tensor, uniforms: Float[Tensor, "b p 14"], options: TokenSampling
+    ) -> Iterator[tuple[Int[Tensor, "b 14"], Float[Tensor, "b 14"]]]:
+        """Draw part after part; yields the tokens of the next part of every asset and their
+        log-probs. ``given`` (b, g, 14) are parts that are not drawn. With guidance, ``memory`` has
+        2 b entries, those without text last."""
+        b = len(uniforms)
+        tables = [F.linear(self.values, m.weight) for m in (self.part_in, self.so_far, self.last, self.last_but_one)]
+        keys = [[block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1)] for block in self.layers]
+        caches = [torch.zeros(2, *k.shape[:2], uniforms.shape[1], k.shape[-1], device=k.device) for k, _ in keys]
+        mask, pooled = memory.mask[:, None, None], memory.pooled
+        copies = len(pooled) // b
+        active = torch.arange(b, device=pooled.device)  # assets that have not ended
+        last = last_but_one = torch.full((b, A), -1, device=pooled.device)
+        for p in range(uniforms.shape[1]):
+            before = self.start.expand(len(active), -1) if p == 0 else tables[0][last + self.starts].sum(1)
+            x = before.repeat(copies, 1) + self.slots[p] + pooled
+            for block, (k, v), cache in zip(self.layers, keys, caches, strict=True):
+                q, new_k, new_v = (block.split(t.unsqueeze(1)) for t in block.qkv(block.norm(x)).chunk(3, -1))
+                cache[0, :, :, p], cache[1, :, :, p] = new_k[:, :, 0], new_v[:, :, 0]
+                seen = cache[:, :, :, : p + 1]
+                everything = torch.ones(1, dtype=torch.bool, device=x.device)
+                x = x + block.self_out(block.attend(q, seen[0], seen[1], everything)[:, 0])
+                x = x + block.cross_out(block.cross(block.cross_q(block.cross_norm(x)).unsqueeze(1), k, v, mask)[:, 0])
+                x = block.mlp(x)
+            forced = given[active, p] if p < given.shape[1] else torch.zeros_like(last)
+            tokens, log_probs = self._draw_part(x, tables, last, last_but_one, uniforms[active, p], options)
+            forced_rows = forced[:, SHAPE] != END
+            tokens = torch.where(forced_rows[:, None], forced, tokens)
+            log_probs = torch.where(forced_rows[:, None], 0.0, log_probs)
+            ended = tokens[:, SHAPE] == END
+            tokens[ended, 1:], log_probs[ended, 1:] = 0, 0.0
+            all_tokens, all_log_probs = torch.zeros(b, A, dtype=torch.long), torch.zeros(b, A)
+            all_tokens[active], all_log_probs[active] = tokens, log_probs
+            yield all_tokens, all_log_probs
+            last_but_one, last = last, tokens
+            if ended.any():
+                rest = ~ended
+                active, last, last_but_one = active[rest], last[rest], last_but_one[rest]
+                if not len(active):
+                    return
+                rows = rest.repeat(copies)
+                mask, pooled = mask[rows], pooled[rows]
+                keys = [[t[rows] for t in pair] for pair in keys]
+                caches = [cache[:, rows] for cache in caches]
+
+    def _draw_part(
+        self, h: Tensor, tables: list[Tensor], last: Tensor, last_but_one: Tensor, uniforms: Tensor, options
+    ) -> tuple[Tensor, Tensor]:
+        copies = len(h) // len(last)
+        looked_up = [
+            (table[t.clamp_min(0) + self.starts] * (t >= 0).unsqueeze(-1)).repeat(copies, 1, 1)
+            for table, t in zip(tables[2:], (last, last_but_one), strict=True)
+        ]
+        base = h[:, None] + self.attribute + looked_up[0] + looked_up[1]
+        so_far, tokens, log_probs = torch.zeros_like(h), [], []
+        for k, (start, size) in enumerate(zip(STARTS, SIZES, strict=True)):
+            y = base[:, k] + so_far
+            first = torch.addmm(self.first_bias[k], F.layer_norm(y, y.shape[-1:]), self.first_weight[k])
+            y = y + F.gelu(first, approximate="tanh")
+            second = torch.addmm(self.second_bias[k], F.layer_norm(y, y.shape[-1:]), self.second_weight[k])
+            weight, bias = self.out_weight[start : start + size], self.out_bias[start : start + size]
+            logits = guided(F.linear(F.gelu(second, approximate="tanh"), weight, bias), options.guidance)
+            log_p = (logits / options.temperature).log_softmax(-1)
+            token = _nucleus(log_p, uniforms[:, k], options.top_p)
+            tokens.append(token)
+            log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1))
+            so_far = so_far + tables[1][token + start].repeat(copies, 1)
+        return torch.stack(tokens, 1), torch.stack(log_probs, 1)
+
+
+class PartTokens(Generator):
+    """The part-token policy."""
+
+    name = "part-tokens"
+    gives = frozenset({"parts"})
+    units_are_parts = True
+    default_options = TokenSampling()
+    exploration = TokenSampling(top_p=1.0)
+    parallel_steps = True
+    objectives: ClassVar = {"grpo": {"lr": 1e-4, "clip": 0.2, "kl_weight": 0.05}}
+
+    network: PartTokensNetwork
+
+    def __init__(self, **config: int) -> None:
+        sizes = from_file(PartTokensConfig, config)
+        super().__init__(PartTokensNetwork(sizes), asdict(sizes))
+
+    @property
+    def slots(self) -> int:
+        return self.network.config.slots
+
+    def condition(self, prompts: list[str]) -> TokenCondition:
+        plain = super().condition(prompts)
+        return TokenCondition(plain.prompts, plain.text)
+
+    def with_examples(self, condition: TokenCondition, examples: Sequence[Sequence[PartAsset]]) -> TokenCondition:
+        """The condition with retrieved assets, each a batch of one: any number for every prompt,
+        of which the first ``config.examples`` are used."""
+        rows = []
+        for assets in examples:
+            found = [_tokens_of(a)[0] for a in assets[: self.network.config.examples]]
+            rows.append(torch.cat([F.pad(t, (0, 1), value=n) for n, t in enumerate(found)]) if found else None)
+        return replace(condition, examples=padded(rows, A + 1, -1).to(self.device))
+
+    def with_given(self, condition: TokenCondition, asset: PartAsset) -> TokenCondition:
+        """The condition with parts that each sample begins with: ``asset`` has as many scenes."""
+        given = [t for one in range(len(asset)) for t in _tokens_of(asset[one : one + 1])]
+        most = max(len(t) for t in given)
+        if most >= self.slots:
+            raise ValueError(f"the given asset has {most} parts: {self.name} goes on from at most {self.slots - 1}")
+        return replace(condition, given=padded(given, A, END).to(self.device))
+
+    def stream(
+        self, condition: TokenCondition, *, seeds: Sequence[int], options: TokenSampling | None = None
+    ) -> Iterator[TokenRollout]:
+        """Draw samples part by part: yields what there is after each part."""
+        drawn = options or self.default_options
+        count = len(condition)
+        if len(seeds) != count:
+            raise ValueError(f"{count} prompts need {count} seeds, got {len(seeds)}")
+        # On the CPU whatever the device, and one stream per sample.
+        uniforms = torch.stack(
+            [torch.rand(self.slots, A, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        ).to(self.device)
+        given = condition.given
+        if given is None:
+            given = torch.zeros(count, 0, A, dtype=torch.long, device=self.device)
+        tokens, log_probs = [], []
+        with torch.no_grad():
+            memory = self._memory(condition, drawn)
+            for part, log_p in self.network.draw(memory, given, uniforms, drawn):
+                tokens.append(part)
+                log_probs.append(log_p)
+                yield TokenRollout(condition, drawn, torch.stack(tokens, 1), torch.cat(log_probs, 1).T)
+
+    def sample(
+        self,
+        condition: TokenCondition,
+        *,
+        seeds: Sequence[int],
+        options: TokenSampling | None = None,
+        initial_seeds: Sequence[int] | None = None,
+        gradient: bool = False,
+    ) -> TokenRollout:
+        """Tokens have no gradient, and there is no initial noise."""
+        *_, last = self.stream(condition, seeds=seeds, options=options)
+        return last
+
+    def decode(self, rollout: TokenRollout) -> PartAsset:
+        exists = rollout.exists
+        most = max(int(exists.sum(1).max()), 1)
+        vectors, exists = decode_parts(rollout.tokens[:, :most]), exists[:, :most]
+        vectors[..., EXISTENCE] = torch.where(exists, 1.0, -1.0)
+        return PartAsset(Parts.from_vectors(vectors))
+
+    def encode(self, asset: Asset, condition: TokenCondition) -> TokenRollout:
+        """The nearest tokens. Parts are placed to 2.5 mm, and colours become named ones."""
+        if asset.parts is None or int(asset.parts.exists.sum(-1).max()) > self.slots:
+            raise ValueError(f"{self.name} encodes assets of at most {self.slots} parts, and only those")
+        found = [t for one in range(len(asset)) for t in _tokens_of(PartAsset(asset.parts[one : one + 1]))]
+        tokens = padded([F.pad(t, (0, 0, 0, 1))[: self.slots] for t in found], A, END).to(self.device)
+        zeros = torch.zeros(tokens.shape[1] * A, len(tokens), device=self.device)
+        rollout = TokenRollout(condition, self.default_options, tokens, zeros)
+        with torch.no_grad():
+            return replace(rollout, log_probs=self.log_probs(rollout, range(len(zeros))).log_probs)
+
+    def steps(self, rollout: TokenRollout) -> tuple[list[int], list[int]]:
+        return list(range(len(rollout.log_probs))), []
+
+    def log_probs(self, rollout: TokenRollout, steps: Sequence[int]) -> StepStats:
+        tokens, options = rollout.tokens, rollout.options
+        b, p = tokens.shape[:2]
+        counted = torch.arange(p, device=tokens.device) <= rollout.exists.sum(1, keepdim=True)
+        memory = self._memory(rollout.condition, options)
+        copies = len(memory.pooled) // b
+        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.network(tokens.repeat(copies, 1, 1), counted.repeat(copies, 1), memory)
+        guided_logits = [
+            guided(z.float(), options.guidance if copies > 1 else 1.0) / options.temperature for z in logits
+        ]
+        log_p = torch.stack(
+            [F.pad(z.log_softmax(-1), (0, WIDEST - z.shape[-1]), value=NEVER) for z in guided_logits], 1
+        )
+        everywhere = log_p.new_zeros(b, p, A, WIDEST).masked_scatter(counted[:, :, None, None], log_p)
+        distribution = everywhere.permute(1, 2, 0, 3).flatten(0, 1)[list(steps)]
+        chosen = tokens.permute(1, 2, 0).flatten(0, 1)[list(steps)]
+        mask = rollout.mask[list(steps)]
+        new = distribution.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) * mask
+        return StepStats(new, -(distribution.exp() * distribution).sum(-1) * mask, distribution)
+
+    def kl(self, rollout: TokenRollout, steps: Sequence[int], new: StepStats, reference: StepStats) -> Tensor:
+        """Exact, over all values of each token."""
+        kl = (new.distribution.exp() * (new.distribution - reference.distribution)).sum(-1)
+        return kl * rollout.mask[list(steps)]
+
+    def _memory(self, condition: TokenCondition, options: TokenSampling) -> Memory:
+        if options.guidance == 1:
+            return self.network.memory(condition.text, condition.examples)
+        twice = condition[torch.arange(len(condition)).repeat(2)]
+        keep = torch.arange(len(twice), device=self.device) < len(condition)
+        return self.network.memory(twice.text, twice.examples, keep)
+
+
+def guided(logits: Float[Tensor, "n v"], guidance: float) -> Float[Tensor, "m v"]:
+    """Classifier-free guidance of logits; the second half of the rows is without text."""
+    if guidance == 1:
+        return logits
+    with_text, without = logits.chunk(2)
+    return without + guidance * (with_text - without)
+
+
+def _nucleus(log_p: Float[Tensor, "n v"], uniforms: Float[Tensor, "n"], top_p: float) -> Int[Tensor, "n"]:
+    """One value a row from the likeliest ones that hold ``top_p`` of the probability."""
+    p, order = log_p.exp().sort(dim=-1, descending=True, stable=True)
+    below = p.cumsum(-1) - p
+    kept = p * (below < top_p)
+    total = kept.cumsum(-1)
+    place = (total <= uniforms.unsqueeze(-1) * total[:, -1:]).sum(-1, keepdim=True)
+    return order.gather(1, place.clamp_max((kept > 0).sum(-1, keepdim=True) - 1)).squeeze(1)
+
+
+def _tokens_of(asset: PartAsset) -> list[Int[Tensor, "n 14"]]:
+    """Tokens of the existing parts of every asset of a batch."""
+    parts = asset.parts.detach().to("cpu")
+    exists = parts.exists
+    return list(encode_parts(parts.vectors()[exists]).split(exists.sum(-1).tolist()))
+
+
+def padded(rows: Sequence[Tensor | None], columns: int, value: int) -> Int[Tensor, "b l c"]:
+    length = max((len(r) for r in rows if r is not None), default=0)
+    out = torch.zeros(len(rows), length, columns, dtype=torch.long)
+    out[..., -1] = value
+    for i, row in enumerate(rows):
+        if row is not None:
+            out[i, : len(row)] = row
+    return out
+
+
+def _places(number: Int[Tensor, "b e"]) -> Int[Tensor, "b e"]:
+    """Place of each part within its example."""
+    same = (number.unsqueeze(-1) == number.unsqueeze(-2)).tril(-1)
+    return same.sum(-1)
+
+
+def _first_values(width: int) -> Float[Tensor, "v w"]:
+    """Sinusoids for tokens that are numbers, so that near values begin alike; noise for names."""
+    out = torch.randn(VALUES, width) * 0.5
+    waves = torch.exp(torch.linspace(math.log(0.5), math.log(60), width // 2))
+    for k in ORDERED:
+        angles = torch.linspace(0, 1, SIZES[k])[:, None] * waves
+        tones = torch.cat([angles.sin(), angles.cos()], -1)[:, :width]
+        out[STARTS[k] : STARTS[k] + SIZES[k]] = F.pad(tones, (0, width - tones.shape[-1])) @ _mixing(width, k)
+    return out
+
+
+def _mixing(width: int, k: int) -> Float[Tensor, "w w"]:
+    """A rotation of its own for each attribute: sums of embeddings then stay readable."""
+    return torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(k)))[0]

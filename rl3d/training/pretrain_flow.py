@@ -1,0 +1,123 @@
+"""Supervised training of the part-flow generator on the procedural corpus: what made the shipped
+weights.
+
+Rectified flow (Liu et al., 2023): predict e - x0 at x = (1 - s) x0 + s e, with logit-normal s
+(Esser et al., 2024)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rewards.text import TextFeatures, shared_encoder
+from rl3d.configs import as_paths, at_least
+from rl3d.corpus import sample_for
+from rl3d.devices import has_bfloat16
+from rl3d.generators.load import RESULT
+from rl3d.generators.part_flow import PartFlow, PartFlowNetwork, encode
+from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
+from rl3d.training.supervised import Recipe, fit
+from scenes.files import make_folder
+from scenes.parts import CENTRE, EXISTENCE, LOG_HALF_SIZE, MAX_PARTS, VECTOR_SIZE
+
+
+@dataclass(frozen=True)
+class PretrainFlowConfig:
+    """Settings of ``rl3d pretrain part-flow``. The defaults made the shipped weights."""
+
+    out: Path = Path("runs/pretrain-flow")
+    """Folder of the run. An interrupted run resumes from its newest checkpoint."""
+    steps: int = 6000
+    """Optimiser steps."""
+    batch: int = 96
+    """Assets in a step."""
+    lr: float = 4e-3
+    """Peak learning rate of Muon, and 0.375 of it for AdamW (cosine decay after a warm-up of 200
+    steps)."""
+    captions: int = 60000
+    """Captions drawn from the corpus. Geometry is drawn anew in every step."""
+    drop_text: float = 0.1
+    """Fraction of samples trained without text, for classifier-free guidance."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are the result."""
+    seed: int = 0
+    """Seed of the corpus, the weights and the noise."""
+    bfloat16: bool = field(default_factory=has_bfloat16)
+    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
+    width: int = 192
+    """Width of the transformer."""
+    depth: int = 6
+    """Blocks of the transformer."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "out")
+        at_least(self, steps=1, batch=1, captions=1, seed=0)
+
+
+class FlowBatches:
+    """Makes the network states of a step's assets."""
+
+    def __init__(self, captions: int, batch: int, seed: int) -> None:
+        torch.set_num_threads(1)
+        self.specs, self.size, self.seed = draw_specs(captions, seed), batch, seed
+
+    def __call__(self, step: int) -> tuple[Int[Tensor, "b"], Float[Tensor, "b p v"]]:
+        """Numbers of the captions, and a new asset for each."""
+        rng = np.random.default_rng([self.seed, step])
+        captions = rng.integers(len(self.specs), size=self.size)
+        vectors = np.zeros((self.size, MAX_PARTS, VECTOR_SIZE), np.float32)
+        vectors[..., EXISTENCE] = -1
+        for row, caption in zip(vectors, captions, strict=True):
+            drawn = sample_for(self.specs[caption], rng).vectors
+            row[: len(drawn)] = drawn
+        return torch.from_numpy(captions), encode(torch.from_numpy(vectors))
+
+
+def flow_loss(
+    network: PartFlowNetwork, x0: Tensor, text: TextFeatures, drop_text: float, rng: torch.Generator
+) -> Tensor:
+    """Mean weighted squared error of the velocity over a batch."""
+    batch = len(x0)
+    sigma = torch.sigmoid(torch.randn(batch, generator=rng))
+    noise = torch.randn(x0.shape, generator=rng)
+    keep = torch.rand(batch, generator=rng) >= drop_text
+    at = sigma[:, None, None]
+    velocity = network((1 - at) * x0 + at * noise, sigma, text, keep)
+    # Place and size decide whether a part touches its neighbour. The shape of an absent part
+    # decides nothing.
+    weight = torch.ones(VECTOR_SIZE)
+    weight[CENTRE] = weight[LOG_HALF_SIZE] = 2.0
+    weights = torch.where(x0[..., :1] > 0, weight, 0.15 * weight)
+    weights[..., EXISTENCE] = 2.0
+    return (weights * (velocity - (noise - x0)) ** 2).sum() / weights.sum()
+
+
+def pretrain_flow(config: PretrainFlowConfig) -> Iterator[dict[str, int | float]]:
+    """Train; yields metrics. The result is the averaged weights, in
+    ``out/generator.safetensors``."""
+    make_folder(config.out)
+    torch.manual_seed(config.seed)
+    policy = PartFlow(width=config.width, depth=config.depth)
+    captions = [spec.caption for spec in draw_specs(config.captions, config.seed)]
+    pool = TextPool.cached(config.out / "captions.safetensors", captions, shared_encoder)
+    settings = json.loads(json.dumps(asdict(config), default=str))
+    recipe = Recipe(
+        config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema
+    )
+    header = {"kind": "generator", "generator": policy.name, "config": policy.config}
+    where = {"out": config.out, "result": RESULT, "header": header}
+    with Ahead(FlowBatches, config.captions, config.batch, config.seed) as batches:
+
+        def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+            numbers, states = batches(step)
+            return flow_loss(policy.network, states, pool.text(numbers), config.drop_text, rng), {}
+
+        yield from fit(policy.network, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)

@@ -1,0 +1,189 @@
+"""Supervised training of the part-token generator on the procedural corpus: what made the shipped
+weights.
+
+Cross-entropy of every token, given those before it. Nearly half of the assets come with examples,
+the assets of like captions, as a library would give them; some have an invented name, so that the
+examples alone say what it looks like. With ``mask_attention`` and ``contrast`` it is self-guided
+training (ST-AR; Yue et al., 2025).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rewards.text import TextFeatures, shared_encoder
+from rl3d.configs import as_paths, at_least
+from rl3d.corpus import Spec, sample_for
+from rl3d.devices import has_bfloat16
+from rl3d.generators.load import RESULT
+from rl3d.generators.part_codes import END, SHAPE, encode_parts
+from rl3d.generators.part_tokens import A, PartTokens, PartTokensNetwork, padded
+from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
+from rl3d.training.invented import Invented, draw_invented, invent
+from rl3d.training.supervised import Recipe, fit
+from scenes.files import make_folder
+
+NEIGHBOURS = 12
+"""Examples are drawn from this many captions that are most like that of an asset."""
+
+
+@dataclass(frozen=True)
+class PretrainTokensConfig:
+    """Settings of ``rl3d pretrain part-tokens``. The defaults made the shipped weights."""
+
+    out: Path = Path("runs/pretrain-tokens")
+    """Folder of the run. An interrupted run resumes from its newest checkpoint."""
+    steps: int = 12000
+    """Optimiser steps."""
+    batch: int = 64
+    """Assets in a step."""
+    lr: float = 3e-3
+    """Peak learning rate of Muon, and 0.37 of it for AdamW (cosine decay after a warm-up of 100
+    steps)."""
+    captions: int = 60000
+    """Captions drawn from the corpus."""
+    invented: int = 6000
+    """Captions of things with an invented name, which only examples explain."""
+    drop_text: float = 0.08
+    """Fraction of assets trained without text, for classifier-free guidance."""
+    with_examples: float = 0.4
+    """Fraction of assets of the corpus that come with examples."""
+    mask_attention: float = 0.0
+    """Probability with which an earlier part is hidden from attention."""
+    contrast: float = 0.0
+    """Weight of the contrastive loss."""
+    ema: float = 0.998
+    """Decay of the averaged weights, which are the result."""
+    seed: int = 0
+    """Seed of the corpus and the weights."""
+    bfloat16: bool = field(default_factory=has_bfloat16)
+    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
+    width: int = 192
+    """Width of the transformer."""
+    depth: int = 5
+    """Blocks of the transformer."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "out")
+        at_least(self, steps=1, batch=1, captions=2, invented=0, seed=0)
+        fractions = "drop_text", "with_examples", "mask_attention"
+        if not all(0 <= getattr(self, name) <= 1 for name in fractions) or self.contrast < 0:
+            raise ValueError(f"{', '.join(fractions)} are from 0 to 1, contrast is at least 0, got {self}")
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """B assets as tokens, ended, with the numbers of their captions, their examples, and whether
+    the text is seen."""
+
+    captions: Tensor
+    tokens: Tensor
+    examples: Tensor
+    keep_text: Tensor
+
+
+class TokenBatches:
+    """Makes the batch of a step."""
+
+    def __init__(self, config: PretrainTokensConfig, neighbours: np.ndarray) -> None:
+        torch.set_num_threads(1)
+        self.config = config
+        self.specs: list[Spec] = draw_specs(self.config.captions, self.config.seed)
+        self.invented: list[Invented] = draw_invented(self.config.invented, self.config.seed)
+        self.neighbours = neighbours
+
+    def __call__(self, step: int) -> TokenBatch:
+        config = self.config
+        rng = np.random.default_rng([config.seed, step])
+        share = len(self.invented) / (len(self.specs) + len(self.invented))
+        captions, assets, examples = [], [], []
+        for _ in range(config.batch):
+            if rng.random() < share:
+                which = int(rng.integers(len(self.invented)))
+                captions.append(len(self.specs) + which)
+                assets.append(invent(self.invented[which], rng))
+                few = 1 + int(rng.integers(3))
+                examples.append([invent(self.invented[which], rng, example=True) for _ in range(few)])
+                continue
+            which = int(rng.integers(len(self.specs)))
+            captions.append(which)
+            assets.append(sample_for(self.specs[which], rng).vectors)
+            near: list[np.ndarray] = []
+            if rng.random() < config.with_examples:
+                few = 1 + int(rng.integers(3))
+                chosen = rng.choice(self.neighbours[which], min(few, self.neighbours.shape[1]), replace=False)
+                near = [sample_for(self.specs[i], rng).vectors for i in chosen]
+            examples.append(near)
+        return TokenBatch(
+            torch.tensor(captions),
+            *_encoded(assets, examples),
+            torch.from_numpy(rng.random(config.batch)) >= config.drop_text,
+        )
+
+
+def _encoded(assets: list[np.ndarray], examples: list[list[np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Tokens of the assets, each with its end, and of their examples."""
+    everything = [*assets, *(e for near in examples for e in near)]
+    tokens = iter(encode_parts(torch.from_numpy(np.concatenate(everything))).split([len(v) for v in everything]))
+    ended = [F.pad(next(tokens), (0, 0, 0, 1), value=END) for _ in assets]
+    rows = []
+    for near in examples:
+        numbered = [F.pad(next(tokens), (0, 1), value=n) for n in range(len(near))]
+        rows.append(torch.cat(numbered) if numbered else None)
+    return padded(ended, A, END), padded(rows, A + 1, -1)
+
+
+def token_loss(
+    network: PartTokensNetwork, batch: TokenBatch, text: TextFeatures, hidden_keys: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of the tokens of a batch, in nats."""
+    tokens = batch.tokens[:, : network.config.slots]
+    exists = (tokens[..., SHAPE] != END).long().cumprod(1).bool()
+    counted = torch.arange(tokens.shape[1]) <= exists.sum(1, keepdim=True)
+    logits = network(tokens, counted, network.memory(text, batch.examples, batch.keep_text), hidden_keys)
+    wanted, there = tokens[counted], exists[counted]
+    sums = [F.cross_entropy(logits[SHAPE].float(), wanted[:, SHAPE], reduction="sum")]
+    sums += [F.cross_entropy(logits[k].float()[there], wanted[there, k], reduction="sum") for k in range(1, A)]
+    return torch.stack(sums).sum() / (len(wanted) + (A - 1) * there.sum())
+
+
+def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | float]]:
+    """Train; yields metrics. The result is the averaged weights, in
+    ``out/generator.safetensors``."""
+    make_folder(config.out)
+    torch.manual_seed(config.seed)
+    policy = PartTokens(width=config.width, depth=config.depth)
+    captions = [spec.caption for spec in draw_specs(config.captions, config.seed)]
+    invented = [thing.caption for thing in draw_invented(config.invented, config.seed)]
+    pool = TextPool.cached(config.out / "captions.safetensors", [*captions, *invented], shared_encoder)
+    known = TextPool(pool.tokens, pool.starts, pool.pooled[: len(captions)])
+    settings = json.loads(json.dumps(asdict(config), default=str))
+    recipe = Recipe(
+        config.steps, config.lr, config.lr * 0.37, (0.9, 0.98), weight_decay=0.01, warmup=100, ema=config.ema
+    )
+    header = {"kind": "generator", "generator": policy.name, "config": policy.config}
+    where = {"out": config.out, "result": RESULT, "header": header}
+    with Ahead(TokenBatches, config, known.neighbours(NEIGHBOURS).numpy()) as batches:
+
+        def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+            batch = batches(step)
+            return token_loss(policy.network, batch, pool.text(batch.captions), _hidden(batch, step, config)), {}
+
+        yield from fit(policy.network, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)
+
+
+def _hidden(batch: TokenBatch, step: int, config: PretrainTokensConfig) -> Tensor | None:
+    """Which earlier parts are hidden from attention. A part always sees the last one."""
+    if not config.mask_attention:
+        return None
+    b, p = batch.tokens.shape[:2]
+    rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    return (torch.rand(b, p, p, generator=rng) < config.mask_attention) & ~torch.eye(p, dtype=torch.bool)

@@ -1,0 +1,145 @@
+"""The part-token policy: sampling with caches against one pass, options, given parts, examples."""
+
+import pytest
+import torch
+
+from rl3d.algorithms.base import Judgement
+from rl3d.algorithms.grpo import step_advantages
+from rl3d.check_generator import check_generator
+from rl3d.generators.part_codes import END, SHAPE, SIZES
+from rl3d.generators.part_tokens import A, PartTokens, PartTokensConfig, TokenSampling, _nucleus
+from scenes.asset import PartAsset
+from scenes.parts import Parts
+
+PROMPTS = ["a red armchair with white legs", "two green cubes in a row", "a tall lighthouse"]
+
+
+@pytest.fixture(scope="module")
+def policy() -> PartTokens:
+    torch.manual_seed(0)
+    policy = PartTokens(width=48, depth=2, heads=2, hidden=96, slots=9)
+    with torch.no_grad():  # the output layer starts small: every value would be about as likely
+        policy.network.out_weight.mul_(10)
+        policy.network.out_bias[END] = 4.5
+    policy.network.eval()
+    return policy
+
+
+@pytest.mark.parametrize(
+    "options", [TokenSampling(top_p=1.0), TokenSampling(temperature=0.7, top_p=0.8), TokenSampling(guidance=2.5)]
+)
+def test_one_pass_gives_the_log_probs_of_sampling(policy: PartTokens, options: TokenSampling) -> None:
+    rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3], options=options)
+    again = policy.log_probs(rollout, policy.steps(rollout)[0])
+    assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
+    assert len(set(rollout.exists.sum(1).tolist())) > 1  # assets of several sizes in one batch
+    assert again.entropy is not None and bool((again.entropy >= -1e-6).all())
+
+
+def test_every_contract_clause_holds(policy: PartTokens) -> None:
+    broken = [f"{clause.name}: {clause.text}" for clause in check_generator(policy) if not clause.holds]
+    assert not broken
+
+
+def test_same_seed_same_asset_whatever_the_batch(policy: PartTokens) -> None:
+    together = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
+    for i, prompt in enumerate(PROMPTS):
+        alone = policy.sample(policy.condition([prompt]), seeds=[i + 1]).tokens
+        assert torch.equal(alone[0], together.tokens[i, : alone.shape[1]])
+
+
+def test_the_mask_counts_drawn_tokens(policy: PartTokens) -> None:
+    rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
+    parts = rollout.exists.sum(1)
+    assert rollout.mask.sum(0).tolist() == [int(n) * A + (1 if n < policy.slots else 0) for n in parts]
+    assert bool((rollout.log_probs[~rollout.mask] == 0).all())
+    assert bool((rollout.tokens[..., SHAPE] != END).long().diff(dim=1).le(0).all())
+
+
+def test_log_probs_sum_to_one_over_all_values(policy: PartTokens) -> None:
+    rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
+    stats = policy.log_probs(rollout, range(A))
+    total = stats.distribution.exp().sum(-1)
+    assert torch.allclose(total, torch.ones_like(total), atol=1e-5)
+    for k, size in enumerate(SIZES):
+        assert bool((stats.distribution[k, :, size:] < -1e3).all())
+
+
+def test_given_parts_come_first_and_are_not_drawn(policy: PartTokens) -> None:
+    condition = policy.condition(PROMPTS)
+    asset = policy.decode(policy.sample(condition, seeds=[1, 2, 3]))
+    some = PartAsset(Parts.from_vectors(asset.parts.vectors()[:1, :1])[[0, 0, 0]])
+    rollout = policy.sample(policy.with_given(condition, some), seeds=[4, 5, 6])
+    made = policy.decode(rollout).parts
+    assert (made.centres[:, :1] - some.parts.centres).abs().max() < 1e-6
+    assert not rollout.mask[:A].any() and bool(rollout.mask[A].all())
+    again = policy.log_probs(rollout, policy.steps(rollout)[0])
+    assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
+
+
+def test_more_given_parts_than_fit_are_refused(policy: PartTokens) -> None:
+    many = Parts.from_vectors(Parts.stack([Parts.from_vectors(torch.ones(9, 27))]).vectors())
+    with pytest.raises(ValueError, match="9 parts: part-tokens goes on from at most 8"):
+        policy.with_given(policy.condition(PROMPTS[:1]), PartAsset(many))
+
+
+def test_examples_change_the_distribution_of_their_own_prompt_alone(policy: PartTokens) -> None:
+    condition = policy.condition(PROMPTS)
+    asset = policy.decode(policy.sample(condition, seeds=[1, 2, 3]))
+    rollout = policy.sample(condition, seeds=[1, 2, 3], options=TokenSampling(top_p=1.0))
+    most = asset[[int(asset.parts.exists.sum(1).argmax())]]
+    with_examples = policy.with_examples(condition, [[most, most], [], [most]])
+    other = policy.encode(policy.decode(rollout), with_examples)
+    plain = policy.encode(policy.decode(rollout), condition)
+    apart = (other.log_probs - plain.log_probs).abs().amax(0)
+    assert apart[0] > 1e-4 and apart[2] > 1e-4 and apart[1] < 1e-5
+
+
+def test_tokens_arrive_part_by_part(policy: PartTokens) -> None:
+    condition = policy.condition(PROMPTS)
+    steps = list(policy.stream(condition, seeds=[1, 2, 3]))
+    whole = policy.sample(condition, seeds=[1, 2, 3])
+    assert [step.tokens.shape[1] for step in steps] == list(range(1, len(steps) + 1))
+    assert torch.equal(steps[-1].tokens, whole.tokens)
+    assert torch.equal(steps[0].tokens, whole.tokens[:, :1])
+
+
+def test_the_nucleus_is_the_smallest_that_holds_top_p() -> None:
+    log_p = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(1000, -1)
+    draws = _nucleus(log_p, torch.arange(1000) / 1000, 0.75)
+    assert torch.bincount(draws, minlength=4).tolist() == pytest.approx([625, 375, 0, 0], abs=2)
+    everything = torch.bincount(_nucleus(log_p, torch.arange(1000) / 1000, 1.0), minlength=4)
+    assert everything.tolist() == pytest.approx([500, 300, 150, 50], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "temperature is a number above 0, got 0.0"),
+        ({"temperature": -1.0}, "temperature is a number above 0, got -1.0"),
+        ({"temperature": float("nan")}, "temperature is a number above 0"),
+        ({"top_p": 0.0}, "top_p is above 0 and at most 1, got 0.0"),
+        ({"top_p": 1.5}, "top_p is above 0 and at most 1, got 1.5"),
+        ({"guidance": -1.0}, "guidance is a finite number of at least 0"),
+    ],
+)
+def test_wrong_options_are_one_line(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TokenSampling(**options)
+
+
+def test_the_network_fits_its_budget() -> None:
+    weights = sum(p.numel() for p in PartTokens().parameters())
+    assert 2 * weights < 10e6  # float16
+    assert PartTokensConfig().slots == 48
+
+
+def test_the_reward_of_a_part_moves_its_own_tokens(policy: PartTokens) -> None:
+    rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
+    parts = int(rollout.exists.sum(1).max())
+    of_units = torch.arange(3 * parts, dtype=torch.float).view(3, parts)
+    advantages = step_advantages(Judgement({}, torch.tensor([-1.0, -2.0, -3.0]), of_units), rollout.units, A * 2)
+    for b in range(3):
+        for part in range(rollout.tokens.shape[1]):
+            wanted = of_units[b, part] if rollout.exists[b, part] else torch.tensor(-1.0 - b)
+            assert bool((advantages[b, part * A : (part + 1) * A] == wanted).all())

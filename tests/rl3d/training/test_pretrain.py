@@ -1,0 +1,147 @@
+"""Supervised training of the embedded generators: fresh geometry, the loss, and resuming."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rewards.text import shared_encoder
+from rl3d.corpus import prompts
+from rl3d.generators.load import load_generator
+from rl3d.generators.part_codes import END, SHAPE
+from rl3d.generators.part_tokens import A, PartTokens
+from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
+from rl3d.training.invented import draw_invented, invent
+from rl3d.training.pretrain_flow import FlowBatches, PretrainFlowConfig, pretrain_flow
+from rl3d.training.pretrain_tokens import PretrainTokensConfig, TokenBatches, pretrain_tokens, token_loss
+from scenes.files.tensors import read_tensors
+from scenes.parts import MAX_PARTS
+
+SMALL = {"captions": 40, "batch": 8, "steps": 3, "width": 48, "depth": 2, "bfloat16": False}
+
+
+def _tokens_config(out: Path, **settings) -> PretrainTokensConfig:
+    return PretrainTokensConfig(out=out, invented=6, **{**SMALL, **settings})
+
+
+def test_geometry_is_drawn_anew_in_every_step() -> None:
+    batches = FlowBatches(4, 16, 0)
+    captions, first = batches(0)
+    again, second = batches(1)
+    repeated, same = FlowBatches(4, 16, 0)(0)
+    assert torch.equal(captions, repeated) and torch.equal(first, same)
+    both = set(captions.tolist()) & set(again.tolist())
+    assert both
+    for caption in both:
+        one, other = first[captions == caption][0], second[again == caption][0]
+        assert not torch.equal(one, other)
+
+
+def test_batches_are_made_ahead_in_order() -> None:
+    with Ahead(FlowBatches, 8, 4, 0) as ahead:
+        for step in (0, 1, 5):
+            captions, states = ahead(step)
+            wanted = FlowBatches(8, 4, 0)(step)
+            assert torch.equal(captions, wanted[0]) and torch.equal(states, wanted[1])
+
+
+def test_text_features_are_those_of_the_encoder(tmp_path: Path) -> None:
+    captions = ["a red chair", "two blue cubes beside a white cylinder", "a dog"]
+    pool = TextPool.cached(tmp_path / "captions.safetensors", captions, shared_encoder)
+    again = TextPool.cached(tmp_path / "captions.safetensors", captions, lambda: pytest.fail("encoded twice"))
+    text, wanted = again.text(torch.tensor([1, 0])), shared_encoder().encode([captions[1], captions[0]])
+    assert torch.equal(text.mask, wanted.mask) and torch.allclose(text.pooled, wanted.pooled, atol=1e-5)
+    assert (text.tokens - wanted.tokens)[wanted.mask].abs().max() < 5e-3  # kept in float16
+    assert pool.neighbours(2)[0, 0] in (1, 2) and 0 not in pool.neighbours(2)[0]
+    assert TextPool.cached(tmp_path / "captions.safetensors", captions[:2], shared_encoder).pooled.shape[0] == 2
+
+
+def test_token_batches_end_and_have_examples() -> None:
+    config = PretrainTokensConfig(captions=30, invented=30, batch=64)
+    batch = TokenBatches(config, np.arange(30 * 3).reshape(30, 3) % 30)(0)
+    ends = (batch.tokens[..., SHAPE] == END).long().argmax(1)
+    assert bool((ends > 0).all()) and batch.tokens.shape[1] <= MAX_PARTS + 1
+    there = batch.examples[..., A] >= 0
+    invented = batch.captions >= 30
+    assert bool(there[invented].any(1).all()) and 0 < float(there[~invented].any(1).float().mean()) < 1
+    assert int(batch.examples[..., A].max()) <= 2
+    assert 0 < int((~batch.keep_text).sum()) < 32
+
+
+def test_an_invented_thing_looks_like_its_examples() -> None:
+    """Parts correspond: nearer to those of its own examples than to those of other things."""
+    rng = np.random.default_rng(0)
+    things = draw_invented(12, 0)
+    assert len({thing.caption for thing in things}) == 12
+    drawn = [(invent(thing, rng), invent(thing, rng, example=True)) for thing in things]
+    assert all(len(a) == len(b) for a, b in drawn)
+    for i, (asset, example) in enumerate(drawn):
+        for other, _ in drawn[:i] + drawn[i + 1 :]:
+            if len(other) == len(asset):
+                own, foreign = (np.abs(asset[:, 4:7] - x[:, 4:7]).mean() for x in (example, other))
+                assert own < foreign
+
+
+def test_the_loss_counts_each_asset_once() -> None:
+    """A padded batch has the loss of its assets one by one, weighted by their tokens."""
+    torch.manual_seed(0)
+    network = PartTokens(width=48, depth=2, heads=2, hidden=96).network
+    config = PretrainTokensConfig(captions=30, invented=0, batch=4, drop_text=0.0, with_examples=0.0)
+    batch = TokenBatches(config, np.zeros((30, 1), int))(3)
+    pool = TextPool.build([spec.caption for spec in draw_specs(30, 0)], shared_encoder())
+    with torch.no_grad():
+        whole = float(token_loss(network, batch, pool.text(batch.captions)))
+        sums, counts = 0.0, 0
+        for i in range(4):
+            parts = int((batch.tokens[i, :, SHAPE] != END).sum())
+            kept = batch.captions, batch.tokens[:, : parts + 1], batch.examples, batch.keep_text
+            one = type(batch)(*(t[i : i + 1] for t in kept))
+            count = 1 + A * parts
+            sums += float(token_loss(network, one, pool.text(one.captions))) * count
+            counts += count
+    assert whole == pytest.approx(sums / counts, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["flow", "tokens"])
+def test_an_interrupted_training_goes_on_exactly(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rl3d.training.supervised.SAVE_EVERY", 2)
+    monkeypatch.setattr("rl3d.training.supervised.REPORT_EVERY", 1)
+
+    def run(out: Path, stop: int | None) -> None:
+        config = PretrainFlowConfig(out=out, **SMALL) if kind == "flow" else _tokens_config(out)
+        training = pretrain_flow(config) if kind == "flow" else pretrain_tokens(config)
+        list(islice(training, stop))
+        training.close()
+
+    run(tmp_path / "whole", None)
+    run(tmp_path / "cut", 3)
+    weights, header, _ = read_tensors(tmp_path / "whole" / "generator.safetensors")
+    run(tmp_path / "cut", None)
+    resumed, _, _ = read_tensors(tmp_path / "cut" / "generator.safetensors")
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+    generator = load_generator(tmp_path / "whole")
+    assert generator.name == header["generator"] == f"part-{kind}"
+    asset = generator.generate(["a red chair"], seeds=[0])
+    assert len(asset) == 1
+
+
+def test_hidden_attention_changes_the_loss(tmp_path: Path) -> None:
+    losses = [
+        next(pretrain_tokens(_tokens_config(tmp_path / str(share), steps=1, mask_attention=share)))["loss"]
+        for share in (0.0, 0.5)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_held_out_prompts_are_not_in_the_pool() -> None:
+    pool = {spec.caption for spec in draw_specs(3000, 0)}
+    assert not pool & {item.caption for item in prompts(128, 0)}
+
+
+def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="are from 0 to 1"):
+        PretrainTokensConfig(drop_text=1.5)
