@@ -22,7 +22,7 @@ from rewards.text import TextFeatures, shared_encoder
 from scenes.asset import Asset, Convex, PartAsset, part_bodies
 from scenes.cameras import Cameras
 from scenes.mesh import Mesh
-from scenes.parts import Parts
+from scenes.parts import DEFAULT_ROUGHNESS, Parts
 
 
 @dataclass(frozen=True)
@@ -274,6 +274,10 @@ _ABSENT = {
     "half_sizes": torch.ones(3),
     "rotations": torch.eye(3),
     "colors": torch.zeros(3),
+    "metallic": torch.tensor(0.0),
+    "roughness": torch.tensor(DEFAULT_ROUGHNESS),
+    "patterns": -torch.ones(3),
+    "second_colors": torch.zeros(3),
 }
 
 

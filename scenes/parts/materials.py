@@ -84,6 +84,8 @@ class PartMaterials(PartContacts):
         """sRGB colours of k world points of each part, without light. Differentiable in both
         colours."""
         first, second = self.colors.unsqueeze(-2), self.second_colors.unsqueeze(-2)
+        if not (self.exists & (self.pattern >= 0)).any():
+            return first.expand_as(points)
         return torch.where(self.in_second_color(points).unsqueeze(-1), second, first)
 
 
