@@ -71,10 +71,12 @@ class PartMaterials(PartContacts):
         longest, middle = parts.half_sizes.topk(2, -1).values.unsqueeze(-1).unbind(-2)
         step = torch.minimum(2 / BANDS * longest, 2 * middle)
         counts = (2 * parts.half_sizes / step).round()
+        # Around a cylinder, 6 cells across would leave slivers at 45 degrees; 5 do not.
+        squares = torch.where(counts == 6, 5, counts.clamp_min(2)).unsqueeze(-2)
         axis = (parts.half_sizes * parts.half_sizes.new_tensor(_PREFERRED)).argmax(-1)
         along = unit.gather(-1, axis[..., None, None].expand(*unit.shape[:-1], 1)).squeeze(-1)
         stripes = _cells(along, BANDS) % 2 == 1
-        checks = _cells(unit, counts.clamp_min(2).unsqueeze(-2)).sum(-1) % 2 == 1
+        checks = _cells(unit, squares).sum(-1) % 2 == 1
         spots = _spots(unit, counts.clamp_min(1).unsqueeze(-2), local, parts.half_sizes.unsqueeze(-2))
         found = torch.stack([stripes, spots, checks], -1)
         kinds = torch.arange(len(PATTERNS), device=found.device)
