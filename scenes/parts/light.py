@@ -40,9 +40,9 @@ def finished(
     """``shaded`` for any finish; the same as ``shaded`` for metallic 0 and roughness 0.6.
 
     Splats keep one colour from all sides, so reflections are of a fixed studio and depend on the
-    normal alone: bright sky, dark horizon, ground and five lamps. ``outwards`` are the places of the
-    points about the centre of their part, in units of its largest half size. They bend the normals,
-    because a flat face of one normal would reflect a single direction.
+    normal alone: bright sky, dark horizon, ground and five lamps. ``outwards`` are the places of
+    the points about the centre of their part, in units of its largest half size. They bend the
+    normals, because a flat face of one normal would reflect a single direction.
     """
     light = torch.tensor(LIGHT, dtype=normals.dtype, device=normals.device)
     bent = torch.nn.functional.normalize(normals + BEND * outwards, dim=-1, eps=1e-12)

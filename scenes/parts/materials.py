@@ -27,6 +27,8 @@ BANDS = 7
 colour."""
 SPOT_RADIUS = 0.52
 """Radius of a spot, in steps of the lattice of spots."""
+THIN = 0.8
+"""A part thinner than so many steps has a flat lattice of spots."""
 _PREFERRED = (1.05, 1.0, 1.1)
 """Among axes of about the same length the bands go along z, or else along x."""
 
@@ -69,7 +71,7 @@ class PartMaterials(PartContacts):
         local = (points.detach() - parts.centres.unsqueeze(-2)) @ parts.rotations
         unit = (local / parts.half_sizes.unsqueeze(-2)).clamp(-1, 1)
         longest, middle = parts.half_sizes.topk(2, -1).values.unsqueeze(-1).unbind(-2)
-        step = torch.minimum(2 / BANDS * longest, 2 * middle)
+        step = torch.minimum(2 / BANDS * longest, 2 * middle)  # (*batch, p, 1)
         counts = (2 * parts.half_sizes / step).round()
         # Around a cylinder, 6 cells across would leave slivers at 45 degrees; 5 do not.
         squares = torch.where(counts == 6, 5, counts.clamp_min(2)).unsqueeze(-2)
@@ -77,7 +79,9 @@ class PartMaterials(PartContacts):
         along = unit.gather(-1, axis[..., None, None].expand(*unit.shape[:-1], 1)).squeeze(-1)
         stripes = _cells(along, BANDS) % 2 == 1
         checks = _cells(unit, squares).sum(-1) % 2 == 1
-        spots = _spots(unit, counts.clamp_min(1).unsqueeze(-2), local, parts.half_sizes.unsqueeze(-2))
+        # A plate much thinner than a step has one layer of spots, which go through it.
+        layers = torch.where(2 * parts.half_sizes < THIN * step, 0, counts.clamp_min(1))
+        spots = _spots(unit, layers.unsqueeze(-2), parts.half_sizes.unsqueeze(-2))
         found = torch.stack([stripes, spots, checks], -1)
         kinds = torch.arange(len(PATTERNS), device=found.device)
         return (found & (self.pattern[..., None, None] == kinds)).any(-1)
@@ -96,14 +100,16 @@ def _cells(unit: Tensor, count: Tensor | int) -> Tensor:
     return ((unit + 1) / 2 * count).floor().clamp_min(0).minimum(torch.as_tensor(count - 1).to(unit))
 
 
-def _spots(unit: Tensor, counts: Tensor, local: Tensor, half: Tensor) -> Tensor:
-    """Whether places are in a ball of a face-centred lattice, which has points on every face of the
-    part's box: the nearest point whose three numbers have an even sum is near."""
+def _spots(unit: Tensor, counts: Tensor, half: Tensor) -> Tensor:
+    """Whether places in [-1, 1] are in a ball of a face-centred lattice, which has points on every
+    face of the part's box: the nearest point whose three numbers have an even sum is near. An axis
+    of 0 steps does not count."""
     place = (unit + 1) / 2 * counts
     nearest = place.round()
     # If the sum is odd, the number that was rounded farthest is rounded the other way.
     off = place - nearest
     worst = torch.nn.functional.one_hot(off.abs().argmax(-1), 3) * torch.where(off < 0, -1.0, 1.0).to(off)
     nearest = nearest + worst * (nearest.sum(-1, keepdim=True) % 2)
-    step = 2 * half / counts
-    return ((place - nearest) * step).norm(dim=-1) < SPOT_RADIUS * step.amin(-1)
+    step = torch.where(counts > 0, 2 * half / counts.clamp_min(1), torch.inf)
+    away = torch.where(counts > 0, (place - nearest) * step, 0)
+    return away.norm(dim=-1) < SPOT_RADIUS * step.amin(-1)
