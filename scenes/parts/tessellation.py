@@ -96,9 +96,9 @@ class Parts(PartMaterials):
         lit = shaded(colors, normals)
         if special.any():
             at = special[part]
-            chosen = self[part[at]]
-            outwards = (points[at] - chosen.centres) / chosen.half_sizes.amax(-1, keepdim=True)
-            reflecting = finished(colors[at], normals[at], outwards, chosen.metallic, chosen.roughness)
+            of = part[at]
+            outwards = (points[at] - self.centres[of]) / self.half_sizes.amax(-1, keepdim=True)[of]
+            reflecting = finished(colors[at], normals[at], outwards, self.metallic[of], self.roughness[of])
             lit = lit.masked_scatter(at.unsqueeze(-1), reflecting)
         return lit
 
