@@ -25,7 +25,7 @@ FINISHES: dict[str, tuple[float, float]] = {
 BANDS = 7
 """Bands along the longest axis of a striped part. An odd number: both ends have the first
 colour."""
-SPOT_RADIUS = 0.52
+SPOT_RADIUS = 0.45
 """Radius of a spot, in steps of the lattice of spots."""
 THIN = 0.8
 """A part thinner than so many steps has a flat lattice of spots."""
