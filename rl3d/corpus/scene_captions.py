@@ -86,8 +86,10 @@ def scene(rng: np.random.Generator, split: str) -> Spec:
         if is_scene_held_out("scene", _plain(nouns, counts, arrangement)) != (split == "heldout"):
             continue
         appearances: list[Appearance] = []
+        # Of what is inside something, and of what it hides, no parts are named.
+        hidden = (nouns[0], "mug") if arrangement == "inside" else ()
         for noun in nouns:
-            appearances.append(_appearance(rng, noun, 0.65, appearances))
+            appearances.append(_appearance(rng, noun, 0.65, appearances, 0.0 if noun in hidden else 0.14))
         if sum(part_count(a) * count for a, count in zip(appearances, counts, strict=True)) <= MAX_SCENE:
             return worded(rng, "scene", appearances, counts, arrangement)
 

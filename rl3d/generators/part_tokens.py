@@ -237,13 +237,19 @@ class PartTokensNetwork(nn.Module):
     ) -> list[Float[Tensor, "n v"]]:
         """Logits of each attribute for the n counted parts, in order; the counted parts of an
         asset come first. ``hidden_keys`` hides earlier parts from attention."""
-        return self.cascade(self.states(tokens, counted, memory, hidden_keys)[-1], *self._inputs(tokens, counted))
+        return self.cascade(self.states(tokens, counted, memory, hidden_keys)[-1], *self.inputs(tokens, counted))
 
     def states(
-        self, tokens: Int[Tensor, "b p 14"], counted: Bool[Tensor, "b p"], memory: Memory, hidden_keys=None
+        self,
+        tokens: Int[Tensor, "b p 14"],
+        counted: Bool[Tensor, "b p"],
+        memory: Memory,
+        hidden_keys: Bool[Tensor, "b p p"] | None = None,
+        *,
+        blocks: int | None = None,
     ) -> list[Float[Tensor, "n w"]]:
-        """The states of the counted parts after every block. Rows of all assets are packed; only
-        attention pads them."""
+        """The states of the counted parts after every block, or after the first few. Rows of all
+        assets are packed; only attention pads them."""
         b, p = counted.shape
         table = F.linear(self.values, self.part_in.weight)
         before = table[tokens[:, :-1] + self.starts].sum(2)
@@ -257,7 +263,7 @@ class PartTokensNetwork(nn.Module):
             return rows.new_zeros(b, p, rows.shape[-1]).masked_scatter(counted.unsqueeze(-1), rows)
 
         out = []
-        for block in self.layers:
+        for block in self.layers[:blocks]:
             q, k, v = (block.split(t) for t in padded(block.qkv(block.norm(x))).chunk(3, -1))
             x = x + block.self_out(block.attend(q, k, v, seen)[counted])
             k, v = (block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1))
@@ -266,7 +272,7 @@ class PartTokensNetwork(nn.Module):
             out.append(x)
         return out
 
-    def _inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of the counted parts, and of the two parts before each; -1 for none."""
         none = torch.full_like(tokens[:, :2], -1)
         shifted = torch.cat([none, tokens], 1)

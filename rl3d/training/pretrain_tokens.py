@@ -9,14 +9,17 @@ training (ST-AR; Yue et al., 2025).
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rewards.text import TextFeatures, shared_encoder
@@ -30,7 +33,10 @@ from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import Invented, draw_invented, invent
 from rl3d.training.supervised import Recipe, fit
 from scenes.files import make_folder
+from scenes.parts import AXIS_X, AXIS_Y, CENTRE
 
+CONTRAST_BLOCK, CONTRAST_TEMPERATURE = 2, 0.2
+"""The block (of five, from 0) whose states are compared, and the temperature of InfoNCE."""
 NEIGHBOURS = 12
 """Examples are drawn from this many captions that are most like that of an asset."""
 
@@ -59,7 +65,8 @@ class PretrainTokensConfig:
     mask_attention: float = 0.0
     """Probability with which an earlier part is hidden from attention."""
     contrast: float = 0.0
-    """Weight of the contrastive loss."""
+    """Weight of the contrastive loss: states of a part agree with those that averaged weights have
+    of the same asset turned and under another caption, more than with those of other assets."""
     ema: float = 0.998
     """Decay of the averaged weights, which are the result."""
     seed: int = 0
@@ -77,6 +84,8 @@ class PretrainTokensConfig:
         fractions = "drop_text", "with_examples", "mask_attention"
         if not all(0 <= getattr(self, name) <= 1 for name in fractions) or self.contrast < 0:
             raise ValueError(f"{', '.join(fractions)} are from 0 to 1, contrast is at least 0, got {self}")
+        if self.contrast and self.depth <= CONTRAST_BLOCK:
+            raise ValueError(f"contrast compares states after block {CONTRAST_BLOCK}: give depth above it")
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,10 @@ class TokenBatch:
     tokens: Tensor
     examples: Tensor
     keep_text: Tensor
+    turned: Tensor | None = None
+    """The same assets, turned about the vertical by quarter turns."""
+    other_captions: Tensor | None = None
+    """Captions that say the same of them, where the pool has one."""
 
 
 class TokenBatches:
@@ -99,6 +112,9 @@ class TokenBatches:
         self.specs: list[Spec] = draw_specs(self.config.captions, self.config.seed)
         self.invented: list[Invented] = draw_invented(self.config.invented, self.config.seed)
         self.neighbours = neighbours
+        self.alike: dict[str, list[int]] = {}
+        for number, spec in enumerate(self.specs):
+            self.alike.setdefault(repr(replace(spec, caption="")), []).append(number)
 
     def __call__(self, step: int) -> TokenBatch:
         config = self.config
@@ -122,11 +138,28 @@ class TokenBatches:
                 chosen = rng.choice(self.neighbours[which], min(few, self.neighbours.shape[1]), replace=False)
                 near = [sample_for(self.specs[i], rng).vectors for i in chosen]
             examples.append(near)
-        return TokenBatch(
-            torch.tensor(captions),
-            *_encoded(assets, examples),
-            torch.from_numpy(rng.random(config.batch)) >= config.drop_text,
-        )
+        tokens, near_tokens = _encoded(assets, examples)
+        keep_text = torch.from_numpy(rng.random(config.batch)) >= config.drop_text
+        batch = TokenBatch(torch.tensor(captions), tokens, near_tokens, keep_text)
+        if not config.contrast:
+            return batch
+        turned = _encoded([_turned(v, 1 + int(rng.integers(3))) for v in assets], [[] for _ in assets])[0]
+        return replace(batch, turned=turned, other_captions=torch.tensor([self._alike(c, rng) for c in captions]))
+
+    def _alike(self, caption: int, rng: np.random.Generator) -> int:
+        if caption >= len(self.specs):
+            return caption
+        alike = self.alike[repr(replace(self.specs[caption], caption=""))]
+        return alike[int(rng.integers(len(alike)))]
+
+
+def _turned(vectors: np.ndarray, quarters: int) -> np.ndarray:
+    """An asset turned about the z axis."""
+    out = vectors.copy()
+    for start in (CENTRE.start, AXIS_X.start, AXIS_Y.start):
+        for _ in range(quarters):
+            out[:, start], out[:, start + 1] = -out[:, start + 1], out[:, start].copy()
+    return out
 
 
 def _encoded(assets: list[np.ndarray], examples: list[list[np.ndarray]]) -> tuple[Tensor, Tensor]:
@@ -143,16 +176,38 @@ def _encoded(assets: list[np.ndarray], examples: list[list[np.ndarray]]) -> tupl
 
 def token_loss(
     network: PartTokensNetwork, batch: TokenBatch, text: TextFeatures, hidden_keys: Tensor | None = None
-) -> Tensor:
-    """Mean cross-entropy of the tokens of a batch, in nats."""
-    tokens = batch.tokens[:, : network.config.slots]
-    exists = (tokens[..., SHAPE] != END).long().cumprod(1).bool()
-    counted = torch.arange(tokens.shape[1]) <= exists.sum(1, keepdim=True)
-    logits = network(tokens, counted, network.memory(text, batch.examples, batch.keep_text), hidden_keys)
+) -> tuple[Float[Tensor, ""], list[Float[Tensor, "n w"]]]:
+    """Mean cross-entropy of the tokens of a batch, in nats, and the states of its parts after
+    every block."""
+    tokens, counted, exists = _counted(batch.tokens, network.config.slots)
+    memory = network.memory(text, batch.examples, batch.keep_text)
+    states = network.states(tokens, counted, memory, hidden_keys)
+    logits = network.cascade(states[-1], *network.inputs(tokens, counted))
     wanted, there = tokens[counted], exists[counted]
     sums = [F.cross_entropy(logits[SHAPE].float(), wanted[:, SHAPE], reduction="sum")]
     sums += [F.cross_entropy(logits[k].float()[there], wanted[there, k], reduction="sum") for k in range(1, A)]
-    return torch.stack(sums).sum() / (len(wanted) + (A - 1) * there.sum())
+    return torch.stack(sums).sum() / (len(wanted) + (A - 1) * there.sum()), states
+
+
+def contrastive_loss(
+    states: Float[Tensor, "n w"], teacher: Float[Tensor, "n w"], asset: Int[Tensor, "n"], rng: torch.Generator
+) -> Float[Tensor, ""]:
+    """InfoNCE of one part an asset: its state against the teacher's of the same part, and of
+    another part of the asset, among those of all assets of the batch."""
+    first = torch.searchsorted(asset, torch.arange(int(asset[-1]) + 1))
+    count = torch.bincount(asset)
+    one, other = ((first + (torch.rand(len(first), generator=rng) * count).long()) for _ in range(2))
+    z, t = F.normalize(states.float(), dim=-1), F.normalize(teacher.float(), dim=-1)
+    labels = torch.arange(len(first))
+    losses = [F.cross_entropy(z[one] @ t[rows].T / CONTRAST_TEMPERATURE, labels) for rows in (one, other)]
+    return (losses[0] + losses[1]) / 2
+
+
+def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens that fit, the parts that are counted (with the end), and those that exist."""
+    tokens = tokens[:, :slots]
+    exists = (tokens[..., SHAPE] != END).long().cumprod(1).bool()
+    return tokens, torch.arange(tokens.shape[1]) <= exists.sum(1, keepdim=True), exists
 
 
 def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | float]]:
@@ -170,14 +225,26 @@ def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | fl
         config.steps, config.lr, config.lr * 0.37, (0.9, 0.98), weight_decay=0.01, warmup=100, ema=config.ema
     )
     header = {"kind": "generator", "generator": policy.name, "config": policy.config}
-    where = {"out": config.out, "result": RESULT, "header": header}
+    where: dict[str, Any] = {"out": config.out, "result": RESULT, "header": header}
+    teacher = copy.deepcopy(policy.network).requires_grad_(False) if config.contrast else None
     with Ahead(TokenBatches, config, known.neighbours(NEIGHBOURS).numpy()) as batches:
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
             batch = batches(step)
-            return token_loss(policy.network, batch, pool.text(batch.captions), _hidden(batch, step, config)), {}
+            loss, states = token_loss(policy.network, batch, pool.text(batch.captions), _hidden(batch, step, config))
+            if teacher is None or batch.turned is None or batch.other_captions is None:
+                return loss, {}
+            tokens, counted, _ = _counted(batch.turned, teacher.config.slots)
+            with torch.no_grad():
+                memory = teacher.memory(pool.text(batch.other_captions), None)
+                seen = teacher.states(tokens, counted, memory, blocks=CONTRAST_BLOCK + 1)[-1]
+            asset = counted.nonzero()[:, 0]
+            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+            contrast = contrastive_loss(states[CONTRAST_BLOCK], seen, asset, rng)
+            return loss + config.contrast * contrast, {"tokens": loss.item(), "contrast": contrast.item()}
 
-        yield from fit(policy.network, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)
+        where |= {"teacher": teacher, "settings": settings, "bfloat16": config.bfloat16}
+        yield from fit(policy.network, loss_of, recipe, **where)
 
 
 def _hidden(batch: TokenBatch, step: int, config: PretrainTokensConfig) -> Tensor | None:

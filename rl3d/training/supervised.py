@@ -48,6 +48,7 @@ def fit(
     header: dict[str, Any],
     settings: dict[str, Any],
     bfloat16: bool,
+    teacher: nn.Module | None = None,
 ) -> Iterator[dict[str, int | float]]:
     """Train; yields mean metrics every 25 steps. The result is the averaged weights, in
     ``out/result`` as float16.
@@ -55,6 +56,7 @@ def fit(
     ``loss_of(step)`` must depend on the step and the network alone: an interrupted training then
     resumes from ``out`` exactly. The result's header is ``header`` with the ``settings``. A folder
     that holds a run with other settings is refused. The hidden layers of the network lie in blocks.
+    ``teacher`` is a network of the same kind that has the averaged weights in every step.
     """
     ema = {k: v.clone() for k, v in network.state_dict().items()}
     hidden = [
@@ -82,6 +84,8 @@ def fit(
         rate = min(1.0, (step + 1) / recipe.warmup) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / recipe.steps)))
         for optimizer, peak in zip(optimizers, peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * rate
+        if teacher is not None:
+            load_network(teacher, ema, state_path)
         # bfloat16 in the matrix products alone: 1.8 times as fast on CPUs that have it, with
         # attention and norms in float32.
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):

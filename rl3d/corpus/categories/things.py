@@ -158,7 +158,7 @@ def basket(s: Sketch) -> None:
     r, h = s.width(0.36, 0.42), s.height(0.36, 0.46)
     s.cyl(s.main, 0, 0, 0, r, h, -0.25)
     for z in (0.22, 0.56):
-        s.cyl(s.paint("bands"), 0, 0, h * z, r * (0.78 + 0.25 * z), h * 0.14, -0.03)
+        s.cyl(s.paint("bands"), 0, 0, h * z, r * (0.78 + 0.25 * z), h * 0.1, -0.03)
     s.cyl(s.paint("rim"), 0, 0, h - 0.04, r * 1.05, 0.07, soft=0.4)
     s.cyl(s.paint("inside"), 0, 0, h - 0.02, r * 0.9, 0.06)
     top = h + s.u(0.3, 0.38)
@@ -544,7 +544,7 @@ THINGS = {
         "basket, wicker basket, picnic basket",
         "tan beige brown",
         roles={"handle": "brown chestnut", "bands": "brown chestnut/tan"},
-        accents={"inside": INSIDE, "rim": "brown chestnut/tan"},
+        accents={"inside": INSIDE, "rim": "main"},
         sizes="height width",
     ),
     "bowl": Category(

@@ -41,8 +41,10 @@ def test_turned_scenes_are_turned():
         if item.spec.arrangement not in ("left", "right"):
             continue
         seen += 1
+        other = ALTERATIONS["turned"](item, rng)
+        assert other is not None
         before, after = (
             np.sign(i.vectors[i.objects == 0, 4].mean() - i.vectors[i.objects == len(i.nouns) - 1, 4].mean())
-            for i in (item, ALTERATIONS["turned"](item, rng))
+            for i in (item, other)
         )
         assert before == -after, item.caption

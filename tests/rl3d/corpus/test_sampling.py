@@ -129,7 +129,7 @@ def test_prompts_are_fixed_distinct_and_balanced():
     assert [item.caption for item in first] == [item.caption for item in again]
     assert len({item.caption for item in first}) == len(first)
     assert all([item.category for item in first].count(category) == 2 for category in CATEGORIES)
-    assert all(is_held_out(item.category, item.facts.things[0].color) for item in first)
+    assert all(is_held_out(item.category, item.facts.things[0].color or "") for item in first)
 
 
 def test_prompts_of_all_kinds_keep_the_mix():

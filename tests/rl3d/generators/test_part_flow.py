@@ -10,7 +10,7 @@ from rl3d.generators.flow import gaussian_kl
 from rl3d.generators.part_flow import EXISTENCE_KL_WEIGHT, PartFlow, decode, encode
 from rl3d.generators.sde import Sampling
 from rl3d.scoring import reward_values
-from scenes.parts import MAX_PARTS, SHAPE_SIZE, VECTOR_SIZE, Parts
+from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
 
 PROMPTS = ["a red armchair with white legs", "two green cubes in a row", "a tall lighthouse"]
 
@@ -83,10 +83,8 @@ def test_text_changes_the_asset(policy: PartFlow) -> None:
 def test_encoding_survives_the_round_trip() -> None:
     vectors = torch.zeros(MAX_PARTS, VECTOR_SIZE)
     vectors[:, 0] = -1
-    vectors[0, :SHAPE_SIZE] = torch.tensor(
-        [1, 0.1, 1, 0.5, 0.1, -0.2, 0.4, -1.0, -2.0, -1.5, 1, 0, 0, 0, 1, 0, 0.2, 0.4, 0.9]
-    )
-    vectors[0, SHAPE_SIZE:] = torch.tensor([1.0, 0.3, -1.0, 1.0, -1.0, 0.9, 0.1, 0.3])
+    shape = [1, 0.1, 1, 0.5, 0.1, -0.2, 0.4, -1.0, -2.0, -1.5, 1, 0, 0, 0, 1, 0, 0.2, 0.4, 0.9]
+    vectors[0] = torch.tensor([*shape, 0.5, 0.3, -1, 1, -1, 0.1, 0.2, 0.3])
     states = encode(vectors)
     assert torch.equal(states[1:, 0], -torch.ones(MAX_PARTS - 1)) and states[1:, 1:].abs().max() == 0
     expected, decoded = Parts.from_vectors(vectors), decode(states)

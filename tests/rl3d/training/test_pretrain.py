@@ -17,9 +17,16 @@ from rl3d.generators.part_tokens import A, PartTokens
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import draw_invented, invent
 from rl3d.training.pretrain_flow import FlowBatches, PretrainFlowConfig, pretrain_flow
-from rl3d.training.pretrain_tokens import PretrainTokensConfig, TokenBatches, pretrain_tokens, token_loss
+from rl3d.training.pretrain_tokens import (
+    PretrainTokensConfig,
+    TokenBatches,
+    _turned,
+    contrastive_loss,
+    pretrain_tokens,
+    token_loss,
+)
 from scenes.files.tensors import read_tensors
-from scenes.parts import MAX_PARTS
+from scenes.parts import MAX_PARTS, Parts
 
 SMALL = {"captions": 40, "batch": 8, "steps": 3, "width": 48, "depth": 2, "bfloat16": False}
 
@@ -94,14 +101,14 @@ def test_the_loss_counts_each_asset_once() -> None:
     batch = TokenBatches(config, np.zeros((30, 1), int))(3)
     pool = TextPool.build([spec.caption for spec in draw_specs(30, 0)], shared_encoder())
     with torch.no_grad():
-        whole = float(token_loss(network, batch, pool.text(batch.captions)))
+        whole = float(token_loss(network, batch, pool.text(batch.captions))[0])
         sums, counts = 0.0, 0
         for i in range(4):
             parts = int((batch.tokens[i, :, SHAPE] != END).sum())
             kept = batch.captions, batch.tokens[:, : parts + 1], batch.examples, batch.keep_text
             one = type(batch)(*(t[i : i + 1] for t in kept))
             count = 1 + A * parts
-            sums += float(token_loss(network, one, pool.text(one.captions))) * count
+            sums += float(token_loss(network, one, pool.text(one.captions))[0]) * count
             counts += count
     assert whole == pytest.approx(sums / counts, rel=1e-4)
 
@@ -135,6 +142,36 @@ def test_hidden_attention_changes_the_loss(tmp_path: Path) -> None:
         for share in (0.0, 0.5)
     ]
     assert losses[0] != losses[1]
+
+
+def test_contrast_is_least_for_the_same_assets() -> None:
+    rng = torch.Generator().manual_seed(0)
+    asset = torch.arange(6).repeat_interleave(3)
+    states = torch.randn(6, 16, generator=rng)[asset]
+    same = contrastive_loss(states, states, asset, torch.Generator().manual_seed(1))
+    other = contrastive_loss(states, states.roll(3, 0), asset, torch.Generator().manual_seed(1))
+    assert float(same) < 0.2 < 1.7 < float(other)
+
+
+def test_a_turned_asset_has_its_surface_turned() -> None:
+    rng = np.random.default_rng(0)
+    vectors = prompts(8, 0)[int(rng.integers(8))].vectors
+    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    before, after = (Parts.from_vectors(torch.from_numpy(v)).surface_grid(3) for v in (vectors, _turned(vectors, 1)))
+    assert torch.allclose(before @ turn.T, after, atol=1e-5)
+
+
+def test_self_guided_training_runs_and_resumes(tmp_path: Path) -> None:
+    config = _tokens_config(tmp_path, steps=2, mask_attention=0.1, contrast=0.1, depth=3)
+    (metrics,) = pretrain_tokens(config)
+    assert metrics["loss"] == pytest.approx(metrics["tokens"] + 0.1 * metrics["contrast"], rel=1e-4)
+    alike = TokenBatches(PretrainTokensConfig(captions=3000, contrast=0.1), np.zeros((3000, 1), int))
+    batch = alike(0)
+    assert batch.other_captions is not None
+    changed = [(a, b) for a, b in zip(batch.captions.tolist(), batch.other_captions.tolist(), strict=True) if a != b]
+    assert changed
+    for a, b in changed:
+        assert alike.specs[a].facts == alike.specs[b].facts
 
 
 def test_held_out_prompts_are_not_in_the_pool() -> None:
