@@ -32,7 +32,7 @@ from rl3d.scoring import render_views
 from scenes.asset import PartAsset
 from scenes.files.ply import read_ply, write_ply
 from scenes.gaussians import Gaussians, rotations, transformed
-from scenes.parts import Parts
+from scenes.parts import COLOR, SHAPE_SIZE, Parts
 
 COUNT = 8192
 """Gaussians of one asset."""
@@ -75,10 +75,10 @@ def floater(scene: Gaussians, rng: np.random.Generator, radius: float = 0.06) ->
     place = (low + high) / 2
     place[2] = low[2] + height * (high[2] - low[2])
     place = place + ((scene.means - place) @ along).max() * along + (gap + radius) * along
-    vector = torch.zeros(1, 19)
+    vector = torch.zeros(1, SHAPE_SIZE)
     vector[0, :4], vector[0, 4:7], vector[0, 7:10] = torch.tensor([1.0, 1, 1, 0]), place, np.log(radius)
     vector[0, 10] = vector[0, 14] = 1
-    vector[0, 16:] = scene.colors[rng.integers(scene.count)].clamp(0, 1)
+    vector[0, COLOR] = scene.colors[rng.integers(scene.count)].clamp(0, 1)
     return Gaussians.concatenate([scene, Parts.from_vectors(vector).gaussians(400)])
 
 

@@ -19,7 +19,7 @@ from renderers import render
 from scenes.cameras import Cameras
 from scenes.gaussians import Gaussians
 from scenes.mesh import Mesh, tangent_frame
-from scenes.parts import Parts
+from scenes.parts import Parts, shaded
 from scenes.radiance_field import RadianceField
 
 Painter = Callable[[Float[Tensor, "k 3"], Float[Tensor, "k 3"], Float[Tensor, "k 3"]], Float[Tensor, "k 3"]]
@@ -77,14 +77,19 @@ def bake(mesh: Mesh, paint: Painter, size: int = 1024, exact: Exact | None = Non
     )
     position, color, normal = position[hit], color[hit], torch.nn.functional.normalize(normal[hit], dim=-1, eps=1e-12)
     spread = _spread(hit.view(size, size))
+
+    def painted(normals: Tensor) -> Tensor:
+        pieces = zip(*(t.split(TEXELS_AT_ONCE) for t in (position, normals, color)), strict=True)
+        return torch.cat([paint(*some) for some in pieces])
+
     if exact is None:
-        texture = spread(paint(position, normal, color).clamp(0, 1))
+        texture = spread(painted(normal).clamp(0, 1))
         return Mesh(unwrapped.vertices, unwrapped.faces, None, unwrapped.normals, uv, texture)
     bent = torch.cat(
         [exact(*some) for some in zip(position.split(TEXELS_AT_ONCE), normal.split(TEXELS_AT_ONCE), strict=True)]
     )
     bent = torch.where((bent * normal).sum(-1, keepdim=True) > math.cos(math.radians(MOST_BENT_DEG)), bent, normal)
-    texture = spread(paint(position, bent, color).clamp(0, 1))
+    texture = spread(painted(bent).clamp(0, 1))
     tangents = vertex_tangents(unwrapped.vertices, unwrapped.faces, unwrapped.normals, uv)
     (along, _), (side, _) = (picture(t) for t in (tangents[:, :3], tangents[:, 3:].expand(-1, 3)))
     frame = tangent_frame(normal, torch.cat([along, side[:, :1]], -1)[hit])
@@ -111,21 +116,44 @@ def _spread(hit: Bool[Tensor, "h w"]) -> Callable[[Float[Tensor, "k 3"]], Float[
 
 @torch.no_grad()
 def exact_of_parts(parts: Parts) -> Exact:
-    """The normals of one asset's superquadrics. If several are near, the one whose normal is
-    closest to the mesh's counts."""
+    """The normals of one asset's superquadrics."""
     parts = parts.detach().present()
-    sizes = parts.half_sizes.amax(-1, keepdim=True)
 
     def exact(positions: Tensor, normals: Tensor) -> Tensor:
-        places = positions.expand(parts.count, -1, 3)
-        found = parts.normals(places)
-        off = parts.distance(places).abs() / sizes
-        best = (off + 0.1 * (1 - (found * normals).sum(-1))).argmin(0)
-        texel = torch.arange(len(positions), device=best.device)
-        # In a file that another program has changed the mesh need not lie on the parts.
-        return torch.where((off[best, texel] < 0.1).unsqueeze(-1), found[best, texel], normals)
+        _, found, near = _nearest_part(parts, positions, normals)
+        return torch.where(near.unsqueeze(-1), found, normals)
 
     return exact
+
+
+@torch.no_grad()
+def paint_of_parts(parts: Parts | None) -> Painter:
+    """The mesh's colours with the patterns of one asset's parts, in the light of splats and with
+    the parts' finishes. Without parts, only the light."""
+    if parts is None or not (parts.exists & ((parts.pattern >= 0) | parts.finished)).any():
+        return lambda positions, normals, colors: shaded(colors, normals)
+    present = parts.detach().present()
+
+    def paint(positions: Tensor, normals: Tensor, colors: Tensor) -> Tensor:
+        best, _, near = _nearest_part(present, positions, normals)
+        painted = present.painted(best, positions, normals, colors=colors)
+        return torch.where(near.unsqueeze(-1), painted, shaded(colors, normals))
+
+    return paint
+
+
+def _nearest_part(
+    parts: Parts, positions: Float[Tensor, "k 3"], normals: Float[Tensor, "k 3"]
+) -> tuple[Int[Tensor, "k"], Float[Tensor, "k 3"], Bool[Tensor, "k"]]:
+    """The part on whose surface each position is, its normal there, and whether it is near at all.
+    If several are near, the one whose normal is closest to the mesh's counts."""
+    places = positions.expand(parts.count, -1, 3)
+    found = parts.normals(places)
+    off = parts.distance(places).abs() / parts.half_sizes.amax(-1, keepdim=True)
+    best = (off + 0.1 * (1 - (found * normals).sum(-1))).argmin(0)
+    texel = torch.arange(len(positions), device=best.device)
+    # In a file that another program has changed the mesh need not lie on the parts.
+    return best, found[best, texel], off[best, texel] < 0.1
 
 
 @torch.no_grad()

@@ -279,11 +279,10 @@ def _solid(path: Path, united: bool, texture: int) -> Mesh:
         mesh = joined(*shapes, united=united)
         if not texture:
             return mesh
-        from renderers.baking import bake, exact_of_parts
-        from scenes.parts import shaded
+        from renderers.baking import bake, exact_of_parts, paint_of_parts
 
         exact = exact_of_parts(parts) if parts is not None and parts.exists.any() else None
-        return bake(mesh, lambda positions, normals, tint: shaded(tint, normals), texture, exact)
+        return bake(mesh, paint_of_parts(parts), texture, exact)
     except ValueError as error:
         raise FileError(f"cannot export {path} as one solid: {error}") from error
 

@@ -19,7 +19,7 @@ from scenes.files import FileError
 from scenes.files.atomic import reason
 from scenes.files.ply import read_ply, write_ply
 from scenes.files.trees import parse_json
-from scenes.parts import MAX_PARTS, SHAPE_SIZE, VECTOR_SIZE, Parts
+from scenes.parts import MAX_PARTS, PART_SIZES, Parts
 
 Choice = Literal["left", "right", "equal"]
 SIDES = ("left", "right")
@@ -106,7 +106,7 @@ def _read(path: Path, value: Any) -> Asset:
             raise ValueError("the name of a .ply file")
         return SplatAsset.of([read_ply(_splats(path) / value)])
     vectors = torch.tensor(value, dtype=torch.float32)
-    if vectors.dim() != 2 or vectors.shape[1] not in (SHAPE_SIZE, VECTOR_SIZE) or not 1 <= len(vectors) <= MAX_PARTS:
+    if vectors.dim() != 2 or vectors.shape[1] not in PART_SIZES or not 1 <= len(vectors) <= MAX_PARTS:
         raise ValueError("the numbers of parts")
     if not vectors.isfinite().all():
         raise ValueError("finite numbers")

@@ -151,10 +151,9 @@ class PartAsset:
 
     @classmethod
     def concatenate(cls, assets: Sequence[PartAsset]) -> PartAsset:
-        slots = max(asset.parts.count for asset in assets)
-        same = [a.parts if a.parts.count == slots else a.parts.padded(slots) for a in assets]
-        fields = dataclasses.fields(Parts)
-        return PartAsset(Parts(**{f.name: torch.cat([getattr(parts, f.name) for parts in same]) for f in fields}))
+        most = max(asset.parts.count for asset in assets)
+        fields, padded = dataclasses.fields(Parts), [asset.parts.padded(most) for asset in assets]
+        return PartAsset(Parts(**{f.name: torch.cat([getattr(parts, f.name) for parts in padded]) for f in fields}))
 
     def to(self, device: torch.device | str) -> PartAsset:
         return PartAsset(self.parts.to(device))
@@ -164,12 +163,14 @@ class PartAsset:
 
 
 def part_mesh(parts: Parts, per_octant: int = 5) -> Mesh:
-    """The closed meshes of one asset's parts (p,) as one mesh, each part in its own colour."""
+    """The closed meshes of one asset's parts (p,) as one mesh, each part in its own colours.
+
+    Patterns are sampled at the vertices; textures show them sharper (``renderers.baking``)."""
     parts = parts.detach().to("cpu")
     vertices, faces = parts.meshes(per_octant)
     count, each = vertices.shape[:2]
     start = each * torch.arange(count).view(-1, 1, 1)
-    colors = parts.colors.unsqueeze(1).expand(count, each, 3)
+    colors = parts.colors_at(vertices)
     return Mesh(vertices.flatten(0, 1), (faces + start).flatten(0, 1), colors.flatten(0, 1))
 
 

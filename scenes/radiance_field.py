@@ -103,13 +103,14 @@ class PartField(TensorField):
         """Density and sRGB colour at k world points of each asset. Where parts overlap, colours are
         averaged by density."""
         parts = self.parts
-        distance = parts.distance(points.unsqueeze(-3).expand(*points.shape[:-2], parts.count, *points.shape[-2:]))
+        places = points.unsqueeze(-3).expand(*points.shape[:-2], parts.count, *points.shape[-2:])
+        distance = parts.distance(places)
         inside = torch.sigmoid(-distance / self.softness)
         # As in Parts.gaussians: a part fades as its existence falls to 0, and an absent one is not
         # there at all.
         weight = inside * (torch.sigmoid(10 * parts.existence) * parts.exists).unsqueeze(-1)
         total = weight.sum(-2)
-        colors = (weight.unsqueeze(-1) * parts.colors.unsqueeze(-2)).sum(-3) / total.clamp_min(1e-12).unsqueeze(-1)
+        colors = (weight.unsqueeze(-1) * parts.colors_at(places)).sum(-3) / total.clamp_min(1e-12).unsqueeze(-1)
         # Soft union: 1 - prod(1 - w), so that overlaps are no denser than either part.
         return self.density * (1 - (1 - weight).clamp_min(1e-12).log().sum(-2).exp()), colors
 

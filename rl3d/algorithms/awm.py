@@ -61,8 +61,10 @@ class AWM(Objective):
             if draw.updates > 1:  # the policy that drew the samples; for a single step it is the present one
                 tensors["old"] = torch.cat([m.errors for m in matched()], 1).transpose(0, 1)
         by_unit = policy.units_are_parts
-        advantages = judgement.unit_advantages if by_unit else judgement.advantages.unsqueeze(1)
-        advantages = advantages.to(final.device).expand(-1, final.shape[1])
+        judged = judgement.unit_advantages if by_unit else judgement.advantages.unsqueeze(1)
+        # Units that were not judged, such as unused slots, have the advantage of their sample.
+        rest = judgement.advantages.unsqueeze(1).expand(-1, final.shape[1] - judged.shape[1])
+        advantages = torch.cat([judged, rest], 1).to(final.device)
         return Experience(rollout, advantages, tensors, judgement=judgement, asset=asset)
 
     def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:

@@ -28,7 +28,7 @@ from rl3d.devices import has_bfloat16
 from rl3d.training.supervised import Recipe, fit
 from scenes import cameras
 from scenes.files import make_folder
-from scenes.parts import MAX_PARTS, VECTOR_SIZE, Parts
+from scenes.parts import VECTOR_SIZE, Parts
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def render_assets(vectors: Tensor, rng: np.random.Generator, turn_deg: float = 0
 
 
 def padded(rows: list[np.ndarray]) -> Tensor:
-    """(b, MAX_PARTS, 19): assets of any number of parts, filled up with absent ones."""
-    out = np.zeros((len(rows), MAX_PARTS, VECTOR_SIZE), np.float32)
+    """(b, p, 27): assets of any number of parts, filled up with absent ones."""
+    out = np.zeros((len(rows), max(map(len, rows)), VECTOR_SIZE), np.float32)
     out[..., 0] = -1
     out[..., 10] = out[..., 14] = 1
     for i, row in enumerate(rows):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import colorsys
 import math
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,7 +117,7 @@ class Figure:
         assert parts is not None
         if way == "parts":
             colors = distinct(parts.count) if tints is None else tints
-            parts = replace(parts, colors=torch.from_numpy(colors).to(parts.colors))
+            parts = parts.plain(torch.from_numpy(colors).to(parts.colors))
         bodies = [parts[torch.from_numpy(self.body_of_part == k)] for k in range(len(self.bodies))]
         return [
             scene.add_glb(f"{self.root}/{k}/{way}", parts_to_glb(body), wxyz=_TO_Z_UP, cast_shadow=False)

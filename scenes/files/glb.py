@@ -7,6 +7,7 @@ light (our colours are sRGB).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 from collections import deque
@@ -21,7 +22,8 @@ from jaxtyping import Float
 from scenes.files.atomic import FileError, atomic_write
 from scenes.files.trees import parse_json
 from scenes.mesh import Mesh
-from scenes.parts import MAX_PARTS, SHAPE_SIZE, VECTOR_SIZE, Parts
+from scenes.parts import COLOR, MAX_PARTS, PART_SIZES, SHAPE_SIZE, VECTOR_SIZE, Parts
+from scenes.parts.tessellation import mesh_faces
 
 if TYPE_CHECKING:
     import trimesh
@@ -33,8 +35,9 @@ MAX_JSON = 1 << 26
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """Turns our z up into glTF's y up."""
 PLASTIC = {"metallicFactor": 0.0, "roughnessFactor": 0.8}
-"""The material of every part and every texel: rough and not metallic. Generated assets store no
-other."""
+"""The material of baked textures, whose colours show the finish already."""
+PATTERN_TEXELS = 256
+"""Width and height of the texture of a part with a pattern."""
 PART = "rl3d_part"
 """The key in a node's extras for the numbers of its part (``Parts.vectors``). Other programs ignore
 it."""
@@ -42,7 +45,8 @@ it."""
 
 def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
     """One asset's existing parts as a z-up scene: a node ``part_07`` for slot 7, each a watertight
-    mesh with its colour as PBR material.
+    mesh with its colour and finish as PBR material. A part with a pattern has a texture instead of
+    the colour.
 
     Each mesh has the volume of its part. Flat faces between points of a round surface hold less, so
     all points are moved outwards from the part's z axis, by half a percent for a ball.
@@ -62,11 +66,7 @@ def parts_to_trimesh(parts: Parts, per_octant: int = 5) -> trimesh.Scene:
         along = (offset @ axis)[:, None] * axis
         if mesh.volume > 0:
             mesh.vertices = centre + along + math.sqrt(float(volumes[slot]) / mesh.volume) * (offset - along)
-        color = parts.colors[slot].detach().double().cpu().numpy()
-        # trimesh keeps factors as bytes, too coarse for dark linear colours: the exact ones are set
-        # in write_glb.
-        material = trimesh.visual.material.PBRMaterial(name=name, baseColorFactor=_factor(color), **PLASTIC)
-        mesh.visual = trimesh.visual.TextureVisuals(material=material)
+        mesh.visual = trimesh.visual.TextureVisuals(material=_material(parts[slot : slot + 1], name))
         scene.add_geometry(mesh, node_name=name, geom_name=name)
     return scene
 
@@ -77,7 +77,7 @@ def write_glb(path: str | Path, parts: Parts, per_octant: int = 5) -> None:
 
     Every node also stores its part's numbers, from which ``read_parts`` makes the asset again.
     """
-    for name in ("centres", "half_sizes", "rotations", "exponents", "taper", "colors"):
+    for name in (field.name for field in dataclasses.fields(parts) if field.name != "existence"):
         if not getattr(parts, name)[parts.exists].isfinite().all():
             raise FileError(f"cannot write {path}: the asset has parts whose {name} are not finite numbers")
     if not parts.exists.any():
@@ -92,13 +92,22 @@ def parts_to_glb(parts: Parts, per_octant: int = 5) -> bytes:
     import trimesh
 
     smooth = trimesh.Scene()
+    corners = _corner_uvs(per_octant)
     for name, mesh in parts_to_trimesh(parts, per_octant).geometry.items():
         material = mesh.visual.material
         mesh = trimesh.graph.smooth_shade(mesh, angle=math.radians(CREASE_ANGLE_DEG), facet_minarea=None)
-        mesh.visual = trimesh.visual.TextureVisuals(material=material)
+        if material.baseColorTexture is not None:
+            order = mesh.metadata.get("original_components")
+            mesh, uvs = _with_uvs(mesh, corners if order is None else corners[np.hstack(order)])
+        else:
+            uvs = None
+        mesh.visual = trimesh.visual.TextureVisuals(uv=uvs, material=material)
         smooth.add_geometry(mesh.apply_transform(Y_UP), node_name=name, geom_name=name)
     factors = {
-        f"part_{slot:02d}": _factor(color) for slot, color in enumerate(parts.colors.detach().double().cpu().numpy())
+        f"part_{slot:02d}": [1.0] * 4 if patterned else _factor(color)
+        for slot, (patterned, color) in enumerate(
+            zip((parts.pattern >= 0).tolist(), parts.colors.detach().double().cpu().numpy(), strict=True)
+        )
     }
     numbers = {
         f"part_{slot:02d}": vector for slot, vector in enumerate(parts.detach().vectors().double().cpu().tolist())
@@ -112,6 +121,60 @@ def parts_to_glb(parts: Parts, per_octant: int = 5) -> bytes:
                 node["extras"] = {PART: numbers[node["name"]]}
 
     return trimesh.exchange.gltf.export_glb(smooth, include_normals=True, tree_postprocessor=complete)
+
+
+def _material(part: Parts, name: str) -> trimesh.visual.material.PBRMaterial:
+    """The material of one part (1,)."""
+    import trimesh
+    from PIL import Image
+
+    finish = {"metallicFactor": float(part.metallic), "roughnessFactor": float(part.roughness)}
+    color, other = (t[0].double().cpu().numpy() for t in (part.colors, part.second_colors))
+    if part.pattern < 0:
+        # trimesh keeps factors as bytes, too coarse for dark linear colours: the exact ones are set
+        # in parts_to_glb.
+        return trimesh.visual.material.PBRMaterial(name=name, baseColorFactor=_factor(color), **finish)
+    second = part.in_second_color(part.surface_texels(PATTERN_TEXELS)).view(PATTERN_TEXELS, PATTERN_TEXELS)
+    picture = Image.fromarray(second.byte().cpu().numpy(), mode="P")
+    picture.putpalette(np.round(255 * np.stack([color, other]).clip(0, 1)).astype(np.uint8).tobytes())
+    return trimesh.visual.material.PBRMaterial(
+        name=name, baseColorFactor=[255] * 4, baseColorTexture=picture.convert("RGB"), **finish
+    )
+
+
+def _corner_uvs(per_octant: int) -> Float[np.ndarray, "f 3 2"]:
+    """Texture coordinates of the corners of a part's faces (``Parts.meshes``), for the texture of
+    ``Parts.surface_texels``. (0, 0) is the lower left corner of the texture."""
+    rings, around = 4 * per_octant + 1, 8 * per_octant
+    faces = mesh_faces(rings, around).numpy()
+    last = 1 + (rings - 2) * around
+    ring = np.where(faces == 0, 0, np.where(faces == last, rings - 1, 1 + (faces - 1) // around))
+    column = ((faces - 1) % around).astype(np.float64)
+    pole = (faces == 0) | (faces == last)
+    # Beyond the last column the first one comes again.
+    wraps = ((column == around - 1) & ~pole).any(1, keepdims=True)
+    column = np.where(wraps & (column == 0), around, column)
+    # A pole has no column of its own: it takes the middle of its face.
+    middle = np.where(pole, 0, column).sum(1, keepdims=True) / 2
+    column = np.where(pole, middle, column)
+    # Half a texel is left at the poles, where the texture would be repeated.
+    row = (0.5 + ring / (rings - 1) * (PATTERN_TEXELS - 1)) / PATTERN_TEXELS
+    return np.stack([column / around, 1 - row], -1)
+
+
+def _with_uvs(
+    mesh: trimesh.Trimesh, corners: Float[np.ndarray, "f 3 2"]
+) -> tuple[trimesh.Trimesh, Float[np.ndarray, "v 2"]]:
+    """The mesh, and the texture coordinates of its vertices. Vertices whose faces have different
+    ones are doubled."""
+    import trimesh
+
+    keys = np.column_stack([mesh.faces.reshape(-1), np.round(corners.reshape(-1, 2) * 1e6)])
+    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    vertex = mesh.faces.reshape(-1)[first]
+    normals = mesh.vertex_normals[vertex]
+    doubled = trimesh.Trimesh(mesh.vertices[vertex], index.reshape(-1, 3), vertex_normals=normals, process=False)
+    return doubled, corners.reshape(-1, 2)[first]
 
 
 def write_mesh_glb(path: str | Path, mesh: Mesh) -> None:
@@ -243,8 +306,8 @@ def srgb(light: np.ndarray) -> np.ndarray:
 def read_parts(path: str | Path, data: bytes) -> Parts | None:
     """The parts of a .glb file that ``write_glb`` made, from its bytes; None for other files."""
     nodes = chunks(data)[0].get("nodes", [])
-    extras = [node.get("extras") for node in nodes if isinstance(node, dict)]
-    found = [extra[PART] for extra in extras if isinstance(extra, dict) and PART in extra]
+    numbers = [_numbers(node) for node in nodes if isinstance(node, dict)]
+    found = [vector for vector in numbers if vector is not None]
     if not found:
         return None
     if len(found) > MAX_PARTS:
@@ -253,18 +316,31 @@ def read_parts(path: str | Path, data: bytes) -> Parts | None:
         vectors = torch.tensor(found, dtype=torch.float32)
     except (ValueError, TypeError, RuntimeError, OverflowError):
         vectors = torch.full((1,), torch.nan)
-    sizes = [(len(found), size) for size in (SHAPE_SIZE, VECTOR_SIZE)]  # older files know no materials
-    if tuple(vectors.shape) not in sizes or not vectors.isfinite().all():
-        raise FileError(f"cannot read {path}: its parts are not {VECTOR_SIZE} finite numbers each")
+    if vectors.dim() != 2 or vectors.shape[1] not in PART_SIZES or not vectors.isfinite().all():
+        raise FileError(f"cannot read {path}: its parts are not {VECTOR_SIZE} (or {SHAPE_SIZE}) finite numbers each")
     return Parts.from_vectors(vectors)
+
+
+def _numbers(node: dict[str, Any]) -> Any:
+    """The numbers of the part of a node, unchecked; None for other nodes."""
+    extras = node.get("extras")
+    return extras.get(PART) if isinstance(extras, dict) else None
 
 
 def base_colors(data: bytes) -> dict[str, np.ndarray]:
     """sRGB base colour of every material of a .glb file, by name. (trimesh rounds them to bytes of
-    linear light.)"""
+    linear light.) A part with a pattern has its first colour, which the material does not store."""
     tree, _ = chunks(data)
+    numbers = {node.get("name"): _numbers(node) for node in tree.get("nodes", []) if isinstance(node, dict)}
     found = {}
     for material in tree.get("materials", []):
+        part = numbers.get(material.get("name"))
+        if part is not None and "baseColorTexture" in material.get("pbrMetallicRoughness", {}):
+            color = np.array(part[COLOR], dtype=np.float64)
+            if color.shape != (3,) or not np.isfinite(color).all():
+                raise ValueError("one of its parts has an invalid colour")
+            found[str(material.get("name", ""))] = color.clip(0, 1)
+            continue
         factor = np.array(
             material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1]), dtype=np.float64
         )

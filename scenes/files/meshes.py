@@ -55,10 +55,13 @@ def convert_mesh(source: Path, path: str | Path) -> None:
         from trimesh.exchange.obj import export_obj
 
         text, beside = export_obj(scene, include_normals=True, return_texture=True, mtl_name=f"{path.stem}.mtl")
-        # The texture is named after its material: as it is, two exports into one folder would share
+        # A texture is named after its material: as it is, two exports into one folder would share
         # it. A .png of the .obj's name alone would be the asset's poster.
+        several = sum(Path(name).suffix != ".mtl" for name in beside) > 1
         renamed = {
-            name: f"{path.stem}{'' if Path(name).suffix == '.mtl' else '_texture'}{Path(name).suffix}"
+            name: path.stem
+            + ("" if Path(name).suffix == ".mtl" else f"_{Path(name).stem}" if several else "_texture")
+            + Path(name).suffix
             for name in beside
         }
         for name, content in list(beside.items()):

@@ -17,7 +17,7 @@ import torch
 
 from scenes.files import usd_reader
 from scenes.files.atomic import FileError, atomic_write, reason
-from scenes.files.glb import Y_UP
+from scenes.files.glb import Y_UP, linear_light
 from scenes.files.ply import check_writable, checked
 from scenes.files.usd_reader import KIND
 from scenes.gaussians import SH_C0, Gaussians, transformed
@@ -75,6 +75,8 @@ def _define_splats(splats: Any, scene: Gaussians, Gf: Any, Vt: Any, UsdGeom: Any
 
 
 def _define_meshes(stage: Any, scene: trimesh.Scene, Gf: Any, Vt: Any, UsdGeom: Any, both: bool) -> None:
+    from trimesh.visual.color import uv_to_color
+
     group = UsdGeom.Scope.Define(stage, "/asset/mesh")
     if both:
         UsdGeom.Imageable(group).CreatePurposeAttr(UsdGeom.Tokens.proxy)
@@ -86,10 +88,13 @@ def _define_meshes(stage: Any, scene: trimesh.Scene, Gf: Any, Vt: Any, UsdGeom: 
         prim.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(np.ascontiguousarray(shape.faces.reshape(-1), np.int32)))
         prim.CreateExtentAttr(_vectors(Vt, torch.from_numpy(shape.bounds.astype(np.float32))))
         prim.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-        # Display colours are linear light, as a .glb's are.
+        # Display colours are linear light, as a .glb's are. A texture is looked up at the vertices.
         plain = mesh.visual.kind == "texture"  # otherwise vertices have their own colours, or trimesh's grey
+        texture = getattr(mesh.visual.material, "baseColorTexture", None) if plain else None
         color = mesh.visual.material.main_color[None] if plain else mesh.visual.vertex_colors
         linear = np.asarray(color)[:, :3] / 255.0
+        if texture is not None and mesh.visual.uv is not None:
+            linear = linear * linear_light(uv_to_color(mesh.visual.uv, texture)[:, :3] / 255.0)
         if len(linear) and (linear == linear[:1]).all():
             prim.CreateDisplayColorPrimvar(UsdGeom.Tokens.constant).Set(
                 _vectors(Vt, torch.from_numpy(linear[:1].astype(np.float32)))

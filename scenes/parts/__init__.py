@@ -2,7 +2,8 @@
 density field and rigid bodies.
 
 ``Parts`` is built up in layers, one file each: ``data`` (the numbers, laid out as in ``layout``),
-``geometry``, ``contacts`` and ``tessellation`` (Gaussians and meshes).
+``geometry``, ``contacts``, ``materials`` (finishes and patterns) and ``tessellation`` (Gaussians
+and meshes).
 """
 
 from scenes.parts.contacts import TOUCH_TOLERANCE, clusters
@@ -31,6 +32,7 @@ from scenes.parts.layout import (
     MIN_EXPONENT,
     MIN_HALF_SIZE,
     NORTH,
+    PART_SIZES,
     PATTERN,
     PATTERNS,
     PLAIN,
@@ -42,7 +44,7 @@ from scenes.parts.layout import (
     UPRIGHT,
     VECTOR_SIZE,
 )
-from scenes.parts.light import LIGHT, shaded, shading
+from scenes.parts.light import LIGHT, finished, shaded, shading
 from scenes.parts.materials import FINISHES, finish_of
 from scenes.parts.tessellation import Parts
 
@@ -72,6 +74,7 @@ __all__ = [
     "MIN_EXPONENT",
     "MIN_HALF_SIZE",
     "NORTH",
+    "PART_SIZES",
     "PATTERN",
     "PATTERNS",
     "PLAIN",
@@ -86,6 +89,7 @@ __all__ = [
     "Parts",
     "clusters",
     "finish_of",
+    "finished",
     "shaded",
     "shading",
     "taper_factor",

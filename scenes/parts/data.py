@@ -137,16 +137,22 @@ class PartData:
         """Batch single assets. Each is padded with absent parts (existence -1) to ``slots``, by
         default to the size of the largest one."""
         most = max((asset.count for asset in assets), default=0) if slots is None else slots
-        return cls.from_vectors(torch.stack([asset.padded(most).vectors() for asset in assets]))
+        padded = [asset.padded(most) for asset in assets]
+        return cls(**{f.name: torch.stack([getattr(p, f.name) for p in padded]) for f in dataclasses.fields(cls)})
 
     def padded(self: P, slots: int) -> P:
-        """With absent parts at the end, up to ``slots`` in all."""
-        vectors = self.vectors()
-        pad = vectors.new_zeros(*vectors.shape[:-2], slots - self.count, VECTOR_SIZE)
-        pad[..., EXISTENCE] = -1
-        pad[..., ROTATION] = vectors.new_tensor(UPRIGHT)
-        pad[..., SHAPE_SIZE:] = vectors.new_tensor(PLAIN)
-        return self.from_vectors(torch.cat([vectors, pad], -2))
+        """With absent parts at the end, up to ``slots`` in all. ValueError if there are more."""
+        if self.count > slots:
+            raise ValueError(f"an asset of {self.count} parts does not fit into {slots}")
+        absent = self.centres.new_tensor([[-1.0, *[0.0] * (ROTATION.start - 1), *UPRIGHT, *[0.0] * 3, *PLAIN]])
+        absent = type(self).from_vectors(absent)
+        batch, missing = self.existence.shape[:-1], slots - self.count
+
+        def joined(name: str) -> Tensor:
+            pad: Tensor = getattr(absent, name)
+            return torch.cat([getattr(self, name), pad.expand(*batch, missing, *pad.shape[1:])], len(batch))
+
+        return type(self)(**{f.name: joined(f.name) for f in dataclasses.fields(self)})
 
     def to_world(self, local: Float[Tensor, "*batch p k 3"]) -> Float[Tensor, "*batch p k 3"]:
         """Points of each part's frame (metres, about its centre), in the world."""

@@ -7,6 +7,8 @@ Continuity of Rotation Representations, 2019 (6D rotations).
 VECTOR_SIZE = 27
 SHAPE_SIZE = 19
 """Numbers of a part without those of its material. Older files and networks have only these."""
+PART_SIZES = (VECTOR_SIZE, SHAPE_SIZE)
+"""How many numbers of a part ``Parts.from_vectors`` takes."""
 EXISTENCE = 0
 """Above 0 for a part that is there."""
 EXPONENTS = slice(1, 3)

@@ -7,25 +7,26 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scenes.gaussians import Gaussians, matrix_to_quaternion
-from scenes.parts.contacts import PartContacts
-from scenes.parts.light import shaded
+from scenes.parts.light import finished, shaded
+from scenes.parts.materials import PartMaterials
 
 
-class Parts(PartContacts):
-    """A set of tapered superquadrics, or a batch of sets: data, geometry, contacts and drawing.
+class Parts(PartMaterials):
+    """A set of tapered superquadrics, or a batch of sets: data, geometry, contacts, materials and
+    drawing.
 
     The fields are those of ``PartData``.
     """
 
     def gaussians(self, count: int = 3072, *, shade: bool = True, inset: float = 0.0) -> Gaussians:
         """``count`` flat Gaussians on the surfaces of the existing parts, differentiable in every
-        part parameter.
+        part parameter but the scores of patterns.
 
         Small parts get more than their share of the area, so that an eye is as sharp as a table
-        top. ``shade`` bakes a fixed diffuse light into the colours, without which the shape of
-        uniform parts is hard to see. ``inset`` moves each Gaussian inwards by this many of its
-        standard deviations. Without it half of each Gaussian reaches over the silhouette, and the
-        asset looks fatter.
+        top. ``shade`` bakes a fixed light and each part's finish into the colours, without which
+        the shape of uniform parts is hard to see. ``inset`` moves each Gaussian inwards by this
+        many of its standard deviations. Without it half of each Gaussian reaches over the
+        silhouette, and the asset looks fatter.
         """
         batch = self.existence.shape[:-1]
         flat = self._map(lambda t: t.reshape(-1, *t.shape[len(batch) :]))
@@ -60,14 +61,58 @@ class Parts(PartContacts):
         # A Gaussian must not stick out of a thin part by more than a fraction of its width.
         sigma = torch.minimum(0.62 * spacing, 0.5 * parts.half_sizes.median(-1).values[part])
         scales = torch.stack([sigma, sigma, 0.1 * sigma], -1)
+        colors = parts.painted(part, means, normal, shade=shade)
         if inset:
             means = means - inset * sigma.unsqueeze(-1) * normal
-        colors = parts.colors[part]
-        if shade:
-            colors = shaded(colors, normal)
         opacities = torch.sigmoid(10 * parts.existence)[part] * 0.98 * ~empty.unsqueeze(-1)
         out = Gaussians(means, quats, scales, opacities, colors)
         return out._map(lambda t: t.view(*batch, *t.shape[1:]))
+
+    def painted(
+        self,
+        part: Int[Tensor, "*k"],
+        points: Float[Tensor, "*k 3"],
+        normals: Float[Tensor, "*k 3"],
+        *,
+        colors: Float[Tensor, "*k 3"] | None = None,
+        shade: bool = True,
+    ) -> Float[Tensor, "*k 3"]:
+        """sRGB colours of world points on the surface of one asset (p,), with patterns, and with
+        the light unless ``shade`` is off.
+
+        ``part`` is the part of each point. ``colors`` are the points' colours without patterns, by
+        default those of their parts.
+        """
+        colors = self.colors[part] if colors is None else colors
+        # Parts of the default material, often all, take the short way.
+        patterned, special = self.pattern >= 0, self.finished
+        if patterned.any():
+            at = patterned[part]
+            chosen = self[part[at]]
+            other = chosen.in_second_color(points[at].unsqueeze(-2))
+            colors = colors.masked_scatter(at.unsqueeze(-1), torch.where(other, chosen.second_colors, colors[at]))
+        if not shade:
+            return colors
+        lit = shaded(colors, normals)
+        if special.any():
+            at = special[part]
+            of = part[at]
+            outwards = (points[at] - self.centres[of]) / self.half_sizes.amax(-1, keepdim=True)[of]
+            reflecting = finished(colors[at], normals[at], outwards, self.metallic[of], self.roughness[of])
+            lit = lit.masked_scatter(at.unsqueeze(-1), reflecting)
+        return lit
+
+    def surface_texels(self, size: int) -> Float[Tensor, "*batch p k 3"]:
+        """World points of the k = ``size`` x ``size`` texels of a texture around each part, the top
+        row first. Rows go from pole to pole and columns once around, as in ``surface_grid``."""
+        per_octant = 8
+        grid = self.detach().surface_grid(per_octant)
+        flat = torch.cat([grid, grid[..., :1, :]], -2).flatten(0, -4).permute(0, 3, 1, 2)  # closed around
+        rows = torch.linspace(-1, 1, size, dtype=grid.dtype, device=grid.device)
+        columns = (torch.arange(size, dtype=grid.dtype, device=grid.device) + 0.5) / size * 2 - 1
+        places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).expand(len(flat), -1, -1, -1)
+        points = torch.nn.functional.grid_sample(flat, places, align_corners=True)
+        return points.flatten(2).transpose(1, 2).reshape(*self.existence.shape, size * size, 3)
 
     def meshes(self, per_octant: int = 3) -> tuple[Float[Tensor, "*batch p v 3"], Int[Tensor, "f 3"]]:
         """One closed triangle mesh per part, absent ones included: vertices, and faces
@@ -76,7 +121,7 @@ class Parts(PartContacts):
         rings, around = grid.shape[-3], grid.shape[-2]
         body = grid[..., 1:-1, :, :].flatten(-3, -2)
         vertices = torch.cat([grid[..., 0, :1, :], body, grid[..., -1, :1, :]], -2)
-        return vertices, _mesh_faces(rings, around).to(grid.device)
+        return vertices, mesh_faces(rings, around).to(grid.device)
 
 
 @torch.no_grad()
@@ -104,7 +149,7 @@ def _spread(
     return chosen, u.to(area).unsqueeze(-1), v.to(area).view(1, -1, 1)
 
 
-def _mesh_faces(rings: int, around: int) -> Int[Tensor, "f 3"]:
+def mesh_faces(rings: int, around: int) -> Int[Tensor, "f 3"]:
     """Faces of a grid closed around the axis, whose first and last rings are single vertices."""
     inner = rings - 2
     last = 1 + inner * around

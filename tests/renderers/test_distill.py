@@ -65,7 +65,7 @@ def test_gaussians_lie_flat_on_their_triangles():
 
 def test_an_empty_scene_converts_to_an_empty_scene():
     parts = snowman()
-    absent = Parts.from_vectors(parts.vectors() * torch.tensor([-1.0] + [1.0] * 18))
+    absent = Parts.from_vectors(parts.vectors() * torch.tensor([-1.0] + [1.0] * 26))
     assert field_to_gaussians(PartField(absent), 100, steps=1).count == 0
     nothing = Gaussians(torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 3))
     assert gaussians_to_field(nothing, resolution=8, steps=1, size=8).density.max() < 1.0

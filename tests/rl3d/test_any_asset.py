@@ -228,4 +228,4 @@ def test_a_pair_may_mix_parts_and_splats(tmp_path):
     append_pair(path, Pair("a ball", PartAsset(Parts.from_vectors(vectors)), balls, "right"))
     (pair,) = read_pairs(path)
     assert pair.choice == "right" and pair.right.parts is None and pair.left.parts is not None
-    torch.testing.assert_close(pair.left.parts.vectors(), Parts.from_vectors(vectors[:, :1]).vectors())
+    torch.testing.assert_close(pair.left.parts.vectors()[..., :19], vectors[:, :1])

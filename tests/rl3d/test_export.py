@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +19,21 @@ from rl3d import GenerateConfig, generate
 from rl3d.export import export, label
 from rl3d.pictures import poster
 from scenes.files import FileError
-from scenes.files.glb import chunks, write_glb
+from scenes.files.glb import Y_UP, chunks, read_parts, write_glb
 from scenes.files.ply import read_ply, write_ply
 from scenes.files.splat import read_splat, write_splat
 from scenes.files.splats import read_gaussians
 from scenes.gaussians import transformed
-from scenes.parts import Parts
+from scenes.parts import (
+    CENTRE_X,
+    COLOR,
+    METALLIC,
+    PATTERN,
+    PATTERNS,
+    ROUGHNESS,
+    SECOND_COLOR,
+    Parts,
+)
 
 
 @pytest.fixture
@@ -301,6 +311,58 @@ def test_an_obj_names_its_texture_after_itself(asset, tmp_path):
     export(asset, tmp_path / "my ball.obj", texture=64)
     assert {p.name for p in tmp_path.glob("my ball*")} == {"my ball.obj", "my ball.mtl", "my ball_texture.png"}
     assert trimesh.load_mesh(tmp_path / "my ball.obj").visual.material.image.size == (64, 64)
+
+
+@pytest.fixture
+def striped(tmp_path, parts) -> Path:
+    """A ball with stripes and a metal ball, as the folder of an asset."""
+    vectors = parts.vectors().repeat(2, 1)
+    vectors[1, CENTRE_X] = 1.0
+    vectors[0, COLOR], vectors[0, SECOND_COLOR] = torch.tensor([0.8, 0.1, 0.1]), torch.tensor([0.1, 0.2, 0.9])
+    vectors[0, PATTERN.start + PATTERNS.index("stripes")] = 1.0
+    vectors[1, COLOR], vectors[1, METALLIC], vectors[1, ROUGHNESS] = 0.6, 1.0, 0.3
+    (tmp_path / "striped").mkdir()
+    write_glb(tmp_path / "striped" / "mesh.glb", Parts.from_vectors(vectors))
+    return tmp_path / "striped"
+
+
+@pytest.mark.parametrize("united", [False, True])
+def test_a_baked_texture_has_patterns_and_finishes(striped, tmp_path, united):
+    export(striped, tmp_path / "baked.glb", texture=256, united=united)
+    baked = trimesh.load_scene(tmp_path / "baked.glb").to_mesh()
+    seen = baked.visual.to_color().vertex_colors[:, :3] / 255
+    parts = read_parts("mesh.glb", (striped / "mesh.glb").read_bytes())
+    places = torch.tensor(baked.vertices @ Y_UP[:3, :3]).float()
+    normals = torch.tensor(baked.vertex_normals @ Y_UP[:3, :3]).float()
+    part = (places[:, 0] > 0.5).long()
+    expected = parts.painted(part, places, normals)
+    off = (torch.tensor(seen) - expected).abs().amax(-1)
+    assert (off < 0.1).float().mean() > 0.9 and all((part == i).any() for i in (0, 1))
+    plain = parts.plain(parts.colors).painted(part, places, normals)
+    assert ((plain - expected).abs().amax(-1) > 0.1).float().mean() > 0.3, "without materials it looks otherwise"
+
+
+def test_materials_of_other_formats(striped, tmp_path):
+    export(striped, tmp_path / "a.obj")
+    assert "map_Kd a_texture.png" in (tmp_path / "a.mtl").read_text()
+    picture = np.array(Image.open(tmp_path / "a_texture.png").convert("RGB")).reshape(-1, 3)
+    np.testing.assert_allclose(np.unique(picture, axis=0) / 255, [[0.1, 0.2, 0.9], [0.8, 0.1, 0.1]], atol=1 / 255)
+    usd = pytest.importorskip("pxr.Usd")
+    export(striped, tmp_path / "a.usda")
+    stage = usd.Stage.Open(str(tmp_path / "a.usda"))
+    prims = [prim for prim in stage.Traverse() if prim.GetTypeName() == "Mesh"]
+    shown = max((np.array(prim.GetAttribute("primvars:displayColor").Get()) for prim in prims), key=len)
+    linear = [[0.0100, 0.0331, 0.7874], [0.6038, 0.0100, 0.0100]]  # of both colours
+    np.testing.assert_allclose(np.unique(shown.round(2), axis=0), np.round(linear, 2), atol=0.011)
+
+
+def test_textures_of_several_parts_keep_their_names(striped, tmp_path):
+    parts = read_parts("mesh.glb", (striped / "mesh.glb").read_bytes())
+    write_glb(striped / "mesh.glb", replace(parts, patterns=parts.patterns[[0, 0]].roll(1, -1)))
+    export(striped, tmp_path / "b.obj")
+    pictures = sorted(p.name for p in tmp_path.glob("b*.png"))
+    assert pictures == ["b_part_00.png", "b_part_01.png"]
+    assert all(f"map_Kd {name}" in (tmp_path / "b.mtl").read_text() for name in pictures)
 
 
 def test_pictures(armchair, tmp_path):

@@ -10,6 +10,7 @@ and the viewer.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,19 @@ from rl3d.generators.base import Examples, Generator, StepStats, TextCondition
 from rl3d.generators.flow import Flow, FlowRollout
 from scenes.asset import Asset, PartAsset
 from scenes.gaussians import Gaussians
-from scenes.parts import DEFAULT_ROUGHNESS, Parts
+from scenes.parts import (
+    CENTRE,
+    COLOR,
+    EXISTENCE,
+    EXPONENTS,
+    LOG_HALF_SIZE,
+    PLAIN,
+    ROTATION,
+    SHAPE_SIZE,
+    UPRIGHT,
+    VECTOR_SIZE,
+    Parts,
+)
 
 STEPS, VOCABULARY, STOP = 4, 5, 4
 """A sequence is at most 4 tokens; token 4 ends it, and none follows."""
@@ -177,19 +190,13 @@ def tower(tokens: Int[Tensor, "t b"], mask: Bool[Tensor, "t b"]) -> Parts:
     there = (mask & (tokens != STOP)).T
     centres = torch.zeros(b, t, 3)
     centres[..., 2] = 0.1 + 0.2 * torch.arange(t)
-    return Parts(
-        existence=torch.where(there, 1.0, -1.0),
-        exponents=torch.full((b, t, 2), 0.1),
-        taper=torch.zeros(b, t),
-        centres=centres,
-        half_sizes=torch.full((b, t, 3), 0.1),
-        rotations=torch.eye(3).expand(b, t, 3, 3),
-        colors=PAINT[tokens.T.clamp_max(3)],
-        metallic=torch.zeros(b, t),
-        roughness=torch.full((b, t), DEFAULT_ROUGHNESS),
-        patterns=-torch.ones(b, t, 3),
-        second_colors=torch.zeros(b, t, 3),
-    )
+    vectors = torch.zeros(b, t, VECTOR_SIZE)
+    vectors[..., EXISTENCE] = torch.where(there, 1.0, -1.0)
+    vectors[..., EXPONENTS] = 0.1
+    vectors[..., CENTRE], vectors[..., LOG_HALF_SIZE] = centres, math.log(0.1)
+    vectors[..., ROTATION], vectors[..., COLOR] = torch.tensor(UPRIGHT), PAINT[tokens.T.clamp_max(3)]
+    vectors[..., SHAPE_SIZE:] = torch.tensor(PLAIN)
+    return Parts.from_vectors(vectors)
 
 
 def redness(tokens: Int[Tensor, "t b"], mask: Bool[Tensor, "t b"]) -> Float[Tensor, "b"]:

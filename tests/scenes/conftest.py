@@ -5,7 +5,25 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from scenes.parts import CENTRE, COLOR, EXISTENCE, EXPONENTS, LOG_HALF_SIZE, ROTATION, TAPER, VECTOR_SIZE, Parts
+from scenes.parts import (
+    CENTRE,
+    COLOR,
+    DEFAULT_ROUGHNESS,
+    EXISTENCE,
+    EXPONENTS,
+    LOG_HALF_SIZE,
+    METALLIC,
+    PATTERN,
+    PATTERNS,
+    PLAIN,
+    ROTATION,
+    ROUGHNESS,
+    SECOND_COLOR,
+    SHAPE_SIZE,
+    TAPER,
+    VECTOR_SIZE,
+    Parts,
+)
 
 
 def build(*parts: dict) -> Parts:
@@ -20,6 +38,11 @@ def build(*parts: dict) -> Parts:
         row[LOG_HALF_SIZE] = torch.tensor(part.get("half", (0.1, 0.1, 0.1))).log()
         row[ROTATION] = torch.tensor(part.get("rotation", (1.0, 0, 0, 0, 1, 0)))
         row[COLOR] = torch.tensor(part.get("color", (0.5, 0.5, 0.5)))
+        row[SHAPE_SIZE:] = torch.tensor(PLAIN)
+        row[METALLIC], row[ROUGHNESS] = part.get("finish", (0.0, DEFAULT_ROUGHNESS))
+        if "pattern" in part:
+            row[PATTERN.start + PATTERNS.index(part["pattern"])] = 1.0
+        row[SECOND_COLOR] = torch.tensor(part.get("second", (0.0, 0.0, 0.0)))
         rows.append(row)
     return Parts.from_vectors(torch.stack(rows))
 

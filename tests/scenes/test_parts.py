@@ -61,6 +61,7 @@ def test_names_of_the_numbers_cover_a_vector_once():
     numbers = list(range(VECTOR_SIZE))
     whole = [numbers[EXISTENCE], *numbers[EXPONENTS], numbers[TAPER], *numbers[CENTRE]]
     whole += [*numbers[LOG_HALF_SIZE], *numbers[ROTATION], *numbers[COLOR]]
+    assert len(whole) == SHAPE_SIZE
     whole += [numbers[METALLIC], numbers[ROUGHNESS], *numbers[PATTERN], *numbers[SECOND_COLOR]]
     assert whole == numbers
     assert numbers[EXPONENTS] == [NORTH, EAST]
@@ -204,6 +205,8 @@ def test_chains_are_one_component_and_batches_are_apart(make):
     broken = make(*({"centre": (0.19 * i + (i > 4), 0.0, 0.5)} for i in range(9)))
     labels = Parts.stack([chain, broken]).components()
     assert labels.tolist() == [[0] * 9, [0] * 5 + [5] * 4]
+    labels = Parts.stack([chain, broken], slots=24).components()
+    assert labels[0].tolist() == [0] * 9 + [-1] * 15 and labels[1].tolist() == [0] * 5 + [5] * 4 + [-1] * 15
 
 
 def test_lowest_points_are_those_of_the_meshes(make):
@@ -269,7 +272,7 @@ def test_gradients_are_finite_for_every_number(varied):
     (gradient,) = torch.autograd.grad(total + volume.sum() + centroid.sum() + parts.bottoms().sum(), vectors)
     assert gradient.isfinite().all()
     present = gradient[varied.exists]
-    assert (present.abs().sum(0) > 0)[:SHAPE_SIZE].all(), "each number of shape and colour moves something"
+    assert (present[:, :SHAPE_SIZE].abs().sum(0) > 0).all(), "each of the 19 numbers moves something"
 
 
 @pytest.mark.parametrize("column", [1, 2, 3, 4, 6, 7, 9, 10, 14, 16])
@@ -325,6 +328,12 @@ def test_present_and_stack(make):
     assert parts.present().count == 2 and parts.present().centres[1, 0] == 1
     batch = Parts.stack([parts, make({})])
     assert batch.existence.shape == (2, 3) and batch.exists.sum(-1).tolist() == [2, 1]
+    torch.testing.assert_close(batch[0].vectors(), parts.vectors(), rtol=0, atol=0)
+    padded = Parts.stack([parts, make({})], slots=5)
+    torch.testing.assert_close(padded[:, :3].vectors(), batch.vectors(), rtol=0, atol=0)
+    assert not padded.exists[:, 3:].any() and not padded[:, 3:].finished.any()
+    with pytest.raises(ValueError, match="an asset of 3 parts does not fit into 2"):
+        parts.padded(2)
     with pytest.raises(ValueError, match="index the batch first"):
         batch.present()
     assert isinstance(batch.gaussians(10), Gaussians)

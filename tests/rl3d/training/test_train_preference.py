@@ -70,7 +70,7 @@ def test_the_file_comes_back(tmp_path):
     "change",
     [
         {"choice": "middle"}, {"choice": None}, {"prompt": 5}, {"left": [[1.0] * 18]}, {"left": []},
-        {"right": [[1e400] * 19]}, {"right": [[1.0] * 19] * 25}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]},
+        {"right": [[1e400] * 19]}, {"right": [[1.0] * 19] * 49}, {"left": "x"}, {"left": [[1.0] * 19, [1.0]]},
         {"left": [[10**400] * 19]},
     ],
 )  # fmt: skip

@@ -10,8 +10,8 @@ import torch
 import trimesh
 
 from scenes.files import FileError
-from scenes.files.glb import parts_to_trimesh, read_parts, write_glb
-from scenes.parts import Parts
+from scenes.files.glb import Y_UP, base_colors, parts_to_trimesh, read_parts, write_glb
+from scenes.parts import PATTERNS, Parts
 
 
 @pytest.fixture
@@ -103,6 +103,51 @@ def test_parts_come_back_from_the_file(tmp_path, varied):
         torch.testing.assert_close(again.vectors(), parts.present().vectors(), atol=1e-6, rtol=1e-6)
 
 
+def test_materials_come_back_from_the_file(tmp_path, make):
+    box = {"exponents": (0.1, 0.1), "half": (0.3, 0.2, 0.1), "color": (0.8, 0.1, 0.1), "second": (0.1, 0.2, 0.9)}
+    parts = make({"finish": (1.0, 0.3)}, box | {"pattern": "stripes", "finish": (0.0, 0.15)}, {})
+    write_glb(tmp_path / "a.glb", parts)
+    data = (tmp_path / "a.glb").read_bytes()
+    torch.testing.assert_close(read_parts("a.glb", data).vectors(), parts.vectors(), atol=1e-6, rtol=1e-6)
+    scene = trimesh.load_scene(tmp_path / "a.glb")
+    materials = [scene.geometry[f"part_{slot:02d}"].visual.material for slot in range(3)]
+    finishes = [[m.metallicFactor, m.roughnessFactor] for m in materials]
+    np.testing.assert_allclose(finishes, [[1, 0.3], [0, 0.15], [0, 0.6]], atol=1e-6)
+    assert [m.baseColorTexture is not None for m in materials] == [False, True, False]
+    np.testing.assert_allclose(base_colors(data)["part_01"], box["color"], atol=1e-6)
+
+
+@pytest.mark.parametrize("exponents", [(0.1, 0.1), (0.1, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_viewer_sees_the_pattern_where_the_splats_have_it(tmp_path, make, pattern, exponents):
+    """Looked up in the texture at points on the mesh, the colours are those of the part there."""
+    part = {"exponents": exponents, "half": (0.3, 0.25, 0.2), "color": (0.8, 0.1, 0.1), "second": (0.1, 0.2, 0.9)}
+    parts = make(part | {"pattern": pattern, "rotation": (0.8, 0.6, 0, -0.6, 0.8, 0)})
+    write_glb(tmp_path / "a.glb", parts)
+    mesh = trimesh.load_scene(tmp_path / "a.glb").geometry["part_00"]
+    places, faces = trimesh.sample.sample_surface(mesh, 4000, seed=0)
+    corners = trimesh.triangles.points_to_barycentric(mesh.triangles[faces], places)
+    uv = (mesh.visual.uv[mesh.faces[faces]] * corners[..., None]).sum(1)
+    seen = trimesh.visual.color.uv_to_color(uv, mesh.visual.material.baseColorTexture)[:, :3] / 255
+    points = torch.from_numpy(places @ Y_UP[:3, :3]).float()[None]
+    expected = parts.colors_at(points)[0].numpy()
+    assert (np.abs(seen - expected).max(-1) < 0.01).mean() > 0.95, "all but points near an edge of the pattern"
+    mesh.merge_vertices(merge_norm=True, merge_tex=True)
+    assert mesh.is_volume and mesh.volume == pytest.approx(float(parts.masses()[0]), rel=0.01)
+
+
+def test_a_file_of_before_materials_is_read(tmp_path, chair):
+    write_glb(tmp_path / "a.glb", chair)
+
+    def shorten(tree):
+        for node in tree["nodes"]:
+            if "extras" in node:
+                node["extras"]["rl3d_part"] = node["extras"]["rl3d_part"][:19]
+
+    again = read_parts("a.glb", rewritten(tmp_path / "a.glb", shorten))
+    torch.testing.assert_close(again.vectors(), chair.present().vectors(), atol=1e-6, rtol=1e-6)
+
+
 def rewritten(path, change) -> bytes:
     """The file with its JSON changed."""
     tree = contents(path)
@@ -120,7 +165,7 @@ def rewritten(path, change) -> bytes:
 def test_damaged_part_numbers_are_refused(tmp_path, chair, numbers):
     write_glb(tmp_path / "a.glb", chair)
     data = rewritten(tmp_path / "a.glb", lambda tree: [n.update(extras={"rl3d_part": numbers}) for n in tree["nodes"]])
-    with pytest.raises(FileError, match=r"a\.glb: (its parts are not 19 finite numbers|it names)"):
+    with pytest.raises(FileError, match=r"a\.glb: (its parts are not 27 \(or 19\) finite numbers|it names)"):
         read_parts(tmp_path / "a.glb", data)
 
 
