@@ -26,6 +26,8 @@ from rewards.composition.prompt import facts_of
 from rewards.composition.reward import Composition
 from rl3d.corpus import MIX, Item, sample_for, sample_spec
 from rl3d.corpus.altered import ALTERATIONS
+from rl3d.corpus.shapes import Drawing
+from rl3d.training.train_parser import gathering
 from scenes.asset import PartAsset
 from scenes.parts import Parts
 
@@ -57,10 +59,10 @@ def drawn(kind: str, count: int, seed: int) -> list[Item]:
     return items
 
 
-def objects_right(item: Item, found: Sequence[FoundObject]) -> bool:
+def objects_right(item: Item | Drawing, found: Sequence[FoundObject]) -> bool:
     """Whether every object is found with all of its parts and named."""
     names = {tuple(one.parts.tolist()): one.noun for one in found}
-    return names == {tuple(np.flatnonzero(item.objects == k).tolist()): noun for k, noun in enumerate(item.nouns)}
+    return names == {tuple(np.flatnonzero(item.objects == k).tolist()): item.nouns[k] for k in np.unique(item.objects)}
 
 
 def accuracy(reward: Composition, items: Sequence[Item]) -> dict[str, float]:
@@ -135,9 +137,13 @@ def main() -> None:
     for name in ALTERATIONS:
         area, passed, count = altered_auc(reward, name, given.altered, given.seed)
         print(f"| {name} | {area:.3f} | {passed:.3f} | {count} |", flush=True)
+    rng = np.random.default_rng([given.seed, 8])
+    gathered = [gathering(rng) for _ in range(given.scenes)]
+    whole = np.mean([objects_right(one, reward.reader.parse(one.vectors)) for one in gathered])
+    print(f"\nAll objects are found in {whole:.3f} of {given.scenes} gatherings of any objects.")
     prompts = PROMPTS.read_text().splitlines()
     read = sum(facts_of(prompt, reward.reader.lexicon) is not None for prompt in prompts)
-    print(f"\n{read} of the {len(prompts)} benchmark prompts are read.")
+    print(f"{read} of the {len(prompts)} benchmark prompts are read.")
 
 
 if __name__ == "__main__":

@@ -337,6 +337,8 @@ class _Reader:
 
     def role(self, noun: str) -> str | None:
         """Takes the name of a part or a detail, singular or plural."""
+        if self.peek().kind == "relation":  # "a bucket with a cat inside", though buckets have an inside
+            return None
         for name in (*self.lexicon.roles.get(noun, ()), *self.lexicon.details.get(noun, ())):
             for form in {name, name.removesuffix("s"), f"{name}s"}:
                 words, ahead = form, 0

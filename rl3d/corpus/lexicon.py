@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rewards.composition.prompt import Lexicon
-from rewards.relations import RELATION_WORDS
 from rl3d.corpus.categories import CATALOGUE
 from rl3d.corpus.scenes import HATS
 from rl3d.corpus.shapes import MATERIALS
@@ -16,12 +15,10 @@ def lexicon() -> Lexicon:
     finishes = {word: finish for word, (_, finish) in MATERIALS.items()}
     finishes |= {word: finish for finish, words in FINISH_WORDS.items() for word in words}
     patterns = {word: name for table in (PATTERN_WORDS, PATTERN_NOUNS) for name in table for word in table[name]}
-    relations = {word for words in RELATION_WORDS.values() for word in words}  # "inside" is no part in a prompt
     details = {
         noun: tuple(dict.fromkeys((*kind.accents, *filter(None, kind.details.split(", ")), *kind.counts)))
         for noun, kind in CATALOGUE.items()
     }
-    details = {noun: tuple(name for name in found if name not in relations) for noun, found in details.items()}
     return Lexicon(
         nouns={noun: {name: plural(name) for name in found} for noun, found in names.items()},
         roles={noun: tuple(kind.roles) for noun, kind in CATALOGUE.items()},

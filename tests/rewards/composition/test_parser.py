@@ -65,7 +65,7 @@ def test_every_part_is_of_one_object_and_has_a_role_of_it(items):
         assert sorted(k for one in objects for k in one.parts.tolist()) == list(range(len(item.vectors)))
         for one in objects:
             known = {"main", *READER.lexicon.roles[one.noun], *READER.lexicon.details[one.noun]}
-            assert len(one.roles) == len(one.parts) and (set(one.roles) <= known or one.noun == "bucket")
+            assert len(one.roles) == len(one.parts) and set(one.roles) <= known
             assert sum(one.likely.values()) == pytest.approx(1, abs=1e-4) and one.area > 0
     assert READER.parse(np.zeros((0, 27))) == []
 
