@@ -87,26 +87,28 @@ def _assigned(facts: Facts, found: Sequence[FoundObject], seen: Sequence[int]) -
     """The objects of each thing, and those of none. Of two things with one noun, an object is of
     the one in its colour."""
     owners: list[list[int]] = [[] for _ in facts.things]
-    extra = []
-    for k in seen:
-        alike = [t for t, thing in enumerate(facts.things) if thing.noun == found[k].noun]
-        if not alike:
-            extra.append(k)
-        elif len(alike) == 1:
-            owners[alike[0]].append(k)
-    for noun in {thing.noun for thing in facts.things}:
-        alike = [t for t, thing in enumerate(facts.things) if thing.noun == noun]
-        if len(alike) == 1:
-            continue
-        rest = []
-        for k in (k for k in seen if found[k].noun == noun):
-            colored = [
-                t for t in alike if facts.things[t].color == found[k].color and _room(facts.things[t], owners[t])
-            ]
-            owners[colored[0]].append(k) if colored else rest.append(k)
-        for k in rest:
-            owners[next((t for t in alike if _room(facts.things[t], owners[t])), alike[0])].append(k)
-    return owners, extra
+    nouns = [thing.noun for thing in facts.things]
+    named = {k: _named(found[k].noun, nouns) for k in seen}
+    for noun in dict.fromkeys(nouns):
+        things = [t for t, other in enumerate(nouns) if other == noun]
+        own, rest = [k for k in seen if named[k] == noun], []
+        for k in own if len(things) > 1 else ():
+            colored = (
+                t for t in things if facts.things[t].color == found[k].color and _room(facts.things[t], owners[t])
+            )
+            if (t := next(colored, None)) is None:
+                rest.append(k)
+            else:
+                owners[t].append(k)
+        for k in rest if len(things) > 1 else own:
+            owners[next((t for t in things if _room(facts.things[t], owners[t])), things[0])].append(k)
+    return owners, [k for k in seen if named[k] is None]
+
+
+def _named(noun: str, nouns: Sequence[str]) -> str | None:
+    """Which of the nouns of a prompt an object answers to: its own, or a more general one, as a
+    table lamp is a lamp."""
+    return noun if noun in nouns else next((other for other in nouns if noun.endswith(f" {other}")), None)
 
 
 def _room(thing: Thing, own: Sequence[int]) -> bool:

@@ -102,6 +102,14 @@ def test_of_two_things_with_one_noun_each_gets_the_objects_in_its_colour():
     assert dict(judged(facts, [red, a("cube", "green", 1.0, 1)], 2).facts)["blue cube"] == 0
 
 
+def test_a_table_lamp_is_a_lamp_and_a_lamp_is_no_table_lamp():
+    lamp, table_lamp = a("lamp", part=0), a("table lamp", part=1)
+    assert judged(Facts((Thing("lamp"),)), [table_lamp], 2).right
+    assert not judged(Facts((Thing("table lamp"),)), [lamp], 2).right
+    assert judged(Facts((Thing("table lamp"), Thing("lamp"))), [lamp, table_lamp], 2).right
+    assert not judged(Facts((Thing("lamp"),)), [lamp, table_lamp], 2).right
+
+
 def test_specks_and_what_nothing_asked_for():
     facts = Facts((Thing("cube", "red"),))
     speck = judged(facts, [a("cube"), a("cone", part=1, area=0.005)], 2)
