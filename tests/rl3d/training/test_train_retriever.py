@@ -26,7 +26,7 @@ PLACES = ("garden harbour market desert forest castle kitchen station river scho
 def library_of(folder: Path) -> Path:
     """For every place a red and a blue tower. The red ones help where red is rewarded."""
     for place in PLACES:
-        for color, word in ((0, "warm"), (2, "cold")):
+        for color, word in ((0, "quick"), (2, "slow")):
             write_asset(
                 folder / f"{word}_{place}.safetensors", cubes(*[color] * 4).vectors(), f"a {word} {place} tower"
             )
