@@ -20,8 +20,8 @@ from torch import Tensor
 
 from rewards.text.minilm import DIM
 from rl3d.corpus import CATEGORIES, captions, sample_for
-from rl3d.retrieval.files import write_asset
 from rl3d.retrieval.library import Library, search
+from scenes.files.assets import write_asset
 
 K = 8
 BATCHES = (1, 12, 256)

@@ -71,6 +71,8 @@ class GeneratedAsset:
     device: str = "cpu"
     examples: Sequence[Example] = ()
     """What the generator looked at, from a library."""
+    given: Example | None = None
+    """The parts that the asset begins with, where it was completed."""
 
     def __post_init__(self) -> None:
         if len(self.asset) != 1:
@@ -116,10 +118,7 @@ class GeneratedAsset:
     def card(self, files: dict[str, str]) -> dict[str, Any]:
         """The content of card.json: what a replay needs, and the SHA-256 of ``files`` by name."""
         parts = self.asset.parts
-        examples = [
-            {"file": example.file, "caption": example.caption, "parts": example.vectors.tolist()}
-            for example in self.examples
-        ]
+        examples = [_example_rows(example) for example in self.examples]
         shape = {} if parts is None else {"parts": int(parts.exists.sum()), "inset": INSET}
         return {
             "prompt": self.prompt,
@@ -131,6 +130,7 @@ class GeneratedAsset:
             "gaussians": self.splats.count,
             **shape,
             **({"examples": examples} if examples else {}),
+            **({"given": _example_rows(self.given)} if self.given else {}),
             "rewards": self.rewards,
             "cameras": {
                 "preview": {"azimuth_deg": 35.0, "elevation_deg": 20.0},
@@ -158,6 +158,10 @@ class GeneratedAsset:
             files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in HASHED}
             temporary.write_text(json.dumps(self.card(files), indent=2) + "\n")
         return folder
+
+
+def _example_rows(example: Example) -> dict[str, Any]:
+    return {"file": example.file, "caption": example.caption, "parts": example.vectors.tolist()}
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -19,7 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rl3d.generators.base import Encodes, Generator, HasLogProbs, HasMatching, Retrieves, capabilities, repeat
+from rl3d.generators.base import (
+    Completes,
+    Encodes,
+    Generator,
+    HasLogProbs,
+    HasMatching,
+    Retrieves,
+    Streams,
+    capabilities,
+    repeat,
+)
 from rl3d.generators.load import load_generator, save_generator
 from scenes.asset import Asset, PartAsset
 from scenes.parts import (
@@ -312,6 +322,33 @@ def _retrieve(g: Any) -> str:
     return f"examples change an entry by {float((one[0] - plain[0]).abs().max()):.2g}, and no other entry"
 
 
+def _complete(g: Any) -> str:
+    """Assets begin with the parts that are given, to the bit, and nothing is drawn for them."""
+    (box,) = _example(0.35)
+    condition = g.with_given(g.condition(PROMPTS), [box] * len(PROMPTS))
+    rollout = g.sample(condition, seeds=SEEDS, options=g.exploration or g.default_options)
+    first = g.decode(rollout).parts.vectors()[:, 0].cpu()
+    _require(torch.equal(first, box.parts.vectors()[:, 0].expand_as(first)), "the given part is not the first")
+    if isinstance(g, HasLogProbs):
+        drawn = rollout.mask & (rollout.log_probs != 0)
+        again = g.log_probs(rollout, g.steps(rollout)[0]).log_probs
+        apart = (again.detach() - rollout.log_probs[g.steps(rollout)[0]]).abs()[drawn[g.steps(rollout)[0]]]
+        _require(not apart.numel() or float(apart.max()) < 1e-3, "the log-probs after given parts are others")
+    counts = g.decode(rollout).parts.exists.sum(1)
+    return f"a given box stays as it is, and {float(counts.float().mean() - 1):.3g} parts follow"
+
+
+def _stream(g: Any) -> str:
+    """The last of a stream is what ``sample`` gives, and the assets before it grow."""
+    seen = [g.decode(rollout) for rollout in g.stream(g.condition(PROMPTS), seeds=SEEDS)]
+    last, whole = _numbers(seen[-1]), _numbers(g.decode(g.sample(g.condition(PROMPTS), seeds=SEEDS)))
+    _require(torch.equal(last, whole), "the end of the stream is not what sample gives")
+    if (parts := seen[-1].parts) is not None:
+        counts = [int(asset.parts.exists.sum()) for asset in seen]
+        _require(counts == sorted(counts) and counts[-1] == int(parts.exists.sum()), "parts go missing on the way")
+    return f"{len(seen)} assets on the way, the last is that of sample"
+
+
 def _example(red: float) -> list[PartAsset]:
     """A box of 40 cm, as the examples of one prompt."""
     vectors = torch.zeros(1, VECTOR_SIZE)
@@ -399,4 +436,6 @@ CLAUSES: list[tuple[str, type | None, Callable[[Any], str]]] = [
     ("matching gradient", HasMatching, _matching_gradient),
     ("encode and decode", Encodes, _encode),
     ("retrieve", Retrieves, _retrieve),
+    ("complete", Completes, _complete),
+    ("stream", Streams, _stream),
 ]

@@ -13,11 +13,13 @@ from renderers import kernels
 from rewards.mix import check_needs, parse
 from rl3d.assets import GeneratedAsset
 from rl3d.configs import as_paths, at_least
-from rl3d.generators.base import Generator
+from rl3d.generators.base import Completes, Generator
 from rl3d.generators.load import load_generator, sampling_options
-from rl3d.retrieval import RetrievalConfig, use_library
+from rl3d.retrieval import Example, RetrievalConfig, use_library
 from rl3d.scoring import score_assets
-from scenes.files import make_folder
+from scenes.asset import Asset
+from scenes.files import FileError, make_folder
+from scenes.files.assets import read_asset
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class GenerateConfig(RetrievalConfig):
     """Name of a generator, or my_file:MyGenerator. Default: the checkpoint's, or part-flow."""
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards on the card. Their weighted sum chooses among candidates."""
+    complete: Path | None = None
+    """An asset of parts that every new one begins with: a .glb as generate writes it, or its
+    folder. Needs a generator that completes, such as part-tokens."""
+    keep: int | None = None
+    """How many parts of --complete are kept, the first ones. Default: all."""
     sampling: Any = None
     """The generator's sampling options. None: its defaults."""
     device: str = "cpu"
@@ -45,8 +52,12 @@ class GenerateConfig(RetrievalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_paths(self, "out", "checkpoint")
+        as_paths(self, "out", "checkpoint", "complete")
         at_least(self, num=1, best_of=1, seed=0)
+        if self.keep is not None:
+            at_least(self, keep=1)
+            if self.complete is None:
+                raise ValueError("--keep needs --complete, the asset whose parts are kept")
 
 
 def generate(
@@ -55,13 +66,14 @@ def generate(
     *,
     generator: Generator | None = None,
     on_progress: Callable[[float], None] = lambda fraction: None,
+    on_partial: Callable[[Asset], None] | None = None,
 ) -> list[GeneratedAsset]:
     """Make ``config.num`` assets. They are saved only if ``config.out`` is set.
 
     ``generator`` is used instead of the one that ``config`` names. ``on_progress`` is called with
-    the fraction of the work that is done. ValueError with one line, before anything is written, for
-    an empty prompt, for a reward that the generator's assets cannot have, and for a library that it
-    cannot use.
+    the fraction of the work that is done, and ``on_partial`` as ``Generator.generate`` does it.
+    ValueError with one line, before anything is written, for an empty prompt, for a reward that the
+    generator's assets cannot have, and for a library or a given asset that it cannot use.
     """
     config = config or GenerateConfig()
     if not prompt.strip():
@@ -76,6 +88,8 @@ def generate(
     options = sampling_options(generator, config.sampling)
     retriever = use_library(generator, config)
     examples = retriever.examples([prompt])[0] if retriever else []
+    given = read_given(config.complete, config.keep) if config.complete else None
+    complete_from(generator, given)
     kernels.thread_count()  # refuses a wrong number of threads before a folder is made
     if config.out is not None:
         make_folder(config.out)
@@ -83,7 +97,7 @@ def generate(
     seeds = [config.seed + i for i in range(count)]
     prompts = [prompt] * count
     on_progress(0.2)
-    asset = generator.generate(prompts, seeds=seeds, options=options)
+    asset = generator.generate(prompts, seeds=seeds, options=options, on_partial=on_partial)
     on_progress(0.6)
     scores = score_assets(rewards, prompts, asset)
     on_progress(0.8)
@@ -111,6 +125,7 @@ def generate(
                 candidates=count,
                 device=config.device,
                 examples=examples,
+                given=given,
             )
         )
     if config.out is not None:
@@ -118,6 +133,30 @@ def generate(
             one.save(folder)
     on_progress(1.0)
     return made
+
+
+def read_given(path: Path, keep: int | None = None) -> Example:
+    """The parts of a file that new assets begin with: all, or the first ``keep``. FileError with
+    one line for a file without parts or with fewer."""
+    vectors, caption = read_asset(path)
+    if keep is not None and keep > len(vectors):
+        raise FileError(f"cannot keep {keep} parts of {path}: it has {len(vectors)}")
+    return Example(path.name, caption, vectors[:keep])
+
+
+def complete_from(generator: Generator, given: Example | None) -> None:
+    """Let the assets of a generator begin with the parts of ``given``, or with none. ValueError
+    with one line for a generator that does not complete, and for more parts than it takes."""
+    generator.given = None
+    if given is None:
+        return
+    if not isinstance(generator, Completes):
+        raise ValueError(
+            f"--complete needs a generator that goes on from given parts, which {generator.name!r} does not: add "
+            "--generator part-tokens"
+        )
+    generator.with_given(generator.condition(["a"]), [given.asset])
+    generator.given = given.asset
 
 
 def folders(out: Path, count: int) -> list[Path]:

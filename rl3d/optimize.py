@@ -20,8 +20,8 @@ from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.scoring import score_assets
 from scenes.asset import Asset, PartAsset
-from scenes.files import FileError, read_bytes
-from scenes.files.glb import read_parts
+from scenes.files.assets import read_asset
+from scenes.parts import Parts
 
 BATCH = 16
 """Assets that are drawn or scored at once."""
@@ -36,8 +36,8 @@ class OptimizeConfig:
     out: Path | None = None
     """Folder to write to. Default: assets/ and the words of the prompt."""
     asset: Path | None = None
-    """A .glb file with parts to begin from, as generate writes it. Default: the best of several
-    samples."""
+    """An asset of parts to begin from: a .glb as generate writes it, or its folder. Default: the
+    best of several samples."""
     seconds: float = 10.0
     """Time for sampling and correction together. Loading and saving are not counted."""
     rewards: str = "stability=1,connected=1,alignment=1"
@@ -99,7 +99,7 @@ def optimize(prompt: str, config: OptimizeConfig | None = None, *, generator: Ge
 
     smooth = [(r, w) for r, w in weighted if isinstance(r, Differentiable) and w > 0]
     if config.asset is not None:
-        asset = read_asset(config.asset).to(usable_device(config.device))
+        asset = PartAsset(Parts.from_vectors(read_asset(config.asset)[0])[None]).to(usable_device(config.device))
         check_needs(rewards, frozenset({"parts"}), str(config.asset))
         total = score(asset).item()
         stages = [Stage("given", 0.0, 1, total, total)]
@@ -124,20 +124,6 @@ def optimize(prompt: str, config: OptimizeConfig | None = None, *, generator: Ge
     longer = draws.until(sampled.seconds + spent, "best of N")
     assert draws.best is not None
     return replace(done, best_of_n=longer, best_sample=draws.best.to("cpu"))
-
-
-def read_asset(path: Path) -> PartAsset:
-    """The parts of a .glb file as a batch of one scene; FileError with one line without parts."""
-    data = read_bytes(path)
-    try:
-        parts = read_parts(path, data)
-    except FileError:
-        raise
-    except ValueError as error:
-        raise FileError(f"cannot read {path}: {error}") from error
-    if parts is None or not parts.exists.any():
-        raise FileError(f"cannot optimize {path}: it has no parts; give a mesh.glb that rl3d generate wrote")
-    return PartAsset(parts[None])
 
 
 class _Draws:

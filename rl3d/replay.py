@@ -10,10 +10,11 @@ from typing import Any
 
 from rl3d.assets import HASHED, GeneratedAsset, environment, read_card
 from rl3d.configs import from_file
+from rl3d.generate import complete_from
 from rl3d.generators.load import load_generator
 from rl3d.retrieval import Example, fixed_examples
-from rl3d.retrieval.files import as_vectors
 from scenes.files import FileError
+from scenes.files.assets import as_vectors
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Recipe:
     device: str
     rewards: dict[str, Any]
     examples: list[Example]
+    given: Example | None
     known: dict[str, Any]
     """The weights' hash and the environment."""
     files: dict[str, str]
@@ -62,13 +64,11 @@ def recipe(path: str | Path) -> Recipe:
             raise ValueError("seeds")
         if not (isinstance(files, dict) and set(files) == set(HASHED) and isinstance(device, str)):
             raise ValueError("files, device")
-        examples = [
-            Example(str(found["file"]), str(found["caption"]), as_vectors(found["parts"]))
-            for found in card.get("examples", [])
-        ]
+        examples = [_example(found) for found in card.get("examples", [])]
+        given = _example(card["given"]) if "given" in card else None
         if not (isinstance(generator, str) and isinstance(sampling, dict) and isinstance(rewards, dict)):
             raise ValueError("generator, sampling, rewards")
-        return Recipe(prompt, seed, first, count, generator, sampling, device, rewards, examples, known, files)
+        return Recipe(prompt, seed, first, count, generator, sampling, device, rewards, examples, given, known, files)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _incomplete(path, error) from error
 
@@ -98,7 +98,8 @@ def replay(
         options = from_file(type(policy.default_options), made.sampling)
     except (TypeError, ValueError) as error:
         raise _incomplete(path, error) from error
-    fixed_examples(policy, [example.vectors for example in made.examples])
+    fixed_examples(policy, made.examples)
+    complete_from(policy, made.given)
     seeds = list(range(made.first, made.first + made.count))
     batch = policy.generate([made.prompt] * made.count, seeds=seeds, options=options).to("cpu").detach()
     index = made.seed - made.first
@@ -114,6 +115,7 @@ def replay(
         candidates=made.count,
         device=made.device,
         examples=made.examples,
+        given=made.given,
     )
     with tempfile.TemporaryDirectory() as folder:
         place = asset.save(out or Path(folder))
@@ -123,6 +125,10 @@ def replay(
     now = {"weights": policy.source.get("sha256"), **environment()}
     differences = [f"{name} was {was}, is {now.get(name)}" for name, was in made.known.items() if now.get(name) != was]
     return Replay(asset, changed, differences)
+
+
+def _example(found: dict[str, Any]) -> Example:
+    return Example(str(found["file"]), str(found["caption"]), as_vectors(found["parts"]))
 
 
 def _incomplete(path: str | Path, error: Exception) -> FileError:

@@ -3,8 +3,8 @@ this.
 
 A generator is a subclass of ``Generator``: a small core that every policy has. What only some
 policies have is a capability, a protocol below: ``HasLogProbs``, ``HasMatching``, ``Encodes``,
-``Retrieves``. An objective names the capabilities it needs. docs/generators.md shows how to bring
-your own.
+``Retrieves``, ``Completes``, ``Streams``. An objective names the capabilities it needs.
+docs/generators.md shows how to bring your own.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ class Generator(ABC):
         """Whether training wants matrix products in bfloat16. A network may ignore it."""
         self.find_examples: Callable[[list[str]], Examples] | None = None
         """Gives the examples of prompts to a generator that ``Retrieves``. None: no examples."""
+        self.given: PartAsset | None = None
+        """A scene whose parts every asset of a generator that ``Completes`` begins with."""
         self._reference: nn.Module | None = None
 
     @property
@@ -135,12 +137,16 @@ class Generator(ABC):
         return TextCondition(prompts, shared_encoder().encode(prompts).to(self.device))
 
     def prepare(self, prompts: list[str]) -> Condition:
-        """The condition of the prompts, with their examples if ``find_examples`` is set."""
-        condition = self.condition(prompts)
-        if self.find_examples is None:
-            return condition
-        assert isinstance(self, Retrieves)  # rl3d.retrieval sets it for no other
-        return self.with_examples(condition, self.find_examples(prompts))
+        """The condition of the prompts, with their examples if ``find_examples`` is set, and the
+        parts that are given. Both are set only for generators that can use them."""
+        condition: Any = self.condition(prompts)
+        if self.find_examples is not None:
+            assert isinstance(self, Retrieves)
+            condition = self.with_examples(condition, self.find_examples(prompts))
+        if self.given is not None:
+            assert isinstance(self, Completes)
+            condition = self.with_given(condition, [self.given] * len(prompts))
+        return condition
 
     @abstractmethod
     def sample(
@@ -165,15 +171,27 @@ class Generator(ABC):
         """The samples as a batch of assets, with gradient where the decoder has one."""
 
     def generate(
-        self, prompts: Sequence[str], *, seeds: Sequence[int], options: Any = None, batch_size: int = 64
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        options: Any = None,
+        batch_size: int = 64,
+        on_partial: Callable[[Asset], None] | None = None,
     ) -> Asset:
-        """One asset a prompt, without gradient, ``batch_size`` at a time."""
+        """One asset a prompt, without gradient, ``batch_size`` at a time. Of a generator that
+        ``Streams``, ``on_partial`` gets what there is of a batch after each part."""
         assets = []
         with torch.no_grad():
             for start in range(0, len(prompts), batch_size):
                 piece = slice(start, start + batch_size)
                 condition = self.prepare(list(prompts[piece]))
-                assets.append(self.decode(self.sample(condition, seeds=seeds[piece], options=options)))
+                if on_partial is not None and isinstance(self, Streams):
+                    for rollout in self.stream(condition, seeds=seeds[piece], options=options):
+                        on_partial(asset := self.decode(rollout))
+                else:
+                    asset = self.decode(self.sample(condition, seeds=seeds[piece], options=options))
+                assets.append(asset)
         return assets[0] if len(assets) == 1 else type(assets[0]).concatenate(assets)
 
     def keep_reference(self) -> None:
@@ -284,11 +302,35 @@ class Retrieves(Protocol):
         ...
 
 
+@runtime_checkable
+class Completes(Protocol):
+    """Generators that go on from parts that are given."""
+
+    def with_given(self, condition: Any, given: Sequence[PartAsset]) -> Condition:
+        """The condition with the parts that the sample of each of its B entries begins with: a
+        batch of one scene each. They stay as they are.
+
+        ValueError with one line for more parts than can be gone on from.
+        """
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Generators whose samples can be seen while they are drawn."""
+
+    def stream(self, condition: Any, *, seeds: Sequence[int], options: Any = None) -> Iterator[Rollout]:
+        """What there is of the samples after each part. The last one is what ``sample`` gives."""
+        ...
+
+
 CAPABILITIES: dict[str, type] = {
     "log-probs": HasLogProbs,
     "matching": HasMatching,
     "encode": Encodes,
     "retrieve": Retrieves,
+    "complete": Completes,
+    "stream": Streams,
 }
 """What a generator may have, by the name that messages use."""
 

@@ -93,8 +93,8 @@ class TokenCondition(TextCondition):
     examples: Int[Tensor, "b e 15"] | None = None
     """Tokens of the parts of all examples of a prompt, and last the number of the example, -1 for
     padding."""
-    given: Int[Tensor, "b g 14"] | None = None
-    """The first parts of each asset; the first token is ``END`` where there is none."""
+    given: Float[Tensor, "b g v"] | None = None
+    """The first parts of each asset as vectors; absent parts are padding."""
 
     def __getitem__(self, index: Tensor) -> TokenCondition:
         text = super().__getitem__(index)
@@ -122,7 +122,7 @@ class TokenRollout:
         exists = self.exists
         drawn = exists.clone()
         if self.condition.given is not None:
-            count = (self.condition.given[..., SHAPE] != END).sum(1, keepdim=True)
+            count = (self.condition.given[..., EXISTENCE] > 0).sum(1, keepdim=True)
             drawn &= torch.arange(exists.shape[1], device=exists.device) >= count
         taken = drawn.unsqueeze(-1).repeat(1, 1, A)
         place = exists.sum(1)
@@ -337,7 +337,7 @@ class PartTokensNetwork(nn.Module):
             log_probs = torch.where(forced_rows[:, None], 0.0, log_probs)
             ended = tokens[:, SHAPE] == END
             tokens[ended, 1:], log_probs[ended, 1:] = 0, 0.0
-            all_tokens, all_log_probs = torch.zeros(b, A, dtype=torch.long), torch.zeros(b, A)
+            all_tokens, all_log_probs = tokens.new_zeros(b, A), log_probs.new_zeros(b, A)
             all_tokens[active], all_log_probs[active] = tokens, log_probs
             yield all_tokens, all_log_probs
             last_but_one, last = last, tokens
@@ -410,13 +410,14 @@ class PartTokens(Generator):
             rows.append(torch.cat([F.pad(t, (0, 1), value=n) for n, t in enumerate(found)]) if found else None)
         return replace(condition, examples=padded(rows, A + 1, -1).to(self.device))
 
-    def with_given(self, condition: TokenCondition, asset: PartAsset) -> TokenCondition:
-        """The condition with parts that each sample begins with: ``asset`` has as many scenes."""
-        given = [t for one in range(len(asset)) for t in _tokens_of(asset[one : one + 1])]
-        most = max(len(t) for t in given)
+    def with_given(self, condition: TokenCondition, given: Sequence[PartAsset]) -> TokenCondition:
+        """The condition with the parts that each sample begins with: a batch of one scene each. The
+        network sees the nearest tokens; the asset has the parts as they are given."""
+        parts = [asset.parts[0].present().detach().to("cpu") for asset in given]
+        most = max(p.count for p in parts)
         if most >= self.slots:
             raise ValueError(f"the given asset has {most} parts: {self.name} goes on from at most {self.slots - 1}")
-        return replace(condition, given=padded(given, A, END).to(self.device))
+        return replace(condition, given=Parts.stack(parts).vectors().to(self.device))
 
     def stream(
         self, condition: TokenCondition, *, seeds: Sequence[int], options: TokenSampling | None = None
@@ -430,9 +431,11 @@ class PartTokens(Generator):
         uniforms = torch.stack(
             [torch.rand(self.slots, A, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         ).to(self.device)
-        given = condition.given
-        if given is None:
-            given = torch.zeros(count, 0, A, dtype=torch.long, device=self.device)
+        given = torch.zeros(count, 0, A, dtype=torch.long, device=self.device)
+        if condition.given is not None:
+            there = condition.given[..., EXISTENCE] > 0
+            given = encode_parts(condition.given.flatten(0, 1).cpu()).view(count, -1, A).to(self.device)
+            given = torch.where(there.unsqueeze(-1), given, END)
         tokens, log_probs = [], []
         with torch.no_grad():
             memory = self._memory(condition, drawn)
@@ -459,6 +462,11 @@ class PartTokens(Generator):
         most = max(int(exists.sum(1).max()), 1)
         vectors, exists = decode_parts(rollout.tokens[:, :most]), exists[:, :most]
         vectors[..., EXISTENCE] = torch.where(exists, 1.0, -1.0)
+        given = rollout.condition.given
+        if given is not None:
+            given = given[:, : vectors.shape[1]]
+            there = given[..., EXISTENCE] > 0
+            vectors[:, : given.shape[1]] = torch.where(there.unsqueeze(-1), given, vectors[:, : given.shape[1]])
         return PartAsset(Parts.from_vectors(vectors))
 
     def encode(self, asset: Asset, condition: TokenCondition) -> TokenRollout:

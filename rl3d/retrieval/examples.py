@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxtyping import Float
-from torch import Tensor
-
 from rl3d.configs import as_paths, at_least
 from rl3d.generators.base import Examples, Generator, Retrieves
 from rl3d.retrieval.library import Example, Library
-from scenes.asset import PartAsset
-from scenes.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,13 @@ def use_library(generator: Generator, config: RetrievalConfig) -> Retriever | No
     return retriever
 
 
-def fixed_examples(generator: Generator, examples: Sequence[Float[Tensor, "_ v"]]) -> None:
-    """Let a generator look at these examples for every prompt (part vectors, the nearest first).
-    ValueError as in ``use_library``."""
+def fixed_examples(generator: Generator, examples: Sequence[Example]) -> None:
+    """Let a generator look at these examples for every prompt, the nearest first. ValueError as in
+    ``use_library``."""
     generator.find_examples = None
     if examples:
         _refuse_others(generator)
-        assets = [PartAsset(Parts.from_vectors(vectors)[None]) for vectors in examples]
+        assets = [example.asset for example in examples]
         generator.find_examples = lambda prompts: [assets] * len(prompts)
 
 

@@ -15,64 +15,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from scenes.files import FileError, read_bytes
+from scenes.files import FileError
+from scenes.files.assets import MESH
 from scenes.files.atomic import reason
-from scenes.files.glb import read_parts
-from scenes.files.tensors import read_tensors, write_tensors
 from scenes.files.trees import parse_json
-from scenes.parts import MAX_PARTS, VECTOR_SIZE
 
-KIND = "parts"
-"""In the header of a .safetensors file that holds one asset."""
-CARD, MESH = "card.json", "mesh.glb"
+CARD = "card.json"
 SIDECARS = ("captions.csv", "captions.jsonl")
 _LARGEST_CARD = 1 << 20
-
-
-class NoParts(FileError):
-    """A file that can be read, but holds no parts."""
-
-
-def write_asset(path: Path, vectors: Float[Tensor, "p v"], caption: str) -> None:
-    """Write the parts of one asset (``Parts.vectors``) and its caption as .safetensors."""
-    write_tensors(path, {KIND: vectors.float()}, {"kind": KIND, "caption": caption})
-
-
-def read_asset(path: Path) -> tuple[Float[Tensor, "p v"], str]:
-    """The parts of an asset as vectors, and the caption in its .safetensors or "".
-
-    ``NoParts`` for an asset without parts, FileError for a file that cannot be read: one line each.
-    """
-    if path.suffix.lower() == ".glb":
-        try:
-            parts = read_parts(path, read_bytes(path))
-        except FileError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FileError(f"cannot read {path}: {error}") from error
-        vectors, caption = None if parts is None else parts.vectors(), ""
-    else:
-        tensors, header, _ = read_tensors(path, "an asset of parts")
-        vectors, caption = tensors.get(KIND) if header.get("kind") == KIND else None, header.get("caption", "")
-    if vectors is None or not vectors.numel():
-        raise NoParts(f"{path}: has no parts, so it cannot be an example")
-    if (
-        vectors.dim() != 2
-        or vectors.shape[1] != VECTOR_SIZE
-        or len(vectors) > MAX_PARTS
-        or not vectors.is_floating_point()
-    ):
-        raise FileError(f"cannot read {path}: its parts are not up to {MAX_PARTS} times {VECTOR_SIZE} numbers")
-    if not vectors.isfinite().all():
-        raise FileError(f"cannot read {path}: its parts have numbers that are not finite")
-    present = vectors[vectors[:, 0] > 0].float()
-    if not len(present):
-        raise NoParts(f"{path}: has no parts, so it cannot be an example")
-    return present, caption.strip() if isinstance(caption, str) else ""
 
 
 def read_captions(folder: Path) -> dict[str, str]:
@@ -161,14 +111,3 @@ def own_caption(path: Path, inside: str) -> str:
     name = path.resolve().parent.name if path.stem in ("mesh", "scene") else path.stem
     words = re.sub(r"\d+$", "", re.sub(r"[\W_]+", " ", name).strip()).strip()
     return inside or words or name
-
-
-def as_vectors(rows: object) -> Float[Tensor, "p v"]:
-    """The parts of an example as a card holds them. ValueError for anything else."""
-    try:
-        vectors = torch.tensor(rows, dtype=torch.float32)
-    except (TypeError, RuntimeError, OverflowError) as error:
-        raise ValueError("the parts of an example") from error
-    if vectors.dim() != 2 or vectors.shape[1] != VECTOR_SIZE or not len(vectors) or not vectors.isfinite().all():
-        raise ValueError("the parts of an example")
-    return vectors

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from rewards.text import shared_encoder
 from rewards.text.minilm import DIM, WEIGHTS_SHA256
-from rl3d.retrieval.files import NoParts, find_files, own_caption, read_asset, read_captions
+from rl3d.retrieval.files import find_files, own_caption, read_captions
 from rl3d.retrieval.head import RetrieverHead, load_head
 from scenes.asset import PartAsset
 from scenes.files import FileError
+from scenes.files.assets import NoParts, read_asset
 from scenes.files.tensors import read_tensors, write_tensors
 from scenes.files.trees import parse_json
 from scenes.parts import VECTOR_SIZE, Parts

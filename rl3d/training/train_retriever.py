@@ -8,7 +8,7 @@ already makes their own caption well without help.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def train_retriever(config: RetrieverTraining, on_progress: Callable[[float], No
     library = Library(config.library)
     prompts = _prompts(config, library)
 
-    def scores(jobs: list[tuple[str, PartAsset | None]]) -> Float[Tensor, "j"]:
+    def scores(jobs: Sequence[tuple[str, PartAsset | None]]) -> Float[Tensor, "j"]:
         """Mean score of each prompt with its example, if it has one."""
         each = [job for job in jobs for _ in range(config.samples)]
         seeds = [config.seed + i for _ in jobs for i in range(config.samples)]
@@ -160,11 +160,12 @@ def train_retriever(config: RetrieverTraining, on_progress: Callable[[float], No
         )
     head = fit(trials[fitted], library.embeddings, config.steps, config.seed)
     plain, chosen = (first_gains(h, trials[held_out], library.embeddings) for h in (RetrieverHead(), head))
-    found = [mean_and_error(t) for t in (plain, chosen, chosen - plain, gains[held_out].amax(1))]
-    path = config.library / RETRIEVER if found[2].mean > 0 else None
+    measured = plain, chosen, chosen - plain, gains[held_out].amax(1)
+    nearest, retrieved, difference, best = (mean_and_error(t) for t in measured)
+    path = config.library / RETRIEVER if difference.mean > 0 else None
     if path:
         save_head(path, head, generator=policy.name, rewards=config.rewards, prompts=int(fitted.sum()))
-    return Trained(int(fitted.sum()), *found, path)
+    return Trained(int(fitted.sum()), nearest, retrieved, difference, best, path)
 
 
 def _prompts(config: RetrieverTraining, library: Library) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rl3d.viewer.library import Entry
 from rl3d.viewer.stage import Stage, heat
 from rl3d.viewer.studio import MOST, Studio, per_part_rewards
 from rl3d.viewer.subjects import Subject, card, data_url, thumbnail
+from scenes.asset import Asset
 from scenes.files import FileError
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ ASSET_FORMATS = (
     ".zip",
 )
 PER_PART = "per part: "
+_ROOM = np.array([[-0.4, -0.4, 0.0], [0.4, 0.4, 0.8]])
+"""Lowest and highest corner of the room that a growing asset is given; metres."""
 
 
 class Page:
@@ -216,7 +220,7 @@ class Page:
             made: list[list[Subject]] = []
             for i, name in enumerate(names):
                 tell = functools.partial(self._progress, i, len(names))
-                assets = self.studio.make(prompt, count, seed, name, tell)
+                assets = self.studio.make(prompt, count, seed, name, tell, self._partial)
                 label = f"{prompt} · {name} · " if len(names) > 1 or self.studio.run else f"{prompt} · "
                 made.append([Subject.of(asset, f"{label}seed {asset.seed}") for asset in assets])
             if self.gone:
@@ -237,6 +241,10 @@ class Page:
             self.turn_page((len(self.entries) - 1) // CARDS)
             self.note.content = f"seed {seed + best} is shown, the gallery has all {count}" if count > 1 else ""
             self.note.visible = count > 1
+        except ValueError:
+            if self.shown and not self.gone:
+                self.show(self.shown)  # instead of what there was of the asset
+            raise
         finally:
             if not self.gone:
                 self.generate.disabled, self.bar.visible = False, False
@@ -244,6 +252,18 @@ class Page:
     def _progress(self, i: int, of: int, done: float) -> None:
         if not self.gone:
             self.bar.value = 100 * (i + done) / of
+
+    def _partial(self, made: Asset) -> None:
+        """Show what there is of the first asset that is being made."""
+        first = made[0:1].to("cpu").detach()
+        if self.gone or (first.parts is not None and not first.parts.exists.any()):
+            return
+        begun = Subject.seen(first, "")
+        # It will grow: the camera takes the place that suits an asset of a metre.
+        low, high = np.minimum(begun.bounds[0], _ROOM[0]), np.maximum(begun.bounds[1], _ROOM[1])
+        begun = replace(begun, bounds=np.stack([low, high]))
+        self.stage.set([begun], aim=begun.parts is None or begun.parts.count == 1)
+        self.stage.show_as("splats")
 
     # the gallery
 

@@ -54,15 +54,23 @@ class Studio:
             self._generator(generator)
 
     def make(
-        self, prompt: str, count: int, seed: int, name: str, on_progress: Callable[[float], None]
+        self,
+        prompt: str,
+        count: int,
+        seed: int,
+        name: str,
+        on_progress: Callable[[float], None],
+        on_partial: Callable[[Asset], None],
     ) -> list[GeneratedAsset]:
         """``count`` assets by the generator called ``name``, with consecutive seeds.
-        ``on_progress`` is called with the fraction of the work that is done."""
+        ``on_progress`` is called with the fraction of the work that is done, and ``on_partial`` as
+        ``Generator.generate`` does it."""
         if not 1 <= count <= MOST:
             raise ValueError(f"1 to {MOST} assets can be made at once, not {count}")
         with self._lock:
             config = GenerateConfig(num=count, seed=seed, rewards=REWARDS)
-            return generate(prompt, config, generator=self._generator(name), on_progress=on_progress)
+            policy = self._generator(name)
+            return generate(prompt, config, generator=policy, on_progress=on_progress, on_partial=on_partial)
 
     def _generator(self, name: str) -> Generator:
         """Loaded once, and again when a run has written newer weights."""

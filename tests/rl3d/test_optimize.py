@@ -15,9 +15,10 @@ from rewards import resolve
 from rewards.base import Differentiable
 from rl3d.cli import main
 from rl3d.correction import REACH, correct
-from rl3d.optimize import OptimizeConfig, optimize, read_asset
+from rl3d.optimize import OptimizeConfig, optimize
 from rl3d.scoring import score_assets
 from scenes.asset import Asset, PartAsset
+from scenes.files.assets import read_asset
 from scenes.files.glb import read_parts, write_glb
 from scenes.files.ply import read_ply
 from scenes.parts import Parts
@@ -156,7 +157,7 @@ def test_the_command_writes_an_asset_that_can_be_optimized_again(tmp_path: Path,
     assert main(["optimize", ARMCHAIR, "--out", str(again), *arguments]) == 0
     found = json.loads((again / "optimize.json").read_text())
     assert [stage["name"] for stage in found["stages"]] == ["given", "evolution"]
-    assert read_asset(again / "mesh.glb").parts.count == parts.count
+    assert len(read_asset(again / "mesh.glb")[0]) == parts.count
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_the_command_writes_an_asset_that_can_be_optimized_again(tmp_path: Path,
         (["--rewards", "stabilty=1"], "unknown reward 'stabilty'"),
         (["--asset", "none.glb"], "none.glb"),
         (["--asset", "text.glb"], "text.glb"),
-        (["--asset", "mesh.glb"], "cannot optimize mesh.glb: it has no parts"),
+        (["--asset", "mesh.glb"], "cannot use mesh.glb: it has no parts"),
         (["--asset", "mesh.glb", "--against-best-of-n"], "leave out --generator"),
     ],
 )
@@ -193,4 +194,4 @@ def test_an_empty_prompt_is_refused(capsys, tmp_path: Path) -> None:
 def test_parts_written_and_read_are_the_same(tmp_path: Path) -> None:
     parts = _tower().parts[0].present()
     write_glb(tmp_path / "tower.glb", parts)
-    assert torch.allclose(read_asset(tmp_path / "tower.glb").parts.vectors()[0], parts.vectors(), atol=1e-5)
+    assert torch.allclose(read_asset(tmp_path / "tower.glb")[0], parts.vectors(), atol=1e-5)

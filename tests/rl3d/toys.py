@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,12 @@ class TokenToy(Generator):
         initial_seeds: Sequence[int] | None = None,
         gradient: bool = False,
     ) -> TokenRollout:
+        *_, last = self.stream(condition, seeds=seeds, options=options)
+        return last
+
+    def stream(
+        self, condition: TextCondition, *, seeds: Sequence[int], options: TokenOptions | None = None
+    ) -> Iterator[TokenRollout]:
         options = options or self.default_options
         if len(seeds) != len(condition):
             raise ValueError(f"{len(condition)} prompts need {len(condition)} seeds, got {len(seeds)}")
@@ -111,7 +117,7 @@ class TokenToy(Generator):
                 log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1))
                 tokens.append(token)
                 before = token
-        return TokenRollout(condition, options, torch.stack(tokens), torch.stack(log_probs))
+                yield TokenRollout(condition, options, torch.stack(tokens), torch.stack(log_probs))
 
     def decode(self, rollout: TokenRollout) -> PartAsset:
         return PartAsset(tower(rollout.tokens, rollout.mask))

@@ -68,11 +68,12 @@ def test_log_probs_sum_to_one_over_all_values(policy: PartTokens) -> None:
 def test_given_parts_come_first_and_are_not_drawn(policy: PartTokens) -> None:
     condition = policy.condition(PROMPTS)
     asset = policy.decode(policy.sample(condition, seeds=[1, 2, 3]))
-    some = PartAsset(Parts.from_vectors(asset.parts.vectors()[:1, :1])[[0, 0, 0]])
-    rollout = policy.sample(policy.with_given(condition, some), seeds=[4, 5, 6])
+    given = [PartAsset(asset.parts[0].present()[None][:, :count]) for count in (1, 1, 2)]
+    rollout = policy.sample(policy.with_given(condition, given), seeds=[4, 5, 6])
     made = policy.decode(rollout).parts
-    assert (made.centres[:, :1] - some.parts.centres).abs().max() < 1e-6
-    assert not rollout.mask[:A].any() and bool(rollout.mask[A].all())
+    for one, some in zip(made.vectors(), given, strict=True):
+        assert torch.equal(one[: some.parts.count], some.parts.vectors()[0])
+    assert not rollout.mask[:A].any() and bool(rollout.mask[A, :2].all()) and not rollout.mask[A, 2]
     again = policy.log_probs(rollout, policy.steps(rollout)[0])
     assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
 
@@ -80,7 +81,7 @@ def test_given_parts_come_first_and_are_not_drawn(policy: PartTokens) -> None:
 def test_more_given_parts_than_fit_are_refused(policy: PartTokens) -> None:
     many = Parts.from_vectors(Parts.stack([Parts.from_vectors(torch.ones(9, 27))]).vectors())
     with pytest.raises(ValueError, match="9 parts: part-tokens goes on from at most 8"):
-        policy.with_given(policy.condition(PROMPTS[:1]), PartAsset(many))
+        policy.with_given(policy.condition(PROMPTS[:1]), [PartAsset(many)])
 
 
 def test_examples_change_the_distribution_of_their_own_prompt_alone(policy: PartTokens) -> None:

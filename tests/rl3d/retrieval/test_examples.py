@@ -11,9 +11,9 @@ import torch
 import yaml
 
 from rl3d.cli import main
-from rl3d.retrieval.files import write_asset
 from rl3d.tables import read_table
 from rl3d.training.config import saved_config
+from scenes.files.assets import write_asset
 from tests.rl3d.retrieval.test_library import cubes
 
 TOY, RED = "tests.rl3d.toys:ExampleToy", "tests.rl3d.toys:Red"

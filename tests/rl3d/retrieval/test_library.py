@@ -12,9 +12,9 @@ import torch
 
 from renderers.assets import SplatAsset
 from rl3d.retrieval import library as module
-from rl3d.retrieval.files import write_asset
 from rl3d.retrieval.library import FOLDER, INDEX, Library, search
 from scenes.files import FileError
+from scenes.files.assets import write_asset
 from scenes.files.glb import write_glb, write_mesh_glb
 from tests.rl3d.toys import tower
 
@@ -147,7 +147,7 @@ def test_files_that_cannot_be_used_are_one_line_each(folder: Path) -> None:
     assert len(library) == 3 and all("\n" not in line for line in lines)
     assert sum("cut.glb: it is cut off" in line for line in lines) == 1
     assert sum("text.safetensors: not an asset of parts" in line for line in lines) == 1
-    assert sum("mesh_only.glb: has no parts, so it cannot be an example" in line for line in lines) == 1
+    assert sum("mesh_only.glb: it has no parts" in line for line in lines) == 1
     summary = f"library {folder}: 3 assets; 3 files are not used (2 unreadable, 1 without parts)"
     assert lines[-1] == summary and len(lines) == 4
     assert opened(folder)[1] == [summary]  # nothing is read again

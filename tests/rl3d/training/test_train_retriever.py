@@ -9,11 +9,11 @@ import torch
 
 from rl3d.cli import main
 from rl3d.retrieval import Library
-from rl3d.retrieval.files import write_asset
 from rl3d.retrieval.head import RetrieverHead, load_head
 from rl3d.retrieval.library import RETRIEVER
 from rl3d.training.train_retriever import TEMPERATURE, RetrieverTraining, Trials, contrastive_loss, train_retriever
 from scenes.files import FileError
+from scenes.files.assets import write_asset
 from tests.rl3d.retrieval.test_library import cubes
 from tests.rl3d.toys import PAINT
 

@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import zipfile
@@ -38,7 +39,7 @@ from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
 from scenes.files.splat import write_splat
 from scenes.parts import Parts
-from tests.rl3d.toys import SplatBalls, SplatOptions
+from tests.rl3d.toys import SplatBalls, SplatOptions, TokenToy
 from tests.rl3d.viewer.browser import CHROMIUM, Page, open_page
 
 PROMPT = "a red box under a green ball"
@@ -347,6 +348,36 @@ def test_two_browsers_generate_and_one_leaves_in_the_middle(folder, tmp_path_fac
     finally:
         viewer.stop()
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@needs_browser
+def test_an_asset_is_seen_while_it_grows(folder, tmp_path_factory, monkeypatch):
+    stream, seen = TokenToy.stream, threading.Event()
+
+    def waits(*arguments, **options):
+        for rollout in stream(*arguments, **{**options, "seeds": [3]}):  # red, red, blue, red
+            yield rollout
+            assert seen.wait(100)
+
+    monkeypatch.setattr(TokenToy, "stream", waits)
+    viewer = serve(folder, port=0, block=False, generator="tests.rl3d.toys:TokenToy")
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            assert page.wait(lambda: len(viewer.pages) == 1)
+            (shown,) = viewer.pages.values()
+            assert page.turn_to("make")
+            page.type("a tower")
+            assert page.click("generate")
+            assert page.wait(lambda: [f.subject.parts.count for f in shown.stage.figures] == [1]), "nothing grows"
+            Colours(page).wait(red=True, green=False)
+            assert "a tower · seed 0" not in shown.entries
+            seen.set()
+            assert page.turn_to("gallery")
+            assert page.wait(lambda: page.reads("a tower · seed 0")), "it is not kept"
+            assert [f.subject.parts.count for f in shown.stage.figures] == [4]
+    finally:
+        seen.set()
+        viewer.stop()
 
 
 @needs_browser
