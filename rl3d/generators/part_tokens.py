@@ -176,6 +176,22 @@ class _Block(nn.Module):
         return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
 
 
+class _Packing:
+    """Rows of a padded batch without the padding, and back. Layers work on packed rows; only
+    attention needs the padding. (A boolean index does the same, and its gradient costs more.)"""
+
+    def __init__(self, mask: Bool[Tensor, "b p"]) -> None:
+        self.shape = mask.shape
+        self.rows = mask.flatten().nonzero().squeeze(1)
+
+    def pack(self, padded: Float[Tensor, "b p w"]) -> Float[Tensor, "n w"]:
+        return padded.flatten(0, 1).index_select(0, self.rows)
+
+    def pad(self, packed: Float[Tensor, "n w"]) -> Float[Tensor, "b p w"]:
+        empty = packed.new_zeros(self.shape.numel(), packed.shape[-1])
+        return empty.index_copy(0, self.rows, packed).unflatten(0, self.shape)
+
+
 class PartTokensNetwork(nn.Module):
     """Logits of every token of every part, given the parts before, the text and the examples."""
 
@@ -215,18 +231,16 @@ class PartTokensNetwork(nn.Module):
         masks = [torch.ones_like(text.mask[:, :1]), seen]
         if examples is not None and examples.shape[1]:
             number, there = examples[..., A], examples[..., A] >= 0
-            place = _places(number).clamp_max(self.config.slots - 1)
-            parts = self.example_in(self.embed(examples[..., :A]).sum(-2) @ self.part_in.weight.T)
-            tokens.append(parts + self.example_number[number.clamp_min(0)] + self.example_place[place])
+            place = _places(number).clamp_max(self.config.slots - 1)[there]
+            parts = self.example_in(self._lookup(self.part_in, examples[..., :A][there]).sum(1))
+            parts = parts + self.example_number[number[there]] + self.example_place[place]
+            tokens.append(_Packing(there).pad(parts))
             masks.append(there)
         return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled)
 
     @property
     def layers(self) -> list[_Block]:
         return list(self.blocks)  # type: ignore[arg-type]
-
-    def embed(self, tokens: Int[Tensor, "*b 14"]) -> Float[Tensor, "*b 14 w"]:
-        return self.values[tokens + self.starts]
 
     def forward(
         self,
@@ -250,25 +264,22 @@ class PartTokensNetwork(nn.Module):
     ) -> list[Float[Tensor, "n w"]]:
         """The states of the counted parts after every block, or after the first few. Rows of all
         assets are packed; only attention pads them."""
-        b, p = counted.shape
-        table = F.linear(self.values, self.part_in.weight)
-        before = table[tokens[:, :-1] + self.starts].sum(2)
-        x = torch.cat([self.start.expand(b, 1, -1), before], 1) + self.slots[:p] + memory.pooled[:, None]
-        x = x[counted]
+        p = counted.shape[1]
+        parts, seen_memory = _Packing(counted), _Packing(memory.mask)
+        asset, place = parts.rows // p, parts.rows % p
+        last = self.inputs(tokens, counted)[1]
+        x = self._lookup(self.part_in, last).sum(1) + self.start * (place == 0).unsqueeze(-1)
+        x = x + F.embedding(place, self.slots) + F.embedding(asset, memory.pooled)
         causal = torch.ones(p, p, dtype=torch.bool, device=x.device).tril()
         seen = causal if hidden_keys is None else causal & ~hidden_keys[:, None]
-        text_seen = memory.mask[:, None, None]
-
-        def padded(rows: Tensor) -> Tensor:
-            return rows.new_zeros(b, p, rows.shape[-1]).masked_scatter(counted.unsqueeze(-1), rows)
-
+        text, text_seen = seen_memory.pack(memory.tokens), memory.mask[:, None, None]
         out = []
         for block in self.layers[:blocks]:
-            q, k, v = (block.split(t) for t in padded(block.qkv(block.norm(x))).chunk(3, -1))
-            x = x + block.self_out(block.attend(q, k, v, seen)[counted])
-            k, v = (block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1))
-            q = padded(block.cross_q(block.cross_norm(x)))
-            x = block.mlp(x + block.cross_out(block.cross(q, k, v, text_seen)[counted]))
+            q, k, v = (block.split(t) for t in parts.pad(block.qkv(block.norm(x))).chunk(3, -1))
+            x = x + block.self_out(parts.pack(block.attend(q, k, v, seen)))
+            k, v = (block.split(t) for t in seen_memory.pad(block.cross_kv(text)).chunk(2, -1))
+            q = parts.pad(block.cross_q(block.cross_norm(x)))
+            x = block.mlp(x + block.cross_out(parts.pack(block.cross(q, k, v, text_seen))))
             out.append(x)
         return out
 
@@ -302,7 +313,7 @@ class PartTokensNetwork(nn.Module):
         """A linear map of the embeddings of tokens; 0 for tokens that are -1. The table is mapped,
         which has fewer rows than there are tokens."""
         table = F.linear(self.values, linear.weight)
-        return table[tokens.clamp_min(0) + self.starts] * (tokens >= 0).unsqueeze(-1)
+        return F.embedding(tokens.clamp_min(0) + self.starts, table) * (tokens >= 0).unsqueeze(-1)
 
     @torch.no_grad()
     def draw(
