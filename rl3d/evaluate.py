@@ -40,7 +40,7 @@ JUDGE_ELEVATION_DEG = 25.0
 """No reward looks from this height."""
 BATCH = 64
 """Assets that are generated and scored at once, at most."""
-_REWARDS = "stability=1,connected=1,structure=1,alignment=1"
+_REWARDS = "stability=1,connected=1,structure=1,alignment=1,composition=1"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class EvaluateConfig(RetrievalConfig):
     checkpoint: Path | None = None
     """Weights file, or folder of a training run. Default: the weights that training starts from."""
     generator: str | None = None
-    """Name of the generator, or my_file:MyGenerator. Default: the checkpoint's, or part-flow."""
+    """Name of the generator, or my_file:MyGenerator. Default: the checkpoint's, or the
+    embedded one."""
     against: Path | None = None
     """A second checkpoint, evaluated on the same prompts and seeds."""
     out: Path = Path("runs/evaluation")
@@ -64,7 +65,8 @@ class EvaluateConfig(RetrievalConfig):
     samples: int = 4
     """Assets for each prompt."""
     rewards: str | None = None
-    """Rewards to measure. Default: stability, connected, alignment, and structure of parts."""
+    """Rewards to measure. Default: stability, connected, alignment, and structure and composition
+    of parts."""
     pictures: int = 24
     """Prompts on the contact sheet. With two checkpoints, prompts whose verdicts differ come
     first."""

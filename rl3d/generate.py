@@ -37,7 +37,8 @@ class GenerateConfig(RetrievalConfig):
     checkpoint: Path | None = None
     """Weights file, or folder of a training run. Default: the generator's own weights."""
     generator: str | None = None
-    """Name of a generator, or my_file:MyGenerator. Default: the checkpoint's, or part-flow."""
+    """Name of a generator, or my_file:MyGenerator. Default: the checkpoint's, or the
+    embedded one."""
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards on the card. Their weighted sum chooses among candidates."""
     complete: Path | None = None

@@ -49,7 +49,8 @@ class OptimizeConfig:
     checkpoint: Path | None = None
     """Weights file, or folder of a training run. Default: the generator's own weights."""
     generator: str | None = None
-    """Name of a generator, or my_file:MyGenerator. Default: the checkpoint's, or part-flow."""
+    """Name of a generator, or my_file:MyGenerator. Default: the checkpoint's, or the
+    embedded one."""
     sampling: Any = None
     """The generator's sampling options. None: its defaults."""
     device: str = "cpu"

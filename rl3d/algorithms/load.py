@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rl3d.algorithms.base import Objective
 from rl3d.configs import find_class
+from rl3d.generators.base import Generator
 
 OBJECTIVES = {"awm": "rl3d.algorithms.awm:AWM", "grpo": "rl3d.algorithms.grpo:GRPO"}
 
@@ -12,3 +13,10 @@ def find_objective(name: str) -> type[Objective]:
     """The class of a built-in objective, or of ``module:Class``. ValueError with one line if there
     is none."""
     return find_class("objective", name, OBJECTIVES, Objective)
+
+
+def usual_objective(generator: type[Generator], name: str | None = None) -> Objective:
+    """The objective of a name, with the settings that suit a generator. Default: the generator's
+    usual one."""
+    name = name or next(iter(generator.objectives))
+    return find_objective(name)(**generator.objectives.get(name, {}))

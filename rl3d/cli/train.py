@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from rewards.mix import parse
-from rl3d.algorithms.load import find_objective
+from rl3d.algorithms.load import usual_objective
 from rl3d.cli.options import parse as parse_options
 from rl3d.cli.options import value_of
 from rl3d.generators.load import generator_class
@@ -42,10 +42,9 @@ def read_arguments(arguments: list[str]) -> tuple[TrainConfig, bool]:
     saved = saved_config(out) if resumed else TrainConfig()
     checkpoint, named = value_of(arguments, "--checkpoint"), value_of(arguments, "--generator")
     kind = generator_class(Path(checkpoint) if checkpoint else saved.checkpoint, named or saved.generator or None)
-    usual_name = saved.objective.name if resumed else next(iter(kind.objectives))
-    name = value_of(arguments, "--objective") or usual_name
+    name = value_of(arguments, "--objective") or (saved.objective.name if resumed else None)
     own_again = resumed and name == saved.objective.name
-    objective = saved.objective if own_again else find_objective(name)(**kind.objectives.get(name, {}))
+    objective = saved.objective if own_again else usual_objective(kind, name)
     usual = (kind.exploration if objective.explores else None) or kind.default_options
     options = saved.sampling or usual
     typed: list[tuple[str, Any, Any]] = [
@@ -55,7 +54,7 @@ def read_arguments(arguments: list[str]) -> tuple[TrainConfig, bool]:
     wanted = make_dataclass("TrainConfig", typed, bases=(_Extra,), frozen=True)
     wanted.__doc__ = TrainConfig.__doc__
     own = {f.name: getattr(saved, f.name) for f in fields(TrainConfig)} | {"objective": objective, "sampling": options}
-    parsed = parse_options(wanted, "train", __doc__, arguments, wanted(**own, objective_name=name))
+    parsed = parse_options(wanted, "train", __doc__, arguments, wanted(**own, objective_name=objective.name))
     values = {f.name: getattr(parsed, f.name) for f in fields(TrainConfig)}
     values["sampling"] = None if parsed.sampling == usual else parsed.sampling
     return TrainConfig(**values), parsed.resume

@@ -18,10 +18,6 @@ from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-PRETRAINED = WEIGHTS / "part_flow.safetensors"
-"""The embedded generator after supervised training alone: where reinforcement learning starts."""
-TUNED = WEIGHTS / "part_flow_tuned.safetensors"
-"""The same after the training of docs/results.md: what assets are generated with."""
 HALF_MAX = 65504.0
 """Largest number of float16."""
 RESULT = "generator.safetensors"
@@ -34,14 +30,23 @@ class BuiltIn:
 
     path: str
     pretrained: Path
+    """After supervised training alone: where reinforcement learning starts."""
     tuned: Path
+    """After the training of docs/results.md: what assets are generated with."""
 
 
 _TOKENS = WEIGHTS / "part_tokens.safetensors"
 BUILT_IN = {
-    "part-flow": BuiltIn("rl3d.generators.part_flow:PartFlow", PRETRAINED, TUNED),
+    "part-flow": BuiltIn(
+        "rl3d.generators.part_flow:PartFlow",
+        WEIGHTS / "part_flow.safetensors",
+        WEIGHTS / "part_flow_tuned.safetensors",
+    ),
     "part-tokens": BuiltIn("rl3d.generators.part_tokens:PartTokens", _TOKENS, _TOKENS),
 }
+DEFAULT = "part-flow"
+"""The embedded generator: what commands use unless another is named."""
+PRETRAINED, TUNED = BUILT_IN[DEFAULT].pretrained, BUILT_IN[DEFAULT].tuned
 
 
 def find_generator(name: str) -> type[Generator]:
@@ -62,7 +67,7 @@ def load_generator(
     """
     place = usable_device(device)
     if checkpoint is None:
-        name = generator or "part-flow"
+        name = generator or DEFAULT
         if name not in BUILT_IN:
             return _untrained(find_generator(name)).to(place)
         checkpoint = BUILT_IN[name].pretrained if pretrained else BUILT_IN[name].tuned
@@ -99,7 +104,7 @@ def generator_class(checkpoint: Path | None = None, generator: str | None = None
         path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
         known = read_tensors(path).header.get("generator")
         generator = known if isinstance(known, str) else generator
-    return find_generator(generator or "part-flow")
+    return find_generator(generator or DEFAULT)
 
 
 def _untrained(kind: type[Generator]) -> Generator:

@@ -413,11 +413,17 @@ class PartTokens(Generator):
         return TokenCondition(plain.prompts, plain.text)
 
     def with_examples(self, condition: TokenCondition, examples: Sequence[Sequence[PartAsset]]) -> TokenCondition:
-        """The condition with retrieved assets, each a batch of one: any number for every prompt,
-        of which the first ``config.examples`` are used."""
+        """The condition with retrieved assets, each a batch of one: at most ``config.examples`` for
+        a prompt."""
+        most = max(map(len, examples))
+        if most > self.network.config.examples:
+            raise ValueError(
+                f"{self.name} looks at up to {self.network.config.examples} examples of a prompt, got {most}: "
+                "lower --retrieve"
+            )
         rows = []
         for assets in examples:
-            found = [_tokens_of(a)[0] for a in assets[: self.network.config.examples]]
+            found = [_tokens_of(a)[0] for a in assets]
             rows.append(torch.cat([F.pad(t, (0, 1), value=n) for n, t in enumerate(found)]) if found else None)
         return replace(condition, examples=padded(rows, A + 1, -1).to(self.device))
 

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
-from rl3d.algorithms.awm import AWM
 from rl3d.algorithms.base import Objective
-from rl3d.algorithms.load import find_objective
+from rl3d.algorithms.load import find_objective, usual_objective
 from rl3d.configs import as_paths, at_least, from_file
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT, generator_class
@@ -44,8 +43,9 @@ class TrainConfig(RetrievalConfig):
     """Text file with one training prompt a line. None: captions of the corpus's training split."""
     kinds: str = ""
     """Kinds of those captions: some of single, relation, count, composition, scene. Empty: all."""
-    objective: Objective = field(default_factory=AWM)
-    """How the policy learns, with the objective's own settings."""
+    objective: Objective = None  # pyright: ignore[reportAssignmentType]  # set below
+    """How the policy learns, with the objective's own settings. Default: the generator's usual
+    one."""
     sampling: Any = None
     """How rollouts are drawn: the generator's options. None: the objective chooses the generator's
     defaults, or those for exploration."""
@@ -90,6 +90,9 @@ class TrainConfig(RetrievalConfig):
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
         at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, seed=0)
         caption_kinds(self.kinds)
+        if self.objective is None:
+            kind = generator_class(self.checkpoint, self.generator or None)
+            object.__setattr__(self, "objective", usual_objective(kind))
         if self.group_size < 2:
             raise ValueError(
                 f"--group-size must be at least 2: a sample is compared with the others of its prompt, "

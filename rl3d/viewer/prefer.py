@@ -39,7 +39,8 @@ class PreferConfig:
     checkpoint: Path | None = None
     """Weights file, or folder of a training run. Default: the generator's own weights."""
     generator: str | None = None
-    """Name of the generator, or my_file:MyGenerator. Default: the checkpoint's, or part-flow."""
+    """Name of the generator, or my_file:MyGenerator. Default: the checkpoint's, or the
+    embedded one."""
     against: Path | None = None
     """A second checkpoint. One asset of every pair is then made with it."""
     prompts: Path | None = None

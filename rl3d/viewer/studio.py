@@ -14,7 +14,7 @@ from rewards.mix import parse
 from rl3d.assets import GeneratedAsset
 from rl3d.generate import GenerateConfig, generate
 from rl3d.generators.base import Generator
-from rl3d.generators.load import BUILT_IN, PRETRAINED, RESULT, TUNED, load_generator
+from rl3d.generators.load import BUILT_IN, DEFAULT, PRETRAINED, RESULT, TUNED, load_generator
 from rl3d.runs import is_run, read_settings
 from scenes.asset import Asset
 
@@ -84,7 +84,7 @@ class Studio:
 def _start(run: Path) -> Origin:
     """The generator that a run began with, by its settings."""
     settings = read_settings(run)
-    checkpoint, generator = settings.get("checkpoint"), settings.get("generator") or "part-flow"
+    checkpoint, generator = settings.get("checkpoint"), settings.get("generator") or DEFAULT
     if isinstance(checkpoint, str) and Path(checkpoint).exists():
         return Origin(Path(checkpoint))
     if not isinstance(generator, str):

@@ -84,6 +84,13 @@ def test_more_given_parts_than_fit_are_refused(policy: PartTokens) -> None:
         policy.with_given(policy.condition(PROMPTS[:1]), [PartAsset(many)])
 
 
+def test_more_examples_than_the_network_tells_apart_are_refused(policy: PartTokens) -> None:
+    condition = policy.condition(PROMPTS[:1])
+    one = policy.decode(policy.sample(condition, seeds=[1]))
+    with pytest.raises(ValueError, match="up to 4 examples of a prompt, got 5: lower --retrieve"):
+        policy.with_examples(condition, [[one] * 5])
+
+
 def test_examples_change_the_distribution_of_their_own_prompt_alone(policy: PartTokens) -> None:
     condition = policy.condition(PROMPTS)
     asset = policy.decode(policy.sample(condition, seeds=[1, 2, 3]))
