@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from rewards.text.minilm import DIM
-from rl3d.corpus import CATEGORIES, captions, sample_for
+from rl3d.corpus import CATALOGUE, captions, sample_for
 from rl3d.retrieval.library import Library, search
 from scenes.files.assets import write_asset
 
@@ -86,7 +86,7 @@ def time_index(count: int) -> None:
     """Print how long a library takes to open, first without an index and then with one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "library"
-        make_library(folder, count, CATEGORIES)
+        make_library(folder, count, tuple(CATALOGUE))
         for what in ("making the index", "opening it again"):
             start = time.perf_counter()
             Library(folder)
@@ -98,13 +98,13 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--captions", type=int, default=1_000_000)
     arguments.add_argument("--count", type=int, default=2000)
-    arguments.add_argument("--categories", default=",".join(CATEGORIES))
+    arguments.add_argument("--categories", default=",".join(CATALOGUE))
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--make-library", type=Path, metavar="FOLDER")
     options = arguments.parse_args()
     categories = options.categories.split(",")
-    if unknown := [name for name in categories if name not in CATEGORIES]:
-        arguments.error(f"unknown category {unknown[0]!r}: some of {', '.join(CATEGORIES)}")
+    if unknown := [name for name in categories if name not in CATALOGUE]:
+        arguments.error(f"unknown category {unknown[0]!r}: some of {', '.join(CATALOGUE)}")
     if options.make_library:
         make_library(options.make_library, options.count, categories, options.seed)
         print(f"{options.count} assets in {options.make_library}")

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from rewards.mix import check_needs, parse
 from rewards.text import shared_encoder
 from rl3d.comparison import comparison
 from rl3d.configs import as_paths, at_least
-from rl3d.corpus import CATEGORIES, MIX, Facts, Item, Spec, check_facts, prompts
+from rl3d.corpus import CATALOGUE, MIX, Facts, Item, Spec, check_facts, prompts
 from rl3d.generators.base import Generator
 from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
 from rl3d.measures import diversity, shape_of
@@ -62,6 +62,8 @@ class EvaluateConfig(RetrievalConfig):
     """Held-out prompts drawn from the corpus."""
     kinds: str = ""
     """Kinds of those prompts: some of single, relation, count, composition, scene. Empty: all."""
+    split: Literal["heldout", "novel"] = "heldout"
+    """novel: single objects of five categories that no generator was trained on."""
     samples: int = 4
     """Assets for each prompt."""
     rewards: str | None = None
@@ -124,7 +126,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
 
 
 def _held_out(config: EvaluateConfig) -> list[Item]:
-    return prompts(config.num_prompts, config.seed, kinds=caption_kinds(config.kinds) or tuple(MIX))
+    return prompts(config.num_prompts, config.seed, config.split, caption_kinds(config.kinds) or tuple(MIX))
 
 
 def _rewards(config: EvaluateConfig, generators: list[Generator]) -> list[Reward]:
@@ -185,16 +187,16 @@ class Judge:
         self.device = device
         self.scorer = load_scorer(JUDGE).to(device)
         self.rig = cameras.orbit(VIEWS, size=SIZE, azimuth_deg=AZIMUTH_DEG, elevation_deg=JUDGE_ELEVATION_DEG)
-        names = shared_encoder().encode([f"a {name}" for name in CATEGORIES]).to(device)
+        names = shared_encoder().encode([f"a {name}" for name in CATALOGUE]).to(device)
         self.categories = self.scorer.embed_text(names.tokens, names.mask)
 
     def __call__(self, items: list[Spec], asset: Asset) -> dict[str, Tensor]:
         """For each asset the match with its caption, and whether its category is found."""
         images = self._images(asset)
         logits = self._match(images, [item.caption for item in items])
-        found = self.scorer.logits(images, self.categories).argmax(1).tolist()
+        names, found = tuple(CATALOGUE), self.scorer.logits(images, self.categories).argmax(1).tolist()
         category = [
-            float(CATEGORIES[best] == item.category) if item.kind == "single" else math.nan
+            float(names[best] == item.category) if item.kind == "single" else math.nan
             for best, item in zip(found, items, strict=True)
         ]
         return {"judge": torch.sigmoid(logits / 2), "judge_logit": logits, "category": torch.tensor(category)}

@@ -4,7 +4,8 @@ a part (see ``part_codes``).
 A part at a time: causal self-attention to the parts before, cross-attention to the tokens of the
 text and to the parts of retrieved examples. The cascade draws the tokens of a part one by one from
 the transformer's state, what is already drawn of this part, and the same tokens of the two parts
-before. It costs a sixth of a flat sequence of tokens.
+before and of the example's part that the state points at (pointer networks; Vinyals et al., 2015).
+It costs a sixth of a flat sequence of tokens.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ class PartTokensConfig:
     width: int = 192
     depth: int = 5
     heads: int = 3
-    hidden: int = 640
+    hidden: int = 616
     """Width inside a block's MLP."""
     slots: int = MAX_PARTS
     """Most parts of an asset."""
-    examples: int = 4
+    examples: int = 3
     """Most retrieved assets that the network can tell apart."""
 
     def __post_init__(self) -> None:
@@ -79,11 +80,18 @@ class TokenSampling:
 
 @dataclass(frozen=True)
 class Memory:
-    """What cross-attention looks at: (B, L) tokens, those of the text first."""
+    """What cross-attention looks at: (B, L) tokens, those of the text first, then the E parts of
+    the examples. The cascade sees the tokens of the parts that it points at."""
 
     tokens: Float[Tensor, "b l w"]
     mask: Bool[Tensor, "b l"]
     pooled: Float[Tensor, "b w"]
+    keys: Float[Tensor, "b e w"]
+    parts: Float[Tensor, "b e a"]
+    """14 tokens of a part, mapped to the cascade's width: a = 14 w."""
+
+    def rows(self, kept: Bool[Tensor, "b"]) -> Memory:
+        return Memory(*(t[kept] for t in (self.tokens, self.mask, self.pooled, self.keys, self.parts)))
 
 
 @dataclass(frozen=True)
@@ -204,6 +212,7 @@ class PartTokensNetwork(nn.Module):
         self.values = nn.Parameter(_first_values(w))
         """An embedding of every value of every attribute. The network sees linear maps of it."""
         self.part_in, self.so_far, self.last, self.last_but_one = (nn.Linear(w, w, bias=False) for _ in range(4))
+        self.pointed_at, self.pointer, self.key = (nn.Linear(w, w, bias=False) for _ in range(3))
         self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
         self.start = nn.Parameter(torch.randn(w) * 0.02)
         self.text_in = nn.Linear(TEXT_DIM, w)
@@ -229,14 +238,27 @@ class PartTokensNetwork(nn.Module):
             seen, pooled = seen & keep_text[:, None], pooled * keep_text[:, None]
         tokens = [self.null_token.expand(batch, 1, -1), self.text_in(text.tokens)]
         masks = [torch.ones_like(text.mask[:, :1]), seen]
+        keys, looks = pooled.new_zeros(batch, 0, pooled.shape[-1]), pooled.new_zeros(batch, 0, A * pooled.shape[-1])
         if examples is not None and examples.shape[1]:
             number, there = examples[..., A], examples[..., A] >= 0
             place = _places(number).clamp_max(self.config.slots - 1)[there]
-            parts = self.example_in(self._lookup(self.part_in, examples[..., :A][there]).sum(1))
+            packing, rows = _Packing(there), examples[..., :A][there]
+            parts = self.example_in(self._lookup(self.part_in, rows).sum(1))
             parts = parts + self.example_number[number[there]] + self.example_place[place]
-            tokens.append(_Packing(there).pad(parts))
+            tokens.append(packing.pad(parts))
             masks.append(there)
-        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled)
+            keys = packing.pad(self.key(F.layer_norm(parts, parts.shape[-1:])))
+            looks = packing.pad(self._lookup(self.pointed_at, rows).flatten(1))
+        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled, keys, looks)
+
+    def point(self, h: Float[Tensor, "b p w"], memory: Memory) -> Float[Tensor, "b p a"]:
+        """What the parts that the states point at add to the cascade's input: 0 where a state
+        points at none, as all do without examples."""
+        scores = self.pointer(h) @ memory.keys.transpose(-1, -2) * h.shape[-1] ** -0.5
+        there = memory.mask[:, None, memory.mask.shape[1] - memory.keys.shape[1] :]
+        none = torch.zeros_like(scores[..., :1])
+        weights = torch.cat([none, scores.masked_fill(~there, -1e4)], -1).softmax(-1)[..., 1:]
+        return weights.to(memory.parts.dtype) @ memory.parts
 
     @property
     def layers(self) -> list[_Block]:
@@ -251,7 +273,15 @@ class PartTokensNetwork(nn.Module):
     ) -> list[Float[Tensor, "n v"]]:
         """Logits of each attribute for the n counted parts, in order; the counted parts of an
         asset come first. ``hidden_keys`` hides earlier parts from attention."""
-        return self.cascade(self.states(tokens, counted, memory, hidden_keys)[-1], *self.inputs(tokens, counted))
+        return self.logits(self.states(tokens, counted, memory, hidden_keys)[-1], tokens, counted, memory)
+
+    def logits(
+        self, h: Float[Tensor, "n w"], tokens: Int[Tensor, "b p 14"], counted: Bool[Tensor, "b p"], memory: Memory
+    ) -> list[Float[Tensor, "n v"]]:
+        """Logits of each attribute from the last states of the n counted parts."""
+        packing = _Packing(counted)
+        pointed = packing.pack(self.point(packing.pad(F.layer_norm(h, h.shape[-1:])), memory))
+        return self.cascade(h, pointed, *self.inputs(tokens, counted))
 
     def states(
         self,
@@ -285,17 +315,22 @@ class PartTokensNetwork(nn.Module):
 
     def inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of the counted parts, and of the two parts before each; -1 for none."""
-        none = torch.full_like(tokens[:, :2], -1)
+        none = tokens.new_full((len(tokens), 2, A), -1)
         shifted = torch.cat([none, tokens], 1)
         return tokens[counted], shifted[:, 1:-1][counted], shifted[:, :-2][counted]
 
     def cascade(
-        self, h: Float[Tensor, "n w"], tokens: Int[Tensor, "n 14"], last: Tensor, last_but_one: Tensor
+        self,
+        h: Float[Tensor, "n w"],
+        pointed: Float[Tensor, "n a"],
+        tokens: Int[Tensor, "n 14"],
+        last: Tensor,
+        last_but_one: Tensor,
     ) -> list[Float[Tensor, "n v"]]:
         """Logits of all attributes of n parts, each from the tokens before it."""
         so_far = self._lookup(self.so_far, tokens).cumsum(1)
         so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
-        x = h[:, None] + self.attribute + so_far
+        x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
         x = x + self._lookup(self.last, last) + self._lookup(self.last_but_one, last_but_one)
         y = x.transpose(0, 1)  # (14, n, w)
         y = y + F.gelu(
@@ -326,13 +361,13 @@ class PartTokensNetwork(nn.Module):
         tables = [F.linear(self.values, m.weight) for m in (self.part_in, self.so_far, self.last, self.last_but_one)]
         keys = [[block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1)] for block in self.layers]
         caches = [torch.zeros(2, *k.shape[:2], uniforms.shape[1], k.shape[-1], device=k.device) for k, _ in keys]
-        mask, pooled = memory.mask[:, None, None], memory.pooled
-        copies = len(pooled) // b
-        active = torch.arange(b, device=pooled.device)  # assets that have not ended
-        last = last_but_one = torch.full((b, A), -1, device=pooled.device)
+        copies, device = len(memory.pooled) // b, uniforms.device
+        active = torch.arange(b, device=device)  # assets that have not ended
+        last = last_but_one = torch.full((b, A), -1, device=device)
         for p in range(uniforms.shape[1]):
             before = self.start.expand(len(active), -1) if p == 0 else tables[0][last + self.starts].sum(1)
-            x = before.repeat(copies, 1) + self.slots[p] + pooled
+            x = before.repeat(copies, 1) + self.slots[p] + memory.pooled
+            mask = memory.mask[:, None, None]
             for block, (k, v), cache in zip(self.layers, keys, caches, strict=True):
                 q, new_k, new_v = (block.split(t.unsqueeze(1)) for t in block.qkv(block.norm(x)).chunk(3, -1))
                 cache[0, :, :, p], cache[1, :, :, p] = new_k[:, :, 0], new_v[:, :, 0]
@@ -342,7 +377,8 @@ class PartTokensNetwork(nn.Module):
                 x = x + block.cross_out(block.cross(block.cross_q(block.cross_norm(x)).unsqueeze(1), k, v, mask)[:, 0])
                 x = block.mlp(x)
             forced = given[active, p] if p < given.shape[1] else torch.zeros_like(last)
-            tokens, log_probs = self._draw_part(x, tables, last, last_but_one, uniforms[active, p], options)
+            pointed = self.point(F.layer_norm(x, x.shape[-1:]).unsqueeze(1), memory)[:, 0]
+            tokens, log_probs = self._draw_part(x, pointed, tables, last, last_but_one, uniforms[active, p], options)
             forced_rows = forced[:, SHAPE] != END
             tokens = torch.where(forced_rows[:, None], forced, tokens)
             log_probs = torch.where(forced_rows[:, None], 0.0, log_probs)
@@ -358,19 +394,26 @@ class PartTokensNetwork(nn.Module):
                 if not len(active):
                     return
                 rows = rest.repeat(copies)
-                mask, pooled = mask[rows], pooled[rows]
+                memory = memory.rows(rows)
                 keys = [[t[rows] for t in pair] for pair in keys]
                 caches = [cache[:, rows] for cache in caches]
 
     def _draw_part(
-        self, h: Tensor, tables: list[Tensor], last: Tensor, last_but_one: Tensor, uniforms: Tensor, options
+        self,
+        h: Tensor,
+        pointed: Tensor,
+        tables: list[Tensor],
+        last: Tensor,
+        last_but_one: Tensor,
+        uniforms: Tensor,
+        options: TokenSampling,
     ) -> tuple[Tensor, Tensor]:
         copies = len(h) // len(last)
         looked_up = [
             (table[t.clamp_min(0) + self.starts] * (t >= 0).unsqueeze(-1)).repeat(copies, 1, 1)
             for table, t in zip(tables[2:], (last, last_but_one), strict=True)
         ]
-        base = h[:, None] + self.attribute + looked_up[0] + looked_up[1]
+        base = h[:, None] + self.attribute + pointed.unflatten(1, (A, -1)) + looked_up[0] + looked_up[1]
         so_far, tokens, log_probs = torch.zeros_like(h), [], []
         for k, (start, size) in enumerate(zip(STARTS, SIZES, strict=True)):
             y = base[:, k] + so_far

@@ -1,16 +1,19 @@
-"""Things with invented names: a word that means nothing, and a shape that exists nowhere else.
+"""Things with invented names, which only examples explain.
 
 A generator that is to follow retrieved examples must copy what it does not know. The catalogue
-cannot teach that, because the generator soon knows all of it.
+cannot teach that, because the generator soon knows all of it. Half of these things have a shape
+that exists nowhere else. The others are things of the catalogue under an invented name: the rest of
+their captions means what it says.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from rl3d.corpus import CATALOGUE, CATEGORIES
+from rl3d.corpus import CATALOGUE, CATEGORIES, Spec, captions, sample_for
 from rl3d.corpus.shapes import Appearance, Sketch, bounds, moved, normalized
 from scenes.colors import BASE_COLORS
 from scenes.parts import CENTRE, LOG_HALF_SIZE, MAX_PARTS
@@ -63,12 +66,14 @@ ENDINGS = ("", "", "er", "le", "o", "y", "ax", "et")
 
 @dataclass(frozen=True)
 class Invented:
-    """A caption, and what fixes the thing's design: parts of one or two categories, stretched."""
+    """A caption, and what fixes the thing's design: parts of one or two categories, stretched, or
+    the caption of a thing of the catalogue."""
 
     caption: str
     categories: tuple[str, ...]
     color: str | None
     stretch: tuple[float, float, float]
+    disguised: Spec | None = None
 
 
 def draw_invented(count: int, seed: int) -> list[Invented]:
@@ -78,6 +83,11 @@ def draw_invented(count: int, seed: int) -> list[Invented]:
     out = []
     for _ in range(count):
         word = pick(ONSETS) + pick(RHYMES) + pick(ENDINGS)
+        if rng.random() < 0.5:
+            spec = captions.single(rng, "train")
+            if caption := _renamed(spec, word):
+                out.append(Invented(caption, (spec.category,), None, (1.0, 1.0, 1.0), spec))
+                continue
         color = pick(BASE_COLORS) if rng.random() < 0.6 else None
         words = f"{color} {word}" if color else word
         caption = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
@@ -86,9 +96,22 @@ def draw_invented(count: int, seed: int) -> list[Invented]:
     return out
 
 
+def _renamed(spec: Spec, word: str) -> str | None:
+    """The caption of a single object with another noun; None if its noun is not found."""
+    names = sorted(CATALOGUE[spec.category].names, key=len, reverse=True)
+    found = re.search(rf"\b(an? )?({'|'.join(map(re.escape, names))})\b", spec.caption)
+    if not found:
+        return None
+    article = found.group(1) and ("an " if word[0] in "aeiou" else "a ")
+    return spec.caption[: found.start()] + (article or "") + word + spec.caption[found.end() :]
+
+
 def invent(thing: Invented, rng: np.random.Generator, example: bool = False) -> np.ndarray:
     """The parts of one such thing, (p, v). An example may have another colour than its caption
-    says."""
+    says, or be another thing of its category."""
+    if thing.disguised is not None:
+        spec = captions.single(rng, "train", thing.disguised.category) if example else thing.disguised
+        return sample_for(spec, rng).vectors
     color = str(rng.choice(BASE_COLORS)) if example and thing.color and rng.random() < 0.7 else thing.color
     drawn = []
     for category in thing.categories:

@@ -41,7 +41,7 @@ class PretrainFlowConfig:
     lr: float = 4e-3
     """Peak learning rate of Muon, and 0.375 of it for AdamW (cosine decay after a warm-up of 200
     steps)."""
-    captions: int = 60000
+    captions: int = 80000
     """Captions drawn from the corpus. Geometry is drawn anew in every step."""
     drop_text: float = 0.1
     """Fraction of samples trained without text, for classifier-free guidance."""

@@ -54,9 +54,9 @@ class PretrainTokensConfig:
     lr: float = 3e-3
     """Peak learning rate of Muon, and 0.37 of it for AdamW (cosine decay after a warm-up of 100
     steps)."""
-    captions: int = 60000
+    captions: int = 80000
     """Captions drawn from the corpus."""
-    invented: int = 6000
+    invented: int = 12000
     """Captions of things with an invented name, which only examples explain."""
     drop_text: float = 0.08
     """Fraction of assets trained without text, for classifier-free guidance."""
@@ -182,7 +182,7 @@ def token_loss(
     tokens, counted, exists = _counted(batch.tokens, network.config.slots)
     memory = network.memory(text, batch.examples, batch.keep_text)
     states = network.states(tokens, counted, memory, hidden_keys)
-    logits = network.cascade(states[-1], *network.inputs(tokens, counted))
+    logits = network.logits(states[-1], tokens, counted, memory)
     wanted, there = tokens[counted], exists[counted]
     sums = [F.cross_entropy(logits[SHAPE].float(), wanted[:, SHAPE], reduction="sum")]
     sums += [F.cross_entropy(logits[k].float()[there], wanted[there, k], reduction="sum") for k in range(1, A)]

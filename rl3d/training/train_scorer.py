@@ -22,13 +22,17 @@ from renderers import render
 from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS, Scorer, ScorerConfig
 from rewards.text import MiniLM, TextFeatures
 from rl3d.configs import as_paths, at_least
-from rl3d.corpus import CATEGORIES, CORRUPTIONS, Item, sample, sample_for
+from rl3d.corpus import CATALOGUE, CORRUPTIONS, MIX, NOVEL, Item, sample, sample_for
 from rl3d.corpus.wrong import wrong_caption
 from rl3d.devices import has_bfloat16
 from rl3d.training.supervised import Recipe, fit
 from scenes import cameras
 from scenes.files import make_folder
 from scenes.parts import VECTOR_SIZE, Parts
+
+CATEGORY_NAMES = tuple(CATALOGUE)
+NOVEL_SHARE = MIX["single"] * len(NOVEL) / len(CATALOGUE)
+"""A scorer also knows the categories that no generator is trained on, each as well as any other."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def scorer_loss(
     losses = F.softplus(-labels * logits) * weights
     singles = [i for i, item in enumerate(items) if item.kind == "single"]
     among = scorer.logits(images[singles], scorer.embed_text(names.tokens, names.mask).float())
-    categories = torch.tensor([CATEGORIES.index(items[i].category) for i in singles], dtype=torch.long)
+    categories = torch.tensor([CATEGORY_NAMES.index(items[i].category) for i in singles], dtype=torch.long)
     naming = F.cross_entropy(among, categories) if singles else logits.new_zeros(())
     with torch.no_grad():
         match, faulty, wrong = logits[own, own], logits[count + own, own], logits[own, count + own]
@@ -140,11 +144,11 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
     scorer = Scorer(ScorerConfig())
     rng = np.random.default_rng([config.seed, 5])
     encoder = MiniLM()
-    items = [sample(rng, "train") for _ in range(config.captions)]
+    items = [sample(rng, "novel" if rng.random() < NOVEL_SHARE else "train") for _ in range(config.captions)]
     wrong = [wrong_caption(item, rng) for item in items]
     for start in range(0, config.captions, 512):
         encoder.encode([i.caption for i in items[start : start + 512]] + wrong[start : start + 512], batch_size=64)
-    category_names = encoder.encode([f"a {name}" for name in CATEGORIES])
+    category_names = encoder.encode([f"a {name}" for name in CATEGORY_NAMES])
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([config.seed, 6, step])

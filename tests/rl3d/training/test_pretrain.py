@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from rewards.text import shared_encoder
-from rl3d.corpus import prompts
+from rl3d.corpus import CATALOGUE, prompts
 from rl3d.generators.load import load_generator
 from rl3d.generators.part_codes import END, SHAPE
 from rl3d.generators.part_tokens import A, PartTokens
@@ -82,8 +83,9 @@ def test_token_batches_end_and_have_examples() -> None:
 def test_an_invented_thing_looks_like_its_examples() -> None:
     """Parts correspond: nearer to those of its own examples than to those of other things."""
     rng = np.random.default_rng(0)
-    things = draw_invented(12, 0)
-    assert len({thing.caption for thing in things}) == 12
+    made = draw_invented(40, 0)
+    assert len({thing.caption for thing in made}) == 40
+    things = [thing for thing in made if not thing.disguised][:12]
     drawn = [(invent(thing, rng), invent(thing, rng, example=True)) for thing in things]
     assert all(len(a) == len(b) for a, b in drawn)
     for i, (asset, example) in enumerate(drawn):
@@ -172,6 +174,21 @@ def test_self_guided_training_runs_and_resumes(tmp_path: Path) -> None:
     assert changed
     for a, b in changed:
         assert alike.specs[a].facts == alike.specs[b].facts
+
+
+def test_a_disguised_thing_keeps_its_caption_but_for_the_noun() -> None:
+    rng = np.random.default_rng(0)
+    disguised = [(t.caption, t.disguised) for t in draw_invented(60, 0) if t.disguised]
+    assert len(disguised) > 15
+    for caption, spec in disguised:
+        names = CATALOGUE[spec.category].names
+        assert not any(re.search(rf"\b{name}\b", caption) for name in names), caption
+        kept = set(spec.caption.split()) - {word for name in names for word in name.split()} - {"a", "an"}
+        assert kept <= set(caption.split()), (caption, spec.caption)
+    for thing in draw_invented(60, 0):
+        if thing.disguised:  # an example has the shape of the category
+            shapes = [invent(thing, rng, example=flag) for flag in (False, True)]
+            assert all(len(s) and np.isfinite(s).all() for s in shapes)
 
 
 def test_held_out_prompts_are_not_in_the_pool() -> None:
