@@ -6,11 +6,14 @@ drawn twice is memorised, so it is drawn anew for every batch.
 
 from __future__ import annotations
 
+import os
+import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -120,7 +123,16 @@ _maker: Callable[[int], Any]
 
 def _prepare(maker: Callable[..., Callable[[int], Any]], arguments: tuple[object, ...]) -> None:
     global _maker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _maker = maker(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A training that is killed leaves no process behind."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _make(step: int) -> Any:

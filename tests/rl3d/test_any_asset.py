@@ -93,7 +93,7 @@ def test_options_of_another_generator_are_refused(tmp_path, capsys):
 
 def test_help_shows_the_options_of_the_generator_that_is_named(capsys):
     for named, shown, hidden in (
-        ([], "--sampling.steps", "--sampling.spread"),
+        (["--generator", "part-flow"], "--sampling.steps", "--sampling.spread"),
         (["--generator", BALLS], "--sampling.spread", "--sampling.steps"),
     ):
         for command in ("generate", "evaluate", "prefer"):
@@ -182,7 +182,7 @@ def test_the_viewer_shows_drops_and_hands_it_out(folder):
 
 def test_the_prompt_box_generates_it():
     studio = Studio(generator=BALLS)
-    (made,) = studio.make("a red ball", 1, 3, BALLS, lambda fraction: None)
+    (made,) = studio.make("a red ball", 1, 3, BALLS, lambda fraction: None, lambda asset: None)
     subject = Subject.of(made, "ball")
     assert subject.parts is None and subject.asset is made.asset
     assert subject.glb == made.glb() and subject.splats is not None and subject.splats.count == COUNT + COUNT // 4

@@ -120,7 +120,8 @@ def test_a_header_that_is_no_table_is_refused(tmp_path: Path, header: str) -> No
 @pytest.mark.parametrize("objective", [AWM(clip=0.1), GRPO(timesteps_per_iteration=0)])
 @pytest.mark.parametrize("sampling", [None, Sampling(steps=5, noise=0.3)])
 def test_settings_come_back_from_their_file(tmp_path: Path, objective, sampling) -> None:
-    config = TrainConfig(out=tmp_path, objective=objective, sampling=sampling, prompts=tmp_path / "prompts.txt")
+    named = {"generator": "part-flow", "prompts": tmp_path / "prompts.txt"}
+    config = TrainConfig(out=tmp_path, objective=objective, sampling=sampling, **named)
     save_config(config)
     assert saved_config(tmp_path) == config
 

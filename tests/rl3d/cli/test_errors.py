@@ -81,7 +81,8 @@ def test_an_option_out_of_range_is_refused(capsys) -> None:
 
 
 def test_an_unknown_schedule_is_refused(capsys) -> None:
-    assert "--sampling.sde-type" in _refused(["generate", "a cube", "--sampling.sde_type", "wild"], capsys)
+    asked = ["generate", "a cube", "--generator", "part-flow", "--sampling.sde_type", "wild"]
+    assert "--sampling.sde-type" in _refused(asked, capsys)
 
 
 def test_a_missing_checkpoint_is_refused(capsys, tmp_path: Path) -> None:

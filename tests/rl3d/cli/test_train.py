@@ -69,9 +69,12 @@ def test_interrupted_run_resumes_and_leaves_what_it_should(tmp_path: Path) -> No
 def test_objectives_have_their_own_settings(tmp_path: Path) -> None:
     from rl3d.cli.train import read_arguments
 
-    config, resume = read_arguments(["--out", str(tmp_path)])
+    flow = ["--generator", "part-flow"]
+    config, resume = read_arguments(["--out", str(tmp_path), *flow])
     assert (config.objective.name, config.objective.lr, config.sampling, resume) == ("awm", 1e-4, None, False)
-    config, _ = read_arguments(["--objective", "grpo", "--clip", "1e-3", "--sampling.noise", "0.5"])
+    config, _ = read_arguments(["--generator", "part-tokens"])
+    assert (config.objective.name, config.objective.lr, config.objective.clip) == ("grpo", 1e-4, 0.2)  # type: ignore[attr-defined]
+    config, _ = read_arguments([*flow, "--objective", "grpo", "--clip", "1e-3", "--sampling.noise", "0.5"])
     assert (config.objective.name, config.objective.lr, config.objective.clip) == ("grpo", 3e-5, 1e-3)  # type: ignore[attr-defined]
     assert (config.sampling.noise, config.sampling.sde_type, config.sampling.steps) == (0.5, "cps", 8)
     config, _ = read_arguments(["--generator", "tests.rl3d.toys:TokenToy", "--objective", "grpo"])
@@ -82,17 +85,18 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     from rl3d.cli.train import read_arguments
     from rl3d.training.config import save_config
 
-    first, _ = read_arguments(["--out", str(tmp_path), "--objective", "grpo", "--lr", "2e-5", "--sampling.steps", "5"])
+    asked = ["--generator", "part-flow", "--objective", "grpo", "--lr", "2e-5", "--sampling.steps", "5"]
+    first, _ = read_arguments(["--out", str(tmp_path), *asked])
     save_config(first)
     again, resume = read_arguments(["--out", str(tmp_path), "--resume", "--iterations", "7"])
     assert resume and again.objective == first.objective and again.sampling == first.sampling and again.iterations == 7
-    fresh, resume = read_arguments(["--out", str(tmp_path / "new"), "--resume"])
+    fresh, resume = read_arguments(["--out", str(tmp_path / "new"), "--generator", "part-flow", "--resume"])
     assert resume and fresh.objective.name == "awm"
 
 
 def test_help_shows_the_settings_of_the_objective_that_is_named(capsys) -> None:
     for arguments, shown in (([], "AWM|noise levels at which"), (["--objective", "grpo"], "steps of each trajectory")):
         with pytest.raises(SystemExit):
-            main(["train", *arguments, "--help"])
+            main(["train", "--generator", "part-flow", *arguments, "--help"])
         text = " ".join(capsys.readouterr().out.replace("│", " ").split()).lower()
         assert shown.split("|")[-1] in text and "--kl-weight" in text and "--sampling.steps" in text

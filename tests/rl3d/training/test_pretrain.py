@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -199,3 +202,23 @@ def test_held_out_prompts_are_not_in_the_pool() -> None:
 def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="are from 0 to 1"):
         PretrainTokensConfig(drop_text=1.5)
+
+
+def test_a_killed_training_leaves_no_process_behind() -> None:
+    code = (
+        "from rl3d.training.corpus_data import Ahead; from rl3d.training.pretrain_flow import FlowBatches\n"
+        "if __name__ == '__main__':\n"
+        "    import multiprocessing, time\n"
+        "    with Ahead(FlowBatches, 8, 4, 0) as ahead:\n"
+        "        ahead(0); print(multiprocessing.active_children()[0].pid, flush=True); time.sleep(100)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = Path("/proc") / parent.stdout.readline().strip()
+    assert child.exists()
+    parent.kill()
+    parent.wait()
+    ends = time.monotonic() + 60
+    while child.exists() and "Z" not in (child / "stat").read_text().split()[2] and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert not child.exists() or "Z" in (child / "stat").read_text().split()[2]
