@@ -177,6 +177,7 @@ def _numbers(asset: Asset) -> tuple[Callable[[Float[Tensor, "b n f"]], Asset], F
     def of_splats(places: Float[Tensor, "b n f"]) -> Asset:
         means, scales, colors = (torch.cat(columns, -1) + reach * places).split(3, -1)
         whole = {"quats": splats.quats, "opacities": splats.opacities}
+        whole |= {} if splats.sh_rest is None else {"sh_rest": splats.sh_rest}
         fixed = {name: value.expand(len(places), *value.shape[1:]) for name, value in whole.items()}
         return SplatAsset(replace(splats, means=means, scales=scales.exp(), colors=colors, **fixed))
 

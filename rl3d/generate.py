@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from renderers import kernels
+from rewards import Reward
 from rewards.mix import check_needs, parse
 from rl3d.assets import GeneratedAsset
 from rl3d.configs import as_paths, at_least
@@ -87,6 +88,23 @@ def generate(
     generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
     check_needs(rewards, generator.gives, generator.name)
     options = sampling_options(generator, config.sampling)
+    before = generator.find_examples, generator.given
+    try:
+        return _generate(prompt, config, generator, weighted, options, on_progress, on_partial)
+    finally:
+        generator.find_examples, generator.given = before
+
+
+def _generate(
+    prompt: str,
+    config: GenerateConfig,
+    generator: Generator,
+    weighted: list[tuple[Reward, float]],
+    options: Any,
+    on_progress: Callable[[float], None],
+    on_partial: Callable[[Asset], None] | None,
+) -> list[GeneratedAsset]:
+    rewards = [reward for reward, _ in weighted]
     retriever = use_library(generator, config)
     examples = retriever.examples([prompt])[0] if retriever else []
     given = read_given(config.complete, config.keep) if config.complete else None
@@ -146,9 +164,8 @@ def read_given(path: Path, keep: int | None = None) -> Example:
 
 
 def complete_from(generator: Generator, given: Example | None) -> None:
-    """Let the assets of a generator begin with the parts of ``given``, or with none. ValueError
+    """Let the assets of a generator begin with the parts of ``given``, if there are any. ValueError
     with one line for a generator that does not complete, and for more parts than it takes."""
-    generator.given = None
     if given is None:
         return
     if not isinstance(generator, Completes):

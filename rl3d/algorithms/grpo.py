@@ -47,7 +47,8 @@ class GRPO(Objective):
     def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
         rollout, asset = draw.sample(policy, shared_noise=True)
         noisy, deterministic = policy.steps(rollout)
-        noisy = [step for step in noisy if bool(rollout.mask[step].any())]
+        taken = rollout.mask.any(1).tolist()
+        noisy = [step for step in noisy if taken[step]]
         if not noisy:
             raise ValueError(
                 "grpo needs rollouts with noise: give --sampling.noise above 0, and 2 steps or more for cps"
@@ -64,10 +65,18 @@ class GRPO(Objective):
         ratios[len(drawn) :] = False  # the ratio of a deterministic step is 1 by definition
         # Steps that count for nothing weigh nothing, the others so that they average to 1.
         weigh = lambda counted: (counted * (counted.numel() / counted.sum())).transpose(0, 1)  # noqa: E731
-        tensors = {"old": rollout.log_probs[chosen].transpose(0, 1), "weights": weigh(mask), "ratios": weigh(ratios)}
-        with torch.no_grad(), policy.reference():
-            pieces = [policy.log_probs(rollout[i], chosen).distribution for i in draw.pieces(len(rollout))]
-            tensors["reference"] = torch.cat(pieces, 1).transpose(0, 1)
+        tensors = {"weights": weigh(mask), "ratios": weigh(ratios)}
+
+        def stats(name: str) -> Tensor:
+            pieces = [getattr(policy.log_probs(rollout[i], chosen), name) for i in draw.pieces(len(rollout))]
+            return torch.cat(pieces, 1).transpose(0, 1)
+
+        with torch.no_grad():
+            # One pass rounds differently from token after token, and the first ratio must be 1.
+            parallel = policy.parallel_steps
+            tensors["old"] = stats("log_probs") if parallel else rollout.log_probs[chosen].transpose(0, 1)
+            with policy.reference():
+                tensors["reference"] = stats("distribution")
         units = rollout.units[chosen] if hasattr(rollout, "units") else None
         advantages = step_advantages(judgement, units, len(chosen))
         return Experience(rollout, advantages.to(mask.device), tensors, tuple(chosen), judgement, asset)

@@ -27,4 +27,8 @@ def run(arguments: list[str]) -> None:
     )
     for name, gain in {**named, "retrieved - nearest": found.difference}.items():
         print(f"  {name:22} {gain.mean:+.4f} ± {gain.error:.4f}")
-    print(f"saved: {found.path}" if found.path else "not saved: it does not gain on held-out prompts")
+    print(
+        f"saved: {found.path}"
+        if found.path
+        else "not saved: it does not gain more than a standard error on held-out prompts"
+    )

@@ -86,7 +86,7 @@ def encode_parts(vectors: Float[Tensor, "n v"]) -> Int[Tensor, "n 14"]:
     rest = _toward(tilt, heading).transpose(-1, -2) @ rotation
     steps = (torch.atan2(rest[:, 1, 0], rest[:, 0, 0]) / (math.pi / 2) * ROLLS).round().long()
     # A quarter turn about z exchanges the two half sizes. A round part has no roll.
-    round_ = (parts.exponents[:, 1] > 0.98) & ((half[:, 0] / half[:, 1] - 1).abs() < 0.02)
+    round_ = ((parts.exponents[:, 1] - 1).abs() < 0.02) & ((half[:, 0] / half[:, 1] - 1).abs() < 0.02)
     steps = torch.where(round_, 0, steps)
     exchanged = (steps // ROLLS) % 2 == 1
     half = torch.where(exchanged[:, None], half[:, [1, 0, 2]], half)

@@ -499,10 +499,10 @@ class PartTokens(Generator):
         tokens, log_probs = [], []
         with torch.no_grad():
             memory = self._memory(condition, drawn)
-            for part, log_p in self.network.draw(memory, given, uniforms, drawn):
-                tokens.append(part)
-                log_probs.append(log_p)
-                yield TokenRollout(condition, drawn, torch.stack(tokens, 1), torch.cat(log_probs, 1).T)
+        for part, log_p in self.network.draw(memory, given, uniforms, drawn):
+            tokens.append(part)
+            log_probs.append(log_p)
+            yield TokenRollout(condition, drawn, torch.stack(tokens, 1), torch.cat(log_probs, 1).T)
 
     def sample(
         self,

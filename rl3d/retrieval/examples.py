@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,34 +52,32 @@ class Retriever:
 
 
 def use_library(generator: Generator, config: RetrievalConfig) -> Retriever | None:
-    """Let a generator look at the examples that ``config`` asks for, or at none.
+    """Let a generator look at the examples that ``config`` asks for, if it asks for any.
 
     ValueError with one line for a generator that cannot, for more examples than it takes, and for a
     library that cannot be read or is too small.
     """
-    generator.find_examples = None
     if not config.retrieve or config.library is None:
         return None
-    _refuse_others(generator)
     retriever = Retriever(Library(config.library), config.retrieve)
-    generator.find_examples = retriever
-    generator.prepare([retriever.library.entries[0].caption])  # refuses a wrong number before anything is written
+    _use(generator, retriever, retriever.library.captions[0])
     return retriever
 
 
 def fixed_examples(generator: Generator, examples: Sequence[Example]) -> None:
     """Let a generator look at these examples for every prompt, the nearest first. ValueError as in
     ``use_library``."""
-    generator.find_examples = None
     if examples:
-        _refuse_others(generator)
         assets = [example.asset for example in examples]
-        generator.find_examples = lambda prompts: [assets] * len(prompts)
+        _use(generator, lambda prompts: [assets] * len(prompts), "a")
 
 
-def _refuse_others(generator: Generator) -> None:
+def _use(generator: Generator, find_examples: Callable[[list[str]], Examples], prompt: str) -> None:
+    """Set it, unless the generator refuses its examples of a prompt."""
     if not isinstance(generator, Retrieves):
         raise ValueError(
             f"--retrieve needs a generator with retrieve, which {generator.name!r} does not have: choose another "
             "--generator, or leave --retrieve and --library out"
         )
+    generator.with_examples(generator.condition([prompt]), find_examples([prompt]))
+    generator.find_examples = find_examples

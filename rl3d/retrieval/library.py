@@ -185,7 +185,11 @@ class _Index:
             text = tensors["entries"].numpy().tobytes().decode("utf-8", "surrogatepass")
             entries, embeddings = [Entry(*map(str, values)) for values in parse_json(text)], tensors["embeddings"]
             usable = sum(not entry.problem for entry in entries)
-            if embeddings.shape != (usable, DIM) or embeddings.dtype != torch.float16:
+            if (
+                embeddings.shape != (usable, DIM)
+                or embeddings.dtype != torch.float16
+                or not embeddings.isfinite().all()
+            ):
                 raise ValueError("embeddings")
             return cls(entries, [embeddings])
         except (ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rewards.text import MiniLM, TextFeatures
+from rewards.text.minilm import WEIGHTS_SHA256
 from rl3d.corpus import Spec, sample_spec
 from scenes.files.tensors import read_tensors, write_tensors
 
@@ -47,7 +48,8 @@ class TextPool:
     def cached(path: Path, captions: list[str], encoder: Callable[[], MiniLM]) -> TextPool:
         """The features kept in ``path``, or new ones that are kept there: a resumed run starts at
         once."""
-        made_from = {"captions": len(captions), "crc": zlib.crc32("\n".join(captions).encode())}
+        crc = zlib.crc32("\n".join(captions).encode())
+        made_from = {"captions": len(captions), "crc": crc, "encoder": WEIGHTS_SHA256}
         if path.exists():
             tensors, header, _ = read_tensors(path)
             if header == made_from:

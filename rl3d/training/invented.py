@@ -15,7 +15,7 @@ import numpy as np
 
 from rl3d.corpus import CATALOGUE, CATEGORIES, Spec, captions, sample_for
 from rl3d.corpus.shapes import Appearance, Sketch, bounds, moved, normalized
-from scenes.colors import BASE_COLORS
+from scenes.colors import BASE_COLORS, COLORS
 from scenes.parts import CENTRE, LOG_HALF_SIZE, MAX_PARTS
 
 ONSETS = (
@@ -64,6 +64,10 @@ RHYMES = (
 ENDINGS = ("", "", "er", "le", "o", "y", "ax", "et")
 
 
+_KNOWN = {part for name in (*COLORS, *(n for kind in CATALOGUE.values() for n in kind.names)) for part in name.split()}
+"""Words that mean something: "black", "table"."""
+
+
 @dataclass(frozen=True)
 class Invented:
     """A caption, and what fixes the thing's design: parts of one or two categories, stretched, or
@@ -83,6 +87,7 @@ def draw_invented(count: int, seed: int) -> list[Invented]:
     out = []
     for _ in range(count):
         word = pick(ONSETS) + pick(RHYMES) + pick(ENDINGS)
+        word += "oo" * (word in _KNOWN)
         if rng.random() < 0.5:
             spec = captions.single(rng, "train")
             if caption := _renamed(spec, word):

@@ -33,7 +33,7 @@ from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import Invented, draw_invented, invent
 from rl3d.training.supervised import Recipe, fit
 from scenes.files import make_folder
-from scenes.parts import AXIS_X, AXIS_Y, CENTRE
+from scenes.parts import AXIS_X, AXIS_Y, CENTRE, MAX_PARTS
 
 CONTRAST_BLOCK, CONTRAST_TEMPERATURE = 2, 0.2
 """The block (of five, from 0) whose states are compared, and the temperature of InfoNCE."""
@@ -251,6 +251,6 @@ def _hidden(batch: TokenBatch, step: int, config: PretrainTokensConfig) -> Tenso
     """Which earlier parts are hidden from attention. A part always sees the last one."""
     if not config.mask_attention:
         return None
-    b, p = batch.tokens.shape[:2]
-    rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    b, p = len(batch.tokens), min(batch.tokens.shape[1], MAX_PARTS)
+    rng = torch.Generator().manual_seed((config.seed + 1) * 1_000_003 + step)
     return (torch.rand(b, p, p, generator=rng) < config.mask_attention) & ~torch.eye(p, dtype=torch.bool)

@@ -89,7 +89,8 @@ class Trained:
     best: Estimate
     """By the best of the candidates."""
     path: Path | None
-    """The file, if the retriever was kept: it is where it gains on the held-out prompts."""
+    """The file, if the retriever was kept: if it gains more than a standard error on the held-out
+    prompts. An earlier one stays otherwise."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def train_retriever(config: RetrieverTraining, on_progress: Callable[[float], No
     plain, chosen = (first_gains(h, trials[held_out], library.embeddings) for h in (RetrieverHead(), head))
     measured = plain, chosen, chosen - plain, gains[held_out].amax(1)
     nearest, retrieved, difference, best = (mean_and_error(t) for t in measured)
-    path = config.library / RETRIEVER if difference.mean > 0 else None
+    path = config.library / RETRIEVER if difference.mean > difference.error else None
     if path:
         save_head(path, head, generator=policy.name, rewards=config.rewards, prompts=int(fitted.sum()))
     return Trained(int(fitted.sum()), nearest, retrieved, difference, best, path)

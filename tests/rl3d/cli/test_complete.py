@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import rl3d
 from rl3d.cli import main
-from rl3d.generators.load import save_generator
+from rl3d.generators.load import load_generator, save_generator
 from rl3d.generators.part_tokens import PartTokens
 from scenes.files.assets import read_asset, write_asset
 from scenes.files.glb import write_mesh_glb
@@ -50,6 +51,14 @@ def test_assets_begin_with_the_parts_and_cards_replay(tokens: list[str], tower: 
     assert main(["generate", "a tower", *tokens, *folder, "--out", str(tmp_path / "again")]) == 0
     assert main(["generate", "a tower", *tokens, "--out", str(tmp_path / "new")]) == 0
     assert "given" not in json.loads((tmp_path / "new/card.json").read_text())
+
+
+def test_a_generator_of_the_caller_stays_as_it_was(tokens: list[str], tower: Path) -> None:
+    generator = load_generator(Path(tokens[1]))
+    made = rl3d.generate(
+        "a tower", rl3d.GenerateConfig(complete=tower, keep=1, rewards="connected=1"), generator=generator
+    )
+    assert made[0].given is not None and generator.given is None and generator.find_examples is None
 
 
 def test_what_cannot_be_completed_is_one_line(tokens: list[str], tower: Path, tmp_path: Path, capsys) -> None:

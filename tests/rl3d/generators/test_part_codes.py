@@ -14,7 +14,18 @@ from rewards.base import Batch
 from rl3d.corpus import sample
 from rl3d.generators.part_codes import CELL, FACES, SIZES, decode_parts, encode_parts
 from scenes.asset import PartAsset
-from scenes.parts import COLOR, LOG_HALF_SIZE, PATTERN, TAPER, Parts
+from scenes.parts import (
+    CENTRE,
+    COLOR,
+    EXISTENCE,
+    EXPONENTS,
+    LOG_HALF_SIZE,
+    PATTERN,
+    ROTATION,
+    TAPER,
+    VECTOR_SIZE,
+    Parts,
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +123,14 @@ def test_materials_are_kept() -> None:
     assert decoded[0, 19:21].tolist() == pytest.approx([1.0, 0.3])
     assert decoded[0, 24:27].tolist() == pytest.approx([0.96, 0.96, 0.96])
     assert (decoded[0, COLOR] - row[0, COLOR]).abs().max() < 0.05
+
+
+def test_a_diamond_keeps_its_roll() -> None:
+    vectors = torch.zeros(1, VECTOR_SIZE)
+    vectors[0, EXISTENCE], vectors[0, EXPONENTS] = 1, torch.tensor([0.1, 1.5])
+    vectors[0, CENTRE], vectors[0, LOG_HALF_SIZE] = torch.tensor([0, 0, 0.2]), math.log(0.2)
+    turn = math.sqrt(0.5)
+    vectors[0, ROTATION] = torch.tensor([turn, turn, 0, -turn, turn, 0])
+    again = decode_parts(encode_parts(vectors))
+    before, after = (Parts.from_vectors(v).surface_grid(4) for v in (vectors, again))
+    assert torch.cdist(before.flatten(0, -2), after.flatten(0, -2)).amin(1).max() < 0.01

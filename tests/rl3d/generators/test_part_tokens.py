@@ -79,6 +79,12 @@ def test_given_parts_come_first_and_are_not_drawn(policy: PartTokens) -> None:
     assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
 
 
+def test_a_stream_that_is_kept_leaves_gradients_on(policy: PartTokens) -> None:
+    stream = policy.stream(policy.condition(PROMPTS[:1]), seeds=[1])
+    next(stream)
+    assert torch.is_grad_enabled()
+
+
 def test_more_given_parts_than_fit_are_refused(policy: PartTokens) -> None:
     many = Parts.from_vectors(Parts.stack([Parts.from_vectors(torch.ones(9, 27))]).vectors())
     with pytest.raises(ValueError, match="9 parts: part-tokens goes on from at most 8"):

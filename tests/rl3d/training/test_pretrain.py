@@ -29,6 +29,7 @@ from rl3d.training.pretrain_tokens import (
     pretrain_tokens,
     token_loss,
 )
+from scenes.colors import COLORS
 from scenes.files.tensors import read_tensors
 from scenes.parts import MAX_PARTS, Parts
 
@@ -192,6 +193,14 @@ def test_a_disguised_thing_keeps_its_caption_but_for_the_noun() -> None:
         if thing.disguised:  # an example has the shape of the category
             shapes = [invent(thing, rng, example=flag) for flag in (False, True)]
             assert all(len(s) and np.isfinite(s).all() for s in shapes)
+
+
+def test_invented_names_mean_nothing() -> None:
+    known = {
+        word for name in (*COLORS, *(n for kind in CATALOGUE.values() for n in kind.names)) for word in name.split()
+    }
+    plain = [thing.caption.split() for thing in draw_invented(4000, 0) if not thing.disguised]
+    assert not known & {words[-1] for words in plain}
 
 
 def test_held_out_prompts_are_not_in_the_pool() -> None:
