@@ -19,6 +19,8 @@ from rewards.relations import RELATION_WORDS
 from scenes.colors import BASE_OF
 
 NUMBERS = ("one", "two", "three", "four", "five", "six")
+MAX_WORDS = 100
+"""Longer prompts are not read. The reader recurses once for each thing named after "with"."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ _WORDS = {
     "around it": ("around it", "around them"),
     "next to it": ("next to it", "beside it"),
     "refused": (
-        "no", "not", "without", "some", "several", "many", "few", "zero", "dozen", "various", "multiple", "or", "half",
+        "no", "not", "non", "without", "some", "several", "many", "few", "zero", "dozen", "various", "multiple", "or",
+        "half",
     ),
     "more": ("seven", "eight", "nine", "ten", "7", "8", "9", "10"),
 }  # fmt: skip
@@ -126,16 +129,31 @@ class _Unreadable(Exception):
 
 def facts_of(prompt: str, lexicon: Lexicon) -> Facts | None:
     """What a prompt states, things in the order in which it names them. None if any of it cannot be
-    read: an unknown noun, a number that is not from one to six, a colour of an unknown part.
+    read: an unknown noun, a number that is not from one to six, a colour of an unknown part, more
+    than ``MAX_WORDS`` words.
 
     Unknown adjectives and parts without a colour are passed over: "a fluffy cat with whiskers" is a
     cat."""
-    plain = prompt.lower().replace("’", "'").replace("-colored", " colored")
-    text = " ".join(re.findall(r"[^\W_]+(?:[-']+[^\W_]+)*|,", plain))
+    text = " ".join(re.findall(r"[^\W_]+(?:[-']+[^\W_]+)*|,", prompt.lower().replace("’", "'")))
     try:
-        return _Reader(_tokens(_OPENING.sub("", text).split(" "), lexicon), lexicon).scene()
+        words = [piece for word in _OPENING.sub("", text).split(" ") for piece in _pieces(word, lexicon)]
+        return _Reader(_tokens(words, lexicon), lexicon).scene() if len(words) <= MAX_WORDS else None
     except _Unreadable:
         return None
+
+
+def _pieces(word: str, lexicon: Lexicon) -> list[str]:
+    """Splits "light-blue" and "teddy-bear" at the hyphens, for their last piece is known.
+    "tom-tom", which is a noun, and "three-legged", an unknown adjective, stay one word."""
+    pieces = re.split("-+", word)
+    if len(pieces) == 1 or word in lexicon.phrases:
+        return [word]
+    kinds = [token.kind for token in _tokens(pieces, lexicon)]
+    if kinds[-1] in ("color", "colored", "noun"):
+        return pieces
+    if "color" in kinds:
+        raise _Unreadable  # "white-legged": a colour of something unknown
+    return [word]
 
 
 def _tokens(words: list[str], lexicon: Lexicon) -> list[_Token]:
@@ -213,7 +231,7 @@ class _Reader:
         return found
 
     def thing(self) -> int:
-        """One kind of thing with everything that is said of it."""
+        """One kind of thing with everything that is said of it. Raises before it adds anything."""
         count, colors, pattern, finish = None, [], None, None
         while (token := self.peek()).kind != "noun" or self.peek(1).kind in ("noun", "colored"):
             self.at += 1
@@ -261,32 +279,35 @@ class _Reader:
                 self.at += 2
             elif token.kind == "with":
                 self.at += 1
-                self.clauses(index)
+                if not self.clauses(index):
+                    self.at -= 1  # "a table with a mug with white legs": said of the thing before
+                    return
             else:
                 return
 
-    def clauses(self, index: int) -> None:
-        """What follows "with"."""
-        while self.clause(index):
+    def clauses(self, index: int) -> bool:
+        """What follows "with". False, with nothing taken, if it cannot be said of the thing."""
+        if not self.clause(index):
+            return False
+        while True:
             start = self.at
             if not self.take("and"):
-                return
+                return True
             if not self.is_part(index):
                 self.at = start  # "... and a blue cube": the next thing
-                return
+                return True
+            self.clause(index)
 
     def is_part(self, index: int) -> bool:
         """Whether the next words name a part, a detail or a pattern of the thing."""
         start, things, relations = self.at, list(self.things), list(self.relations)
-        try:
-            found = self.clause(index, strict=True)
-        except _Unreadable:
-            found = False
+        found = self.clause(index, strict=True)
         self.at, self.things, self.relations = start, things, relations
         return found
 
     def clause(self, index: int, strict: bool = False) -> bool:
-        """One clause. Not ``strict``, it may name another thing, or a detail that is unknown."""
+        """One clause. Not ``strict``, it may name another thing, or a detail that is unknown.
+        False, with nothing taken, if it is none of these."""
         start, color = self.at, None
         noun = self.things[index].noun
         while True:
@@ -309,19 +330,18 @@ class _Reader:
                 break
             color = token.value if token.kind == "color" else color
             self.at += 1
+        end, self.at = self.at, start
         if strict:
             return False
-        end, self.at = self.at, start
         try:
             other = self.thing()
-        except _Unreadable:
-            self.at = start
-        else:
-            self.placed_at(other, index)
+        except _Unreadable:  # before its noun: no thing was added
+            if color is not None or end == start:
+                self.at = start
+                return False  # a colour of a part that is not known
+            self.at = end
             return True
-        if color is not None or end == start:
-            raise _Unreadable  # a colour of a part that is not known
-        self.at = end
+        self.placed_at(other, index)
         return True
 
     def placed_at(self, other: int, index: int) -> None:

@@ -1,13 +1,14 @@
 """Prompts are read into facts: all captions of the corpus, what a user may type, and nothing that
 is not understood."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rewards.composition.facts import Facts, Relation, Thing
-from rewards.composition.prompt import Lexicon, facts_of
+from rewards.composition.prompt import MAX_WORDS, Lexicon, facts_of
 from rl3d.corpus import sample_spec
 from rl3d.corpus.lexicon import lexicon
 
@@ -70,6 +71,17 @@ def test_the_benchmark_prompts_are_read():
         ("a traffic cone with green stripes", [Thing("traffic cone", None, (("stripes", "green"),))], []),
         ("a fluffy cat with whiskers", [Thing("cat")], []),
         ("a mug painted sky blue", [Thing("mug", "blue")], []),
+        (
+            "a table with a mug with a candle with white legs",
+            [Thing("table", None, (("legs", "white"),)), Thing("mug"), Thing("candle")],
+            [],
+        ),
+        ("a light-blue cube", [Thing("cube", "blue")], []),
+        ("a dark-red chair with snow-white legs", [Thing("chair", "red", (("legs", "white"),))], []),
+        ("a cream-coloured mug", [Thing("mug", "beige")], []),
+        ("a red-and-white striped ball", [Thing("sphere", "red", (("stripes", "white"),), 1, "stripes")], []),
+        ("a red tom-tom next to a teddy-bear", [Thing("drum", "red"), Thing("teddy bear")], [("next", 0, (1,))]),
+        ("a three-legged table", [Thing("table")], []),
     ],
 )  # fmt: skip
 def test_facts_of_a_prompt(prompt, things, relations):
@@ -85,7 +97,12 @@ def test_facts_of_a_prompt(prompt, things, relations):
         "some apples in a bowl",
         "a cat without a hat",
         "a cat with pink whiskers",
+        "a table with a mug with pink whiskers",
         "a red and white ball",
+        "a red-and-white ball",
+        "a blue-green mug",
+        "a white-legged table",
+        "a non-white cube",
         "a chess board",
         "a cup holder",
         "on a table",
@@ -97,6 +114,23 @@ def test_facts_of_a_prompt(prompt, things, relations):
 )
 def test_what_is_not_understood_gives_nothing(prompt):
     assert facts_of(prompt, LEXICON) is None
+
+
+def test_time_grows_slowly_with_nested_things():
+    start = time.process_time()
+    assert facts_of("a cube " + "with a cube " * 18 + "with purple zorgs", LEXICON) is None
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("count", [400, 20_000])
+@pytest.mark.parametrize("words", ["with a cube ", "and a cube ", "with white ", "big ", "a-", ", "])
+def test_a_prompt_of_any_length_has_an_answer(words, count):
+    assert facts_of("a cube " + words * count, LEXICON) is None
+
+
+def test_nested_things_are_read_up_to_the_longest_prompt():
+    facts = facts_of("cube " + "with cube " * ((MAX_WORDS - 1) // 2), LEXICON)
+    assert facts is not None and len(facts.things) == 1 + (MAX_WORDS - 1) // 2
 
 
 def test_a_lexicon_comes_back_from_its_header():
