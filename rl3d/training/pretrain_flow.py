@@ -6,9 +6,8 @@ Rectified flow (Liu et al., 2023): predict e - x0 at x = (1 - s) x0 + s e, with 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -107,12 +106,10 @@ def pretrain_flow(config: PretrainFlowConfig) -> Iterator[dict[str, int | float]
     policy = PartFlow(width=config.width, depth=config.depth)
     captions = [spec.caption for spec in draw_specs(config.captions, config.seed)]
     pool = TextPool.cached(config.out / "captions.safetensors", captions, shared_encoder)
-    settings = json.loads(json.dumps(asdict(config), default=str))
     recipe = Recipe(
         config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema
     )
     header = {"kind": "generator", "generator": policy.name, "config": policy.config}
-    where = {"out": config.out, "result": RESULT, "header": header}
     with Ahead(FlowBatches, config.captions, config.batch, config.seed) as batches:
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -120,4 +117,4 @@ def pretrain_flow(config: PretrainFlowConfig) -> Iterator[dict[str, int | float]
             numbers, states = batches(step)
             return flow_loss(policy.network, states, pool.text(numbers), config.drop_text, rng), {}
 
-        yield from fit(policy.network, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)
+        yield from fit(policy.network, loss_of, recipe, config, result=RESULT, header=header)

@@ -10,11 +10,9 @@ training (ST-AR; Yue et al., 2025).
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -220,12 +218,10 @@ def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | fl
     invented = [thing.caption for thing in draw_invented(config.invented, config.seed)]
     pool = TextPool.cached(config.out / "captions.safetensors", [*captions, *invented], shared_encoder)
     known = TextPool(pool.tokens, pool.starts, pool.pooled[: len(captions)])
-    settings = json.loads(json.dumps(asdict(config), default=str))
     recipe = Recipe(
         config.steps, config.lr, config.lr * 0.37, (0.9, 0.98), weight_decay=0.01, warmup=100, ema=config.ema
     )
     header = {"kind": "generator", "generator": policy.name, "config": policy.config}
-    where: dict[str, Any] = {"out": config.out, "result": RESULT, "header": header}
     teacher = copy.deepcopy(policy.network).requires_grad_(False) if config.contrast else None
     with Ahead(TokenBatches, config, known.neighbours(NEIGHBOURS).numpy()) as batches:
 
@@ -243,8 +239,7 @@ def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | fl
             contrast = contrastive_loss(states[CONTRAST_BLOCK], seen, asset, rng)
             return loss + config.contrast * contrast, {"tokens": loss.item(), "contrast": contrast.item()}
 
-        where |= {"teacher": teacher, "settings": settings, "bfloat16": config.bfloat16}
-        yield from fit(policy.network, loss_of, recipe, **where)
+        yield from fit(policy.network, loss_of, recipe, config, result=RESULT, header=header, teacher=teacher)
 
 
 def _hidden(batch: TokenBatch, step: int, config: PretrainTokensConfig) -> Tensor | None:

@@ -6,12 +6,13 @@ here."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,18 @@ from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
 
-REPORT_EVERY, SAVE_EVERY = 25, 200
+REPORT_EVERY, SAVE_EVERY, KEEP_EVERY = 25, 200, 1000
+
+
+@runtime_checkable
+class Settings(Protocol):
+    """What the settings of a training have in common: a dataclass of plain values and paths."""
+
+    @property
+    def out(self) -> Path: ...
+
+    @property
+    def bfloat16(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -42,22 +54,22 @@ def fit(
     network: nn.Module,
     loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
     recipe: Recipe,
+    config: Settings,
     *,
-    out: Path,
     result: str,
     header: dict[str, Any],
-    settings: dict[str, Any],
-    bfloat16: bool,
     teacher: nn.Module | None = None,
 ) -> Iterator[dict[str, int | float]]:
     """Train; yields mean metrics every 25 steps. The result is the averaged weights, in
-    ``out/result`` as float16.
+    ``config.out/result`` as float16; every 1,000 steps a copy stays in ``config.out/steps``.
 
     ``loss_of(step)`` must depend on the step and the network alone: an interrupted training then
-    resumes from ``out`` exactly. The result's header is ``header`` with the ``settings``. A folder
-    that holds a run with other settings is refused. The hidden layers of the network lie in blocks.
-    ``teacher`` is a network of the same kind that has the averaged weights in every step.
+    resumes from ``config.out`` exactly. The result's header is ``header`` with the settings. A
+    folder that holds a run with other settings is refused. The hidden layers of the network lie in
+    blocks. ``teacher`` is a network of the same kind that has the averaged weights in every step.
     """
+    out = config.out
+    settings = json.loads(json.dumps({k: v for k, v in vars(config).items() if k != "out"}, default=str))
     ema = {k: v.clone() for k, v in network.state_dict().items()}
     hidden = [
         p for name, p in network.named_parameters() if "blocks" in name and p.dim() == 2 and not name.endswith("table")
@@ -88,7 +100,7 @@ def fit(
             load_network(teacher, ema, state_path)
         # bfloat16 in the matrix products alone: 1.8 times as fast on CPUs that have it, with
         # attention and norms in float32.
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             loss, metrics = loss_of(step)
         network.zero_grad()
         loss.backward()
@@ -114,7 +126,10 @@ def fit(
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
             write_tensors(state_path, tensors, {"step": step + 1, "training": settings})
             made = {**header, "training": settings, "step": step + 1}
-            write_tensors(out / result, {k: v.half() for k, v in ema.items()}, made)
+            averaged = {k: v.half() for k, v in ema.items()}
+            write_tensors(out / result, averaged, made)
+            if (step + 1) % KEEP_EVERY == 0:
+                write_tensors(out / f"steps/{step + 1:06d}.safetensors", averaged, made)
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,9 +6,8 @@ those that have a front, with ``faces_copied``."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +101,4 @@ def train_faces(config: FacesTraining) -> Iterator[dict[str, int | float]]:
         return faces_loss(scorer, some, more, text, rng)
 
     recipe = Recipe(config.steps, config.lr, config.lr / 3, (0.9, 0.999), weight_decay=0.02, warmup=50, ema=0.99)
-    settings = json.loads(json.dumps(asdict(config), default=str))
-    where = {"out": config.out, "result": "faces.safetensors", "header": scorer_header(scorer)}
-    yield from fit(scorer, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)
+    yield from fit(scorer, loss_of, recipe, config, result="faces.safetensors", header=scorer_header(scorer))

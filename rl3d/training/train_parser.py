@@ -7,7 +7,6 @@ dropped, because generated assets are not drawn as cleanly."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -247,7 +246,5 @@ def train_parser(config: ParserTraining) -> Iterator[dict[str, int | float]]:
         return parser_loss(parser, labelled(drawings, parser.config))
 
     recipe = Recipe(config.steps, config.lr, config.lr / 3, (0.9, 0.99), weight_decay=0.02, warmup=100, ema=0.995)
-    settings = json.loads(json.dumps(asdict(config), default=str))
     header = {"kind": "parser", "config": asdict(parser.config), "lexicon": lexicon().header()}
-    where = {"out": config.out, "result": "parser.safetensors", "header": header}
-    yield from fit(parser, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)
+    yield from fit(parser, loss_of, recipe, config, result="parser.safetensors", header=header)

@@ -7,7 +7,6 @@ number changed, and broken copies of the asset."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -158,9 +157,7 @@ def train_scorer(config: ScorerTraining) -> Iterator[dict[str, int | float]]:
         return scorer_loss(scorer, [items[i] for i in chosen], text, category_names, rng)
 
     recipe = Recipe(config.steps, config.lr, config.lr / 3, (0.9, 0.999), weight_decay=0.02, warmup=100, ema=0.995)
-    settings = json.loads(json.dumps(asdict(config), default=str))
-    where = {"out": config.out, "result": "scorer.safetensors", "header": scorer_header(scorer)}
-    yield from fit(scorer, loss_of, recipe, settings=settings, bfloat16=config.bfloat16, **where)
+    yield from fit(scorer, loss_of, recipe, config, result="scorer.safetensors", header=scorer_header(scorer))
 
 
 def scorer_header(scorer: Scorer) -> dict[str, Any]:
