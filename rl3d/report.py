@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from rl3d.charts import charts
-from rl3d.runs import read_run, sheets_of
+from rl3d.runs import progress_text, read_run, sheets_of
 from rl3d.tables import cells, read_table
 from scenes.files import FileError, atomic_write
 from scenes.files.trees import parse_json
@@ -45,9 +45,8 @@ def report(run: str | Path, evaluation: str | Path | None = None) -> Path:
     run = Path(run)
     settings, metrics = read_run(run)
     name = html.escape(run.resolve().name)
-    done = f"{len(metrics)} of {settings.get('iterations', '?')} iterations"
     minutes = sum(m.get("seconds", 0) for m in metrics) / 60
-    pieces = [f"<h1>{name}</h1><p>{html.escape(done)}, {minutes:.1f} minutes.</p>"]
+    pieces = [f"<h1>{name}</h1><p>{progress_text(settings, metrics)}, {minutes:.1f} minutes.</p>"]
     if metrics:
         pieces += ["<h2>Curves</h2>", f"<p>{_NOTE}</p>", f'<div class="charts">{charts(metrics)}</div>']
         pieces += ["<h2>First and last tenth of the iterations</h2>", _summary(metrics)]

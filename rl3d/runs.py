@@ -54,6 +54,13 @@ def read_settings(run: Path) -> dict[str, Any]:
     return settings
 
 
+def progress_text(settings: dict[str, Any], metrics: list[dict[str, float]]) -> str:
+    """How far a run is, for people. The settings may hold anything."""
+    total = settings.get("iterations")
+    known = type(total) is int and 0 <= total < _MOST_ITERATIONS
+    return f"{len(metrics)} of {total} iterations" if known else f"{len(metrics)} iterations"
+
+
 def sheets_of(run: Path) -> list[Path]:
     """The contact sheets of a run, in order. A sheet is named by its iteration."""
     return sorted(path for path in (run / "samples").glob("*.png") if path.stem.isdecimal())

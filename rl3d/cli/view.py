@@ -22,7 +22,8 @@ class ViewConfig:
     which is followed while it is written. Default: only the prompt box."""
     generator: str | None = None
     """Name of a generator, or my_file:MyGenerator, for the prompt box. Default: the shipped
-    generator before and after tuning, or those of the training run."""
+    generator before and after tuning, or those of the training run. A run of a generator in a
+    user's file needs this name too: its code is not run unless you name it."""
     host: str = "127.0.0.1"
     """Address to listen on. The default is reachable from this machine only."""
     port: int = 8080

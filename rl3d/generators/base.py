@@ -180,7 +180,7 @@ class Generator(ABC):
         on_partial: Callable[[Asset], None] | None = None,
     ) -> Asset:
         """One asset a prompt, without gradient, ``batch_size`` at a time. Of a generator that
-        ``Streams``, ``on_partial`` gets what there is of a batch after each part."""
+        ``Streams``, ``on_partial`` gets what there is of a batch's first asset after each part."""
         assets = []
         with torch.no_grad():
             for start in range(0, len(prompts), batch_size):
@@ -188,7 +188,8 @@ class Generator(ABC):
                 condition = self.prepare(list(prompts[piece]))
                 if on_partial is not None and isinstance(self, Streams):
                     for rollout in self.stream(condition, seeds=seeds[piece], options=options):
-                        on_partial(asset := self.decode(rollout))
+                        on_partial(self.decode(rollout[torch.tensor([0])]))
+                    asset = self.decode(rollout)
                 else:
                     asset = self.decode(self.sample(condition, seeds=seeds[piece], options=options))
                 assets.append(asset)

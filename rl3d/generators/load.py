@@ -100,11 +100,14 @@ def sampling_options(generator: Generator, options: Any = None) -> Any:
 def generator_class(checkpoint: Path | None = None, generator: str | None = None) -> type[Generator]:
     """The class of the generator that ``load_generator`` would give, without loading its weights.
     FileError or ValueError with one line if there is none."""
-    if checkpoint is not None:
-        path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
-        known = read_tensors(path).header.get("generator")
-        generator = known if isinstance(known, str) else generator
-    return find_generator(generator or DEFAULT)
+    named = generator_name(checkpoint) if checkpoint is not None else None
+    return find_generator(named or generator or DEFAULT)
+
+
+def generator_name(checkpoint: Path) -> str | None:
+    """The generator that a weights file or a run's folder names, without importing its code."""
+    name = read_tensors(checkpoint / RESULT if checkpoint.is_dir() else checkpoint).header.get("generator")
+    return name if isinstance(name, str) else None
 
 
 def _untrained(kind: type[Generator]) -> Generator:

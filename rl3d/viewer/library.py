@@ -37,9 +37,7 @@ class Entry:
         found = (
             {n: r.get("value") for n, r in rewards.items() if isinstance(r, dict)} if isinstance(rewards, dict) else {}
         )
-        return {
-            name: float(value) for name, value in found.items() if isinstance(value, (int, float)) and value == value
-        }
+        return {n: float(v) for n, v in found.items() if isinstance(v, (int, float)) and abs(v) < 1e300}
 
     def files(self) -> list[Path]:
         """The entry's own files. Of a folder, those that ``rl3d generate`` writes."""

@@ -4,6 +4,7 @@ All share the studio and the files."""
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,11 @@ import numpy as np
 from rewards.physics.simulate import drop
 from rl3d.charts import charts
 from rl3d.report import picture
-from rl3d.runs import read_run, sheets_of
+from rl3d.runs import progress_text, read_run, sheets_of
 from rl3d.viewer.library import Entry
 from rl3d.viewer.stage import Stage, heat
 from rl3d.viewer.studio import MOST, Studio, per_part_rewards
-from rl3d.viewer.subjects import Subject, card, data_url, thumbnail
+from rl3d.viewer.subjects import Subject, card, data_url, is_empty, thumbnail
 from scenes.asset import Asset
 from scenes.files import FileError
 
@@ -50,6 +51,10 @@ _ROOM = np.array([[-0.4, -0.4, 0.0], [0.4, 0.4, 0.8]])
 """Lowest and highest corner of the room that a growing asset is given; metres."""
 
 
+class _GoneError(Exception):
+    """The browser has left while an asset was made for it."""
+
+
 class Page:
     """The controls of one client. Callbacks run in viser's threads; the stage locks its own
     changes."""
@@ -61,6 +66,11 @@ class Page:
         self.entries: dict[str, Entry | Subject] = dict(entries)
         self.stage = Stage(client)
         self.shown: list[Subject] = []
+        self.growing = False
+        """Whether the stage has an asset that is being made. The controls of ``shown`` are off."""
+        self._changing = threading.RLock()
+        """Held while the stage gets something else. Clicks and a growing asset come in different
+        threads."""
         self.page = 0
         self.sheets = 0
         with client.atomic():
@@ -127,8 +137,9 @@ class Page:
 
     def show(self, subjects: list[Subject]) -> None:
         """One subject, or two side by side."""
-        self.shown = subjects
-        with self.client.atomic():
+        with self._changing, self.client.atomic():
+            self.shown = subjects
+            self._grow(False)
             if self.choice.value != subjects[0].name and subjects[0].name in self.entries:
                 self.choice.value = subjects[0].name
             beside = subjects[1].name if len(subjects) > 1 else NOTHING
@@ -154,23 +165,27 @@ class Page:
             self._offer()
 
     def _show_as(self) -> None:
-        way, tints = self.way.value, None
-        self.scale.visible = way.startswith(PER_PART)
-        if way.startswith(PER_PART):
-            name = way.removeprefix(PER_PART)
-            way, tints = "parts", [heat(np.clip(np.array(found[name]), 0, 1)) for found in self.per_part]
-        self.stage.show_as(way, tints)
+        with self._changing:
+            if self.growing:
+                return
+            way, tints = self.way.value, None
+            self.scale.visible = way.startswith(PER_PART)
+            if way.startswith(PER_PART):
+                name = way.removeprefix(PER_PART)
+                way, tints = "parts", [heat(np.clip(np.array(found[name]), 0, 1)) for found in self.per_part]
+            self.stage.show_as(way, tints)
 
     def _drop(self) -> None:
         shown = self.shown
         recordings = [drop(s.asset, self.height.value / 100) for s in shown if s.asset is not None]
-        if self.shown is not shown:  # another choice, while the simulator was busy
-            return
-        self.stage.split(recordings)
-        if not self.stage.can_fall():
-            self.way.value = self.way.options[0]
-            self._show_as()
-        self.back.visible, self.verdict.visible = True, False
+        with self._changing:
+            if self.growing or self.shown is not shown:  # the stage changed while the simulator was busy
+                return
+            self.stage.split(recordings)
+            if not self.stage.can_fall():
+                self.way.value = self.way.options[0]
+                self._show_as()
+            self.back.visible, self.verdict.visible = True, False
         if not self.stage.play(recordings):
             return
         self.verdict.content = "; ".join(
@@ -241,29 +256,48 @@ class Page:
             self.turn_page((len(self.entries) - 1) // CARDS)
             self.note.content = f"seed {seed + best} is shown, the gallery has all {count}" if count > 1 else ""
             self.note.visible = count > 1
-        except ValueError:
-            if self.shown and not self.gone:
-                self.show(self.shown)  # instead of what there was of the asset
-            raise
+        except _GoneError:
+            pass
         finally:
             if not self.gone:
                 self.generate.disabled, self.bar.visible = False, False
+                self._clear_growth()
 
     def _progress(self, i: int, of: int, done: float) -> None:
-        if not self.gone:
-            self.bar.value = 100 * (i + done) / of
+        if self.gone:
+            raise _GoneError
+        self.bar.value = 100 * (i + done) / of
 
     def _partial(self, made: Asset) -> None:
         """Show what there is of the first asset that is being made."""
-        first = made[0:1].to("cpu").detach()
-        if self.gone or (first.parts is not None and not first.parts.exists.any()):
+        if self.gone:
+            raise _GoneError
+        if is_empty(made):
             return
-        begun = Subject.seen(first, "")
+        begun = Subject.seen(made.to("cpu").detach(), "", draft=True)
         # It will grow: the camera takes the place that suits an asset of a metre.
         low, high = np.minimum(begun.bounds[0], _ROOM[0]), np.maximum(begun.bounds[1], _ROOM[1])
         begun = replace(begun, bounds=np.stack([low, high]))
-        self.stage.set([begun], aim=begun.parts is None or begun.parts.count == 1)
-        self.stage.show_as("splats")
+        with self._changing, self.client.atomic():
+            self.stage.set([begun], aim=not self.growing)
+            self.stage.show_as("splats")
+            self._grow(True)
+
+    def _grow(self, growing: bool) -> None:
+        """Note whether the stage has an asset that is being made."""
+        self.growing, self.caption.visible = growing, not growing
+        opens = [button for _, button in self.cards]
+        for control in (self.choice, self.beside, self.way, self.fall, self.back, self.download, *opens):
+            control.disabled = growing
+
+    def _clear_growth(self) -> None:
+        """Replace an asset that could not be finished by what was shown before."""
+        with self._changing:
+            if self.growing and self.shown:
+                self.show(self.shown)
+            elif self.growing:
+                self._grow(False)
+                self.stage.set([])
 
     # the gallery
 
@@ -314,7 +348,7 @@ class Page:
 
     def _build_run(self) -> None:
         gui = self.client.gui
-        self.state = gui.add_markdown("")
+        self.state = gui.add_html("")
         self.curves = gui.add_html("")
         self.sheet = gui.add_slider("sheet", min=0, max=1, step=1, initial_value=0, visible=False)
         self.picture = gui.add_html("")
@@ -327,9 +361,7 @@ class Page:
         settings, metrics = read_run(self.studio.run)
         sheets = len(sheets_of(self.studio.run))
         with self.client.atomic():
-            self.state.content = (
-                f"**{self.studio.run.resolve().name}**: {len(metrics)} of {settings.get('iterations', '?')} iterations"
-            )
+            self.state.content = card(f"{self.studio.run.resolve().name}: {progress_text(settings, metrics)}", {})
             self.curves.content = (
                 f'<div style="font-size:12px;padding:0 10px">{charts(metrics, 360)}</div>' if metrics else ""
             )

@@ -3,6 +3,7 @@ each answer."""
 
 from __future__ import annotations
 
+import html
 import itertools
 import random
 import threading
@@ -17,8 +18,7 @@ from rl3d.preferences import Choice, Pair, append_pair, read_pairs
 from rl3d.prompts import corpus_prompts, read_prompts
 from rl3d.viewer.server import Viewer, open_server, run_until_stopped
 from rl3d.viewer.stage import Stage
-from rl3d.viewer.subjects import Subject
-from scenes.asset import Asset
+from rl3d.viewer.subjects import Subject, is_empty
 from scenes.files import FileError, make_folder
 
 if TYPE_CHECKING:
@@ -127,20 +127,13 @@ class Session:
             append_pair(self.config.out, pair)
 
 
-def is_empty(asset: Asset) -> bool:
-    """Whether there is nothing to see of a scene."""
-    if asset.parts is not None:
-        return not bool(asset.parts.exists.any())
-    return not bool((asset.gaussians().opacities > 0).any())
-
-
 class Asking:
     """One browser's page."""
 
     def __init__(self, client: viser.ClientHandle, session: Session) -> None:
         self.client, self.session, self.stage, self.given = client, session, Stage(client), 0
         gui = client.gui
-        self.prompt = gui.add_markdown("")
+        self.prompt = gui.add_html("")
         buttons = {label: gui.add_button(label, disabled=True) for label in ANSWERS}
         self.skip = gui.add_button("skip", disabled=True, color="gray")
         self.buttons = [*buttons.values(), self.skip]
@@ -157,7 +150,10 @@ class Asking:
         self.stage.set([Subject.seen(self.pair.left, "left"), Subject.seen(self.pair.right, "right")])
         self.stage.show_as("splats")
         with self.client.atomic():
-            self.prompt.content = f"Which is the better\n\n**{self.pair.prompt}**"
+            self.prompt.content = (
+                f'<div style="font-size:14px;padding:0 10px">Which is the better<br>'
+                f"<strong>{html.escape(self.pair.prompt)}</strong></div>"
+            )
             self.count.content = f"{self.given} given"
             for button in self.buttons:
                 button.disabled = False

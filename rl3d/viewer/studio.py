@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from rewards.mix import parse
 from rl3d.assets import GeneratedAsset
 from rl3d.generate import GenerateConfig, generate
 from rl3d.generators.base import Generator
-from rl3d.generators.load import BUILT_IN, DEFAULT, PRETRAINED, RESULT, TUNED, load_generator
+from rl3d.generators.load import BUILT_IN, DEFAULT, PRETRAINED, RESULT, TUNED, generator_name, load_generator
 from rl3d.runs import is_run, read_settings
 from scenes.asset import Asset
+from scenes.files import FileError
 
 REWARDS = "stability=1,connected=1,alignment=1"
 MOST = 8
@@ -37,21 +39,31 @@ class Origin:
         path = self.checkpoint / RESULT if self.checkpoint.is_dir() else self.checkpoint
         return path.stat().st_mtime_ns if path.exists() else 0
 
+    def named(self) -> str | None:
+        """Its generator, by name; None if there is no file yet."""
+        return generator_name(self.checkpoint) if self.checkpoint and self.written() else self.generator
+
 
 class Studio:
-    """The generators of the prompt box, by name."""
+    """The generators of the prompt box, by name.
+
+    ``generator`` replaces those of the page. A run of this very generator keeps its own. The files
+    of a run may name a generator in a user's code (``module:Class``). This code is imported only if
+    ``generator`` names it too: opening a folder must not run code that the folder chooses."""
 
     def __init__(self, path: Path | None = None, generator: str | None = None) -> None:
         self.run = path if path is not None and path.is_dir() and is_run(path) else None
         self.generators = {"tuned": Origin(TUNED), "untuned": Origin(PRETRAINED)}
         if self.run:
-            self.generators = {"this run": Origin(self.run), "its start": _start(self.run)}
-        if generator is not None:
-            self.generators = {generator: Origin(None, generator)}
+            start = _start(self.run)
+            self.generators = {"this run": Origin(self.run)} | ({"its start": start} if start else {})
+        self._trusted = generator
         self._lock = threading.Lock()
         self._loaded: dict[str, tuple[int, Generator]] = {}
-        if generator is not None:  # an unknown generator is refused before anything is served
-            self._generator(generator)
+        own = [origin.named() for origin in self.generators.values()] if self.run else []
+        if generator is not None and generator not in own:
+            self.generators = {generator: Origin(None, generator)}
+            self._generator(generator)  # an unknown one is refused before anything is served
 
     def make(
         self,
@@ -77,18 +89,24 @@ class Studio:
         origin = self.generators[name]
         written = origin.written()
         if self._loaded.get(name, (-1,))[0] != written:
-            self._loaded[name] = written, load_generator(origin.checkpoint, generator=origin.generator)
+            named = origin.named()
+            if named is not None and ":" in named and named != self._trusted:
+                raise FileError(
+                    f"cannot generate with {name}: its generator is code of a user, {named}; "
+                    f"add --generator {named} to rl3d view if you trust it"
+                )
+            self._loaded[name] = written, load_generator(origin.checkpoint, generator=named)
         return self._loaded[name][1]
 
 
-def _start(run: Path) -> Origin:
-    """The generator that a run began with, by its settings."""
+def _start(run: Path) -> Origin | None:
+    """The generator that a run began with, by its settings; None if its checkpoint is gone."""
     settings = read_settings(run)
     checkpoint, generator = settings.get("checkpoint"), settings.get("generator") or DEFAULT
-    if isinstance(checkpoint, str) and Path(checkpoint).exists():
-        return Origin(Path(checkpoint))
+    if checkpoint is not None:
+        return Origin(Path(checkpoint)) if isinstance(checkpoint, str) and os.path.exists(checkpoint) else None
     if not isinstance(generator, str):
-        return Origin(PRETRAINED)
+        return None
     return Origin(BUILT_IN[generator].pretrained) if generator in BUILT_IN else Origin(None, generator)
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 THUMBNAIL = 160
+DRAFT_GAUSSIANS = 4096
+"""Gaussians of an asset that is still growing."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,10 @@ class Subject:
         return Subject(name, made.prompt, rewards, splats, made.glb(), present, _bounds(splats), made)
 
     @staticmethod
-    def seen(asset: Asset, name: str) -> Subject:
-        """The splats and the parts of an asset of one scene that is not empty, without a mesh."""
-        splats = asset.gaussians(FINAL_GAUSSIANS, fine=True)[0].detach()
+    def seen(asset: Asset, name: str, *, draft: bool = False) -> Subject:
+        """The splats and the parts of an asset of one scene that is not empty, without a mesh. A
+        ``draft`` has fewer splats, and is made sooner."""
+        splats = asset.gaussians(DRAFT_GAUSSIANS if draft else FINAL_GAUSSIANS, fine=not draft)[0].detach()
         splats = splats.select(splats.opacities > 0)
         parts = asset.parts[0].present().detach() if asset.parts is not None else None
         return Subject(name, "", {}, splats, None, parts, _bounds(splats), asset)
@@ -147,6 +150,13 @@ class Subject:
         gone = self.asset.moved([away]).gaussians(fine=True)[0].detach().means
         moved_with = (gone - still)[:, 0].round().long().clamp(0, len(bodies) - 1)
         return moved_with.numpy()[cKDTree(still.numpy()).query(self.splats.means.numpy())[1]]
+
+
+def is_empty(asset: Asset) -> bool:
+    """Whether there is nothing to see of a scene."""
+    if asset.parts is not None:
+        return not bool(asset.parts.exists.any())
+    return not bool((asset.gaussians().opacities > 0).any())
 
 
 def _bounds(splats: Gaussians) -> Float[np.ndarray, "2 3"]:

@@ -25,6 +25,7 @@ import yaml
 from PIL import Image
 from viser.transforms import SO3
 
+from rl3d.assets import GeneratedAsset
 from rl3d.generators.load import PRETRAINED, TUNED
 from rl3d.viewer.first_sight import markup, shown_first
 from rl3d.viewer.library import find_entries
@@ -32,12 +33,13 @@ from rl3d.viewer.page import CARDS, _formats
 from rl3d.viewer.server import serve
 from rl3d.viewer.stage import Stage, covariances, draw, visible
 from rl3d.viewer.studio import Origin, Studio
-from rl3d.viewer.subjects import Subject, card
+from rl3d.viewer.subjects import DRAFT_GAUSSIANS, Subject, card
 from scenes.cameras import orbit
 from scenes.files import FileError
 from scenes.files.glb import write_glb
 from scenes.files.ply import write_ply
 from scenes.files.splat import write_splat
+from scenes.files.tensors import write_tensors
 from scenes.parts import Parts
 from tests.rl3d.toys import SplatBalls, SplatOptions, TokenToy
 from tests.rl3d.viewer.browser import CHROMIUM, Page, open_page
@@ -75,6 +77,8 @@ def test_entries_are_found_at_a_path(folder):
     (entry,) = find_entries(folder / "box")
     assert (entry.splats, entry.mesh, entry.prompt()) == (folder / "box/scene.ply", folder / "box/mesh.glb", PROMPT)
     assert find_entries(folder / "third.glb")[0].prompt() == ""
+    (folder / "box/card.json").write_text('{"rewards": {"a": {"value": 1%s}, "b": {"value": 0.5}}}' % ("0" * 400))
+    assert entry.rewards() == {"b": 0.5}, "what is no float is left out"
 
 
 @pytest.mark.parametrize(
@@ -106,13 +110,51 @@ def test_the_prompt_box_has_the_generators_that_belong_to_the_page(tmp_path):
     for settings, start in (
         ({}, Origin(PRETRAINED)),
         ({"checkpoint": str(TUNED)}, Origin(TUNED)),
-        ({"checkpoint": str(tmp_path / "gone.safetensors"), "generator": "part-flow"}, Origin(PRETRAINED)),
+        ({"checkpoint": str(tmp_path / "gone.safetensors"), "generator": "part-flow"}, None),
         ({"checkpoint": None, "generator": "mine:Own"}, Origin(None, "mine:Own")),
+        ({"checkpoint": 5, "generator": "part-flow"}, None),
+        ({"checkpoint": None, "generator": [5]}, None),
     ):
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-        assert Studio(tmp_path).generators == {"this run": Origin(tmp_path), "its start": start}
+        wanted = {"this run": Origin(tmp_path)} | ({"its start": start} if start else {})
+        assert Studio(tmp_path).generators == wanted
     with pytest.raises(ValueError, match="unknown generator 'part-flw', did you mean 'part-flow'"):
         Studio(generator="part-flw")
+
+
+def make(studio: Studio, name: str) -> list[GeneratedAsset]:
+    return studio.make("a tower", 1, 3, name, lambda done: None, lambda asset: None)
+
+
+def test_a_run_chooses_no_code(tmp_path, monkeypatch):
+    """A folder may name any importable code, in its settings and in its weights."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "foreign.py").write_text("from tests.rl3d.toys import TokenToy\n\n\nclass Own(TokenToy):\n    pass\n")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").touch()
+    (run / "config.yaml").write_text(yaml.safe_dump({"checkpoint": None, "generator": "foreign:Own"}))
+    network = TokenToy().network.state_dict()
+    header = {"kind": "generator", "generator": "foreign:Own", "config": {"spread": 0.3}}
+    write_tensors(run / "generator.safetensors", network, header)
+    for name in ("this run", "its start"):
+        for generator in (None, "part-flow"):
+            studio = Studio(run, generator)
+            assert (name in studio.generators) == (generator is None)
+        with pytest.raises(FileError, match="code of a user, foreign:Own; add --generator foreign:Own") as error:
+            make(Studio(run), name)
+        assert "\n" not in str(error.value)
+    assert "foreign" not in sys.modules
+    trusting = Studio(run, "foreign:Own")
+    assert list(trusting.generators) == ["this run", "its start"]
+    for name in trusting.generators:
+        (made,) = make(trusting, name)
+        assert made.generator == "foreign:Own"
+    # The weights of a run may change while it is viewed.
+    write_tensors(run / "generator.safetensors", network, {**header, "generator": "foreign:Other"})
+    os.utime(run / "generator.safetensors", ns=(1, 1))
+    with pytest.raises(FileError, match="add --generator foreign:Other"):
+        make(trusting, "this run")
 
 
 def test_an_address_of_another_machine_is_refused(folder):
@@ -368,15 +410,110 @@ def test_an_asset_is_seen_while_it_grows(folder, tmp_path_factory, monkeypatch):
             assert page.turn_to("make")
             page.type("a tower")
             assert page.click("generate")
+            assert page.turn_to("look")
             assert page.wait(lambda: [f.subject.parts.count for f in shown.stage.figures] == [1]), "nothing grows"
             Colours(page).wait(red=True, green=False)
+            assert shown.stage.figures[0].subject.splats.count <= DRAFT_GAUSSIANS
+            # The controls belong to what was shown before.
+            assert not page.reads(PROMPT) and not page.click("drop") and not page.click("download", "button")
+            for way in ("mesh", "per part: connected"):
+                shown.way.value = way
+                shown._show_as()
+            shown._drop()
+            assert list(shown.stage.figures[0].shown) == ["splats"] and shown.stage.way == "splats"
             assert "a tower · seed 0" not in shown.entries
             seen.set()
             assert page.turn_to("gallery")
             assert page.wait(lambda: page.reads("a tower · seed 0")), "it is not kept"
             assert [f.subject.parts.count for f in shown.stage.figures] == [4]
+            assert page.turn_to("look") and page.wait(lambda: page.click("drop"))
+            assert page.wait(lambda: page.reads("tilted by"))
     finally:
         seen.set()
+        viewer.stop()
+
+
+@needs_browser
+@pytest.mark.parametrize("path", ["box", None])
+def test_an_asset_that_fails_is_taken_away(folder, path, tmp_path_factory, monkeypatch):
+    stream, seen = TokenToy.stream, threading.Event()
+
+    def fails(*arguments, **options):
+        yield next(stream(*arguments, **{**options, "seeds": [3]}))
+        assert seen.wait(100)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(TokenToy, "stream", fails)
+    viewer = serve(path and folder / path, port=0, block=False, generator="tests.rl3d.toys:TokenToy")
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            assert page.wait(lambda: len(viewer.pages) == 1)
+            (shown,) = viewer.pages.values()
+            assert page.turn_to("make")
+            assert page.click("generate")
+            assert page.wait(lambda: shown.growing), "nothing grows"
+            Colours(page).wait(red=True, green=False)
+            seen.set()
+            assert page.wait(lambda: page.reads("the disk is full"))
+            Colours(page).wait(red=path is not None, green=path is not None)
+            assert len(shown.stage.figures) == (path is not None)
+            assert page.turn_to("look")
+            assert page.wait(lambda: page.reads(PROMPT if path else "nothing here yet"))
+            assert bool(page.click("drop")) == (path is not None)
+    finally:
+        seen.set()
+        viewer.stop()
+
+
+@needs_browser
+def test_nothing_is_made_for_a_browser_that_left(folder, tmp_path_factory, monkeypatch, capfd):
+    stream, seen, drawn, ended = TokenToy.stream, threading.Event(), [], threading.Event()
+
+    def waits(*arguments, **options):
+        try:
+            for rollout in stream(*arguments, **{**options, "seeds": [3]}):
+                drawn.append(rollout)
+                yield rollout
+                assert seen.wait(100)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(TokenToy, "stream", waits)
+    viewer = serve(folder, port=0, block=False, generator="tests.rl3d.toys:TokenToy")
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            assert page.wait(lambda: len(viewer.pages) == 1)
+            (left,) = viewer.pages.values()
+            assert page.turn_to("make")
+            assert page.click("generate")
+            assert page.wait(lambda: left.growing), "nothing grows"
+        end = time.monotonic() + 30
+        while viewer.pages and time.monotonic() < end:
+            time.sleep(0.1)
+        seen.set()
+        assert ended.wait(30) and len(drawn) == 2, "the next part finds that the browser has left"
+        assert make(left.studio, "tests.rl3d.toys:TokenToy"), "others are served"
+    finally:
+        seen.set()
+        viewer.stop()
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@needs_browser
+def test_a_foreign_run_is_shown_as_text(tmp_path, tmp_path_factory):
+    """viser puts HTML in markdown into the page as it is."""
+    script = "<img src=x onerror='window.ran=1'>"
+    run = tmp_path / f"a run {script}"
+    run.mkdir()
+    (run / "config.yaml").write_text(yaml.safe_dump({"iterations": script}))
+    (run / "metrics.jsonl").write_text(json.dumps({"iteration": 1, script: 0.5}) + "\n")
+    viewer = serve(run, port=0, block=False)
+    try:
+        with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
+            assert page.wait(lambda: page.reads(f"a run {script}: 1 iterations"))
+            assert page.wait(lambda: page.evaluate("document.querySelectorAll('svg polyline').length"))
+            assert page.reads(script) and not page.evaluate("'ran' in window")
+    finally:
         viewer.stop()
 
 
