@@ -45,7 +45,7 @@ class PretrainTokensConfig:
 
     out: Path = Path("runs/pretrain-tokens")
     """Folder of the run. An interrupted run resumes from its newest checkpoint."""
-    steps: int = 12000
+    steps: int = 14000
     """Optimiser steps."""
     batch: int = 64
     """Assets in a step."""
@@ -54,7 +54,7 @@ class PretrainTokensConfig:
     steps)."""
     captions: int = 80000
     """Captions drawn from the corpus."""
-    invented: int = 12000
+    invented: int = 16000
     """Captions of things with an invented name, which only examples explain."""
     drop_text: float = 0.08
     """Fraction of assets trained without text, for classifier-free guidance."""

@@ -19,7 +19,7 @@ from rl3d.generators.load import load_generator
 from rl3d.generators.part_codes import END, SHAPE
 from rl3d.generators.part_tokens import A, PartTokens
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
-from rl3d.training.invented import draw_invented, invent
+from rl3d.training.invented import NOUNS, draw_invented, invent
 from rl3d.training.pretrain_flow import FlowBatches, PretrainFlowConfig, pretrain_flow
 from rl3d.training.pretrain_tokens import (
     PretrainTokensConfig,
@@ -88,10 +88,10 @@ def test_an_invented_thing_looks_like_its_examples() -> None:
     """Parts correspond: nearer to those of its own examples than to those of other things."""
     rng = np.random.default_rng(0)
     made = draw_invented(40, 0)
-    assert len({thing.caption for thing in made}) == 40
+    assert len({thing.caption for thing in made}) > 35
     things = [thing for thing in made if not thing.disguised][:12]
     drawn = [(invent(thing, rng), invent(thing, rng, example=True)) for thing in things]
-    assert all(len(a) == len(b) for a, b in drawn)
+    assert all(len(a) == len(b) and len(a) > 1 for a, b in drawn)
     for i, (asset, example) in enumerate(drawn):
         for other, _ in drawn[:i] + drawn[i + 1 :]:
             if len(other) == len(asset):
@@ -195,12 +195,12 @@ def test_a_disguised_thing_keeps_its_caption_but_for_the_noun() -> None:
             assert all(len(s) and np.isfinite(s).all() for s in shapes)
 
 
-def test_invented_names_mean_nothing() -> None:
-    known = {
-        word for name in (*COLORS, *(n for kind in CATALOGUE.values() for n in kind.names)) for word in name.split()
-    }
+def test_invented_names_tell_nothing() -> None:
+    names = *COLORS, *(name for kind in CATALOGUE.values() for name in kind.names)
+    known = {word for name in names for word in name.split()}
     plain = [thing.caption.split() for thing in draw_invented(4000, 0) if not thing.disguised]
     assert not known & {words[-1] for words in plain}
+    assert not known & set(NOUNS)
 
 
 def test_held_out_prompts_are_not_in_the_pool() -> None:
