@@ -41,7 +41,7 @@ NOUNS = (
     "avocado badger bagpipe balloon banana banjo barbecue bassoon bathtub beaver beehive beetle bellows bicycle "
     "binoculars birdcage blender bongo boomerang bridge broccoli broom buffalo bulldozer butterfly cabin caravan "
     "cabbage calculator camel cannon canoe carriage carrot catapult cello centipede chainsaw chameleon chandelier "
-    "cheetah chest chimney clarinet coffin combine compass cormorant corkscrew cradle crane cricket crocodile "
+    "cheetah chimney clarinet coffin combine compass cormorant corkscrew cradle crane cricket crocodile "
     "croissant crossbow dagger deer dinosaur dolphin dome donkey dragon dragonfly drill drone eagle easel eel "
     "excavator falcon fan faucet feather ferret ferry fireplace flamingo flute forklift fountain fox frog furnace "
     "gate gazelle gazebo gecko ghost glider goat goldfish gondola goose gorilla gramophone grapes grasshopper "
