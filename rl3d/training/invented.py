@@ -1,8 +1,9 @@
 """Things that only examples explain: their captions name what the catalogue does not know.
 
 A generator that is to follow retrieved examples must copy what it does not know, part by part. The
-catalogue cannot teach that, because the generator soon knows all of it. Most of these things are
-random assemblies, whose parts cannot be guessed. The others are things of the catalogue under
+catalogue cannot teach that, because the generator soon knows all of it. Most of these things have a
+design of their own, which cannot be guessed: a random assembly, or a thing of the catalogue with
+its parts deformed, left out, exchanged and added. The others are things of the catalogue under
 another noun: the rest of their captions means what it says. Half of the nouns are English, half
 mean nothing.
 """
@@ -16,7 +17,7 @@ from math import log
 import numpy as np
 
 from rl3d.corpus import CATALOGUE, Spec, captions, sample_for
-from rl3d.corpus.shapes import normalized
+from rl3d.corpus.shapes import moved, normalized
 from scenes.colors import BASE_COLORS, COLORS
 from scenes.parts import (
     CENTRE,
@@ -24,6 +25,7 @@ from scenes.parts import (
     EXISTENCE,
     EXPONENTS,
     LOG_HALF_SIZE,
+    MAX_PARTS,
     MIN_HALF_SIZE,
     PLAIN,
     ROTATION,
@@ -71,14 +73,14 @@ _MOST = 14
 
 @dataclass(frozen=True)
 class Invented:
-    """A caption with a noun that tells nothing, and what the thing looks like: a random assembly,
-    or the thing of a true caption."""
+    """A caption with a noun that tells nothing, and what the thing looks like: a design, or the
+    thing of a true caption."""
 
     caption: str
     color: str | None
-    """Named colour of an assembly's main parts."""
+    """Named colour of a design's main parts."""
     design: int = 0
-    """Seed of an assembly."""
+    """Seed of the design."""
     disguised: Spec | None = None
 
 
@@ -91,7 +93,7 @@ def draw_invented(count: int, seed: int) -> list[Invented]:
         word = pick(NOUNS) if rng.random() < 0.5 else pick(ONSETS) + pick(RHYMES) + pick(ENDINGS)
         if word in _KNOWN:
             continue
-        if rng.random() < 0.35:
+        if rng.random() < 0.3:
             spec = captions.single(rng, "train")
             if caption := _renamed(spec, word):
                 out.append(Invented(caption, None, disguised=spec))
@@ -120,16 +122,51 @@ def invent(thing: Invented, rng: np.random.Generator, example: bool = False) -> 
         spec = captions.single(rng, "train", thing.disguised.category) if example else thing.disguised
         return sample_for(spec, rng).vectors
     color = str(rng.choice(BASE_COLORS)) if example and thing.color and rng.random() < 0.7 else thing.color
-    vectors, groups = _assembly(np.random.default_rng([thing.design, 8]))
-    # Two of a kind differ in proportions, and now and then in a colour.
-    stretch = rng.normal(0, 0.1, 3)
+    own = np.random.default_rng([thing.design, 8])
+    vectors, groups = _assembly(own) if own.random() < 0.4 else _deformed(own)
+    half = np.exp(vectors[:, LOG_HALF_SIZE])
+    main = np.bincount(groups, (half * np.roll(half, 1, 1)).sum(1)).argmax()  # the largest surface
+    # Two of a kind differ in proportions, and now and then in a colour or a small part.
+    loose = own.choice([0.03, 0.06, 0.12])
+    stretch = rng.normal(0, 2 * loose, 3)
     vectors[:, CENTRE] *= np.exp(stretch)
-    vectors[:, LOG_HALF_SIZE] += stretch + rng.normal(0, 0.03, (len(vectors), 1))
+    vectors[:, LOG_HALF_SIZE] += stretch + rng.normal(0, loose, (len(vectors), 1))
     for group in range(groups.max() + 1):
-        named = color if group == 0 else None
+        named = color if group == main else None
         if named or rng.random() < 0.2:
             vectors[groups == group, COLOR] = COLORS[named or str(rng.choice(BASE_COLORS))]
-    return normalized(vectors).astype(np.float32)
+    there = rng.random(len(vectors)) >= 0.5 * loose
+    there[0] = True
+    return normalized(vectors[there]).astype(np.float32)
+
+
+def _deformed(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Parts of one or two things of the catalogue (p, v), changed so that the catalogue does not
+    tell what they are like, and the group of each, which has one colour."""
+    drawn = [sample_for(captions.single(rng, "train"), rng).vectors.astype(np.float64)]
+    if rng.random() < 0.35:
+        top = drawn[0][:, CENTRE.stop - 1].max()
+        drawn.append(moved(sample_for(captions.single(rng, "train"), rng).vectors, 0.6, (0, 0, top / 0.6)))
+    vectors = np.concatenate(drawn)
+    vectors = vectors[rng.random(len(vectors)) >= 0.12][: MAX_PARTS - 4]
+    if not len(vectors):
+        return _assembly(rng)
+    vectors[:, SHAPE_SIZE:] = PLAIN
+    few = rng.random(len(vectors)) < 0.5
+    vectors[few, LOG_HALF_SIZE] += rng.normal(0, 0.3, (int(few.sum()), 3))
+    few = rng.random(len(vectors)) < rng.choice([0.0, 0.3])
+    vectors[few, EXPONENTS] = np.array(_SHAPES)[rng.integers(len(_SHAPES), size=int(few.sum()))]
+    stretch = rng.normal(0, 0.35, 3)
+    vectors[:, CENTRE] *= np.exp(stretch)
+    vectors[:, LOG_HALF_SIZE] += stretch
+    if rng.random() < 0.4:  # seen from another side
+        for start in (CENTRE.start, ROTATION.start, ROTATION.start + 3):
+            vectors[:, start], vectors[:, start + 1] = -vectors[:, start + 1], vectors[:, start].copy()
+    rows = list(vectors)
+    for _ in range(int(rng.choice([0, 0, 1, 2, 4]))):
+        rows.append(_attached(rng, rows))
+    vectors = np.stack(rows)
+    return vectors, np.unique((4 * vectors[:, COLOR]).round(), axis=0, return_inverse=True)[1].ravel()
 
 
 def _assembly(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -140,39 +177,50 @@ def _assembly(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     groups: list[int] = []
     colors = [COLORS[str(rng.choice(BASE_COLORS))] for _ in range(4)]
     while len(rows) < count:
-        part = np.zeros(VECTOR_SIZE)
-        part[EXISTENCE], part[EXPONENTS], part[ROTATION] = 1, _SHAPES[rng.integers(len(_SHAPES))], UPRIGHT
-        part[SHAPE_SIZE:] = PLAIN
-        half = np.exp(rng.uniform(log(0.03), log(0.3), 3))
-        if part[EXPONENTS][1] == 1:
-            half[1] = half[0]
-        if rng.random() < 0.25:
-            part[TAPER] = rng.choice([-0.5, 0.3, 0.5, 0.8])
+        part = _attached(rng, rows)
         group = int(rng.integers(4)) if rows else 0
-        if rows:
-            host = rows[int(rng.integers(len(rows)))]
-            reach = np.exp(host[LOG_HALF_SIZE])
-            axis, side = int(rng.integers(3)), int(rng.choice([-1, 1]))
-            offset = rng.uniform(-0.8, 0.8, 3) * reach * (rng.random(3) < 0.5)
-            offset[axis] = side * (reach[axis] + 0.9 * half[axis])
-            part[CENTRE] = host[CENTRE] + offset
-        if rng.random() < 0.2:
-            angle, around = rng.uniform(0.2, 1.4), int(rng.integers(3))
-            turn = np.eye(3)
-            i, j = [k for k in range(3) if k != around]
-            turn[[i, j, i, j], [i, j, j, i]] = np.cos(angle), np.cos(angle), -np.sin(angle), np.sin(angle)
-            part[ROTATION] = turn[:, :2].T.ravel()
-        part[LOG_HALF_SIZE], part[COLOR] = np.log(half.clip(MIN_HALF_SIZE)), colors[group]
+        part[COLOR] = colors[group]
         rows.append(part)
         groups.append(group)
-        if abs(part[CENTRE][0]) > half[0] and len(rows) < count and rng.random() < 0.6:
-            twin = part.copy()
-            twin[CENTRE.start] *= -1
-            # The mirror image of a rotation about y or z turns the other way.
-            mirror = np.diag([-1.0, 1, 1])
-            columns = twin[ROTATION].reshape(2, 3)
-            turn = mirror @ np.stack([*columns, np.cross(*columns)], 1) @ mirror
-            twin[ROTATION] = turn[:, :2].T.ravel()
-            rows.append(twin)
+        if abs(part[CENTRE][0]) > np.exp(part[LOG_HALF_SIZE][0]) and len(rows) < count and rng.random() < 0.6:
+            rows.append(_mirrored(part))
             groups.append(group)
     return np.stack(rows), np.array(groups)
+
+
+def _attached(rng: np.random.Generator, rows: list[np.ndarray]) -> np.ndarray:
+    """A random part that touches one of the others, or the first one."""
+    part = np.zeros(VECTOR_SIZE)
+    part[EXISTENCE], part[EXPONENTS], part[ROTATION] = 1, _SHAPES[rng.integers(len(_SHAPES))], UPRIGHT
+    part[SHAPE_SIZE:] = PLAIN
+    half = np.exp(rng.uniform(log(0.03), log(0.3), 3))
+    if part[EXPONENTS][1] == 1:
+        half[1] = half[0]
+    if rng.random() < 0.25:
+        part[TAPER] = rng.choice([-0.5, 0.3, 0.5, 0.8])
+    if rows:
+        host = rows[int(rng.integers(len(rows)))]
+        reach = np.exp(host[LOG_HALF_SIZE])
+        axis, side = int(rng.integers(3)), int(rng.choice([-1, 1]))
+        offset = rng.uniform(-0.8, 0.8, 3) * reach * (rng.random(3) < 0.5)
+        offset[axis] = side * (reach[axis] + 0.9 * half[axis])
+        part[CENTRE] = host[CENTRE] + offset
+    if rng.random() < 0.2:
+        angle, around = rng.uniform(0.2, 1.4), int(rng.integers(3))
+        turn = np.eye(3)
+        i, j = [k for k in range(3) if k != around]
+        turn[[i, j, i, j], [i, j, j, i]] = np.cos(angle), np.cos(angle), -np.sin(angle), np.sin(angle)
+        part[ROTATION] = turn[:, :2].T.ravel()
+    part[LOG_HALF_SIZE], part[COLOR] = np.log(half.clip(MIN_HALF_SIZE)), COLORS[str(rng.choice(BASE_COLORS))]
+    return part
+
+
+def _mirrored(part: np.ndarray) -> np.ndarray:
+    """The same part on the other side of x = 0."""
+    twin = part.copy()
+    twin[CENTRE.start] *= -1
+    mirror = np.diag([-1.0, 1, 1])
+    columns = twin[ROTATION].reshape(2, 3)
+    turn = mirror @ np.stack([*columns, np.cross(*columns)], 1) @ mirror
+    twin[ROTATION] = turn[:, :2].T.ravel()
+    return twin
