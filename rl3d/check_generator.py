@@ -229,7 +229,7 @@ def _score_identity(g: Any) -> str:
     Log-probs that are not those of the distribution that drew the samples violate it.
     """
     options = g.exploration or g.default_options
-    condition = repeat(g.condition(PROMPTS[:1]), SCORE_SAMPLES)
+    condition = repeat(g.condition(PROMPTS[1:2]), SCORE_SAMPLES)  # a prompt that allows many assets
     rollout = g.sample(condition, seeds=list(range(SCORE_SAMPLES)), options=options)
     steps = g.steps(rollout)[0]
     direction = _direction(g)
