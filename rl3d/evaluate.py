@@ -19,7 +19,7 @@ from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS
 from rewards.mix import check_needs, parse
 from rewards.text import shared_encoder
 from rl3d.comparison import comparison
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.corpus import CATALOGUE, MIX, Facts, Item, Spec, check_facts, prompts
 from rl3d.generators.base import Generator
 from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
@@ -31,7 +31,7 @@ from rl3d.scoring import score_assets
 from rl3d.tables import Table, compare, write_table
 from scenes import cameras
 from scenes.asset import Asset
-from scenes.files import make_folder
+from scenes.files import check_folder, make_folder
 
 JUDGE = WEIGHTS / "judge.safetensors"
 """The evaluation's own scorer. Another seed, other captions and other assets than the scorer of the
@@ -82,7 +82,8 @@ class EvaluateConfig(RetrievalConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         as_paths(self, "checkpoint", "against", "out", "prompts")
-        at_least(self, num_prompts=1, samples=1, pictures=1, seed=0)
+        at_least(self, num_prompts=1, samples=1, pictures=1)
+        check_seed(self)
         caption_kinds(self.kinds)
 
 
@@ -102,6 +103,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     ValueError with one line, before anything is written, for a reward that the assets cannot have.
     """
     config = config or EvaluateConfig()
+    check_folder(config.out)
     if config.prompts:
         items = [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(config.prompts)]
     else:

@@ -12,14 +12,14 @@ import torch
 from renderers import kernels
 from rewards import Reward
 from rewards.mix import check_needs, parse
-from rl3d.assets import GeneratedAsset
-from rl3d.configs import as_paths, at_least
+from rl3d.assets import GeneratedAsset, check_apart
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.generators.base import Completes, Generator
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.retrieval import Example, RetrievalConfig, use_library
 from rl3d.scoring import score_assets
 from scenes.asset import Asset
-from scenes.files import FileError, make_folder
+from scenes.files import FileError, check_folder, make_folder
 from scenes.files.assets import read_asset
 
 
@@ -55,7 +55,8 @@ class GenerateConfig(RetrievalConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         as_paths(self, "out", "checkpoint", "complete")
-        at_least(self, num=1, best_of=1, seed=0)
+        at_least(self, num=1, best_of=1)
+        check_seed(self)
         if self.keep is not None:
             at_least(self, keep=1)
             if self.complete is None:
@@ -84,6 +85,10 @@ def generate(
         )
     weighted = parse(config.rewards)
     rewards = [reward for reward, _ in weighted]
+    if config.out is not None:
+        check_folder(config.out)
+    if config.complete is not None:
+        check_apart(config.out, config.complete)
     on_progress(0.0)
     generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
     check_needs(rewards, generator.gives, generator.name)

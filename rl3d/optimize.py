@@ -13,13 +13,15 @@ from torch import Tensor
 
 from rewards.base import Differentiable
 from rewards.mix import check_needs, parse
-from rl3d.configs import as_paths
+from rl3d.assets import check_apart
+from rl3d.configs import as_paths, check_seed
 from rl3d.correction import Score, Stage, correct
 from rl3d.devices import usable_device
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.scoring import score_assets
 from scenes.asset import Asset, PartAsset
+from scenes.files import FileError, check_folder
 from scenes.files.assets import read_asset
 from scenes.parts import Parts
 
@@ -60,8 +62,7 @@ class OptimizeConfig:
         as_paths(self, "out", "asset", "checkpoint")
         if not 0 < self.seconds < float("inf"):
             raise ValueError(f"--seconds must be above 0 and finite, got {self.seconds}")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {self.seed}")
+        check_seed(self)
         if self.asset is not None and (self.against_best_of_n or self.checkpoint or self.generator):
             raise ValueError("--asset begins from a file: leave out --generator, --checkpoint, --against-best-of-n")
 
@@ -86,13 +87,20 @@ def optimize(prompt: str, config: OptimizeConfig | None = None, *, generator: Ge
     """Sample assets for ``prompt`` (or read ``config.asset``), and correct the best one.
 
     ``generator`` is used instead of the one that ``config`` names. ValueError or FileError with one
-    line, before any work, for an empty prompt, an unreadable asset and an unfit reward.
+    line, before any work, for an empty prompt, an unreadable asset, an unfit reward, and a
+    ``config.out`` that cannot be written to or that holds another asset.
     """
     config = config or OptimizeConfig()
     if not prompt.strip():
         raise ValueError("the prompt is empty: write what the asset should be")
     weighted = parse(config.rewards)
     rewards = [reward for reward, _ in weighted]
+    if config.out is not None:
+        check_folder(config.out)
+        if (config.out / "card.json").exists():
+            raise FileError(f"cannot write to {config.out}: it holds an asset with its card; name another folder")
+    if config.asset is not None:
+        check_apart(config.out, config.asset)
 
     def score(asset: Asset) -> Float[Tensor, "b"]:
         scores = score_assets(rewards, [prompt] * len(asset), asset)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl3d.assets import HASHED, GeneratedAsset, environment, read_card
+from rl3d.assets import HASHED, GeneratedAsset, check_apart, environment, read_card
 from rl3d.configs import from_file
 from rl3d.generate import complete_from
 from rl3d.generators.load import load_generator
 from rl3d.retrieval import Example, fixed_examples
-from scenes.files import FileError
+from scenes.files import FileError, check_folder
 from scenes.files.assets import as_vectors
 
 
@@ -84,8 +84,9 @@ def replay(
     None compares only. FileError with one line if the card cannot be followed.
     """
     made = recipe(path)
-    if out is not None and out.resolve() == (Path(path) if Path(path).is_dir() else Path(path).parent).resolve():
-        raise FileError(f"cannot write to {out}: it holds the original asset; name another folder, or omit --out")
+    check_apart(out, Path(path))
+    if out is not None:
+        check_folder(out)
     if ":" in made.generator and generator is None:
         raise FileError(
             f"cannot replay {path}: its generator is code of a user, {made.generator}; "

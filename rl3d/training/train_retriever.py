@@ -22,7 +22,7 @@ from torch import Tensor
 from rewards import Reward
 from rewards.mix import check_needs, parse
 from rewards.text import shared_encoder
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.generators.base import Retrieves
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.prompts import corpus_prompts, read_prompts
@@ -72,7 +72,8 @@ class RetrieverTraining:
 
     def __post_init__(self) -> None:
         as_paths(self, "library", "checkpoint", "prompts")
-        at_least(self, num_prompts=2, candidates=2, samples=1, steps=1, seed=0)
+        at_least(self, num_prompts=2, candidates=2, samples=1, steps=1)
+        check_seed(self)
 
 
 @dataclass(frozen=True)
