@@ -164,7 +164,7 @@ def read_given(path: Path, keep: int | None = None) -> Example:
     one line for a file without parts or with fewer."""
     vectors, caption = read_asset(path)
     if keep is not None and keep > len(vectors):
-        raise FileError(f"cannot keep {keep} parts of {path}: it has {len(vectors)}")
+        raise FileError(f"cannot keep {keep} parts of {path}: it has {len(vectors)}; lower --keep")
     return Example(path.name, caption, vectors[:keep])
 
 

@@ -76,8 +76,8 @@ def _use(generator: Generator, find_examples: Callable[[list[str]], Examples], p
     """Set it, unless the generator refuses its examples of a prompt."""
     if not isinstance(generator, Retrieves):
         raise ValueError(
-            f"--retrieve needs a generator with retrieve, which {generator.name!r} does not have: choose another "
-            "--generator, or leave --retrieve and --library out"
+            f"--retrieve needs a generator that looks at examples, which {generator.name!r} does not: add "
+            "--generator part-tokens, or leave --retrieve and --library out"
         )
     generator.with_examples(generator.condition([prompt]), find_examples([prompt]))
     generator.find_examples = find_examples

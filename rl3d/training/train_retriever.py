@@ -118,7 +118,7 @@ def train_retriever(config: RetrieverTraining, on_progress: Callable[[float], No
     """
     policy = load_generator(config.checkpoint, config.device, generator=config.generator)
     if not isinstance(policy, Retrieves):
-        raise ValueError(f"generator {policy.name!r} does not retrieve: choose another --generator")
+        raise ValueError(f"generator {policy.name!r} does not retrieve: add --generator part-tokens")
     weighted = parse(config.rewards)
     check_needs([reward for reward, _ in weighted], policy.gives, policy.name)
     options = sampling_options(policy, config.sampling)

@@ -4,6 +4,7 @@ do."""
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,29 @@ def test_an_option_out_of_range_is_refused(capsys) -> None:
     assert "--best-of must be at least 1, got 0" in _refused(["generate", "a cube", "--best-of", "0"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--num", "x", "--num takes a whole number, got 'x'"),
+        ("--sampling.steps", "x", "--sampling.steps takes a whole number, got 'x'"),
+        ("--sampling.steps", "0", "--sampling.steps must be 1 to 1000, got 0"),
+        ("--sampling.guidance", "much", "--sampling.guidance takes a number, got 'much'"),
+        ("--sampling.noise", "-1", "--sampling.noise must be at least 0, got -1.0"),
+        ("--sampling.temperature", "1", "generator 'part-flow' has no sampling option temperature; it has: steps,"),
+        ("--out", "", "--out is empty: name a file or folder, or leave it out"),
+        ("--library", "", "--library is empty"),
+        ("--checkpoint", "a.txt", "a.txt: no .safetensors file, so not an rl3d checkpoint"),
+    ],
+)
+def test_a_wrong_value_names_its_option(option, value, message, capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("a.txt").write_text("no weights")
+    line = _refused(["generate", "a cube", option, value], capsys)
+    assert line.startswith(f"rl3d: {message}"), line
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_an_unknown_schedule_is_refused(capsys) -> None:
     asked = ["generate", "a cube", "--generator", "part-flow", "--sampling.sde_type", "wild"]
     assert "--sampling.sde-type" in _refused(asked, capsys)
@@ -103,7 +127,7 @@ def test_a_truncated_checkpoint_is_refused(capsys, tmp_path: Path) -> None:
 
 def test_another_models_checkpoint_is_refused(capsys, tmp_path: Path) -> None:
     judge = WEIGHTS / "judge.safetensors"
-    assert "holds a scorer, not a generator" in _refused(
+    assert "holds no generator (its kind is 'scorer'); name the weights of one" in _refused(
         ["generate", "a cube", "--checkpoint", str(judge), "--out", str(tmp_path / "a")], capsys
     )
 

@@ -170,11 +170,16 @@ def test_a_damaged_index_is_made_again(folder: Path, damage: str) -> None:
 def test_a_library_that_cannot_be_used_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="there is no such folder"):
         opened(tmp_path / "none")
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(FileError, match=r"a\.txt: it is a file; name a folder"):
+        opened(tmp_path / "a.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="holds no usable asset"):
         opened(tmp_path / "empty")
     (folder / "captions.csv").write_text("name,text\na.glb,a cube\n")
-    with pytest.raises(FileError, match=r"captions\.csv: line 2 has no file with a caption"):
+    with pytest.raises(
+        FileError, match=r"captions\.csv: line 1 does not name the columns: begin with the line file,cap"
+    ):
         opened(folder)
     (folder / "captions.jsonl").write_text("{}")
     with pytest.raises(FileError, match=r"has both captions\.csv and captions\.jsonl"):

@@ -106,5 +106,5 @@ def test_a_head_starts_as_the_identity_and_a_strange_file_is_refused(tmp_path: P
     unit = torch.nn.functional.normalize(torch.randn(3, 384, generator=torch.Generator().manual_seed(0)), dim=-1)
     torch.testing.assert_close(RetrieverHead()(unit), unit)
     write_asset(tmp_path / "a.safetensors", cubes(0).vectors(), "a cube")
-    with pytest.raises(FileError, match="holds no retriever"):
+    with pytest.raises(FileError, match="holds no retriever: remove the file, or run rl3d train-retriever again"):
         load_head(tmp_path / "a.safetensors")
