@@ -78,3 +78,12 @@ def check_seed(config: Any) -> None:
     """ValueError with one line if ``config.seed`` is not 0 to ``MAX_SEED``."""
     if not 0 <= config.seed <= MAX_SEED:
         raise ValueError(f"--seed must be at least 0 and at most {MAX_SEED}, got {config.seed}")
+
+
+def excludes(config: Any, name: str, *others: str) -> None:
+    """ValueError with one line if an option is given beside others that it makes meaningless: those
+    that are not at their defaults."""
+    for other in others:
+        if getattr(config, name) is not None and getattr(config, other) != getattr(type(config), other):
+            option = other.replace("_", "-")
+            raise ValueError(f"--{name} excludes --{option}: leave one of them out")

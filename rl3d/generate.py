@@ -43,8 +43,8 @@ class GenerateConfig(RetrievalConfig):
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards on the card. Their weighted sum chooses among candidates."""
     complete: Path | None = None
-    """An asset of parts that every new one begins with: a .glb as generate writes it, or its
-    folder. Needs a generator that completes, such as part-tokens."""
+    """An asset of parts that every new one begins with: a .glb as generate writes it, its folder,
+    or a .safetensors file. Needs a generator that completes, such as part-tokens."""
     keep: int | None = None
     """How many parts of --complete are kept, the first ones. Default: all."""
     sampling: Any = None

@@ -14,7 +14,7 @@ from torch import Tensor
 from rewards.base import Differentiable
 from rewards.mix import check_needs, parse
 from rl3d.assets import check_apart
-from rl3d.configs import as_paths, check_seed
+from rl3d.configs import as_paths, check_seed, excludes
 from rl3d.correction import Score, Stage, correct
 from rl3d.devices import usable_device
 from rl3d.generators.base import Generator
@@ -36,10 +36,11 @@ class OptimizeConfig:
     """Settings of ``rl3d optimize``."""
 
     out: Path | None = None
-    """Folder to write to. Default: assets/ and the words of the prompt."""
+    """Folder to write to. Default: assets/ and the words of the prompt. Corrected assets have no
+    card.json, and cannot be replayed."""
     asset: Path | None = None
-    """An asset of parts to begin from: a .glb as generate writes it, or its folder. Default: the
-    best of several samples."""
+    """An asset of parts to begin from: a .glb as generate writes it, its folder, or a .safetensors
+    file. Excludes the options of the generator. Default: the best of several samples."""
     seconds: float = 10.0
     """Time for sampling and correction together. Loading and saving are not counted."""
     rewards: str = "stability=1,connected=1,alignment=1"
@@ -63,8 +64,7 @@ class OptimizeConfig:
         if not 0 < self.seconds < float("inf"):
             raise ValueError(f"--seconds must be above 0 and finite, got {self.seconds}")
         check_seed(self)
-        if self.asset is not None and (self.against_best_of_n or self.checkpoint or self.generator):
-            raise ValueError("--asset begins from a file: leave out --generator, --checkpoint, --against-best-of-n")
+        excludes(self, "asset", "checkpoint", "generator", "against_best_of_n")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ def optimize(prompt: str, config: OptimizeConfig | None = None, *, generator: Ge
         if (config.out / "card.json").exists():
             raise FileError(f"cannot write to {config.out}: it holds an asset with its card; name another folder")
     if config.asset is not None:
+        if config.sampling is not None:
+            raise ValueError("--asset excludes --sampling.*: leave one of them out")
         check_apart(config.out, config.asset)
 
     def score(asset: Asset) -> Float[Tensor, "b"]:

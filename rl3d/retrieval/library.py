@@ -168,7 +168,7 @@ class _Index:
         entries = [self.entries[i] for i in by_file]
         if entries == self.entries:
             return self
-        row = [0, *accumulate(not entry.problem for entry in self.entries)]
+        row = [0, *accumulate(int(not entry.problem) for entry in self.entries)]
         rows = [row[i] for i in by_file if not self.entries[i].problem]
         return _Index(entries, [torch.cat(self.embeddings)[rows]])
 

@@ -105,6 +105,20 @@ def test_a_wrong_value_names_its_option(option, value, message, capsys, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--prompts a.txt --split novel", "--prompts excludes --split: leave one of them out"),
+        ("--prompts a.txt --num-prompts 3", "--prompts excludes --num-prompts"),
+        ("--prompts a.txt --kinds single", "--prompts excludes --kinds"),
+        ("--split novel --kinds single,count", "--split novel has captions of the kind single only"),
+    ],
+)
+def test_options_of_an_evaluation_that_exclude_each_other_are_refused(options, message, capsys, tmp_path) -> None:
+    line = _refused(["evaluate", *options.split(), "--out", str(tmp_path / "table")], capsys)
+    assert line.startswith(f"rl3d: {message}") and not (tmp_path / "table").exists()
+
+
 def test_an_unknown_schedule_is_refused(capsys) -> None:
     asked = ["generate", "a cube", "--generator", "part-flow", "--sampling.sde_type", "wild"]
     assert "--sampling.sde-type" in _refused(asked, capsys)

@@ -114,6 +114,7 @@ def test_notes_about_a_library_are_shown_only_if_it_serves(tmp_path: Path, capsy
         assert message in errors and len(errors.strip().splitlines()) == 1
         write_asset(library / "a.safetensors", cubes(0).vectors(), "a red tower")
     assert main([*wanted, "1"]) == 0
+    # One usable asset beside a bad file, added later: its embedding is kept too.
     summary = f"library {library}: 1 asset; not used: 1 file, 1 unreadable, 0 without parts: cut.safetensors"
     assert capsys.readouterr().err.strip() == summary
 
