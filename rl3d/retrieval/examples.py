@@ -94,7 +94,7 @@ def _box() -> PartAsset:
     return PartAsset(Parts.from_vectors(vectors)[None])
 
 
-def _check(generator: Generator, examples: Sequence[PartAsset]) -> None:
+def _check(generator: Generator, examples: list[PartAsset]) -> None:
     """ValueError if the generator does not take these examples of a prompt."""
     if not isinstance(generator, Retrieves):
         raise ValueError(
