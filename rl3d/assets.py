@@ -160,6 +160,13 @@ class GeneratedAsset:
         return folder
 
 
+def check_apart(out: Path | None, original: Path) -> None:
+    """FileError if ``out`` is the folder of the asset ``original``, which may be one of its
+    files."""
+    if out is not None and out.resolve() == (original if original.is_dir() else original.parent).resolve():
+        raise FileError(f"cannot write to {out}: it holds the original asset; name another folder with --out")
+
+
 def _example_rows(example: Example) -> dict[str, Any]:
     return {"file": example.file, "caption": example.caption, "parts": example.vectors.tolist()}
 

@@ -16,9 +16,9 @@ def check_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) ->
     own = network.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors:
-            raise FileError(f"{path}: weight {name} is missing: the checkpoint is of another model")
+            raise FileError(f"{path}: weight {name} is missing: the checkpoint is of another model or version")
         if name not in own or own[name].shape != tensors[name].shape:
-            raise FileError(f"{path}: weight {name} does not fit: the checkpoint is of another model")
+            raise FileError(f"{path}: weight {name} does not fit: the checkpoint is of another model or version")
 
 
 def load_network(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+MAX_SEED = 2**53 - 1
+"""The largest --seed: every JSON reader keeps it, and torch takes the seeds made from it."""
 Config = TypeVar("Config")
 Base = TypeVar("Base")
 
@@ -56,8 +58,11 @@ def find_class(what: str, name: str, known: Mapping[str, str], base: type[Base])
 
 
 def as_paths(config: Any, *names: str) -> None:
-    """Turn the named fields of a frozen config into paths: callers may give strings."""
+    """Turn the named fields of a frozen config into paths: callers may give strings. ValueError
+    for an empty string, which would mean the current folder."""
     for name in names:
+        if getattr(config, name) == "":
+            raise ValueError(f"--{name.replace('_', '-')} is empty: name a file or folder, or leave it out")
         if getattr(config, name) is not None:
             object.__setattr__(config, name, Path(getattr(config, name)))
 
@@ -67,3 +72,18 @@ def at_least(config: Any, **bounds: float) -> None:
     for name, least in bounds.items():
         if getattr(config, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
+
+
+def check_seed(config: Any) -> None:
+    """ValueError with one line if ``config.seed`` is not 0 to ``MAX_SEED``."""
+    if not 0 <= config.seed <= MAX_SEED:
+        raise ValueError(f"--seed must be at least 0 and at most {MAX_SEED}, got {config.seed}")
+
+
+def excludes(config: Any, name: str, *others: str) -> None:
+    """ValueError with one line if an option is given beside others that it makes meaningless: those
+    that are not at their defaults."""
+    for other in others:
+        if getattr(config, name) is not None and getattr(config, other) != getattr(type(config), other):
+            option = other.replace("_", "-")
+            raise ValueError(f"--{name} excludes --{option}: leave one of them out")

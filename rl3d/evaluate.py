@@ -19,7 +19,7 @@ from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS
 from rewards.mix import check_needs, parse
 from rewards.text import shared_encoder
 from rl3d.comparison import comparison
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed, excludes
 from rl3d.corpus import CATALOGUE, MIX, Facts, Item, Spec, check_facts, prompts
 from rl3d.generators.base import Generator
 from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
@@ -31,7 +31,7 @@ from rl3d.scoring import score_assets
 from rl3d.tables import Table, compare, write_table
 from scenes import cameras
 from scenes.asset import Asset
-from scenes.files import make_folder
+from scenes.files import check_folder, make_folder
 
 JUDGE = WEIGHTS / "judge.safetensors"
 """The evaluation's own scorer. Another seed, other captions and other assets than the scorer of the
@@ -57,7 +57,8 @@ class EvaluateConfig(RetrievalConfig):
     out: Path = Path("runs/evaluation")
     """Folder for table.json, table.md and sheet.png."""
     prompts: Path | None = None
-    """Text file with one prompt per line. Default: the held-out split of the corpus."""
+    """Text file with one prompt per line, all of which are used. Default: the held-out split of the
+    corpus."""
     num_prompts: int = 256
     """Held-out prompts drawn from the corpus."""
     kinds: str = ""
@@ -82,7 +83,11 @@ class EvaluateConfig(RetrievalConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         as_paths(self, "checkpoint", "against", "out", "prompts")
-        at_least(self, num_prompts=1, samples=1, pictures=1, seed=0)
+        at_least(self, num_prompts=1, samples=1, pictures=1)
+        check_seed(self)
+        excludes(self, "prompts", "num_prompts", "kinds", "split")
+        if self.split == "novel" and set(caption_kinds(self.kinds)) - {"single"}:
+            raise ValueError("--split novel has captions of the kind single only: leave --kinds out")
         caption_kinds(self.kinds)
 
 
@@ -102,6 +107,7 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     ValueError with one line, before anything is written, for a reward that the assets cannot have.
     """
     config = config or EvaluateConfig()
+    check_folder(config.out)
     if config.prompts:
         items = [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(config.prompts)]
     else:

@@ -12,14 +12,14 @@ import torch
 from renderers import kernels
 from rewards import Reward
 from rewards.mix import check_needs, parse
-from rl3d.assets import GeneratedAsset
-from rl3d.configs import as_paths, at_least
+from rl3d.assets import GeneratedAsset, check_apart
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.generators.base import Completes, Generator
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.retrieval import Example, RetrievalConfig, use_library
 from rl3d.scoring import score_assets
 from scenes.asset import Asset
-from scenes.files import FileError, make_folder
+from scenes.files import FileError, check_folder, make_folder
 from scenes.files.assets import read_asset
 
 
@@ -43,8 +43,8 @@ class GenerateConfig(RetrievalConfig):
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards on the card. Their weighted sum chooses among candidates."""
     complete: Path | None = None
-    """An asset of parts that every new one begins with: a .glb as generate writes it, or its
-    folder. Needs a generator that completes, such as part-tokens."""
+    """An asset of parts that every new one begins with: a .glb as generate writes it, its folder,
+    or a .safetensors file. Needs a generator that completes, such as part-tokens."""
     keep: int | None = None
     """How many parts of --complete are kept, the first ones. Default: all."""
     sampling: Any = None
@@ -55,7 +55,8 @@ class GenerateConfig(RetrievalConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         as_paths(self, "out", "checkpoint", "complete")
-        at_least(self, num=1, best_of=1, seed=0)
+        at_least(self, num=1, best_of=1)
+        check_seed(self)
         if self.keep is not None:
             at_least(self, keep=1)
             if self.complete is None:
@@ -84,6 +85,10 @@ def generate(
         )
     weighted = parse(config.rewards)
     rewards = [reward for reward, _ in weighted]
+    if config.out is not None:
+        check_folder(config.out)
+    if config.complete is not None:
+        check_apart(config.out, config.complete)
     on_progress(0.0)
     generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
     check_needs(rewards, generator.gives, generator.name)
@@ -159,7 +164,7 @@ def read_given(path: Path, keep: int | None = None) -> Example:
     one line for a file without parts or with fewer."""
     vectors, caption = read_asset(path)
     if keep is not None and keep > len(vectors):
-        raise FileError(f"cannot keep {keep} parts of {path}: it has {len(vectors)}")
+        raise FileError(f"cannot keep {keep} parts of {path}: it has {len(vectors)}; lower --keep")
     return Example(path.name, caption, vectors[:keep])
 
 

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from rewards.base import Differentiable
 from rewards.mix import check_needs, parse
-from rl3d.configs import as_paths
+from rl3d.assets import check_apart
+from rl3d.configs import as_paths, check_seed, excludes
 from rl3d.correction import Score, Stage, correct
 from rl3d.devices import usable_device
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.scoring import score_assets
 from scenes.asset import Asset, PartAsset
+from scenes.files import FileError, check_folder
 from scenes.files.assets import read_asset
 from scenes.parts import Parts
 
@@ -34,10 +36,11 @@ class OptimizeConfig:
     """Settings of ``rl3d optimize``."""
 
     out: Path | None = None
-    """Folder to write to. Default: assets/ and the words of the prompt."""
+    """Folder to write to. Default: assets/ and the words of the prompt. Corrected assets have no
+    card.json, and cannot be replayed."""
     asset: Path | None = None
-    """An asset of parts to begin from: a .glb as generate writes it, or its folder. Default: the
-    best of several samples."""
+    """An asset of parts to begin from: a .glb as generate writes it, its folder, or a .safetensors
+    file. Excludes the options of the generator. Default: the best of several samples."""
     seconds: float = 10.0
     """Time for sampling and correction together. Loading and saving are not counted."""
     rewards: str = "stability=1,connected=1,alignment=1"
@@ -60,10 +63,8 @@ class OptimizeConfig:
         as_paths(self, "out", "asset", "checkpoint")
         if not 0 < self.seconds < float("inf"):
             raise ValueError(f"--seconds must be above 0 and finite, got {self.seconds}")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {self.seed}")
-        if self.asset is not None and (self.against_best_of_n or self.checkpoint or self.generator):
-            raise ValueError("--asset begins from a file: leave out --generator, --checkpoint, --against-best-of-n")
+        check_seed(self)
+        excludes(self, "asset", "checkpoint", "generator", "against_best_of_n")
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,22 @@ def optimize(prompt: str, config: OptimizeConfig | None = None, *, generator: Ge
     """Sample assets for ``prompt`` (or read ``config.asset``), and correct the best one.
 
     ``generator`` is used instead of the one that ``config`` names. ValueError or FileError with one
-    line, before any work, for an empty prompt, an unreadable asset and an unfit reward.
+    line, before any work, for an empty prompt, an unreadable asset, an unfit reward, and a
+    ``config.out`` that cannot be written to or that holds another asset.
     """
     config = config or OptimizeConfig()
     if not prompt.strip():
         raise ValueError("the prompt is empty: write what the asset should be")
     weighted = parse(config.rewards)
     rewards = [reward for reward, _ in weighted]
+    if config.out is not None:
+        check_folder(config.out)
+        if (config.out / "card.json").exists():
+            raise FileError(f"cannot write to {config.out}: it holds an asset with its card; name another folder")
+    if config.asset is not None:
+        if config.sampling is not None:
+            raise ValueError("--asset excludes --sampling.*: leave one of them out")
+        check_apart(config.out, config.asset)
 
     def score(asset: Asset) -> Float[Tensor, "b"]:
         scores = score_assets(rewards, [prompt] * len(asset), asset)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl3d.assets import HASHED, GeneratedAsset, environment, read_card
+from rl3d.assets import HASHED, GeneratedAsset, check_apart, environment, read_card
 from rl3d.configs import from_file
 from rl3d.generate import complete_from
 from rl3d.generators.load import load_generator
 from rl3d.retrieval import Example, fixed_examples
-from scenes.files import FileError
+from scenes.files import FileError, check_folder
 from scenes.files.assets import as_vectors
 
 
@@ -38,6 +38,8 @@ class Recipe:
     count: int
     """The asset was sampled in one batch with the seeds ``first`` to ``first + count - 1``."""
     generator: str
+    weights: str
+    """Name of the weights' file; empty if the generator has none."""
     sampling: dict[str, Any]
     device: str
     rewards: dict[str, Any]
@@ -56,7 +58,7 @@ def recipe(path: str | Path) -> Recipe:
         prompt, seed, batch, rewards = card["prompt"], card["seed"], card["batch"], card["rewards"]
         sampling, files, device = card["sampling"], card["files"], card.get("device", "cpu")
         first, count = batch["seed"], batch["count"]
-        generator = card["generator"]["name"]
+        generator, weights = card["generator"]["name"], str(card["generator"].get("weights", ""))
         known = {"weights": card["generator"].get("sha256"), **card["software"]}
         if not (isinstance(prompt, str) and all(type(n) is int for n in (seed, first, count))):
             raise ValueError("prompt and seeds")
@@ -68,7 +70,8 @@ def recipe(path: str | Path) -> Recipe:
         given = _example(card["given"]) if "given" in card else None
         if not (isinstance(generator, str) and isinstance(sampling, dict) and isinstance(rewards, dict)):
             raise ValueError("generator, sampling, rewards")
-        return Recipe(prompt, seed, first, count, generator, sampling, device, rewards, examples, given, known, files)
+        made = generator, weights, sampling, device
+        return Recipe(prompt, seed, first, count, *made, rewards, examples, given, known, files)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _incomplete(path, error) from error
 
@@ -84,8 +87,9 @@ def replay(
     None compares only. FileError with one line if the card cannot be followed.
     """
     made = recipe(path)
-    if out is not None and out.resolve() == (Path(path) if Path(path).is_dir() else Path(path).parent).resolve():
-        raise FileError(f"cannot write to {out}: it holds the original asset; name another folder, or omit --out")
+    check_apart(out, Path(path))
+    if out is not None:
+        check_folder(out)
     if ":" in made.generator and generator is None:
         raise FileError(
             f"cannot replay {path}: its generator is code of a user, {made.generator}; "
@@ -93,7 +97,13 @@ def replay(
         )
     if generator not in (None, made.generator):
         raise FileError(f"cannot replay {path}: its generator is {made.generator}, not {generator}")
-    policy = load_generator(checkpoint, made.device, generator=made.generator)
+    try:
+        policy = load_generator(checkpoint, made.device, generator=made.generator)
+    except FileError as error:
+        if checkpoint is not None:
+            raise
+        add = f"add --checkpoint FILE with the weights of the card ({made.weights})"
+        raise FileError(f"cannot replay {path}: {error}; {add}") from error
     try:
         options = from_file(type(policy.default_options), made.sampling)
     except (TypeError, ValueError) as error:

@@ -64,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, MemoryError) as error:
+    except OSError as error:
+        return fail(f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error))
+    except (ValueError, MemoryError) as error:
         return fail(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

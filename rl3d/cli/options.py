@@ -6,9 +6,9 @@ import contextlib
 import io
 import re
 from collections.abc import Callable
-from dataclasses import field, make_dataclass, replace
+from dataclasses import field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -18,6 +18,9 @@ T = TypeVar("T")
 def parse(kind: type[T], command: str, description: str | None, arguments: list[str], default: T | None = None) -> T:
     """Read ``arguments`` into a dataclass. --help prints and exits; ValueError with one line for
     arguments that do not fit."""
+    for name, hint in get_type_hints(kind).items():
+        if Path in (hint, *get_args(hint)) and value_of(arguments, option := f"--{name.replace('_', '-')}") == "":
+            raise ValueError(f"{option} is empty: name a file or folder, or leave it out")
     settings: dict[str, Any] = {} if default is None else {"default": default}
     return one_line(
         command,
@@ -36,11 +39,21 @@ def parse_with_sampling(kind: type[T], command: str, description: str | None, ar
 
     checkpoint = value_of(arguments, "--checkpoint")
     kind_of = generator_class(Path(checkpoint) if checkpoint else None, value_of(arguments, "--generator"))
+    check_sampling(arguments, kind_of.name, kind_of.default_options)
     options = kind_of.default_options
     sampling = ("sampling", type(options), field(default=options))
     wanted = make_dataclass(kind.__name__, [sampling], bases=(kind,), frozen=True)
     parsed = parse(wanted, command, description, arguments)
     return replace(parsed, sampling=None) if parsed.sampling == options else parsed  # type: ignore[attr-defined]
+
+
+def check_sampling(arguments: list[str], generator: str, options: Any) -> None:
+    """ValueError with one line for a sampling option that the generator does not have."""
+    known = [f.name.replace("_", "-") for f in fields(options)]
+    for argument in arguments:
+        name = argument.partition("=")[0].removeprefix("--sampling.").replace("_", "-")
+        if argument.startswith("--sampling.") and name not in known:
+            raise ValueError(f"generator {generator!r} has no sampling option {name}; it has: {', '.join(known)}")
 
 
 def value_of(arguments: list[str], name: str) -> str | None:
@@ -70,4 +83,13 @@ def one_line(command: str, read: Callable[[], T]) -> T:
         # The first line is the title of the box. For a union, tyro repeats for each member that the
         # value does not fit.
         message = " ".join(lines[1:end]).split(" Got errors:")[0]
-        raise ValueError(f"{message.rstrip('.')}; see rl3d {command} --help") from None
+        raise ValueError(f"{_plain(message).rstrip('.')}; see rl3d {command} --help") from None
+
+
+def _plain(message: str) -> str:
+    """Tyro's message without names of classes and types."""
+    for kind, words in (("INT|int", "a whole number"), ("FLOAT|float", "a number")):
+        found = re.fullmatch(rf"Error parsing (--\S+): .*\b(?:{kind})\b.*?('.*')\]?\.?", message)
+        if found:
+            return f"{found[1]} takes {words}, got {found[2]}"
+    return re.sub(r"^Error parsing (\w+: )?", "", message)

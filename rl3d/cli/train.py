@@ -11,12 +11,12 @@ import tyro
 
 from rewards.mix import parse
 from rl3d.algorithms.load import usual_objective
+from rl3d.cli.options import check_sampling, value_of
 from rl3d.cli.options import parse as parse_options
-from rl3d.cli.options import value_of
 from rl3d.generators.load import generator_class
 from rl3d.train import train
 from rl3d.training.config import TrainConfig, saved_config
-from rl3d.training.state import checkpoints
+from rl3d.training.state import checkpoints, iteration_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def read_arguments(arguments: list[str]) -> tuple[TrainConfig, bool]:
     objective = saved.objective if own_again else usual_objective(kind, name)
     usual = (kind.exploration if objective.explores else None) or kind.default_options
     options = saved.sampling or usual
+    check_sampling(arguments, kind.name, options)
     typed: list[tuple[str, Any, Any]] = [
         ("objective", Annotated[type(objective), tyro.conf.arg(name="")], field(default=objective)),
         ("sampling", type(options), field(default=options)),
@@ -61,7 +62,12 @@ def read_arguments(arguments: list[str]) -> tuple[TrainConfig, bool]:
 
 
 def run(arguments: list[str]) -> None:
-    progress(*read_arguments(arguments))
+    config, resume = read_arguments(arguments)
+    found = checkpoints(config.out / "checkpoints")
+    if resume and found and iteration_of(found[-1]) >= config.iterations:
+        print(f"{config.out}: all {config.iterations} iterations are done; to go on, add a higher --iterations")
+        return
+    progress(config, resume)
 
 
 def progress(config: TrainConfig, resume: bool = False) -> Path:
@@ -69,7 +75,7 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     names = [reward.name for reward, _ in parse(config.rewards)]
-    if resume and not checkpoints(config.out / "checkpoints"):
+    if resume and config.out.is_dir() and not checkpoints(config.out / "checkpoints"):
         print(f"{config.out} has no checkpoint yet: beginning from the start")
     columns = [TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()]
     bar = Progress(*columns, TextColumn("{task.fields[rewards]}"))

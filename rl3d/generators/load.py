@@ -74,7 +74,8 @@ def load_generator(
     path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
     tensors, header, sha256 = read_tensors(path)
     if header.get("kind") != "generator" or not isinstance(header.get("generator"), str):
-        raise FileError(f"{path}: holds a {header.get('kind', 'model of unknown kind')}, not a generator")
+        kind = header.get("kind", "unknown")
+        raise FileError(f"{path}: holds no generator (its kind is {kind!r}); name the weights of one")
     if generator is not None and find_generator(generator).name != header["generator"]:
         raise FileError(f"{path}: holds the generator {header['generator']}, not {generator}")
     made = _build(find_generator(header["generator"]), header.get("config"), tensors, path)

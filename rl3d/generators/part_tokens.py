@@ -71,11 +71,11 @@ class TokenSampling:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"temperature is a number above 0, got {self.temperature}")
+            raise ValueError(f"--sampling.temperature must be a number above 0, got {self.temperature}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is above 0 and at most 1, got {self.top_p}")
+            raise ValueError(f"--sampling.top-p must be above 0 and at most 1, got {self.top_p}")
         if not (math.isfinite(self.guidance) and self.guidance >= 0):
-            raise ValueError(f"guidance is a finite number of at least 0, got {self.guidance}")
+            raise ValueError(f"--sampling.guidance must be a finite number of at least 0, got {self.guidance}")
 
 
 @dataclass(frozen=True)
@@ -476,7 +476,10 @@ class PartTokens(Generator):
         parts = [asset.parts[0].present().detach().to("cpu") for asset in given]
         most = max(p.count for p in parts)
         if most >= self.slots:
-            raise ValueError(f"the given asset has {most} parts: {self.name} goes on from at most {self.slots - 1}")
+            raise ValueError(
+                f"the given asset has {most} parts: {self.name} goes on from at most {self.slots - 1}; "
+                f"add --keep {self.slots - 1}"
+            )
         return replace(condition, given=Parts.stack(parts).vectors().to(self.device))
 
     def stream(

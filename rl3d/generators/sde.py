@@ -38,12 +38,15 @@ class Sampling:
     coefficient-preserving."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= MOST_STEPS or self.guidance < 0 or self.noise < 0:
-            raise ValueError(f"sampling needs 1 to {MOST_STEPS} steps, guidance >= 0 and noise >= 0, got {self}")
-        if self.sde_type == "cps" and self.noise > 1:
-            raise ValueError(f"sampling.noise must be at most 1 with the sde_type cps, got {self.noise}")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"--sampling.steps must be 1 to {MOST_STEPS}, got {self.steps}")
+        if not self.guidance >= 0:
+            raise ValueError(f"--sampling.guidance must be at least 0, got {self.guidance}")
+        if not 0 <= self.noise <= (1 if self.sde_type == "cps" else math.inf):
+            most = "0 to 1 with the sde-type cps" if self.sde_type == "cps" else "at least 0"
+            raise ValueError(f"--sampling.noise must be {most}, got {self.noise}")
         if self.sde_type not in ("flow", "dance", "cps"):
-            raise ValueError(f"unknown sde_type {self.sde_type!r}: choose flow, dance or cps")
+            raise ValueError(f"--sampling.sde-type {self.sde_type!r} is unknown: choose flow, dance or cps")
 
     def sigmas(self) -> list[float]:
         """T + 1 noise levels from 1 to 0, evenly spaced."""

@@ -6,9 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from rl3d.configs import as_paths, at_least
 from rl3d.generators.base import Examples, Generator, Retrieves
 from rl3d.retrieval.library import Example, Library
+from scenes.asset import PartAsset
+from scenes.parts import COLOR, EXISTENCE, EXPONENTS, ROTATION, UPRIGHT, VECTOR_SIZE, Parts
 
 
 @dataclass(frozen=True)
@@ -16,9 +20,11 @@ class RetrievalConfig:
     """Options of the commands that make assets."""
 
     retrieve: int = 0
-    """Examples for each prompt: the assets of --library whose captions are nearest. 0: none."""
+    """Examples for each prompt: the assets of --library whose captions are nearest. 0: none. Needs
+    a generator that looks at examples; part-tokens takes up to 3."""
     library: Path | None = None
-    """Folder of captioned assets of parts: those of rl3d generate, .glb and .safetensors files."""
+    """Folder of captioned assets of parts: those of rl3d generate, .glb and .safetensors files. An
+    index of the captions is kept in its folder .rl3d."""
 
     def __post_init__(self) -> None:
         as_paths(self, "library")
@@ -59,8 +65,10 @@ def use_library(generator: Generator, config: RetrievalConfig) -> Retriever | No
     """
     if not config.retrieve or config.library is None:
         return None
+    _check(generator, [_box()] * config.retrieve)  # before the library is read, which may take long
     retriever = Retriever(Library(config.library), config.retrieve)
     _use(generator, retriever, retriever.library.captions[0])
+    retriever.library.show_notes()
     return retriever
 
 
@@ -74,10 +82,23 @@ def fixed_examples(generator: Generator, examples: Sequence[Example]) -> None:
 
 def _use(generator: Generator, find_examples: Callable[[list[str]], Examples], prompt: str) -> None:
     """Set it, unless the generator refuses its examples of a prompt."""
+    _check(generator, find_examples([prompt])[0])
+    generator.find_examples = find_examples
+
+
+def _box() -> PartAsset:
+    """An asset of one part, to ask a generator how many examples it takes."""
+    vectors = torch.zeros(1, VECTOR_SIZE)
+    vectors[0, EXISTENCE], vectors[0, EXPONENTS], vectors[0, COLOR] = 1, 0.1, 0.5
+    vectors[0, ROTATION] = torch.tensor(UPRIGHT)
+    return PartAsset(Parts.from_vectors(vectors)[None])
+
+
+def _check(generator: Generator, examples: list[PartAsset]) -> None:
+    """ValueError if the generator does not take these examples of a prompt."""
     if not isinstance(generator, Retrieves):
         raise ValueError(
-            f"--retrieve needs a generator with retrieve, which {generator.name!r} does not have: choose another "
-            "--generator, or leave --retrieve and --library out"
+            f"--retrieve needs a generator that looks at examples, which {generator.name!r} does not: add "
+            "--generator part-tokens, or leave --retrieve and --library out"
         )
-    generator.with_examples(generator.condition([prompt]), find_examples([prompt]))
-    generator.find_examples = find_examples
+    generator.with_examples(generator.condition(["a"]), [examples])

@@ -53,6 +53,8 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, object]]:
     if path.suffix == ".csv":
         reader = csv.DictReader(io.StringIO(text))
         try:
+            if not {"file", "caption"} <= set(reader.fieldnames or ()):
+                raise FileError(f"{path}: line 1 does not name the columns: begin with the line file,caption")
             for row in reader:
                 yield reader.line_num, row
         except csv.Error as error:
@@ -78,7 +80,8 @@ def find_files(folder: Path) -> Iterator[tuple[str, str]]:
         raise FileError(f"cannot read library {folder}: {reason(error)}") from error
 
     if not folder.is_dir():
-        raise FileError(f"cannot read library {folder}: there is no such folder")
+        why = "it is a file; name a folder" if folder.exists() else "there is no such folder"
+        raise FileError(f"cannot read library {folder}: {why}")
     for place, folders, names in os.walk(folder, onerror=failed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         has_card = CARD in names and MESH in names

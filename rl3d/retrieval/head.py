@@ -38,9 +38,12 @@ def save_head(path: Path, head: RetrieverHead, **header: object) -> None:
 
 def load_head(path: Path) -> RetrieverHead:
     """The head in a file; FileError with one line for any other file."""
-    tensors, header, _ = read_tensors(path, "a retriever")
-    if header.get("kind") != KIND:
-        raise FileError(f"{path}: holds no retriever; remove it, or run rl3d train-retriever again")
     head = RetrieverHead()
-    load_network(head, tensors, path)
+    try:
+        tensors, header, _ = read_tensors(path, "a retriever")
+        if header.get("kind") != KIND:
+            raise FileError(f"{path}: holds no retriever")
+        load_network(head, tensors, path)
+    except FileError as error:
+        raise FileError(f"{error}: remove the file, or run rl3d train-retriever again") from error
     return head.eval().requires_grad_(False)

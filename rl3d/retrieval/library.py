@@ -77,19 +77,27 @@ class Example:
 class Library:
     """The usable assets of a folder, with an index of their captions' embeddings."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         """Open a folder and bring its index up to date.
 
         Only new and changed files are read, so an interrupted build goes on where it stopped.
-        ``say`` gets a line for each file that cannot be used and a summary; default: standard
-        error. FileError if the folder cannot be read or holds no usable asset.
+        FileError if the folder cannot be read or holds no usable asset.
         """
         self.folder = folder
-        index = _up_to_date(folder, say or _to_stderr)
+        self.notes: list[str] = []
+        """A line for each new file that cannot be used, and a summary. They are for the user, once
+        it is known that the library serves."""
+        index = _up_to_date(folder, self.notes.append)
         self.entries = [entry for entry in index.entries if not entry.problem]
         self.embeddings: Float[Tensor, "m d"] = torch.cat(index.embeddings)
         if not self.entries:
-            raise FileError(f"library {folder}: holds no usable asset: give .glb or .safetensors files with parts")
+            why = f" ({problems})" if (problems := _problems(index.entries)) else ""
+            raise FileError(f"library {folder}: holds no usable asset{why}: give .glb or .safetensors files with parts")
+
+    def show_notes(self) -> None:
+        """Print the notes on standard error."""
+        for note in self.notes:
+            print(note, file=sys.stderr, flush=True)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -110,7 +118,9 @@ class Library:
         similarities, highest first. Equal ones are in the order of the files. ValueError for more
         than there are."""
         if not 1 <= k <= len(self):
-            raise ValueError(f"library {self.folder} has {len(self)} assets, so {k} cannot be retrieved")
+            raise ValueError(
+                f"library {self.folder} has {counted(len(self), 'asset')}, so {k} cannot be retrieved: lower --retrieve"
+            )
         queries = shared_encoder().encode(list(prompts)).pooled
         return search(self.embeddings, self.head(queries) if self.head else queries, k)
 
@@ -158,7 +168,7 @@ class _Index:
         entries = [self.entries[i] for i in by_file]
         if entries == self.entries:
             return self
-        row = [0, *accumulate(not entry.problem for entry in self.entries)]
+        row = [0, *accumulate(int(not entry.problem) for entry in self.entries)]
         rows = [row[i] for i in by_file if not self.entries[i].problem]
         return _Index(entries, [torch.cat(self.embeddings)[rows]])
 
@@ -221,6 +231,8 @@ def _up_to_date(folder: Path, say: Callable[[str], None]) -> _Index:
         index.embeddings.append(shared_encoder().pooled([e.caption for e in entries if not e.problem]).half())
         if len(new) > CHUNK:
             _progress(f"library {folder}: {start + len(files):,} of {len(new):,} new files")
+            if start + len(files) == len(new):
+                _progress("")
         if time.monotonic() - saved > pause:
             begun = time.monotonic()
             index.write(folder, say)
@@ -229,14 +241,25 @@ def _up_to_date(folder: Path, say: Callable[[str], None]) -> _Index:
     index = index.ordered()
     if new or index is not known:
         index.write(folder, say)
-    problems = [entry.problem for entry in index.entries if entry.problem]
-    if problems:
-        without = problems.count(NO_PARTS)
-        say(
-            f"library {folder}: {len(index.entries) - len(problems):,} assets; {len(problems):,} files are not used "
-            f"({len(problems) - without:,} unreadable, {without:,} without parts)"
-        )
+    if problems := _problems(index.entries):
+        say(f"library {folder}: {counted(sum(not e.problem for e in index.entries), 'asset')}; {problems}")
     return index
+
+
+def _problems(entries: Sequence[Entry]) -> str:
+    """How many files are not used, and the names of the first few; empty if all are used."""
+    bad = [entry for entry in entries if entry.problem]
+    if not bad:
+        return ""
+    without = sum(entry.problem == NO_PARTS for entry in bad)
+    names = ", ".join(entry.file for entry in bad[:3]) + (", ..." if len(bad) > 3 else "")
+    kinds = f"{len(bad) - without:,} unreadable, {without:,} without parts"
+    return f"not used: {counted(len(bad), 'file')}, {kinds}: {names}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 asset``, ``2 assets``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _entry(folder: Path, file: str, stamp: str, caption: str, say: Callable[[str], None]) -> Entry:
@@ -247,10 +270,6 @@ def _entry(folder: Path, file: str, stamp: str, caption: str, say: Callable[[str
     except FileError as error:
         say(str(error))
         return Entry(file, stamp, "", NO_PARTS if isinstance(error, NoParts) else UNREADABLE)
-
-
-def _to_stderr(line: str) -> None:
-    print(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
 
 
 def _progress(line: str) -> None:

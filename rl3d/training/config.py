@@ -11,7 +11,7 @@ import yaml
 
 from rl3d.algorithms.base import Objective
 from rl3d.algorithms.load import find_objective, usual_objective
-from rl3d.configs import as_paths, at_least, from_file
+from rl3d.configs import as_paths, at_least, check_seed, from_file
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT, generator_class
 from rl3d.prompts import caption_kinds
@@ -88,7 +88,8 @@ class TrainConfig(RetrievalConfig):
         super().__post_init__()
         as_paths(self, "out", "checkpoint", "prompts")
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
-        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, seed=0)
+        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0)
+        check_seed(self)
         caption_kinds(self.kinds)
         if self.objective is None:
             kind = generator_class(self.checkpoint, self.generator or None)

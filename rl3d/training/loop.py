@@ -24,7 +24,7 @@ from rl3d.training.processes import Processes
 from rl3d.training.prompts import PromptPool
 from rl3d.training.self_check import self_check
 from rl3d.training.state import State, checkpoints
-from scenes.files import FileError, make_folder
+from scenes.files import FileError, check_folder, make_folder
 
 CORPUS_PROMPTS = 3000
 """Number of corpus captions of a run without a prompt file: few enough that prompts of high
@@ -98,6 +98,9 @@ def begin(
     whatever cannot be done;
     """
     processes = processes or Processes()
+    if resume and not config.out.is_dir():
+        raise FileError(f"{config.out}: there is no such folder to resume: correct --out, or leave --resume out")
+    check_folder(config.out)
     rewards = parse(config.rewards)
     weights = {reward.name: weight for reward, weight in rewards}
     gates, constraints = parse_gates(config.gates, weights), Constraints(config.constraints, weights)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rewards.text import TextFeatures, shared_encoder
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.corpus import sample_for
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT
@@ -57,7 +57,8 @@ class PretrainFlowConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, steps=1, batch=1, captions=1, seed=0)
+        at_least(self, steps=1, batch=1, captions=1)
+        check_seed(self)
 
 
 class FlowBatches:

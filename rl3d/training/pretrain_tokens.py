@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rewards.text import TextFeatures, shared_encoder
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.corpus import Spec, sample_for
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT
@@ -78,7 +78,8 @@ class PretrainTokensConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, steps=1, batch=1, captions=2, invented=0, seed=0)
+        at_least(self, steps=1, batch=1, captions=2, invented=0)
+        check_seed(self)
         fractions = "drop_text", "with_examples", "mask_attention"
         if not all(0 <= getattr(self, name) <= 1 for name in fractions) or self.contrast < 0:
             raise ValueError(f"{', '.join(fractions)} are from 0 to 1, contrast is at least 0, got {self}")

@@ -130,6 +130,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("state_*.safetensors"))
 
 
+def iteration_of(checkpoint: Path) -> int:
+    """The iteration in the name of a checkpoint; -1 if the name is another one."""
+    number = checkpoint.stem.removeprefix("state_")
+    return int(number) if number.isdecimal() else -1
+
+
 def _under(kind: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those whose name begins with ``kind`` and a dot, without it."""
     return {name.removeprefix(f"{kind}."): t for name, t in tensors.items() if name.startswith(f"{kind}.")}

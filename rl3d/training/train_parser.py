@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rewards.composition.parser import PAIR_FEATURES, PART_FEATURES, Parser, ParserConfig, features, joined
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.corpus import BASE_COLORS, CATALOGUE, sample, sample_for
 from rl3d.corpus.altered import ALTERATIONS
 from rl3d.corpus.lexicon import lexicon
@@ -67,7 +67,8 @@ class ParserTraining:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, steps=1, batch=1, seed=0)
+        at_least(self, steps=1, batch=1)
+        check_seed(self)
 
 
 def gathering(rng: np.random.Generator) -> Drawing:

@@ -15,7 +15,7 @@ from torch import Tensor
 from rewards.base import Batch
 from rewards.image.alignment import SHIPPED, load_scorer
 from rewards.image.preference import KIND, Preference, PreferenceHead, features
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.preferences import Pair
 from rl3d.scoring import render_views
 from scenes.asset import Asset
@@ -38,7 +38,8 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, epochs=1, seed=0)
+        at_least(self, epochs=1)
+        check_seed(self)
         if self.out.suffix != ".safetensors":
             raise ValueError(f"--out must name a .safetensors file, got {self.out}")
 

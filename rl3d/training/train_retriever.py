@@ -22,16 +22,17 @@ from torch import Tensor
 from rewards import Reward
 from rewards.mix import check_needs, parse
 from rewards.text import shared_encoder
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.generators.base import Retrieves
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.prompts import corpus_prompts, read_prompts
 from rl3d.retrieval.head import RetrieverHead, save_head
-from rl3d.retrieval.library import RETRIEVER, Library, search
+from rl3d.retrieval.library import FOLDER, RETRIEVER, Library, counted, search
 from rl3d.scoring import score_assets
 from rl3d.tables import Estimate, mean_and_error
 from rl3d.training.train_preference import is_held_out
 from scenes.asset import PartAsset
+from scenes.files import check_folder
 
 BATCH = 64
 """Assets that are generated and scored at once."""
@@ -72,7 +73,8 @@ class RetrieverTraining:
 
     def __post_init__(self) -> None:
         as_paths(self, "library", "checkpoint", "prompts")
-        at_least(self, num_prompts=2, candidates=2, samples=1, steps=1, seed=0)
+        at_least(self, num_prompts=2, candidates=2, samples=1, steps=1)
+        check_seed(self)
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,22 @@ def train_retriever(config: RetrieverTraining, on_progress: Callable[[float], No
     """
     policy = load_generator(config.checkpoint, config.device, generator=config.generator)
     if not isinstance(policy, Retrieves):
-        raise ValueError(f"generator {policy.name!r} does not retrieve: choose another --generator")
+        raise ValueError(f"generator {policy.name!r} does not retrieve: add --generator part-tokens")
     weighted = parse(config.rewards)
     check_needs([reward for reward, _ in weighted], policy.gives, policy.name)
     options = sampling_options(policy, config.sampling)
+    check_folder(config.library / FOLDER)
     library = Library(config.library)
     prompts = _prompts(config, library)
+    held_out = torch.tensor([is_held_out(prompt) for prompt in prompts])
+    more = "add --num-prompts"
+    if len(prompts) < config.num_prompts:
+        more = f"write more prompts into {config.prompts}" if config.prompts else "give more prompts with --prompts"
+    if int((~held_out).sum()) < LEAST or not held_out.any():
+        raise ValueError(
+            f"{len(prompts)} different prompts are too few: {int((~held_out).sum())} to fit and {int(held_out.sum())} "
+            f"held out by their hash, where at least {LEAST} and 1 are needed: {more}"
+        )
 
     def scores(jobs: Sequence[tuple[str, PartAsset | None]]) -> Float[Tensor, "j"]:
         """Mean score of each prompt with its example, if it has one."""
@@ -142,6 +154,7 @@ def train_retriever(config: RetrieverTraining, on_progress: Callable[[float], No
         return torch.cat(found).view(-1, config.samples).mean(1)
 
     queries, candidates = _candidates(library, prompts, config.candidates)
+    library.show_notes()
     tried = candidates.unique()
     done, total = [0], (len(prompts) * (1 + candidates.shape[1]) + len(tried)) * config.samples
     without = scores([(prompt, None) for prompt in prompts])
@@ -152,12 +165,11 @@ def train_retriever(config: RetrieverTraining, on_progress: Callable[[float], No
     alone[tried] = scores([(library.entries[i].caption, None) for i in tried.tolist()])
     trials = Trials(queries, candidates, gains, alone[candidates] > alone[tried].median())
 
-    held_out = torch.tensor([is_held_out(prompt) for prompt in prompts])
     fitted = ~held_out & (gains.amax(1) > 0)
-    if int(fitted.sum()) < LEAST or not held_out.any():
+    if int(fitted.sum()) < LEAST:
         raise ValueError(
-            f"an example raised the score of {int(fitted.sum())} of {int((~held_out).sum())} prompts, with "
-            f"{int(held_out.sum())} more held out: at least {LEAST} and 1 are needed, so add --num-prompts"
+            f"an example raised the score of {int(fitted.sum())} of {int((~held_out).sum())} prompts: at least {LEAST} "
+            f"are needed: {more}"
         )
     head = fit(trials[fitted], library.embeddings, config.steps, config.seed)
     plain, chosen = (first_gains(h, trials[held_out], library.embeddings) for h in (RetrieverHead(), head))
@@ -182,7 +194,7 @@ def _candidates(library: Library, prompts: list[str], k: int) -> tuple[Float[Ten
     queries = shared_encoder().encode(prompts).pooled
     same = max(library.captions.count(prompt) for prompt in prompts)
     if same + k > len(library):
-        raise ValueError(f"library {library.folder} has {len(library)} assets, too few for --candidates {k}")
+        raise ValueError(f"library {library.folder} has {counted(len(library), 'asset')}, too few for --candidates {k}")
     indices, _ = search(library.embeddings, queries, same + k)
     rows = [
         [i for i in row if library.entries[i].caption != prompt][:k] for prompt, row in zip(prompts, indices.tolist())

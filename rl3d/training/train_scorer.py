@@ -20,7 +20,7 @@ from torch import Tensor
 from renderers import render
 from rewards.image.scorer import AZIMUTH_DEG, SIZE, VIEWS, Scorer, ScorerConfig
 from rewards.text import MiniLM, TextFeatures
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.corpus import CATALOGUE, CORRUPTIONS, MIX, NOVEL, Item, sample, sample_for
 from rl3d.corpus.wrong import wrong_caption
 from rl3d.devices import has_bfloat16
@@ -55,7 +55,8 @@ class ScorerTraining:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, steps=1, batch=2, captions=2, seed=0)
+        at_least(self, steps=1, batch=2, captions=2)
+        check_seed(self)
 
 
 def render_assets(vectors: Tensor, rng: np.random.Generator, turn_deg: float = 0.0) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,12 @@ def read_asset(path: Path) -> tuple[Float[Tensor, "p v"], str]:
 
     ``NoParts`` for an asset without parts, FileError for a file that cannot be read: one line each.
     """
-    path = path / MESH if path.is_dir() else path
+    if path.is_dir():
+        if not (path / MESH).is_file():
+            raise FileError(f"cannot read {path}: it has no {MESH}; name an asset's folder or its file")
+        path = path / MESH
+    if path.suffix.lower() not in (".glb", ".safetensors") and path.exists():
+        raise FileError(f"cannot read {path}: it is no .glb or .safetensors file")
     if path.suffix.lower() == ".glb":
         try:
             parts = read_parts(path, read_bytes(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,10 +42,22 @@ def read_bytes(path: str | Path) -> bytes:
         raise FileError(f"cannot read {path}: {reason(error)}") from error
 
 
+def check_folder(path: Path) -> None:
+    """FileError unless ``path`` is a folder that can be written to, or one that can be made. For
+    the time before long work: nothing stays behind."""
+    try:
+        place = next(place for place in (path, *path.parents) if place.exists())
+        if not place.is_dir():
+            raise FileError(f"cannot write to {path}: {place} is a file; name a folder")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise FileError(f"cannot write to {path}: {reason(error)}; choose another place or free this one") from error
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder and its parents before the work begins, or raise a FileError."""
-    if path.exists() and not path.is_dir():
-        raise FileError(f"cannot write to {path}: it is a file; name a folder")
+    check_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -65,5 +65,7 @@ def read_tensors(path: str | Path, what: str = "an rl3d checkpoint", *, max_byte
             raise TypeError("header")
         tensors = load(data)
     except (SafetensorError, struct.error, KeyError, ValueError, TypeError) as error:
-        raise FileError(f"{path}: not {what}, or cut short ({type(error).__name__}); make or fetch it again") from error
+        if path.suffix != ".safetensors":
+            raise FileError(f"{path}: no .safetensors file, so not {what}; name another file") from error
+        raise FileError(f"{path}: not {what}, or cut short; make or fetch it again") from error
     return TensorFile(tensors, header, hashlib.sha256(data).hexdigest())

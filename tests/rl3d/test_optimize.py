@@ -166,11 +166,16 @@ def test_the_command_writes_an_asset_that_can_be_optimized_again(tmp_path: Path,
         (["--seconds", "0"], "--seconds must be above 0"),
         (["--seconds", "nan"], "--seconds must be above 0"),
         (["--seed", "-1"], "--seed must be at least 0"),
+        (["--asset", "asset", "--out", "asset"], "cannot write to asset: it holds an asset with its card"),
+        (["--out", "asset"], "cannot write to asset: it holds an asset with its card"),
+        (["--asset", "other/mesh.glb", "--out", "other"], "cannot write to other: it holds the original asset"),
         (["--rewards", "stabilty=1"], "unknown reward 'stabilty'"),
         (["--asset", "none.glb"], "none.glb"),
         (["--asset", "text.glb"], "text.glb"),
         (["--asset", "mesh.glb"], "cannot use mesh.glb: it has no parts"),
-        (["--asset", "mesh.glb", "--against-best-of-n"], "leave out --generator"),
+        (["--asset", "mesh.glb", "--against-best-of-n"], "--asset excludes --against-best-of-n"),
+        (["--asset", "mesh.glb", "--generator", "part-flow"], "--asset excludes --generator: leave one of them out"),
+        (["--asset", "mesh.glb", "--sampling.steps", "3"], "--asset excludes --sampling.*"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path: Path, capsys, monkeypatch) -> None:
@@ -180,10 +185,15 @@ def test_bad_input_is_one_line(arguments, message, tmp_path: Path, capsys, monke
     monkeypatch.setattr(sys, "path", [*sys.path])
     Path("text.glb").write_text("this is no mesh")
     trimesh.creation.box().export("mesh.glb")
+    for folder in (Path("asset"), Path("other")):
+        folder.mkdir()
+        write_glb(folder / "mesh.glb", _tower().parts[0].present())
+    Path("asset/card.json").write_text("{}")
     assert main(["optimize", "a tower", "--out", "out", *arguments]) == 2
     output, errors = capsys.readouterr()
     assert not output and len(errors.splitlines()) == 1 and message in errors
     assert not Path("out").exists()
+    assert [len(list(Path(name).iterdir())) for name in ("asset", "other")] == [2, 1]
 
 
 def test_an_empty_prompt_is_refused(capsys, tmp_path: Path) -> None:

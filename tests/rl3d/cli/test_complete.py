@@ -66,17 +66,25 @@ def test_what_cannot_be_completed_is_one_line(tokens: list[str], tower: Path, tm
     corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
     write_mesh_glb(tmp_path / "mesh.glb", Mesh(corners, torch.tensor([[0, 1, 2]]), torch.ones(3, 3)))
     (tmp_path / "damaged.glb").write_bytes(b"glTF")
+    (tmp_path / "a.txt").write_text("no asset")
+    (tmp_path / "folder").mkdir()
     wrong = {
         f"--complete {tmp_path}/none.glb": "cannot read",
         f"--complete {tmp_path}/damaged.glb": "cannot read",
         f"--complete {tmp_path}/mesh.glb": "it has no parts",
-        f"--complete {tmp_path}/high.safetensors": "has 6 parts: part-tokens goes on from at most 5",
-        f"--complete {tower} --keep 4": "cannot keep 4 parts",
-        f"--complete {tower} --keep 0": "--keep must be at least 1",
+        f"--complete {tmp_path}/a.txt": "a.txt: it is no .glb or .safetensors file",
+        f"--complete {tmp_path}/folder": "folder: it has no mesh.glb; name an asset's folder or its file",
+        f"--complete {tmp_path}/out/mesh.glb": "out: it holds the original asset",
+        "--complete=": "--complete is empty",
+        "--keep=x": "rl3d: --keep takes a whole number, got 'x'",
+        f"--complete {tmp_path}/high.safetensors": "has 6 parts: part-tokens goes on from at most 5; add --keep 5",
+        f"--complete {tower} --keep 4": "it has 3; lower --keep",
+        f"--complete {tower} --keep 0": "rl3d: --keep must be at least 1",
         "--keep 1": "--keep needs --complete",
-        "--sampling.temperature 0": "temperature is a number above 0",
-        "--sampling.temperature -1": "temperature is a number above 0",
-        "--sampling.top-p 0": "top_p is above 0",
+        "--sampling.temperature 0": "rl3d: --sampling.temperature must be a number above 0",
+        "--sampling.temperature -1": "rl3d: --sampling.temperature must be a number above 0",
+        "--sampling.top-p 0": "rl3d: --sampling.top-p must be above 0",
+        "--sampling.steps 3": "'part-tokens' has no sampling option steps; it has: temperature, top-p, guidance",
     }
     for options, message in wrong.items():
         assert main(["generate", "a tower", *tokens, *options.split(), "--out", str(tmp_path / "out")]) == 2, options

@@ -4,11 +4,13 @@ do."""
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from rl3d.cli import main
+from rl3d.configs import MAX_SEED
 from rl3d.generators.load import TUNED, WEIGHTS
 
 
@@ -80,6 +82,43 @@ def test_an_option_out_of_range_is_refused(capsys) -> None:
     assert "--best-of must be at least 1, got 0" in _refused(["generate", "a cube", "--best-of", "0"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--num", "x", "--num takes a whole number, got 'x'"),
+        ("--sampling.steps", "x", "--sampling.steps takes a whole number, got 'x'"),
+        ("--sampling.steps", "0", "--sampling.steps must be 1 to 1000, got 0"),
+        ("--sampling.guidance", "much", "--sampling.guidance takes a number, got 'much'"),
+        ("--sampling.noise", "-1", "--sampling.noise must be at least 0, got -1.0"),
+        ("--sampling.temperature", "1", "generator 'part-flow' has no sampling option temperature; it has: steps,"),
+        ("--out", "", "--out is empty: name a file or folder, or leave it out"),
+        ("--library", "", "--library is empty"),
+        ("--checkpoint", "a.txt", "a.txt: no .safetensors file, so not an rl3d checkpoint"),
+    ],
+)
+def test_a_wrong_value_names_its_option(option, value, message, capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("a.txt").write_text("no weights")
+    line = _refused(["generate", "a cube", option, value], capsys)
+    assert line.startswith(f"rl3d: {message}"), line
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--prompts a.txt --split novel", "--prompts excludes --split: leave one of them out"),
+        ("--prompts a.txt --num-prompts 3", "--prompts excludes --num-prompts"),
+        ("--prompts a.txt --kinds single", "--prompts excludes --kinds"),
+        ("--split novel --kinds single,count", "--split novel has captions of the kind single only"),
+    ],
+)
+def test_options_of_an_evaluation_that_exclude_each_other_are_refused(options, message, capsys, tmp_path) -> None:
+    line = _refused(["evaluate", *options.split(), "--out", str(tmp_path / "table")], capsys)
+    assert line.startswith(f"rl3d: {message}") and not (tmp_path / "table").exists()
+
+
 def test_an_unknown_schedule_is_refused(capsys) -> None:
     asked = ["generate", "a cube", "--generator", "part-flow", "--sampling.sde_type", "wild"]
     assert "--sampling.sde-type" in _refused(asked, capsys)
@@ -102,7 +141,7 @@ def test_a_truncated_checkpoint_is_refused(capsys, tmp_path: Path) -> None:
 
 def test_another_models_checkpoint_is_refused(capsys, tmp_path: Path) -> None:
     judge = WEIGHTS / "judge.safetensors"
-    assert "holds a scorer, not a generator" in _refused(
+    assert "holds no generator (its kind is 'scorer'); name the weights of one" in _refused(
         ["generate", "a cube", "--checkpoint", str(judge), "--out", str(tmp_path / "a")], capsys
     )
 
@@ -121,7 +160,7 @@ def test_a_missing_asset_is_refused(capsys, tmp_path: Path) -> None:
 def test_an_output_folder_that_is_a_file_is_refused(capsys, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("in the way")
     line = _refused(["generate", "a cube", "--out", str(tmp_path / "a")], capsys)
-    assert "it is a file; name a folder" in line
+    assert "is a file; name a folder" in line
     assert (tmp_path / "a").read_text() == "in the way"
 
 
@@ -135,9 +174,36 @@ def test_a_missing_device_is_refused(capsys, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_an_unwritable_output_folder_is_refused(capsys) -> None:
-    # Nobody can make a folder in /proc, not even root.
-    assert "cannot write" in _refused(["generate", "a cube", "--out", "/proc/rl3d"], capsys)
+@pytest.mark.parametrize("command", [["generate", "a cube"], ["optimize", "a cube"], ["evaluate"], ["train"]])
+def test_an_unwritable_output_folder_is_refused_before_anything_is_loaded(command, capsys, tmp_path: Path) -> None:
+    # Nobody can write to /proc, not even root.
+    for out in ("/proc", "/proc/rl3d"):
+        line = _refused([*command, "--out", out, "--device", "cuda:99"], capsys)
+        assert f"cannot write to {out}: " in line and "choose another place" in line
+    (tmp_path / "file").write_text("in the way")
+    line = _refused([*command, "--out", str(tmp_path / "file"), "--device", "cuda:99"], capsys)
+    assert "file is a file; name a folder" in line
+
+
+@pytest.mark.parametrize("command", [["generate", "a"], ["optimize", "a"], ["evaluate"], ["train"]])
+@pytest.mark.parametrize("seed", [-1, 2**53, 2**63 - 1, 10**20])
+def test_a_seed_out_of_range_is_refused(command, seed, capsys, tmp_path: Path) -> None:
+    line = _refused([*command, "--seed", str(seed), "--out", str(tmp_path / "a")], capsys)
+    assert "--seed must be at least 0 and at most 9007199254740991, got" in line
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_largest_seed_makes_an_asset_that_replays(capsys, tmp_path: Path) -> None:
+    asked = ["--seed", str(MAX_SEED), "--num", "2", "--rewards", "connected=1", "--sampling.steps", "1"]
+    assert main(["generate", "a cube", *asked, "--out", str(tmp_path / "a")]) == 0
+    assert main(["replay", str(tmp_path / "a" / "01")]) == 0
+
+
+def test_a_name_that_the_system_refuses_is_one_line(capsys) -> None:
+    name = "a" * 300
+    toy = ["--generator", "tests.rl3d.toys:ExampleToy"]
+    line = _refused(["generate", "a", *toy, "--retrieve", "1", "--library", name], capsys)
+    assert line.startswith(f"rl3d: cannot use {name}") and line.endswith("File name too long")
 
 
 def test_a_missing_prompt_file_is_refused(capsys, tmp_path: Path) -> None:

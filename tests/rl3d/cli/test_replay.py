@@ -9,6 +9,7 @@ import pytest
 import rl3d
 from rl3d.assets import read_card
 from rl3d.cli import main
+from rl3d.generators.load import BUILT_IN, BuiltIn
 from scenes.files import FileError
 
 
@@ -41,6 +42,18 @@ def changed(assets: Path, tmp_path: Path, **fields: object) -> Path:
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps({**card, **fields}))
     return folder
+
+
+def test_missing_weights_and_a_file_as_folder_are_one_line(assets, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    assert main(["replay", str(assets / "00"), "--out", str(tmp_path / "file")]) == 2
+    assert "file is a file; name a folder" in capsys.readouterr().err
+    missing = tmp_path / "none.safetensors"
+    monkeypatch.setitem(BUILT_IN, "part-flow", BuiltIn(BUILT_IN["part-flow"].path, missing, missing))
+    assert main(["replay", str(assets / "00")]) == 2
+    error = capsys.readouterr().err
+    assert "none.safetensors: no such file" in error and error.count("\n") == 1
+    assert "add --checkpoint FILE with the weights of the card (part_flow_tuned.safetensors)" in error
 
 
 def test_differences_are_reported(assets, tmp_path, capsys):

@@ -81,7 +81,7 @@ def test_objectives_have_their_own_settings(tmp_path: Path) -> None:
     assert config.generator == "tests.rl3d.toys:TokenToy" and config.sampling is None
 
 
-def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys) -> None:
     from rl3d.cli.train import read_arguments
     from rl3d.training.config import save_config
 
@@ -90,6 +90,12 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     save_config(first)
     again, resume = read_arguments(["--out", str(tmp_path), "--resume", "--iterations", "7"])
     assert resume and again.objective == first.objective and again.sampling == first.sampling and again.iterations == 7
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "state_000007.safetensors").touch()
+    assert main(["train", "--out", str(tmp_path), "--resume", "--iterations", "7"]) == 0
+    assert "all 7 iterations are done; to go on, add a higher --iterations" in capsys.readouterr().out
+    assert main(["train", "--out", str(tmp_path / "nowhere"), "--resume"]) == 2
+    assert "there is no such folder to resume" in capsys.readouterr().err
     fresh, resume = read_arguments(["--out", str(tmp_path / "new"), "--generator", "part-flow", "--resume"])
     assert resume and fresh.objective.name == "awm"
 

@@ -56,9 +56,9 @@ def test_other_names_are_refused_in_one_line(name: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"kind": "scorer"}, "holds a scorer, not a generator"),
-        ({}, "holds a model of unknown kind, not a generator"),
-        ({"kind": "generator", "generator": 5, "config": {}}, "not a generator"),
+        ({"kind": "scorer"}, r"holds no generator \(its kind is 'scorer'\); name the weights of one"),
+        ({}, r"holds no generator \(its kind is 'unknown'\)"),
+        ({"kind": "generator", "generator": 5, "config": {}}, "holds no generator"),
         ({"kind": "generator", "generator": "os:system", "config": {}}, "is no subclass"),
         (
             {"kind": "generator", "generator": "part-flow", "config": {"colour": 3}},

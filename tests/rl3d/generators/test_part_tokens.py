@@ -130,12 +130,12 @@ def test_the_nucleus_is_the_smallest_that_holds_top_p() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature is a number above 0, got 0.0"),
-        ({"temperature": -1.0}, "temperature is a number above 0, got -1.0"),
-        ({"temperature": float("nan")}, "temperature is a number above 0"),
-        ({"top_p": 0.0}, "top_p is above 0 and at most 1, got 0.0"),
-        ({"top_p": 1.5}, "top_p is above 0 and at most 1, got 1.5"),
-        ({"guidance": -1.0}, "guidance is a finite number of at least 0"),
+        ({"temperature": 0.0}, "--sampling.temperature must be a number above 0, got 0.0"),
+        ({"temperature": -1.0}, "--sampling.temperature must be a number above 0, got -1.0"),
+        ({"temperature": float("nan")}, "--sampling.temperature must be a number above 0"),
+        ({"top_p": 0.0}, "--sampling.top-p must be above 0 and at most 1, got 0.0"),
+        ({"top_p": 1.5}, "--sampling.top-p must be above 0 and at most 1, got 1.5"),
+        ({"guidance": -1.0}, "--sampling.guidance must be a finite number of at least 0"),
     ],
 )
 def test_wrong_options_are_one_line(options: dict[str, float], message: str) -> None:

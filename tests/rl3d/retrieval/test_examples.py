@@ -84,10 +84,10 @@ def test_training_and_evaluation_use_the_examples(folder: Path, tmp_path: Path) 
     [
         (
             ["--generator", "part-flow", "--retrieve", "1"],
-            "needs a generator with retrieve, which 'part-flow' does not",
+            "needs a generator that looks at examples, which 'part-flow' does not: add --generator part-tokens",
         ),
         (["--generator", TOY, "--retrieve", "3"], "this generator takes 2 examples for each prompt, got 3"),
-        (["--generator", TOY, "--retrieve", "7"], "has 6 assets, so 7 cannot be retrieved"),
+        (["--generator", TOY, "--retrieve", "7"], "this generator takes 2 examples for each prompt, got 7"),
         (["--generator", TOY, "--retrieve", "0"], "--library needs --retrieve"),
     ],
 )
@@ -98,6 +98,25 @@ def test_what_cannot_be_retrieved_is_refused(command, options, text, folder: Pat
     assert main([command, *prompt, *options, *rewards, "--library", str(folder), "--out", str(out)]) == 2
     _, errors = capsys.readouterr()
     assert text in errors and len(errors.strip().splitlines()) == 1 and not out.exists()
+
+
+def test_notes_about_a_library_are_shown_only_if_it_serves(tmp_path: Path, capsys) -> None:
+    library = tmp_path / "library"
+    asked = ["generate", "a tower", "--generator", TOY, "--rewards", f"{RED}=1", "--out", str(tmp_path / "out")]
+    wanted = [*asked, "--library", str(library), "--retrieve"]
+    library.mkdir()
+    (library / "cut.safetensors").write_text("no tensors")
+    unusable = f"library {library}: holds no usable asset (not used: 1 file, 1 unreadable, 0 without parts: cut.safe"
+    small = f"library {library} has 1 asset, so 2 cannot be retrieved: lower --retrieve"
+    for message in (unusable, small):
+        assert main([*wanted, "2"]) == 2
+        errors = capsys.readouterr().err
+        assert message in errors and len(errors.strip().splitlines()) == 1
+        write_asset(library / "a.safetensors", cubes(0).vectors(), "a red tower")
+    assert main([*wanted, "1"]) == 0
+    # One usable asset beside a bad file, added later: its embedding is kept too.
+    summary = f"library {library}: 1 asset; not used: 1 file, 1 unreadable, 0 without parts: cut.safetensors"
+    assert capsys.readouterr().err.strip() == summary
 
 
 def test_a_retrieval_without_a_library_is_refused(tmp_path: Path, capsys) -> None:

@@ -36,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path) -> tuple[Library, list[str]]:
-    lines: list[str] = []
-    return Library(folder, lines.append), lines
+    library = Library(folder)
+    return library, library.notes
 
 
 def test_captions_come_from_the_file_the_card_and_the_name(folder: Path) -> None:
@@ -148,7 +148,8 @@ def test_files_that_cannot_be_used_are_one_line_each(folder: Path) -> None:
     assert sum("cut.glb: it is cut off" in line for line in lines) == 1
     assert sum("text.safetensors: not an asset of parts" in line for line in lines) == 1
     assert sum("mesh_only.glb: it has no parts" in line for line in lines) == 1
-    summary = f"library {folder}: 3 assets; 3 files are not used (2 unreadable, 1 without parts)"
+    summary = f"library {folder}: 3 assets; not used: 3 files, 2 unreadable, 1 without parts: "
+    summary += "cut.glb, mesh_only.glb, text.safetensors"
     assert lines[-1] == summary and len(lines) == 4
     assert opened(folder)[1] == [summary]  # nothing is read again
 
@@ -170,11 +171,16 @@ def test_a_damaged_index_is_made_again(folder: Path, damage: str) -> None:
 def test_a_library_that_cannot_be_used_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="there is no such folder"):
         opened(tmp_path / "none")
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(FileError, match=r"a\.txt: it is a file; name a folder"):
+        opened(tmp_path / "a.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="holds no usable asset"):
         opened(tmp_path / "empty")
     (folder / "captions.csv").write_text("name,text\na.glb,a cube\n")
-    with pytest.raises(FileError, match=r"captions\.csv: line 2 has no file with a caption"):
+    with pytest.raises(
+        FileError, match=r"captions\.csv: line 1 does not name the columns: begin with the line file,cap"
+    ):
         opened(folder)
     (folder / "captions.jsonl").write_text("{}")
     with pytest.raises(FileError, match=r"has both captions\.csv and captions\.jsonl"):

@@ -78,7 +78,13 @@ def test_what_cannot_be_learned_from_is_refused(config: RetrieverTraining, tmp_p
     assert "too few for --candidates 60" in capsys.readouterr().err
     few = ["--num-prompts", "3", "--rewards", config.rewards]
     assert main(["train-retriever", *library, "--generator", TOY, *few]) == 2
-    assert "add --num-prompts" in capsys.readouterr().err
+    assert "3 different prompts are too few" in (error := capsys.readouterr().err) and "add --num-prompts" in error
+    (tmp_path / "few.txt").write_text("a red tower\na green tower\n")
+    assert main(["train-retriever", *library, "--generator", TOY, "--prompts", str(tmp_path / "few.txt")]) == 2
+    assert (
+        "2 different prompts are too few: 2 to fit and 0 held out by their hash" in (error := capsys.readouterr().err)
+        and f"write more prompts into {tmp_path / 'few.txt'}" in error
+    )
 
 
 def test_the_loss_is_infonce() -> None:
@@ -106,5 +112,5 @@ def test_a_head_starts_as_the_identity_and_a_strange_file_is_refused(tmp_path: P
     unit = torch.nn.functional.normalize(torch.randn(3, 384, generator=torch.Generator().manual_seed(0)), dim=-1)
     torch.testing.assert_close(RetrieverHead()(unit), unit)
     write_asset(tmp_path / "a.safetensors", cubes(0).vectors(), "a cube")
-    with pytest.raises(FileError, match="holds no retriever"):
+    with pytest.raises(FileError, match="holds no retriever: remove the file, or run rl3d train-retriever again"):
         load_head(tmp_path / "a.safetensors")

@@ -56,7 +56,7 @@ WRONG = {
 def test_other_files_are_refused_in_one_line(tmp_path, name):
     path = tmp_path / "a.safetensors"
     path.write_bytes(WRONG[name])
-    with pytest.raises(FileError, match=r"a\.safetensors: not an rl3d checkpoint, or cut short \(\w+\); make") as error:
+    with pytest.raises(FileError, match=r"a\.safetensors: not an rl3d checkpoint, or cut short; make") as error:
         read_tensors(path, WHAT)
     assert str(error.value).isprintable()
 
