@@ -52,7 +52,7 @@ def test_log_prob_is_the_normal_density() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 to 1000 steps"):
+    with pytest.raises(ValueError, match="steps must be 1 to 1000, got 0"):
         Sampling(steps=0)
     with pytest.raises((ValueError, TypeError), match="wild"):
         Sampling(sde_type="wild")  # type: ignore[arg-type]
