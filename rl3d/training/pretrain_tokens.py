@@ -1,5 +1,4 @@
-"""Supervised training of the part-token generator on the procedural corpus: what made the shipped
-weights.
+"""Supervised training of the part-token generator on the procedural corpus.
 
 Cross-entropy of every token, given those before it. Nearly half of the assets come with examples,
 the assets of like captions, as a library would give them; some have an invented name, so that the
@@ -41,7 +40,7 @@ NEIGHBOURS = 12
 
 @dataclass(frozen=True)
 class PretrainTokensConfig:
-    """Settings of ``rl3d pretrain part-tokens``. The defaults made the shipped weights."""
+    """Settings of ``rl3d pretrain part-tokens``."""
 
     out: Path = Path("runs/pretrain-tokens")
     """Folder of the run. An interrupted run resumes from its newest checkpoint."""

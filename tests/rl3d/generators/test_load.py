@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from rl3d.checkpoints import load_network
-from rl3d.generators.load import PRETRAINED, TUNED, find_generator, generator_class, load_generator, save_generator
+from rl3d.generators.load import (
+    BUILT_IN,
+    PRETRAINED,
+    TUNED,
+    find_generator,
+    generator_class,
+    load_generator,
+    save_generator,
+)
 from rl3d.generators.part_flow import PartFlow
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
@@ -114,3 +125,10 @@ def test_an_untrained_generator_is_the_same_in_every_process() -> None:
 def test_a_class_that_wants_arguments_is_named() -> None:
     with pytest.raises(ValueError, match=r"generator 'rl3d.generators.flow:Flow' cannot be made without arguments"):
         load_generator(generator="rl3d.generators.flow:Flow")
+
+
+def test_a_generator_without_weights_says_how_to_make_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.safetensors"
+    monkeypatch.setitem(BUILT_IN, "part-tokens", replace(BUILT_IN["part-tokens"], tuned=gone))
+    with pytest.raises(FileError, match="'part-tokens' has no weights yet: run rl3d pretrain part-tokens"):
+        load_generator(generator="part-tokens")
