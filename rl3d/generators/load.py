@@ -72,9 +72,7 @@ def load_generator(
             return _untrained(find_generator(name)).to(place)
         checkpoint = BUILT_IN[name].pretrained if pretrained else BUILT_IN[name].tuned
         if not checkpoint.exists():
-            raise FileError(
-                f"generator {name!r} has no weights yet: run rl3d pretrain {name}, then name its folder with --checkpoint"
-            )
+            raise FileError(f"generator {name!r} has no weights yet: run rl3d pretrain {name}, then add --checkpoint")
     path = checkpoint / RESULT if checkpoint.is_dir() else checkpoint
     tensors, header, sha256 = read_tensors(path)
     if header.get("kind") != "generator" or not isinstance(header.get("generator"), str):
