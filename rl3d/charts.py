@@ -1,4 +1,5 @@
-"""A run's metrics as curves: HTML figures with SVG in them, which fetch nothing."""
+"""Curves as SVG, which fetches nothing: a run's metrics as HTML figures, or a picture of several
+charts."""
 
 from __future__ import annotations
 
@@ -12,12 +13,32 @@ _COLORS = ("#2a6fdb", "#d2622a", "#2f9e63", "#9a4fc4", "#b8902a", "#5a6270")
 _SMOOTHING = 0.95
 _LARGEST = 1e30
 """Larger values are not drawn."""
+Points = list[tuple[float, float]]
 
 
 def charts(metrics: list[dict[str, float]], width: int = 620) -> str:
     """The curves of a run as HTML figures. ``metrics`` has one entry an iteration; text is sized
     for a chart of ``width`` pixels."""
     return "".join(_figure(*group, metrics, width) for group in _groups(metrics))
+
+
+def picture(panels: dict[str, dict[str, Points]], unit: str, columns: int = 2, width: int = 420) -> str:
+    """An SVG file: a chart for each title, with the same curves in all. ``unit`` is that of the
+    x axis."""
+    height, top = _HEIGHT + 24, 26
+    parts, names = [], list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    for i, name in enumerate(names):
+        parts.append(f'<text x="{_LEFT + 160 * i}" y="18" fill="{_COLORS[i]}">{html.escape(name)}</text>')
+    for i, (title, curves) in enumerate(panels.items()):
+        heading = f'<text x="{_LEFT}" y="18" font-weight="bold">{html.escape(title)}</text>'
+        chart = f'<g transform="translate(0 20)">{_chart(curves, {}, unit, width)}</g>'
+        x, y = i % columns * width, top + i // columns * height
+        parts.append(f'<g transform="translate({x} {y})">{heading}{chart}</g>')
+    across, down = columns * width, top + -(-len(panels) // columns) * height
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {down}" font-family="sans-serif" '
+        f'font-size="12" fill="#6e6e74"><rect width="{across}" height="{down}" fill="white"/>{"".join(parts)}</svg>\n'
+    )
 
 
 _POLICY = ("loss", "approx_kl", "clip_fraction", "ratio_deviation", "grad_norm", "entropy")
@@ -57,16 +78,32 @@ def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], w
         name: [(m["iteration"], m[name]) for m in metrics if abs(m.get(name, math.nan)) < _LARGEST] for name in names
     }
     smooth = {name: _smoothed(points) for name, points in curves.items()}
-    values = sorted(y for points in curves.values() for _, y in points)
-    if not any(values):  # nothing, or a figure that is 0 throughout
+    inside = _chart(smooth, curves, "iterations", width)
+    if not inside:
         return ""
-    # The most extreme 2 % of the values do not decide the range. The averages always fit.
-    cut = len(values) // 100
-    inner = [values[cut], values[-1 - cut], *(y for points in smooth.values() for _, y in points)]
-    ticks = _ticks(min(inner), max(inner))
-    low, high, last = ticks[0], ticks[-1], max(x for points in curves.values() for x, _ in points)
+    mark = "display:inline-block;width:.8rem;height:.2rem;margin-right:.35rem;vertical-align:middle;background:"
+    legend = "".join(
+        f'<span style="margin-right:1rem"><i style="{mark}{c}"></i>{html.escape(n)}</span>'
+        for n, c in zip(curves, _COLORS, strict=False)
+    )
+    svg = f'<svg viewBox="0 0 {width} {_HEIGHT}" font-size="12" fill="#6e6e74" role="img">{inside}</svg>'
+    heading = f"<strong>{html.escape(title)}</strong>"
+    return f'<figure style="margin:0 0 12px">{heading}{svg}<figcaption>{legend}</figcaption></figure>'
 
-    def place(points: list[tuple[float, float]]) -> str:
+
+def _chart(curves: dict[str, Points], faint: dict[str, Points], unit: str, width: int) -> str:
+    """Axes, faint lines and bold lines as SVG elements; none if all values are 0."""
+    points = [*faint.values()] or [*curves.values()]
+    values = sorted(y for curve in points for _, y in curve)
+    if not any(values):
+        return ""
+    # The most extreme 2 % of the values do not decide the range. The bold lines always fit.
+    cut = len(values) // 100
+    inner = [values[cut], values[-1 - cut], *(y for curve in curves.values() for _, y in curve)]
+    ticks = _ticks(min(inner), max(inner))
+    low, high, last = ticks[0], ticks[-1], max(x for curve in points for x, _ in curve)
+
+    def place(points: Points) -> str:
         across, up = (width - _LEFT - _RIGHT) / max(last, 1), (_HEIGHT - _TOP - _BOTTOM) / (high - low)
         return " ".join(
             f"{_LEFT + x * across:.1f},{_HEIGHT - _BOTTOM - (min(max(y, low), high) - low) * up:.1f}" for x, y in points
@@ -78,22 +115,14 @@ def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], w
         parts.append(f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y}" y2="{y}" stroke="#e4e4ea"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{tick:.4g}</text>')
     parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 6}">0</text>')
-    parts.append(f'<text x="{width - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{last:g} iterations</text>')
-    for points, color in zip(curves.values(), _COLORS, strict=False):
-        parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" stroke-opacity=".18"/>')
-    for points, color in zip(smooth.values(), _COLORS, strict=False):
-        parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" stroke-width="2"/>')
-    mark = "display:inline-block;width:.8rem;height:.2rem;margin-right:.35rem;vertical-align:middle;background:"
-    legend = "".join(
-        f'<span style="margin-right:1rem"><i style="{mark}{c}"></i>{html.escape(n)}</span>'
-        for n, c in zip(curves, _COLORS, strict=False)
-    )
-    svg = f'<svg viewBox="0 0 {width} {_HEIGHT}" font-size="12" fill="#6e6e74" role="img">{"".join(parts)}</svg>'
-    heading = f"<strong>{html.escape(title)}</strong>"
-    return f'<figure style="margin:0 0 12px">{heading}{svg}<figcaption>{legend}</figcaption></figure>'
+    parts.append(f'<text x="{width - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{last:g} {unit}</text>')
+    for lines, style in ((faint, 'stroke-opacity=".18"'), (curves, 'stroke-width="2"')):
+        for points, color in zip(lines.values(), _COLORS, strict=False):
+            parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" {style}/>')
+    return "".join(parts)
 
 
-def _smoothed(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _smoothed(points: Points) -> Points:
     """Exponential moving average with bias correction."""
     out, total, weight = [], 0.0, 0.0
     for x, y in points:

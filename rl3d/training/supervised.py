@@ -64,7 +64,8 @@ def fit(
     ``config.out/result`` as float16; every 1,000 steps a copy stays in ``config.out/steps``.
 
     ``loss_of(step)`` must depend on the step and the network alone: an interrupted training then
-    resumes from ``config.out`` exactly. The result's header is ``header`` with the settings. A
+    resumes from ``config.out`` exactly. The result's header is ``header`` with the settings, the
+    step and the processor ``seconds`` of all steps (those of helper processes do not count). A
     folder that holds a run with other settings is refused. The hidden layers of the network lie in
     blocks. ``teacher`` is a network of the same kind that has the averaged weights in every step.
     """
@@ -80,7 +81,7 @@ def fit(
         torch.optim.AdamW(others, lr=recipe.adam_lr, betas=recipe.adam_betas, weight_decay=recipe.weight_decay),
     ]
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    state_path, first = out / "state.safetensors", 0
+    state_path, first, earlier = out / "state.safetensors", 0, 0.0
     if state_path.exists():
         tensors, state, _ = read_tensors(state_path)
         if state.get("training") != settings:
@@ -89,9 +90,9 @@ def fit(
         ema = _named(tensors, "ema.")
         for i, optimizer in enumerate(optimizers):
             load_optimizer(optimizer, _named(tensors, f"optimizer{i}."), state_path)
-        first = state["step"]
+        first, earlier = state["step"], state["seconds"]
     sums: dict[str, float] = {}
-    started, since = time.monotonic(), first
+    started, worked, since = time.monotonic(), time.process_time(), first
     for step in range(first, recipe.steps):
         rate = min(1.0, (step + 1) / recipe.warmup) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / recipe.steps)))
         for optimizer, peak in zip(optimizers, peaks, strict=True):
@@ -124,8 +125,9 @@ def fit(
             }
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
-            write_tensors(state_path, tensors, {"step": step + 1, "training": settings})
-            made = {**header, "training": settings, "step": step + 1}
+            done = {"training": settings, "step": step + 1, "seconds": earlier + time.process_time() - worked}
+            write_tensors(state_path, tensors, done)
+            made = {**header, **done}
             averaged = {k: v.half() for k, v in ema.items()}
             write_tensors(out / result, averaged, made)
             if (step + 1) % KEEP_EVERY == 0:
