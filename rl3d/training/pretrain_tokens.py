@@ -25,7 +25,8 @@ from rl3d.corpus import Spec, sample_for
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT
 from rl3d.generators.part_codes import END, SHAPE, encode_parts
-from rl3d.generators.part_tokens import A, PartTokens, PartTokensNetwork, padded
+from rl3d.generators.part_tokens import PartTokens, padded
+from rl3d.generators.part_tokens_network import A, PartTokensNetwork
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import Invented, draw_invented, invent
 from rl3d.training.supervised import Recipe, fit

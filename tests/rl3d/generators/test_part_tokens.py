@@ -7,7 +7,8 @@ from rl3d.algorithms.base import Judgement
 from rl3d.algorithms.grpo import step_advantages
 from rl3d.check_generator import check_generator
 from rl3d.generators.part_codes import END, SHAPE, SIZES
-from rl3d.generators.part_tokens import A, PartTokens, PartTokensConfig, TokenSampling, _nucleus
+from rl3d.generators.part_tokens import PartTokens
+from rl3d.generators.part_tokens_network import A, PartTokensConfig, TokenSampling, nucleus
 from scenes.asset import PartAsset
 from scenes.parts import Parts
 
@@ -119,11 +120,11 @@ def test_tokens_arrive_part_by_part(policy: PartTokens) -> None:
     assert torch.equal(steps[0].tokens, whole.tokens[:, :1])
 
 
-def test_the_nucleus_is_the_smallest_that_holds_top_p() -> None:
+def test_thenucleus_is_the_smallest_that_holds_top_p() -> None:
     log_p = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(1000, -1)
-    draws = _nucleus(log_p, torch.arange(1000) / 1000, 0.75)
+    draws = nucleus(log_p, torch.arange(1000) / 1000, 0.75)
     assert torch.bincount(draws, minlength=4).tolist() == pytest.approx([625, 375, 0, 0], abs=2)
-    everything = torch.bincount(_nucleus(log_p, torch.arange(1000) / 1000, 1.0), minlength=4)
+    everything = torch.bincount(nucleus(log_p, torch.arange(1000) / 1000, 1.0), minlength=4)
     assert everything.tolist() == pytest.approx([500, 300, 150, 50], abs=2)
 
 

@@ -17,7 +17,8 @@ from rewards.text import shared_encoder
 from rl3d.corpus import CATALOGUE, prompts
 from rl3d.generators.load import load_generator
 from rl3d.generators.part_codes import END, SHAPE
-from rl3d.generators.part_tokens import A, PartTokens
+from rl3d.generators.part_tokens import PartTokens
+from rl3d.generators.part_tokens_network import A
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import NOUNS, draw_invented, invent
 from rl3d.training.pretrain_flow import FlowBatches, PretrainFlowConfig, pretrain_flow

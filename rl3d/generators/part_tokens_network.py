@@ -1,0 +1,397 @@
+"""The network of part tokens: a causal transformer over parts, and a cascade over the 14 tokens of
+a part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from rewards.text import TextFeatures
+from rewards.text.minilm import DIM as TEXT_DIM
+from rl3d.generators.part_codes import END, ORDERED, SHAPE, SIZES
+from scenes.parts import MAX_PARTS
+
+A = len(SIZES)
+STARTS = tuple(sum(SIZES[:k]) for k in range(A))
+"""Where the values of an attribute begin in the table of all values."""
+VALUES = sum(SIZES)
+
+
+@dataclass(frozen=True)
+class PartTokensConfig:
+    """Size of the network."""
+
+    width: int = 192
+    depth: int = 5
+    heads: int = 3
+    hidden: int = 616
+    """Width inside a block's MLP."""
+    slots: int = MAX_PARTS
+    """Most parts of an asset."""
+    examples: int = 3
+    """Most retrieved assets that the network can tell apart."""
+
+    def __post_init__(self) -> None:
+        sizes = self.width, self.depth, self.heads, self.hidden, self.slots, self.examples
+        if min(sizes) < 1 or max(sizes) > 4096 or self.width % self.heads:
+            raise ValueError(f"a network's sizes are 1 to 4096, and its heads divide its width, got {self}")
+
+
+@dataclass(frozen=True)
+class TokenSampling:
+    """How tokens are drawn."""
+
+    temperature: float = 1.0
+    """Above 1 is more varied, below 1 is safer."""
+    top_p: float = 0.95
+    """Each token is drawn from the likeliest values whose probabilities sum to this much; 1 is all
+    of them. Log-probs do not know of it."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance; 1 means none, and half the cost."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"--sampling.temperature must be a number above 0, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"--sampling.top-p must be above 0 and at most 1, got {self.top_p}")
+        if not (math.isfinite(self.guidance) and self.guidance >= 0):
+            raise ValueError(f"--sampling.guidance must be a finite number of at least 0, got {self.guidance}")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What cross-attention looks at: (B, L) tokens, those of the text first, then the E parts of
+    the examples. The cascade sees the tokens of the parts that it points at."""
+
+    tokens: Float[Tensor, "b l w"]
+    mask: Bool[Tensor, "b l"]
+    pooled: Float[Tensor, "b w"]
+    keys: Float[Tensor, "b e w"]
+    parts: Float[Tensor, "b e a"]
+    """14 tokens of a part, mapped to the cascade's width: a = 14 w."""
+
+    def rows(self, kept: Bool[Tensor, "b"]) -> Memory:
+        return Memory(*(t[kept] for t in (self.tokens, self.mask, self.pooled, self.keys, self.parts)))
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.cross_norm, self.mlp_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.qkv = nn.Linear(width, 3 * width)
+        self.self_out = nn.Linear(width, width)
+        self.cross_q = nn.Linear(width, width)
+        self.cross_kv = nn.Linear(width, 2 * width)
+        self.cross_out = nn.Linear(width, width)
+        self.mlp_in = nn.Linear(width, hidden)
+        self.mlp_out = nn.Linear(hidden, width)
+        for last in (self.self_out, self.cross_out, self.mlp_out):
+            nn.init.normal_(last.weight, std=0.02)
+            nn.init.zeros_(last.bias)
+
+    def split(self, t: Tensor) -> Tensor:
+        return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        # Written out: for a few dozen tokens on a CPU the fused kernel's backward is slower.
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        return (scores.masked_fill(~mask, -1e4).softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+    def cross(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        return self.attend(self.split(x), k, v, mask)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
+
+
+class _Packing:
+    """Rows of a padded batch without the padding, and back. Layers work on packed rows; only
+    attention needs the padding. (A boolean index does the same, and its gradient costs more.)"""
+
+    def __init__(self, mask: Bool[Tensor, "b p"]) -> None:
+        self.shape = mask.shape
+        self.rows = mask.flatten().nonzero().squeeze(1)
+
+    def pack(self, padded: Float[Tensor, "b p w"]) -> Float[Tensor, "n w"]:
+        return padded.flatten(0, 1).index_select(0, self.rows)
+
+    def pad(self, packed: Float[Tensor, "n w"]) -> Float[Tensor, "b p w"]:
+        empty = packed.new_zeros(self.shape.numel(), packed.shape[-1])
+        return empty.index_copy(0, self.rows, packed).unflatten(0, self.shape)
+
+
+class PartTokensNetwork(nn.Module):
+    """Logits of every token of every part, given the parts before, the text and the examples."""
+
+    starts: Tensor
+
+    def __init__(self, config: PartTokensConfig) -> None:
+        super().__init__()
+        self.config = config
+        w = config.width
+        self.values = nn.Parameter(_first_values(w))
+        """An embedding of every value of every attribute. The network sees linear maps of it."""
+        self.part_in, self.so_far, self.last, self.last_but_one = (nn.Linear(w, w, bias=False) for _ in range(4))
+        self.pointed_at, self.pointer, self.key = (nn.Linear(w, w, bias=False) for _ in range(3))
+        self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
+        self.start = nn.Parameter(torch.randn(w) * 0.02)
+        self.text_in = nn.Linear(TEXT_DIM, w)
+        self.null_token = nn.Parameter(torch.randn(w) * 0.02)
+        self.pooled_in = nn.Linear(TEXT_DIM, w)
+        self.example_in = nn.Linear(w, w)
+        self.example_number = nn.Parameter(torch.randn(config.examples, w) * 0.02)
+        self.example_place = nn.Parameter(torch.randn(config.slots, w) * 0.02)
+        self.blocks = nn.ModuleList(_Block(w, config.heads, config.hidden) for _ in range(config.depth))
+        self.attribute = nn.Parameter(torch.randn(A, w) * 0.02)
+        self.first_weight, self.second_weight = (nn.Parameter(torch.randn(A, w, w) * w**-0.5) for _ in range(2))
+        self.first_bias, self.second_bias = (nn.Parameter(torch.zeros(A, 1, w)) for _ in range(2))
+        self.out_weight = nn.Parameter(torch.randn(VALUES, w) * 0.02)
+        self.out_bias = nn.Parameter(torch.zeros(VALUES))
+        self.register_buffer("starts", torch.tensor(STARTS), persistent=False)
+
+    def memory(self, text: TextFeatures, examples: Tensor | None, keep_text: Tensor | None = None) -> Memory:
+        """``keep_text`` (b,), where false, hides the text of an entry."""
+        batch = len(text.pooled)
+        pooled = self.pooled_in(text.pooled * 20)  # unit vectors of 384 numbers, scaled to about unit variance
+        seen = text.mask
+        if keep_text is not None:
+            seen, pooled = seen & keep_text[:, None], pooled * keep_text[:, None]
+        tokens = [self.null_token.expand(batch, 1, -1), self.text_in(text.tokens)]
+        masks = [torch.ones_like(text.mask[:, :1]), seen]
+        keys, looks = pooled.new_zeros(batch, 0, pooled.shape[-1]), pooled.new_zeros(batch, 0, A * pooled.shape[-1])
+        if examples is not None and examples.shape[1]:
+            number, there = examples[..., A], examples[..., A] >= 0
+            place = _places(number).clamp_max(self.config.slots - 1)[there]
+            packing, rows = _Packing(there), examples[..., :A][there]
+            parts = self.example_in(self._lookup(self.part_in, rows).sum(1))
+            parts = parts + self.example_number[number[there]] + self.example_place[place]
+            tokens.append(packing.pad(parts))
+            masks.append(there)
+            keys = packing.pad(self.key(F.layer_norm(parts, parts.shape[-1:])))
+            looks = packing.pad(self._lookup(self.pointed_at, rows).flatten(1))
+        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled, keys, looks)
+
+    def point(self, h: Float[Tensor, "b p w"], memory: Memory) -> Float[Tensor, "b p a"]:
+        """What the parts that the states point at add to the cascade's input: 0 where a state
+        points at none, as all do without examples."""
+        scores = self.pointer(h) @ memory.keys.transpose(-1, -2) * h.shape[-1] ** -0.5
+        there = memory.mask[:, None, memory.mask.shape[1] - memory.keys.shape[1] :]
+        none = torch.zeros_like(scores[..., :1])
+        weights = torch.cat([none, scores.masked_fill(~there, -1e4)], -1).softmax(-1)[..., 1:]
+        return weights.to(memory.parts.dtype) @ memory.parts
+
+    @property
+    def layers(self) -> list[_Block]:
+        return list(self.blocks)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "b p 14"],
+        counted: Bool[Tensor, "b p"],
+        memory: Memory,
+        hidden_keys: Bool[Tensor, "b p p"] | None = None,
+    ) -> list[Float[Tensor, "n v"]]:
+        """Logits of each attribute for the n counted parts, in order; the counted parts of an
+        asset come first. ``hidden_keys`` hides earlier parts from attention."""
+        return self.logits(self.states(tokens, counted, memory, hidden_keys)[-1], tokens, counted, memory)
+
+    def logits(
+        self, h: Float[Tensor, "n w"], tokens: Int[Tensor, "b p 14"], counted: Bool[Tensor, "b p"], memory: Memory
+    ) -> list[Float[Tensor, "n v"]]:
+        """Logits of each attribute from the last states of the n counted parts."""
+        packing = _Packing(counted)
+        pointed = packing.pack(self.point(packing.pad(F.layer_norm(h, h.shape[-1:])), memory))
+        return self.cascade(h, pointed, *self.inputs(tokens, counted))
+
+    def states(
+        self,
+        tokens: Int[Tensor, "b p 14"],
+        counted: Bool[Tensor, "b p"],
+        memory: Memory,
+        hidden_keys: Bool[Tensor, "b p p"] | None = None,
+        *,
+        blocks: int | None = None,
+    ) -> list[Float[Tensor, "n w"]]:
+        """The states of the counted parts after every block, or after the first few. Rows of all
+        assets are packed; only attention pads them."""
+        p = counted.shape[1]
+        parts, seen_memory = _Packing(counted), _Packing(memory.mask)
+        asset, place = parts.rows // p, parts.rows % p
+        last = self.inputs(tokens, counted)[1]
+        x = self._lookup(self.part_in, last).sum(1) + self.start * (place == 0).unsqueeze(-1)
+        x = x + F.embedding(place, self.slots) + F.embedding(asset, memory.pooled)
+        causal = torch.ones(p, p, dtype=torch.bool, device=x.device).tril()
+        seen = causal if hidden_keys is None else causal & ~hidden_keys[:, None]
+        text, text_seen = seen_memory.pack(memory.tokens), memory.mask[:, None, None]
+        out = []
+        for block in self.layers[:blocks]:
+            q, k, v = (block.split(t) for t in parts.pad(block.qkv(block.norm(x))).chunk(3, -1))
+            x = x + block.self_out(parts.pack(block.attend(q, k, v, seen)))
+            k, v = (block.split(t) for t in seen_memory.pad(block.cross_kv(text)).chunk(2, -1))
+            q = parts.pad(block.cross_q(block.cross_norm(x)))
+            x = block.mlp(x + block.cross_out(parts.pack(block.cross(q, k, v, text_seen))))
+            out.append(x)
+        return out
+
+    def inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens of the counted parts, and of the two parts before each; -1 for none."""
+        none = tokens.new_full((len(tokens), 2, A), -1)
+        shifted = torch.cat([none, tokens], 1)
+        return tokens[counted], shifted[:, 1:-1][counted], shifted[:, :-2][counted]
+
+    def cascade(
+        self,
+        h: Float[Tensor, "n w"],
+        pointed: Float[Tensor, "n a"],
+        tokens: Int[Tensor, "n 14"],
+        last: Tensor,
+        last_but_one: Tensor,
+    ) -> list[Float[Tensor, "n v"]]:
+        """Logits of all attributes of n parts, each from the tokens before it."""
+        so_far = self._lookup(self.so_far, tokens).cumsum(1)
+        so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
+        x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
+        x = x + self._lookup(self.last, last) + self._lookup(self.last_but_one, last_but_one)
+        y = x.transpose(0, 1)  # (14, n, w)
+        y = y + F.gelu(
+            torch.baddbmm(self.first_bias, F.layer_norm(y, y.shape[-1:]), self.first_weight), approximate="tanh"
+        )
+        y = F.gelu(
+            torch.baddbmm(self.second_bias, F.layer_norm(y, y.shape[-1:]), self.second_weight), approximate="tanh"
+        )
+        return [
+            F.linear(y[k], self.out_weight[s : s + size], self.out_bias[s : s + size])
+            for k, (s, size) in enumerate(zip(STARTS, SIZES, strict=True))
+        ]
+
+    def _lookup(self, linear: nn.Linear, tokens: Int[Tensor, "n 14"]) -> Float[Tensor, "n 14 w"]:
+        """A linear map of the embeddings of tokens; 0 for tokens that are -1. The table is mapped,
+        which has fewer rows than there are tokens."""
+        table = F.linear(self.values, linear.weight)
+        return F.embedding(tokens.clamp_min(0) + self.starts, table) * (tokens >= 0).unsqueeze(-1)
+
+    @torch.no_grad()
+    def draw(
+        self, memory: Memory, given: Tensor, uniforms: Float[Tensor, "b p 14"], options: TokenSampling
+    ) -> Iterator[tuple[Int[Tensor, "b 14"], Float[Tensor, "b 14"]]]:
+        """Draw part after part; yields the tokens of the next part of every asset and their
+        log-probs. ``given`` (b, g, 14) are parts that are not drawn. With guidance, ``memory`` has
+        2 b entries, those without text last."""
+        b = len(uniforms)
+        tables = [F.linear(self.values, m.weight) for m in (self.part_in, self.so_far, self.last, self.last_but_one)]
+        keys = [[block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1)] for block in self.layers]
+        caches = [torch.zeros(2, *k.shape[:2], uniforms.shape[1], k.shape[-1], device=k.device) for k, _ in keys]
+        copies, device = len(memory.pooled) // b, uniforms.device
+        active = torch.arange(b, device=device)  # assets that have not ended
+        last = last_but_one = torch.full((b, A), -1, device=device)
+        for p in range(uniforms.shape[1]):
+            before = self.start.expand(len(active), -1) if p == 0 else tables[0][last + self.starts].sum(1)
+            x = before.repeat(copies, 1) + self.slots[p] + memory.pooled
+            mask = memory.mask[:, None, None]
+            for block, (k, v), cache in zip(self.layers, keys, caches, strict=True):
+                q, new_k, new_v = (block.split(t.unsqueeze(1)) for t in block.qkv(block.norm(x)).chunk(3, -1))
+                cache[0, :, :, p], cache[1, :, :, p] = new_k[:, :, 0], new_v[:, :, 0]
+                seen = cache[:, :, :, : p + 1]
+                everything = torch.ones(1, dtype=torch.bool, device=x.device)
+                x = x + block.self_out(block.attend(q, seen[0], seen[1], everything)[:, 0])
+                x = x + block.cross_out(block.cross(block.cross_q(block.cross_norm(x)).unsqueeze(1), k, v, mask)[:, 0])
+                x = block.mlp(x)
+            forced = given[active, p] if p < given.shape[1] else torch.zeros_like(last)
+            pointed = self.point(F.layer_norm(x, x.shape[-1:]).unsqueeze(1), memory)[:, 0]
+            tokens, log_probs = self._draw_part(x, pointed, tables, last, last_but_one, uniforms[active, p], options)
+            forced_rows = forced[:, SHAPE] != END
+            tokens = torch.where(forced_rows[:, None], forced, tokens)
+            log_probs = torch.where(forced_rows[:, None], 0.0, log_probs)
+            ended = tokens[:, SHAPE] == END
+            tokens[ended, 1:], log_probs[ended, 1:] = 0, 0.0
+            all_tokens, all_log_probs = tokens.new_zeros(b, A), log_probs.new_zeros(b, A)
+            all_tokens[active], all_log_probs[active] = tokens, log_probs
+            yield all_tokens, all_log_probs
+            last_but_one, last = last, tokens
+            if ended.any():
+                rest = ~ended
+                active, last, last_but_one = active[rest], last[rest], last_but_one[rest]
+                if not len(active):
+                    return
+                rows = rest.repeat(copies)
+                memory = memory.rows(rows)
+                keys = [[t[rows] for t in pair] for pair in keys]
+                caches = [cache[:, rows] for cache in caches]
+
+    def _draw_part(
+        self,
+        h: Tensor,
+        pointed: Tensor,
+        tables: list[Tensor],
+        last: Tensor,
+        last_but_one: Tensor,
+        uniforms: Tensor,
+        options: TokenSampling,
+    ) -> tuple[Tensor, Tensor]:
+        copies = len(h) // len(last)
+        looked_up = [
+            (table[t.clamp_min(0) + self.starts] * (t >= 0).unsqueeze(-1)).repeat(copies, 1, 1)
+            for table, t in zip(tables[2:], (last, last_but_one), strict=True)
+        ]
+        base = h[:, None] + self.attribute + pointed.unflatten(1, (A, -1)) + looked_up[0] + looked_up[1]
+        so_far, tokens, log_probs = torch.zeros_like(h), [], []
+        for k, (start, size) in enumerate(zip(STARTS, SIZES, strict=True)):
+            y = base[:, k] + so_far
+            first = torch.addmm(self.first_bias[k], F.layer_norm(y, y.shape[-1:]), self.first_weight[k])
+            y = y + F.gelu(first, approximate="tanh")
+            second = torch.addmm(self.second_bias[k], F.layer_norm(y, y.shape[-1:]), self.second_weight[k])
+            weight, bias = self.out_weight[start : start + size], self.out_bias[start : start + size]
+            logits = guided(F.linear(F.gelu(second, approximate="tanh"), weight, bias), options.guidance)
+            log_p = (logits / options.temperature).log_softmax(-1)
+            token = nucleus(log_p, uniforms[:, k], options.top_p)
+            tokens.append(token)
+            log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1))
+            so_far = so_far + tables[1][token + start].repeat(copies, 1)
+        return torch.stack(tokens, 1), torch.stack(log_probs, 1)
+
+
+def guided(logits: Float[Tensor, "n v"], guidance: float) -> Float[Tensor, "m v"]:
+    """Classifier-free guidance of logits; the second half of the rows is without text."""
+    if guidance == 1:
+        return logits
+    with_text, without = logits.chunk(2)
+    return without + guidance * (with_text - without)
+
+
+def nucleus(log_p: Float[Tensor, "n v"], uniforms: Float[Tensor, "n"], top_p: float) -> Int[Tensor, "n"]:
+    """One value a row from the likeliest ones that hold ``top_p`` of the probability."""
+    p, order = log_p.exp().sort(dim=-1, descending=True, stable=True)
+    below = p.cumsum(-1) - p
+    kept = p * (below < top_p)
+    total = kept.cumsum(-1)
+    place = (total <= uniforms.unsqueeze(-1) * total[:, -1:]).sum(-1, keepdim=True)
+    return order.gather(1, place.clamp_max((kept > 0).sum(-1, keepdim=True) - 1)).squeeze(1)
+
+
+def _places(number: Int[Tensor, "b e"]) -> Int[Tensor, "b e"]:
+    """Place of each part within its example."""
+    same = (number.unsqueeze(-1) == number.unsqueeze(-2)).tril(-1)
+    return same.sum(-1)
+
+
+def _first_values(width: int) -> Float[Tensor, "v w"]:
+    """Sinusoids for tokens that are numbers, so that near values begin alike; noise for names."""
+    out = torch.randn(VALUES, width) * 0.5
+    waves = torch.exp(torch.linspace(math.log(0.5), math.log(60), width // 2))
+    for k in ORDERED:
+        angles = torch.linspace(0, 1, SIZES[k])[:, None] * waves
+        tones = torch.cat([angles.sin(), angles.cos()], -1)[:, :width]
+        out[STARTS[k] : STARTS[k] + SIZES[k]] = F.pad(tones, (0, width - tones.shape[-1])) @ _mixing(width, k)
+    return out
+
+
+def _mixing(width: int, k: int) -> Float[Tensor, "w w"]:
+    """A rotation of its own for each attribute: sums of embeddings then stay readable."""
+    return torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(k)))[0]
