@@ -41,4 +41,5 @@ def run(arguments: list[str]) -> None:
         ParserTraining: train_parser,
     }[type(config)]
     for metrics in training(config):
-        print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)
+        shown = ((name, value if isinstance(value, int) else f"{value:.4g}") for name, value in metrics.items())
+        print("  ".join(f"{name} {value}" for name, value in shown), flush=True)
