@@ -1,4 +1,9 @@
-"""Parts as tokens: the numbers of a part on finite grids, 14 tokens a part.
+"""Parts as tokens, 16 a part: two that say what the part belongs to, and its numbers on finite
+grids.
+
+The first two are labels: the object and whether the part begins it, and the role of the part in it.
+A generator that says first what it draws next keeps to its prompt. Parts from elsewhere have no
+labels; their first two tokens are ``UNKNOWN``.
 
 Faces are coded, not centres and sizes: parts that touch then have equal tokens. A superquadric has
 symmetries, so several vectors describe the same part. It is brought into one form first: its z axis
@@ -50,9 +55,15 @@ TAPERS = 16
 """Steps from 0 to a taper of 1."""
 END = 0
 """Value of the first token that ends the asset. Other tokens of that part mean nothing."""
+UNKNOWN = -1
+"""Label of parts that come without labels."""
+NOUNS, ROLES = 128, 192
+"""Most nouns of objects and roles of parts. The first of each is for what has no name."""
 
 ATTRIBUTES: dict[str, int] = {
-    "shape": 1 + len(EXPONENT_GRID) ** 2,
+    "object": 1 + 2 * NOUNS,
+    "role": ROLES,
+    "shape": len(EXPONENT_GRID) ** 2,
     "tilt": TILTS + 1,
     "heading": HEADINGS,
     "roll": ROLLS,
@@ -63,17 +74,27 @@ ATTRIBUTES: dict[str, int] = {
     "second color": 1 + len(COLORS),
 }  # fmt: skip
 """Name and vocabulary size of every token of a part, in the order in which they are drawn."""
-SHAPE, TILT, HEADING, ROLL, FACES, TAPER_TOKEN, COLOR_TOKEN, SURFACE, SECOND = 0, 1, 2, 3, 4, 10, 11, 12, 13
+OBJECT, ROLE, SHAPE, TILT, HEADING, ROLL, FACES, TAPER_TOKEN, COLOR_TOKEN, SURFACE, SECOND = *range(7), 12, 13, 14, 15
 SIZES = tuple(ATTRIBUTES.values())
-ORDERED = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+ORDERED = range(TILT, COLOR_TOKEN)
 """Tokens that are numbers, not names."""
 
 _PERMUTATIONS = torch.tensor(list(itertools.permutations(range(3))))
 _FINISHES = ((0.0, DEFAULT_ROUGHNESS), *FINISHES.values())
 
 
-def encode_parts(vectors: Float[Tensor, "n v"]) -> Int[Tensor, "n 14"]:
-    """Tokens of n existing parts. What lies outside a grid is moved to its border."""
+def labels(
+    objects: Int[np.ndarray, "n"], nouns: Int[np.ndarray, "n"], roles: Int[np.ndarray, "n"]
+) -> Int[np.ndarray, "n 2"]:
+    """The first two tokens of n parts in order, from the number of each part's object, the number
+    of that object's noun and the number of the part's role. The parts of an object are together."""
+    begins = np.diff(objects, prepend=-1) != 0
+    return np.stack([1 + 2 * nouns + begins, roles], 1)
+
+
+def encode_parts(vectors: Float[Tensor, "n v"]) -> Int[Tensor, "n 16"]:
+    """Tokens of n existing parts, without labels. What lies outside a grid is moved to its
+    border."""
     parts = Parts.from_vectors(vectors.double())
     rotation, half, taper = parts.rotations, parts.half_sizes, parts.taper
     # The z axis up, or in the front half if it is level: a half turn about x only changes the sign
@@ -104,7 +125,8 @@ def encode_parts(vectors: Float[Tensor, "n v"]) -> Int[Tensor, "n 14"]:
     finishes = torch.tensor(_FINISHES).double()
     finish = ((torch.stack([parts.metallic, parts.roughness], -1)[:, None] - finishes) ** 2).sum(-1).argmin(-1)
     out = torch.empty(len(vectors), len(SIZES), dtype=torch.long)
-    out[:, SHAPE] = 1 + north * len(EXPONENT_GRID) + east
+    out[:, OBJECT] = out[:, ROLE] = UNKNOWN
+    out[:, SHAPE] = north * len(EXPONENT_GRID) + east
     out[:, TILT], out[:, HEADING], out[:, ROLL] = tilt, heading, roll
     out[:, FACES : FACES + 6 : 2], out[:, FACES + 1 : FACES + 6 : 2] = (
         low.clamp(0, PLACES - 2),
@@ -117,7 +139,7 @@ def encode_parts(vectors: Float[Tensor, "n v"]) -> Int[Tensor, "n 14"]:
     return out
 
 
-def decode_parts(tokens: Int[Tensor, "*b 14"]) -> Float[Tensor, "*b v"]:
+def decode_parts(tokens: Int[Tensor, "*b 16"]) -> Float[Tensor, "*b v"]:
     """Vectors of parts. Any tokens give a part; whether it exists is for the caller to say."""
     t = tokens.long()
     tilt, heading, roll = t[..., TILT], t[..., HEADING], t[..., ROLL]
@@ -126,7 +148,7 @@ def decode_parts(tokens: Int[Tensor, "*b 14"]) -> Float[Tensor, "*b v"]:
     centre, extent = (low + high) * (CELL / 2), ((high - low) * (CELL / 2)).clamp_min(MIN_HALF_SIZE)
     world = _world_axes(tilt, heading, roll)
     rotation = _rotation(tilt, heading, roll)
-    shape = (t[..., SHAPE] - 1).clamp_min(0)
+    shape = t[..., SHAPE]
     grid = torch.tensor(EXPONENT_GRID, device=t.device)
     palette = _palette().to(t.device)
     finish, pattern = t[..., SURFACE] // (1 + len(PATTERNS)), t[..., SURFACE] % (1 + len(PATTERNS))

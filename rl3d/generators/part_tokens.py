@@ -1,11 +1,12 @@
-"""Part tokens: an autoregressive transformer over parts, and an inner cascade over the 14 tokens of
+"""Part tokens: an autoregressive transformer over parts, and an inner cascade over the 16 tokens of
 a part (see ``part_codes``).
 
 A part at a time: causal self-attention to the parts before, cross-attention to the tokens of the
 text and to the parts of retrieved examples. The cascade draws the tokens of a part one by one from
 the transformer's state, what is already drawn of this part, and the same tokens of the two parts
 before and of the example's part that the state points at (pointer networks; Vinyals et al., 2015).
-It costs a sixth of a flat sequence of tokens.
+It first names the object and the role of the part, and then reads the text again. It costs a sixth
+of a flat sequence of tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from rl3d.configs import from_file
 from rl3d.generators.base import Generator, StepStats, TextCondition
-from rl3d.generators.part_codes import END, SHAPE, SIZES, decode_parts, encode_parts
+from rl3d.generators.part_codes import END, OBJECT, SIZES, decode_parts, encode_parts
 from rl3d.generators.part_tokens_network import A, Memory, PartTokensConfig, PartTokensNetwork, TokenSampling, guided
 from scenes.asset import Asset, PartAsset
 from scenes.parts import EXISTENCE, Parts
@@ -35,7 +36,7 @@ NEVER = -1e4
 class TokenCondition(TextCondition):
     """Prompts, retrieved examples, and parts that are given."""
 
-    examples: Int[Tensor, "b e 15"] | None = None
+    examples: Int[Tensor, "b e 17"] | None = None
     """Tokens of the parts of all examples of a prompt, and last the number of the example, -1 for
     padding."""
     given: Float[Tensor, "b g v"] | None = None
@@ -49,21 +50,22 @@ class TokenCondition(TextCondition):
 
 @dataclass(frozen=True)
 class TokenRollout:
-    """B assets of at most P - 1 parts. A step is one token: T = 14 P."""
+    """B assets of at most P - 1 parts. A step is one token: T = 16 P."""
 
     condition: TokenCondition
     options: TokenSampling
-    tokens: Int[Tensor, "b p 14"]
+    tokens: Int[Tensor, "b p 16"]
     """The part after an asset's last one has the first token ``END``."""
     log_probs: Float[Tensor, "t b"]
 
     @property
     def exists(self) -> Bool[Tensor, "b p"]:
-        return (self.tokens[..., SHAPE] != END).long().cumprod(1).bool()
+        return (self.tokens[..., OBJECT] != END).long().cumprod(1).bool()
 
     @property
     def mask(self) -> Bool[Tensor, "t b"]:
-        """All tokens of parts that were drawn, and the token that ends the asset."""
+        """All tokens of parts that were drawn, and the token that ends the asset. Labels that are
+        unknown were not drawn."""
         exists = self.exists
         drawn = exists.clone()
         if self.condition.given is not None:
@@ -73,8 +75,8 @@ class TokenRollout:
         place = exists.sum(1)
         ends = place < exists.shape[1]
         rows = torch.arange(len(place), device=place.device)
-        taken[rows[ends], place[ends], SHAPE] = True
-        return taken.flatten(1).T
+        taken[rows[ends], place[ends], OBJECT] = True
+        return (taken & (self.tokens >= 0)).flatten(1).T
 
     @property
     def units(self) -> Int[Tensor, "t b"]:
@@ -224,7 +226,7 @@ class PartTokens(Generator):
         distribution = everywhere.permute(1, 2, 0, 3).flatten(0, 1)[list(steps)]
         chosen = tokens.permute(1, 2, 0).flatten(0, 1)[list(steps)]
         mask = rollout.mask[list(steps)]
-        new = distribution.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) * mask
+        new = distribution.gather(-1, chosen.clamp_min(0).unsqueeze(-1)).squeeze(-1) * mask
         return StepStats(new, -(distribution.exp() * distribution).sum(-1) * mask, distribution)
 
     def kl(self, rollout: TokenRollout, steps: Sequence[int], new: StepStats, reference: StepStats) -> Tensor:
@@ -240,7 +242,7 @@ class PartTokens(Generator):
         return self.network.memory(twice.text, twice.examples, keep)
 
 
-def _tokens_of(asset: PartAsset) -> list[Int[Tensor, "n 14"]]:
+def _tokens_of(asset: PartAsset) -> list[Int[Tensor, "n 16"]]:
     """Tokens of the existing parts of every asset of a batch."""
     parts = asset.parts.detach().to("cpu")
     exists = parts.exists

@@ -1,11 +1,11 @@
-"""The network of part tokens: a causal transformer over parts, and a cascade over the 14 tokens of
+"""The network of part tokens: a causal transformer over parts, and a cascade over the 16 tokens of
 a part."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rewards.text import TextFeatures
 from rewards.text.minilm import DIM as TEXT_DIM
-from rl3d.generators.part_codes import END, ORDERED, SHAPE, SIZES
+from rl3d.generators.part_codes import END, OBJECT, ORDERED, SHAPE, SIZES
 from scenes.parts import MAX_PARTS
 
 A = len(SIZES)
@@ -30,7 +30,7 @@ class PartTokensConfig:
     width: int = 192
     depth: int = 5
     heads: int = 3
-    hidden: int = 616
+    hidden: int = 384
     """Width inside a block's MLP."""
     slots: int = MAX_PARTS
     """Most parts of an asset."""
@@ -66,18 +66,29 @@ class TokenSampling:
 
 @dataclass(frozen=True)
 class Memory:
-    """What cross-attention looks at: (B, L) tokens, those of the text first, then the E parts of
-    the examples. The cascade sees the tokens of the parts that it points at."""
+    """What cross-attention looks at: (B, L) tokens, T of the text first, then the E parts of the
+    examples. The cascade looks at the text again once it knows the labels of a part, and sees the
+    tokens of the example's parts that its state points at."""
 
     tokens: Float[Tensor, "b l w"]
     mask: Bool[Tensor, "b l"]
     pooled: Float[Tensor, "b w"]
     keys: Float[Tensor, "b e w"]
     parts: Float[Tensor, "b e a"]
-    """14 tokens of a part, mapped to the cascade's width: a = 14 w."""
+    """16 tokens of a part, mapped to the cascade's width: a = 16 w."""
+    text_keys: Float[Tensor, "b h t d"]
+    text_values: Float[Tensor, "b h t d"]
 
     def rows(self, kept: Bool[Tensor, "b"]) -> Memory:
-        return Memory(*(t[kept] for t in (self.tokens, self.mask, self.pooled, self.keys, self.parts)))
+        return Memory(*(getattr(self, field.name)[kept] for field in fields(self)))
+
+
+def attention(
+    q: Float[Tensor, "b h q d"], k: Float[Tensor, "b h k d"], v: Float[Tensor, "b h k d"], mask: Bool[Tensor, "..."]
+) -> Float[Tensor, "b q w"]:
+    """Written out: for a few dozen tokens on a CPU the fused kernel's backward is slower."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return (scores.masked_fill(~mask, -1e4).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
 class _Block(nn.Module):
@@ -99,13 +110,8 @@ class _Block(nn.Module):
     def split(self, t: Tensor) -> Tensor:
         return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        # Written out: for a few dozen tokens on a CPU the fused kernel's backward is slower.
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        return (scores.masked_fill(~mask, -1e4).softmax(-1) @ v).transpose(1, 2).flatten(2)
-
     def cross(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        return self.attend(self.split(x), k, v, mask)
+        return attention(self.split(x), k, v, mask)
 
     def mlp(self, x: Tensor) -> Tensor:
         return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
@@ -140,6 +146,7 @@ class PartTokensNetwork(nn.Module):
         """An embedding of every value of every attribute. The network sees linear maps of it."""
         self.part_in, self.so_far, self.last, self.last_but_one = (nn.Linear(w, w, bias=False) for _ in range(4))
         self.pointed_at, self.pointer, self.key = (nn.Linear(w, w, bias=False) for _ in range(3))
+        self.text_query, self.text_key, self.text_value, self.text_out = (nn.Linear(w, w, bias=False) for _ in range(4))
         self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
         self.start = nn.Parameter(torch.randn(w) * 0.02)
         self.text_in = nn.Linear(TEXT_DIM, w)
@@ -164,6 +171,8 @@ class PartTokensNetwork(nn.Module):
         if keep_text is not None:
             seen, pooled = seen & keep_text[:, None], pooled * keep_text[:, None]
         tokens = [self.null_token.expand(batch, 1, -1), self.text_in(text.tokens)]
+        words = torch.cat(tokens, 1)
+        text_keys, text_values = (self._heads(f(words)) for f in (self.text_key, self.text_value))
         masks = [torch.ones_like(text.mask[:, :1]), seen]
         keys, looks = pooled.new_zeros(batch, 0, pooled.shape[-1]), pooled.new_zeros(batch, 0, A * pooled.shape[-1])
         if examples is not None and examples.shape[1]:
@@ -176,7 +185,7 @@ class PartTokensNetwork(nn.Module):
             masks.append(there)
             keys = packing.pad(self.key(F.layer_norm(parts, parts.shape[-1:])))
             looks = packing.pad(self._lookup(self.pointed_at, rows).flatten(1))
-        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled, keys, looks)
+        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled, keys, looks, text_keys, text_values)
 
     def point(self, h: Float[Tensor, "b p w"], memory: Memory) -> Float[Tensor, "b p a"]:
         """What the parts that the states point at add to the cascade's input: 0 where a state
@@ -187,13 +196,22 @@ class PartTokensNetwork(nn.Module):
         weights = torch.cat([none, scores.masked_fill(~there, -1e4)], -1).softmax(-1)[..., 1:]
         return weights.to(memory.parts.dtype) @ memory.parts
 
+    def reread(self, x: Float[Tensor, "b p w"], memory: Memory) -> Float[Tensor, "b p w"]:
+        """What the text says of the parts whose states and labels are summed in ``x``."""
+        q = self._heads(self.text_query(F.layer_norm(x, x.shape[-1:])))
+        seen = memory.mask[:, None, None, : memory.text_keys.shape[2]]
+        return self.text_out(attention(q, memory.text_keys, memory.text_values, seen))
+
+    def _heads(self, t: Float[Tensor, "b l w"]) -> Float[Tensor, "b h l d"]:
+        return t.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
+
     @property
     def layers(self) -> list[_Block]:
         return list(self.blocks)  # type: ignore[arg-type]
 
     def forward(
         self,
-        tokens: Int[Tensor, "b p 14"],
+        tokens: Int[Tensor, "b p 16"],
         counted: Bool[Tensor, "b p"],
         memory: Memory,
         hidden_keys: Bool[Tensor, "b p p"] | None = None,
@@ -203,16 +221,22 @@ class PartTokensNetwork(nn.Module):
         return self.logits(self.states(tokens, counted, memory, hidden_keys)[-1], tokens, counted, memory)
 
     def logits(
-        self, h: Float[Tensor, "n w"], tokens: Int[Tensor, "b p 14"], counted: Bool[Tensor, "b p"], memory: Memory
+        self, h: Float[Tensor, "n w"], tokens: Int[Tensor, "b p 16"], counted: Bool[Tensor, "b p"], memory: Memory
     ) -> list[Float[Tensor, "n v"]]:
         """Logits of each attribute from the last states of the n counted parts."""
         packing = _Packing(counted)
         pointed = packing.pack(self.point(packing.pad(F.layer_norm(h, h.shape[-1:])), memory))
-        return self.cascade(h, pointed, *self.inputs(tokens, counted))
+        own, last, last_but_one = self.inputs(tokens, counted)
+        so_far = self._lookup(self.so_far, own).cumsum(1)
+        read = packing.pack(self.reread(packing.pad(h + so_far[:, SHAPE - 1]), memory))
+        so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
+        x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
+        x = x + self._lookup(self.last, last) + self._lookup(self.last_but_one, last_but_one)
+        return self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
 
     def states(
         self,
-        tokens: Int[Tensor, "b p 14"],
+        tokens: Int[Tensor, "b p 16"],
         counted: Bool[Tensor, "b p"],
         memory: Memory,
         hidden_keys: Bool[Tensor, "b p p"] | None = None,
@@ -233,7 +257,7 @@ class PartTokensNetwork(nn.Module):
         out = []
         for block in self.layers[:blocks]:
             q, k, v = (block.split(t) for t in parts.pad(block.qkv(block.norm(x))).chunk(3, -1))
-            x = x + block.self_out(parts.pack(block.attend(q, k, v, seen)))
+            x = x + block.self_out(parts.pack(attention(q, k, v, seen)))
             k, v = (block.split(t) for t in seen_memory.pad(block.cross_kv(text)).chunk(2, -1))
             q = parts.pad(block.cross_q(block.cross_norm(x)))
             x = block.mlp(x + block.cross_out(parts.pack(block.cross(q, k, v, text_seen))))
@@ -246,20 +270,9 @@ class PartTokensNetwork(nn.Module):
         shifted = torch.cat([none, tokens], 1)
         return tokens[counted], shifted[:, 1:-1][counted], shifted[:, :-2][counted]
 
-    def cascade(
-        self,
-        h: Float[Tensor, "n w"],
-        pointed: Float[Tensor, "n a"],
-        tokens: Int[Tensor, "n 14"],
-        last: Tensor,
-        last_but_one: Tensor,
-    ) -> list[Float[Tensor, "n v"]]:
-        """Logits of all attributes of n parts, each from the tokens before it."""
-        so_far = self._lookup(self.so_far, tokens).cumsum(1)
-        so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
-        x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
-        x = x + self._lookup(self.last, last) + self._lookup(self.last_but_one, last_but_one)
-        y = x.transpose(0, 1)  # (14, n, w)
+    def cascade(self, x: Float[Tensor, "n 16 w"]) -> list[Float[Tensor, "n v"]]:
+        """Logits of all attributes of n parts, each from its own input."""
+        y = x.transpose(0, 1)  # (16, n, w)
         y = y + F.gelu(
             torch.baddbmm(self.first_bias, F.layer_norm(y, y.shape[-1:]), self.first_weight), approximate="tanh"
         )
@@ -271,18 +284,20 @@ class PartTokensNetwork(nn.Module):
             for k, (s, size) in enumerate(zip(STARTS, SIZES, strict=True))
         ]
 
-    def _lookup(self, linear: nn.Linear, tokens: Int[Tensor, "n 14"]) -> Float[Tensor, "n 14 w"]:
+    def _lookup(self, linear: nn.Linear, tokens: Int[Tensor, "n 16"]) -> Float[Tensor, "n 16 w"]:
         """A linear map of the embeddings of tokens; 0 for tokens that are -1. The table is mapped,
         which has fewer rows than there are tokens."""
-        table = F.linear(self.values, linear.weight)
+        return self._known(F.linear(self.values, linear.weight), tokens)
+
+    def _known(self, table: Float[Tensor, "v w"], tokens: Int[Tensor, "n 16"]) -> Float[Tensor, "n 16 w"]:
         return F.embedding(tokens.clamp_min(0) + self.starts, table) * (tokens >= 0).unsqueeze(-1)
 
     @torch.no_grad()
     def draw(
-        self, memory: Memory, given: Tensor, uniforms: Float[Tensor, "b p 14"], options: TokenSampling
-    ) -> Iterator[tuple[Int[Tensor, "b 14"], Float[Tensor, "b 14"]]]:
+        self, memory: Memory, given: Tensor, uniforms: Float[Tensor, "b p 16"], options: TokenSampling
+    ) -> Iterator[tuple[Int[Tensor, "b 16"], Float[Tensor, "b 16"]]]:
         """Draw part after part; yields the tokens of the next part of every asset and their
-        log-probs. ``given`` (b, g, 14) are parts that are not drawn. With guidance, ``memory`` has
+        log-probs. ``given`` (b, g, 16) are parts that are not drawn. With guidance, ``memory`` has
         2 b entries, those without text last."""
         b = len(uniforms)
         tables = [F.linear(self.values, m.weight) for m in (self.part_in, self.so_far, self.last, self.last_but_one)]
@@ -292,7 +307,7 @@ class PartTokensNetwork(nn.Module):
         active = torch.arange(b, device=device)  # assets that have not ended
         last = last_but_one = torch.full((b, A), -1, device=device)
         for p in range(uniforms.shape[1]):
-            before = self.start.expand(len(active), -1) if p == 0 else tables[0][last + self.starts].sum(1)
+            before = self.start.expand(len(active), -1) if p == 0 else self._known(tables[0], last).sum(1)
             x = before.repeat(copies, 1) + self.slots[p] + memory.pooled
             mask = memory.mask[:, None, None]
             for block, (k, v), cache in zip(self.layers, keys, caches, strict=True):
@@ -300,16 +315,18 @@ class PartTokensNetwork(nn.Module):
                 cache[0, :, :, p], cache[1, :, :, p] = new_k[:, :, 0], new_v[:, :, 0]
                 seen = cache[:, :, :, : p + 1]
                 everything = torch.ones(1, dtype=torch.bool, device=x.device)
-                x = x + block.self_out(block.attend(q, seen[0], seen[1], everything)[:, 0])
+                x = x + block.self_out(attention(q, seen[0], seen[1], everything)[:, 0])
                 x = x + block.cross_out(block.cross(block.cross_q(block.cross_norm(x)).unsqueeze(1), k, v, mask)[:, 0])
                 x = block.mlp(x)
             forced = given[active, p] if p < given.shape[1] else torch.zeros_like(last)
             pointed = self.point(F.layer_norm(x, x.shape[-1:]).unsqueeze(1), memory)[:, 0]
-            tokens, log_probs = self._draw_part(x, pointed, tables, last, last_but_one, uniforms[active, p], options)
-            forced_rows = forced[:, SHAPE] != END
+            tokens, log_probs = self._draw_part(
+                x, pointed, memory, tables, last, last_but_one, uniforms[active, p], options
+            )
+            forced_rows = forced[:, OBJECT] != END
             tokens = torch.where(forced_rows[:, None], forced, tokens)
             log_probs = torch.where(forced_rows[:, None], 0.0, log_probs)
-            ended = tokens[:, SHAPE] == END
+            ended = tokens[:, OBJECT] == END
             tokens[ended, 1:], log_probs[ended, 1:] = 0, 0.0
             all_tokens, all_log_probs = tokens.new_zeros(b, A), log_probs.new_zeros(b, A)
             all_tokens[active], all_log_probs[active] = tokens, log_probs
@@ -329,6 +346,7 @@ class PartTokensNetwork(nn.Module):
         self,
         h: Tensor,
         pointed: Tensor,
+        memory: Memory,
         tables: list[Tensor],
         last: Tensor,
         last_but_one: Tensor,
@@ -336,13 +354,13 @@ class PartTokensNetwork(nn.Module):
         options: TokenSampling,
     ) -> tuple[Tensor, Tensor]:
         copies = len(h) // len(last)
-        looked_up = [
-            (table[t.clamp_min(0) + self.starts] * (t >= 0).unsqueeze(-1)).repeat(copies, 1, 1)
-            for table, t in zip(tables[2:], (last, last_but_one), strict=True)
-        ]
+        before = zip(tables[2:], (last, last_but_one), strict=True)
+        looked_up = [self._known(table, t).repeat(copies, 1, 1) for table, t in before]
         base = h[:, None] + self.attribute + pointed.unflatten(1, (A, -1)) + looked_up[0] + looked_up[1]
         so_far, tokens, log_probs = torch.zeros_like(h), [], []
         for k, (start, size) in enumerate(zip(STARTS, SIZES, strict=True)):
+            if k == SHAPE:
+                base = base + self.reread((h + so_far).unsqueeze(1), memory)
             y = base[:, k] + so_far
             first = torch.addmm(self.first_bias[k], F.layer_norm(y, y.shape[-1:]), self.first_weight[k])
             y = y + F.gelu(first, approximate="tanh")

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from rewards.text import TextFeatures, shared_encoder
 from rl3d.configs import as_paths, at_least, check_seed
-from rl3d.corpus import Spec, sample_for
+from rl3d.corpus import CATEGORIES, Item, Spec, sample_for
+from rl3d.corpus.lexicon import lexicon
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT
-from rl3d.generators.part_codes import END, SHAPE, encode_parts
+from rl3d.generators.part_codes import END, OBJECT, SHAPE, UNKNOWN, encode_parts, labels
 from rl3d.generators.part_tokens import PartTokens, padded
 from rl3d.generators.part_tokens_network import A, PartTokensNetwork
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
@@ -37,6 +38,8 @@ CONTRAST_BLOCK, CONTRAST_TEMPERATURE = 2, 0.2
 """The block (of five, from 0) whose states are compared, and the temperature of InfoNCE."""
 NEIGHBOURS = 12
 """Examples are drawn from this many captions that are most like that of an asset."""
+UNLABELLED = 0.15
+"""Fraction of assets that begin with parts whose labels are hidden from the network."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class PretrainTokensConfig:
 
     out: Path = Path("runs/pretrain-tokens")
     """Folder of the run. An interrupted run resumes from its newest checkpoint."""
-    steps: int = 14000
+    steps: int = 20000
     """Optimiser steps."""
     batch: int = 64
     """Assets in a step."""
@@ -89,17 +92,22 @@ class PretrainTokensConfig:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """B assets as tokens, ended, with the numbers of their captions, their examples, and whether
-    the text is seen."""
+    """B assets as tokens, ended, with the numbers of their captions, their examples, whether the
+    text is seen, and how many of the first parts hide their labels."""
 
     captions: Tensor
     tokens: Tensor
     examples: Tensor
     keep_text: Tensor
+    unlabelled: Tensor
     turned: Tensor | None = None
     """The same assets, turned about the vertical by quarter turns."""
     other_captions: Tensor | None = None
     """Captions that say the same of them, where the pool has one."""
+
+
+Labelled = tuple[np.ndarray, np.ndarray]
+"""Parts (p, v) and their labels (p, 2)."""
 
 
 class TokenBatches:
@@ -111,6 +119,10 @@ class TokenBatches:
         self.specs: list[Spec] = draw_specs(self.config.captions, self.config.seed)
         self.invented: list[Invented] = draw_invented(self.config.invented, self.config.seed)
         self.neighbours = neighbours
+        self.nouns = {noun: 1 + n for n, noun in enumerate(sorted(CATEGORIES))}
+        words = lexicon()
+        roles = {role for table in (words.roles, words.details) for noun in table for role in table[noun]}
+        self.roles = {role: 1 + n for n, role in enumerate(sorted({*roles, "main"}))}
         self.alike: dict[str, list[int]] = {}
         for number, spec in enumerate(self.specs):
             self.alike.setdefault(repr(replace(spec, caption="")), []).append(number)
@@ -124,13 +136,13 @@ class TokenBatches:
             if rng.random() < share:
                 which = int(rng.integers(len(self.invented)))
                 captions.append(len(self.specs) + which)
-                assets.append(invent(self.invented[which], rng))
+                assets.append(_unnamed(invent(self.invented[which], rng)))
                 few = 1 + int(rng.integers(3))
                 examples.append([invent(self.invented[which], rng, example=True) for _ in range(few)])
                 continue
             which = int(rng.integers(len(self.specs)))
             captions.append(which)
-            assets.append(sample_for(self.specs[which], rng).vectors)
+            assets.append(self._labelled(sample_for(self.specs[which], rng)))
             near: list[np.ndarray] = []
             if rng.random() < config.with_examples:
                 few = 1 + int(rng.integers(3))
@@ -139,11 +151,19 @@ class TokenBatches:
             examples.append(near)
         tokens, near_tokens = _encoded(assets, examples)
         keep_text = torch.from_numpy(rng.random(config.batch)) >= config.drop_text
-        batch = TokenBatch(torch.tensor(captions), tokens, near_tokens, keep_text)
+        parts = np.array([len(vectors) for vectors, _ in assets])
+        hidden = np.where(rng.random(config.batch) < UNLABELLED, 1 + rng.integers(parts), 0)
+        batch = TokenBatch(torch.tensor(captions), tokens, near_tokens, keep_text, torch.from_numpy(hidden))
         if not config.contrast:
             return batch
-        turned = _encoded([_turned(v, 1 + int(rng.integers(3))) for v in assets], [[] for _ in assets])[0]
-        return replace(batch, turned=turned, other_captions=torch.tensor([self._alike(c, rng) for c in captions]))
+        turned = [(_turned(vectors, 1 + int(rng.integers(3))), own) for vectors, own in assets]
+        around = _encoded(turned, [[] for _ in assets])[0]
+        return replace(batch, turned=around, other_captions=torch.tensor([self._alike(c, rng) for c in captions]))
+
+    def _labelled(self, item: Item) -> Labelled:
+        nouns = np.array([self.nouns[noun] for noun in item.nouns])
+        roles = np.array([self.roles.get(role, 0) for role in item.roles])
+        return item.vectors, labels(item.objects, nouns[item.objects], roles)
 
     def _alike(self, caption: int, rng: np.random.Generator) -> int:
         if caption >= len(self.specs):
@@ -161,11 +181,19 @@ def _turned(vectors: np.ndarray, quarters: int) -> np.ndarray:
     return out
 
 
-def _encoded(assets: list[np.ndarray], examples: list[list[np.ndarray]]) -> tuple[Tensor, Tensor]:
-    """Tokens of the assets, each with its end, and of their examples."""
-    everything = [*assets, *(e for near in examples for e in near)]
+def _unnamed(vectors: np.ndarray) -> Labelled:
+    zeros = np.zeros(len(vectors), int)
+    return vectors, labels(zeros, zeros, zeros)
+
+
+def _encoded(assets: list[Labelled], examples: list[list[np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Tokens of the assets, each with its end, and of their examples, which have no labels."""
+    everything = [*(vectors for vectors, _ in assets), *(e for near in examples for e in near)]
     tokens = iter(encode_parts(torch.from_numpy(np.concatenate(everything))).split([len(v) for v in everything]))
-    ended = [F.pad(next(tokens), (0, 0, 0, 1), value=END) for _ in assets]
+    ended = []
+    for (_, own), part_tokens in zip(assets, tokens, strict=False):
+        part_tokens[:, :SHAPE] = torch.from_numpy(own)
+        ended.append(F.pad(part_tokens, (0, 0, 0, 1), value=END))
     rows = []
     for near in examples:
         numbered = [F.pad(next(tokens), (0, 1), value=n) for n in range(len(near))]
@@ -179,11 +207,13 @@ def token_loss(
     """Mean cross-entropy of the tokens of a batch, in nats, and the states of its parts after
     every block."""
     tokens, counted, exists = _counted(batch.tokens, network.config.slots)
+    seen = tokens.clone()
+    seen[torch.arange(tokens.shape[1]) < batch.unlabelled[:, None], :SHAPE] = UNKNOWN
     memory = network.memory(text, batch.examples, batch.keep_text)
-    states = network.states(tokens, counted, memory, hidden_keys)
-    logits = network.logits(states[-1], tokens, counted, memory)
+    states = network.states(seen, counted, memory, hidden_keys)
+    logits = network.logits(states[-1], seen, counted, memory)
     wanted, there = tokens[counted], exists[counted]
-    sums = [F.cross_entropy(logits[SHAPE].float(), wanted[:, SHAPE], reduction="sum")]
+    sums = [F.cross_entropy(logits[OBJECT].float(), wanted[:, OBJECT], reduction="sum")]
     sums += [F.cross_entropy(logits[k].float()[there], wanted[there, k], reduction="sum") for k in range(1, A)]
     return torch.stack(sums).sum() / (len(wanted) + (A - 1) * there.sum()), states
 
@@ -205,7 +235,7 @@ def contrastive_loss(
 def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens that fit, the parts that are counted (with the end), and those that exist."""
     tokens = tokens[:, :slots]
-    exists = (tokens[..., SHAPE] != END).long().cumprod(1).bool()
+    exists = (tokens[..., OBJECT] != END).long().cumprod(1).bool()
     return tokens, torch.arange(tokens.shape[1]) <= exists.sum(1, keepdim=True), exists
 
 

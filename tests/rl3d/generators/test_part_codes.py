@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from rewards import resolve
 from rewards.base import Batch
 from rl3d.corpus import sample
-from rl3d.generators.part_codes import CELL, FACES, SIZES, decode_parts, encode_parts
+from rl3d.generators.part_codes import (
+    CELL,
+    END,
+    FACES,
+    OBJECT,
+    SHAPE,
+    SIZES,
+    UNKNOWN,
+    decode_parts,
+    encode_parts,
+    labels,
+)
 from scenes.asset import PartAsset
 from scenes.parts import (
     CENTRE,
@@ -56,7 +67,14 @@ def test_coded_assets_stand_in_one_piece(corpus: list[np.ndarray]) -> None:
 def test_decoded_parts_have_the_same_tokens(corpus: list[np.ndarray]) -> None:
     tokens = encode_parts(torch.from_numpy(np.concatenate(corpus)))
     assert torch.equal(encode_parts(decode_parts(tokens)), tokens)
-    assert bool((tokens >= 0).all()) and bool((tokens < torch.tensor(SIZES)).all())
+    assert bool((tokens[:, :SHAPE] == UNKNOWN).all()), "parts from elsewhere have no labels"
+    assert bool((tokens[:, SHAPE:] >= 0).all()) and bool((tokens < torch.tensor(SIZES)).all())
+
+
+def test_labels_say_which_part_begins_an_object() -> None:
+    found = labels(np.array([0, 0, 1, 2, 2]), np.array([7, 7, 7, 0, 0]), np.array([3, 4, 3, 0, 1]))
+    assert found.tolist() == [[16, 3], [15, 4], [16, 3], [2, 0], [1, 1]]
+    assert END not in found[:, 0] and found[:, 0].max() < SIZES[OBJECT]
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,7 +6,7 @@ import torch
 from rl3d.algorithms.base import Judgement
 from rl3d.algorithms.grpo import step_advantages
 from rl3d.check_generator import check_generator
-from rl3d.generators.part_codes import END, SHAPE, SIZES
+from rl3d.generators.part_codes import END, OBJECT, SHAPE, SIZES
 from rl3d.generators.part_tokens import PartTokens
 from rl3d.generators.part_tokens_network import A, PartTokensConfig, TokenSampling, nucleus
 from scenes.asset import PartAsset
@@ -54,7 +54,7 @@ def test_the_mask_counts_drawn_tokens(policy: PartTokens) -> None:
     parts = rollout.exists.sum(1)
     assert rollout.mask.sum(0).tolist() == [int(n) * A + (1 if n < policy.slots else 0) for n in parts]
     assert bool((rollout.log_probs[~rollout.mask] == 0).all())
-    assert bool((rollout.tokens[..., SHAPE] != END).long().diff(dim=1).le(0).all())
+    assert bool((rollout.tokens[..., OBJECT] != END).long().diff(dim=1).le(0).all())
 
 
 def test_log_probs_sum_to_one_over_all_values(policy: PartTokens) -> None:
@@ -78,6 +78,16 @@ def test_given_parts_come_first_and_are_not_drawn(policy: PartTokens) -> None:
     assert not rollout.mask[:A].any() and bool(rollout.mask[A, :2].all()) and not rollout.mask[A, 2]
     again = policy.log_probs(rollout, policy.steps(rollout)[0])
     assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
+
+
+def test_parts_from_elsewhere_have_no_labels_to_learn(policy: PartTokens) -> None:
+    condition = policy.condition(PROMPTS)
+    drawn = policy.sample(condition, seeds=[1, 2, 3])
+    encoded = policy.encode(policy.decode(drawn), condition)
+    assert torch.equal(encoded.exists, drawn.exists)
+    left_out = drawn.mask & ~encoded.mask
+    assert int(left_out.sum()) == SHAPE * int(drawn.exists.sum()), "the labels, and nothing else"
+    assert bool((encoded.log_probs[left_out] == 0).all()) and bool((encoded.log_probs[encoded.mask] < 0).all())
 
 
 def test_a_stream_that_is_kept_leaves_gradients_on(policy: PartTokens) -> None:
@@ -120,7 +130,7 @@ def test_tokens_arrive_part_by_part(policy: PartTokens) -> None:
     assert torch.equal(steps[0].tokens, whole.tokens[:, :1])
 
 
-def test_thenucleus_is_the_smallest_that_holds_top_p() -> None:
+def test_the_nucleus_is_the_smallest_that_holds_top_p() -> None:
     log_p = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(1000, -1)
     draws = nucleus(log_p, torch.arange(1000) / 1000, 0.75)
     assert torch.bincount(draws, minlength=4).tolist() == pytest.approx([625, 375, 0, 0], abs=2)

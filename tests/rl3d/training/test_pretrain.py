@@ -16,7 +16,7 @@ import torch
 from rewards.text import shared_encoder
 from rl3d.corpus import CATALOGUE, prompts
 from rl3d.generators.load import load_generator
-from rl3d.generators.part_codes import END, SHAPE
+from rl3d.generators.part_codes import END, OBJECT
 from rl3d.generators.part_tokens import PartTokens
 from rl3d.generators.part_tokens_network import A
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
@@ -76,7 +76,7 @@ def test_text_features_are_those_of_the_encoder(tmp_path: Path) -> None:
 def test_token_batches_end_and_have_examples() -> None:
     config = PretrainTokensConfig(captions=30, invented=30, batch=64)
     batch = TokenBatches(config, np.arange(30 * 3).reshape(30, 3) % 30)(0)
-    ends = (batch.tokens[..., SHAPE] == END).long().argmax(1)
+    ends = (batch.tokens[..., OBJECT] == END).long().argmax(1)
     assert bool((ends > 0).all()) and batch.tokens.shape[1] <= MAX_PARTS + 1
     there = batch.examples[..., A] >= 0
     invented = batch.captions >= 30
@@ -107,8 +107,8 @@ def test_the_loss_counts_each_asset_once() -> None:
         whole = float(token_loss(network, batch, pool.text(batch.captions))[0])
         sums, counts = 0.0, 0
         for i in range(4):
-            parts = int((batch.tokens[i, :, SHAPE] != END).sum())
-            kept = batch.captions, batch.tokens[:, : parts + 1], batch.examples, batch.keep_text
+            parts = int((batch.tokens[i, :, OBJECT] != END).sum())
+            kept = batch.captions, batch.tokens[:, : parts + 1], batch.examples, batch.keep_text, batch.unlabelled
             one = type(batch)(*(t[i : i + 1] for t in kept))
             count = 1 + A * parts
             sums += float(token_loss(network, one, pool.text(one.captions))[0]) * count
