@@ -23,13 +23,19 @@ from torch import Tensor
 from rl3d.configs import from_file
 from rl3d.generators.base import Generator, StepStats, TextCondition
 from rl3d.generators.part_codes import END, OBJECT, SIZES, decode_parts, encode_parts
-from rl3d.generators.part_tokens_network import A, Memory, PartTokensConfig, PartTokensNetwork, TokenSampling, guided
+from rl3d.generators.part_tokens_network import (
+    NEVER,
+    A,
+    Memory,
+    PartTokensConfig,
+    PartTokensNetwork,
+    TokenSampling,
+    guided,
+)
 from scenes.asset import Asset, PartAsset
 from scenes.parts import EXISTENCE, Parts
 
 WIDEST = max(SIZES)
-NEVER = -1e4
-"""Log-prob of a value that an attribute does not have."""
 
 
 @dataclass(frozen=True)

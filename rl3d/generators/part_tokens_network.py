@@ -23,6 +23,10 @@ STARTS = tuple(sum(SIZES[:k]) for k in range(A))
 VALUES = sum(SIZES)
 
 
+NEVER = -1e4
+"""Logit of a value that cannot be."""
+
+
 @dataclass(frozen=True)
 class PartTokensConfig:
     """Size of the network."""
@@ -232,7 +236,10 @@ class PartTokensNetwork(nn.Module):
         so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
         x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
         x = x + self._lookup(self.last, last) + self._lookup(self.last_but_one, last_but_one)
-        return self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
+        logits = self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
+        begins = (packing.rows % counted.shape[1] == 0).unsqueeze(1)
+        logits[OBJECT] = without_end(logits[OBJECT], begins)
+        return logits
 
     def states(
         self,
@@ -321,7 +328,7 @@ class PartTokensNetwork(nn.Module):
             forced = given[active, p] if p < given.shape[1] else torch.zeros_like(last)
             pointed = self.point(F.layer_norm(x, x.shape[-1:]).unsqueeze(1), memory)[:, 0]
             tokens, log_probs = self._draw_part(
-                x, pointed, memory, tables, last, last_but_one, uniforms[active, p], options
+                x, pointed, memory, tables, last, last_but_one, uniforms[active, p], options, torch.tensor(p == 0)
             )
             forced_rows = forced[:, OBJECT] != END
             tokens = torch.where(forced_rows[:, None], forced, tokens)
@@ -352,6 +359,7 @@ class PartTokensNetwork(nn.Module):
         last_but_one: Tensor,
         uniforms: Tensor,
         options: TokenSampling,
+        first_part: Bool[Tensor, ""],
     ) -> tuple[Tensor, Tensor]:
         copies = len(h) // len(last)
         before = zip(tables[2:], (last, last_but_one), strict=True)
@@ -366,13 +374,23 @@ class PartTokensNetwork(nn.Module):
             y = y + F.gelu(first, approximate="tanh")
             second = torch.addmm(self.second_bias[k], F.layer_norm(y, y.shape[-1:]), self.second_weight[k])
             weight, bias = self.out_weight[start : start + size], self.out_bias[start : start + size]
-            logits = guided(F.linear(F.gelu(second, approximate="tanh"), weight, bias), options.guidance)
+            logits = F.linear(F.gelu(second, approximate="tanh"), weight, bias)
+            if k == OBJECT:
+                logits = without_end(logits, first_part)
+            logits = guided(logits, options.guidance)
             log_p = (logits / options.temperature).log_softmax(-1)
             token = nucleus(log_p, uniforms[:, k], options.top_p)
             tokens.append(token)
             log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1))
             so_far = so_far + tables[1][token + start].repeat(copies, 1)
         return torch.stack(tokens, 1), torch.stack(log_probs, 1)
+
+
+def without_end(logits: Float[Tensor, "n v"], begins: Bool[Tensor, "..."]) -> Float[Tensor, "n v"]:
+    """Logits of the first token of parts: an asset has one part at least, so a part that begins an
+    asset cannot end it."""
+    end = torch.arange(logits.shape[-1], device=logits.device) == END
+    return logits.masked_fill(end & begins.to(logits.device), NEVER)
 
 
 def guided(logits: Float[Tensor, "n v"], guidance: float) -> Float[Tensor, "m v"]:

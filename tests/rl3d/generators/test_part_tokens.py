@@ -57,6 +57,21 @@ def test_the_mask_counts_drawn_tokens(policy: PartTokens) -> None:
     assert bool((rollout.tokens[..., OBJECT] != END).long().diff(dim=1).le(0).all())
 
 
+def test_an_asset_has_a_part(policy: PartTokens) -> None:
+    network = policy.network
+    bias = network.out_bias.detach().clone()
+    try:
+        with torch.no_grad():
+            network.out_bias[END] = 100.0  # would end every asset at once
+        rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
+        again = policy.log_probs(rollout, policy.steps(rollout)[0])
+    finally:
+        with torch.no_grad():
+            network.out_bias.copy_(bias)
+    assert rollout.exists.sum(1).tolist() == [1, 1, 1]
+    assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
+
+
 def test_log_probs_sum_to_one_over_all_values(policy: PartTokens) -> None:
     rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
     stats = policy.log_probs(rollout, range(A))
