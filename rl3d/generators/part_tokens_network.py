@@ -23,6 +23,8 @@ STARTS = tuple(sum(SIZES[:k]) for k in range(A))
 VALUES = sum(SIZES)
 
 
+TEXT_PLACES = 48
+"""Words of a text that the network tells apart by their place; those after them share the last."""
 NEVER = -1e4
 """Logit of a value that cannot be."""
 
@@ -34,7 +36,7 @@ class PartTokensConfig:
     width: int = 192
     depth: int = 5
     heads: int = 3
-    hidden: int = 384
+    hidden: int = 376
     """Width inside a block's MLP."""
     slots: int = MAX_PARTS
     """Most parts of an asset."""
@@ -154,6 +156,7 @@ class PartTokensNetwork(nn.Module):
         self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
         self.start = nn.Parameter(torch.randn(w) * 0.02)
         self.text_in = nn.Linear(TEXT_DIM, w)
+        self.text_place = nn.Parameter(torch.randn(TEXT_PLACES, w) * 0.02)
         self.null_token = nn.Parameter(torch.randn(w) * 0.02)
         self.pooled_in = nn.Linear(TEXT_DIM, w)
         self.example_in = nn.Linear(w, w)
@@ -174,7 +177,8 @@ class PartTokensNetwork(nn.Module):
         seen = text.mask
         if keep_text is not None:
             seen, pooled = seen & keep_text[:, None], pooled * keep_text[:, None]
-        tokens = [self.null_token.expand(batch, 1, -1), self.text_in(text.tokens)]
+        place = torch.arange(text.tokens.shape[1], device=pooled.device).clamp_max(TEXT_PLACES - 1)
+        tokens = [self.null_token.expand(batch, 1, -1), self.text_in(text.tokens) + self.text_place[place]]
         words = torch.cat(tokens, 1)
         text_keys, text_values = (self._heads(f(words)) for f in (self.text_key, self.text_value))
         masks = [torch.ones_like(text.mask[:, :1]), seen]

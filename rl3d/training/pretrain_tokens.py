@@ -25,7 +25,17 @@ from rl3d.corpus import CATEGORIES, Item, Spec, sample_for
 from rl3d.corpus.lexicon import lexicon
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT
-from rl3d.generators.part_codes import END, OBJECT, SHAPE, UNKNOWN, encode_parts, labels
+from rl3d.generators.part_codes import (
+    COLOR_TOKEN,
+    END,
+    OBJECT,
+    SECOND,
+    SHAPE,
+    SURFACE,
+    UNKNOWN,
+    encode_parts,
+    labels,
+)
 from rl3d.generators.part_tokens import PartTokens, padded
 from rl3d.generators.part_tokens_network import A, PartTokensNetwork
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
@@ -38,6 +48,9 @@ CONTRAST_BLOCK, CONTRAST_TEMPERATURE = 2, 0.2
 """The block (of five, from 0) whose states are compared, and the temperature of InfoNCE."""
 NEIGHBOURS = 12
 """Examples are drawn from this many captions that are most like that of an asset."""
+_WEIGHTS = {OBJECT: 8.0, COLOR_TOKEN: 3.0, SURFACE: 3.0, SECOND: 3.0}
+"""Tokens that decide whether an asset is what its caption says are few: most of the loss is the
+noise of places, and would outweigh them. Others weigh 1."""
 UNLABELLED = 0.15
 """Fraction of assets that begin with parts whose labels are hidden from the network."""
 
@@ -204,8 +217,8 @@ def _encoded(assets: list[Labelled], examples: list[list[np.ndarray]]) -> tuple[
 def token_loss(
     network: PartTokensNetwork, batch: TokenBatch, text: TextFeatures, hidden_keys: Tensor | None = None
 ) -> tuple[Float[Tensor, ""], list[Float[Tensor, "n w"]]]:
-    """Mean cross-entropy of the tokens of a batch, in nats, and the states of its parts after
-    every block."""
+    """Mean weighted cross-entropy of the tokens of a batch, in nats, and the states of its parts
+    after every block."""
     tokens, counted, exists = _counted(batch.tokens, network.config.slots)
     seen = tokens.clone()
     seen[torch.arange(tokens.shape[1]) < batch.unlabelled[:, None], :SHAPE] = UNKNOWN
@@ -213,8 +226,11 @@ def token_loss(
     states = network.states(seen, counted, memory, hidden_keys)
     logits = network.logits(states[-1], seen, counted, memory)
     wanted, there = tokens[counted], exists[counted]
-    sums = [F.cross_entropy(logits[OBJECT].float(), wanted[:, OBJECT], reduction="sum")]
-    sums += [F.cross_entropy(logits[k].float()[there], wanted[there, k], reduction="sum") for k in range(1, A)]
+    sums = []
+    for k, of_token in enumerate(logits):
+        rows = slice(None) if k == OBJECT else there
+        sum_ = F.cross_entropy(of_token.float()[rows], wanted[rows, k], reduction="sum")
+        sums.append(_WEIGHTS.get(k, 1.0) * sum_)
     return torch.stack(sums).sum() / (len(wanted) + (A - 1) * there.sum()), states
 
 
