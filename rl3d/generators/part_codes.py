@@ -1,9 +1,9 @@
-"""Parts as tokens, 16 a part: two that say what the part belongs to, and its numbers on finite
-grids.
+"""Assets as tokens, 16 for each element: an object, or one of its parts.
 
-The first two are labels: the object and whether the part begins it, and the role of the part in it.
-A generator that says first what it draws next keeps to its prompt. Parts from elsewhere have no
-labels; their first two tokens are ``UNKNOWN``.
+An object comes before its parts. It says its noun and its box, on a grid of the world. Its parts
+lie on a grid of their own, in which the object's largest extent is 1: a chair is the same chair
+wherever it stands, and however small. A part says its role and its numbers on finite grids. Parts
+from elsewhere are parts of one unknown object, whose frame is the world's.
 
 Faces are coded, not centres and sizes: parts that touch then have equal tokens. A superquadric has
 symmetries, so several vectors describe the same part. It is brought into one form first: its z axis
@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scenes.colors import COLORS, oklab
@@ -29,6 +31,7 @@ from scenes.parts import (
     EXISTENCE,
     EXPONENTS,
     LOG_HALF_SIZE,
+    MAX_PARTS,
     MAX_TAPER,
     METALLIC,
     MIN_HALF_SIZE,
@@ -42,6 +45,7 @@ from scenes.parts import (
     Parts,
 )
 from scenes.parts.materials import FINISHES
+from scenes.parts.rows import bounds
 
 EXPONENT_GRID = (0.1, 0.14, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5)
 TILTS, HEADINGS, ROLLS = 32, 128, 32
@@ -53,15 +57,18 @@ LOWEST = (-128, -128, -30)
 """Cell number of the first place along x, y and z. A face at 0 is always on the grid."""
 TAPERS = 16
 """Steps from 0 to a taper of 1."""
-END = 0
-"""Value of the first token that ends the asset. Other tokens of that part mean nothing."""
-UNKNOWN = -1
-"""Label of parts that come without labels."""
 NOUNS, ROLES = 128, 192
 """Most nouns of objects and roles of parts. The first of each is for what has no name."""
+END, PART = 0, 1 + NOUNS
+"""First token of what ends an asset, and of a part. Between them are the nouns of objects."""
+UNUSED = -1
+"""A token that says nothing: those that an element does not have, the box of an unknown object, and
+roles of parts from elsewhere."""
+MAX_OBJECTS = 12
+MAX_ELEMENTS = MAX_OBJECTS + MAX_PARTS
 
 ATTRIBUTES: dict[str, int] = {
-    "object": 1 + 2 * NOUNS,
+    "object": 2 + NOUNS,
     "role": ROLES,
     "shape": len(EXPONENT_GRID) ** 2,
     "tilt": TILTS + 1,
@@ -73,28 +80,99 @@ ATTRIBUTES: dict[str, int] = {
     "surface": (1 + len(FINISHES)) * (1 + len(PATTERNS)),
     "second color": 1 + len(COLORS),
 }  # fmt: skip
-"""Name and vocabulary size of every token of a part, in the order in which they are drawn."""
+"""Name and vocabulary size of every token of an element, in the order in which they are drawn."""
 OBJECT, ROLE, SHAPE, TILT, HEADING, ROLL, FACES, TAPER_TOKEN, COLOR_TOKEN, SURFACE, SECOND = *range(7), 12, 13, 14, 15
 SIZES = tuple(ATTRIBUTES.values())
 ORDERED = range(TILT, COLOR_TOKEN)
 """Tokens that are numbers, not names."""
+USED = torch.zeros(3, len(SIZES), dtype=torch.bool)
+"""The tokens of an end, of an object and of a part."""
+USED[:, OBJECT] = USED[1, FACES : FACES + 6] = USED[2] = True
 
 _PERMUTATIONS = torch.tensor(list(itertools.permutations(range(3))))
 _FINISHES = ((0.0, DEFAULT_ROUGHNESS), *FINISHES.values())
 
 
-def labels(
-    objects: Int[np.ndarray, "n"], nouns: Int[np.ndarray, "n"], roles: Int[np.ndarray, "n"]
-) -> Int[np.ndarray, "n 2"]:
-    """The first two tokens of n parts in order, from the number of each part's object, the number
-    of that object's noun and the number of the part's role. The parts of an object are together."""
-    begins = np.diff(objects, prepend=-1) != 0
-    return np.stack([1 + 2 * nouns + begins, roles], 1)
+@dataclass(frozen=True)
+class Labels:
+    """What is known of the p parts of an asset, in order; the parts of an object are together."""
+
+    objects: Int[np.ndarray, "p"]
+    """Number of each part's object, from 0 to o - 1."""
+    nouns: Int[np.ndarray, "o"]
+    """Number of each object's noun."""
+    roles: Int[np.ndarray, "p"]
+    """Number of each part's role, or ``UNUSED``."""
+    unknown: frozenset[int] = frozenset()
+    """Objects whose box is not said."""
+
+    @staticmethod
+    def none(count: int) -> Labels:
+        """Of parts from elsewhere: one unknown object."""
+        return Labels(np.zeros(count, int), np.zeros(1, int), np.full(count, UNUSED), frozenset({0}))
+
+
+def is_object(tokens: Int[Tensor, "*b 16"]) -> Bool[Tensor, "*b"]:
+    """Which elements are objects."""
+    return (tokens[..., OBJECT] > END) & (tokens[..., OBJECT] < PART)
+
+
+def encode_assets(
+    assets: Sequence[Float[np.ndarray, "_ v"]], labels: Sequence[Labels | None]
+) -> list[Int[Tensor, "_ 16"]]:
+    """Tokens of the elements of each asset, without its end."""
+    rows, local = [], []
+    for vectors, known in zip(assets, labels, strict=True):
+        known = known or Labels.none(len(vectors))
+        starts = np.flatnonzero(np.diff(known.objects, prepend=-1))
+        heads = np.full((len(starts), len(SIZES)), UNUSED)
+        heads[:, OBJECT] = 1 + known.nouns
+        moved = vectors.astype(np.float64)
+        for head, start, end in zip(heads, starts, [*starts[1:], len(vectors)], strict=True):
+            if known.objects[start] in known.unknown:
+                continue
+            low, high = (corner / CELL for corner in bounds(moved[start:end]))
+            head[FACES : FACES + 6 : 2] = low = (low.min(0).round().astype(int) - LOWEST).clip(0, PLACES - 2)
+            head[FACES + 1 : FACES + 6 : 2] = (high.max(0).round().astype(int) - LOWEST).clip(low + 1, PLACES - 1)
+            origin, scale = (t.numpy() for t in _frames(torch.from_numpy(head)))
+            moved[start:end, CENTRE] = (moved[start:end, CENTRE] - origin) / scale
+            moved[start:end, LOG_HALF_SIZE] -= np.log(scale)
+        local.append(moved)
+        rows.append((heads, starts, known.roles))
+    coded = encode_parts(torch.from_numpy(np.concatenate(local))).split([len(v) for v in local])
+    out = []
+    for parts, (heads, starts, roles) in zip(coded, rows, strict=True):
+        parts[:, ROLE] = torch.from_numpy(roles)
+        out.append(torch.from_numpy(np.insert(parts.numpy(), starts, heads, axis=0)))
+    return out
+
+
+def decode_assets(tokens: Int[Tensor, "b e 16"]) -> tuple[Float[Tensor, "b e v"], Bool[Tensor, "b e"]]:
+    """Vectors of all elements, and which of them are parts. Any tokens give an asset."""
+    place = torch.arange(tokens.shape[1], device=tokens.device)
+    head = torch.where(is_object(tokens), place, -1).cummax(1).values
+    frames = tokens.gather(1, head.clamp_min(0).unsqueeze(-1).expand_as(tokens))
+    origin, scale = _frames(torch.where((head >= 0).unsqueeze(-1), frames, UNUSED))
+    vectors = decode_parts(tokens.clamp_min(0))
+    vectors[..., CENTRE] = vectors[..., CENTRE] * scale + origin
+    vectors[..., LOG_HALF_SIZE] = (vectors[..., LOG_HALF_SIZE] + scale.log()).clamp_min(math.log(MIN_HALF_SIZE))
+    return vectors, tokens[..., OBJECT] == PART
+
+
+def _frames(objects: Int[Tensor, "*b 16"]) -> tuple[Float[Tensor, "*b 3"], Float[Tensor, "*b 1"]]:
+    """Where the origin of an object's grid lies, below the middle of its box, and the length of its
+    unit: of an unknown object those of the world."""
+    first = torch.tensor(LOWEST, device=objects.device)
+    low, high = ((objects[..., FACES + i : FACES + 6 : 2] + first) * CELL for i in (0, 1))
+    origin = torch.cat([(low + high)[..., :2] / 2, low[..., 2:]], -1)
+    known = objects[..., FACES, None] >= 0
+    scale = (high - low).amax(-1, keepdim=True).clamp_min(CELL)
+    return torch.where(known, origin, 0.0), torch.where(known, scale, 1.0)
 
 
 def encode_parts(vectors: Float[Tensor, "n v"]) -> Int[Tensor, "n 16"]:
-    """Tokens of n existing parts, without labels. What lies outside a grid is moved to its
-    border."""
+    """Tokens of n existing parts in the frame of the world, without roles. What lies outside a grid
+    is moved to its border."""
     parts = Parts.from_vectors(vectors.double())
     rotation, half, taper = parts.rotations, parts.half_sizes, parts.taper
     # The z axis up, or in the front half if it is level: a half turn about x only changes the sign
@@ -125,7 +203,7 @@ def encode_parts(vectors: Float[Tensor, "n v"]) -> Int[Tensor, "n 16"]:
     finishes = torch.tensor(_FINISHES).double()
     finish = ((torch.stack([parts.metallic, parts.roughness], -1)[:, None] - finishes) ** 2).sum(-1).argmin(-1)
     out = torch.empty(len(vectors), len(SIZES), dtype=torch.long)
-    out[:, OBJECT] = out[:, ROLE] = UNKNOWN
+    out[:, OBJECT], out[:, ROLE] = PART, UNUSED
     out[:, SHAPE] = north * len(EXPONENT_GRID) + east
     out[:, TILT], out[:, HEADING], out[:, ROLL] = tilt, heading, roll
     out[:, FACES : FACES + 6 : 2], out[:, FACES + 1 : FACES + 6 : 2] = (
@@ -140,7 +218,8 @@ def encode_parts(vectors: Float[Tensor, "n v"]) -> Int[Tensor, "n 16"]:
 
 
 def decode_parts(tokens: Int[Tensor, "*b 16"]) -> Float[Tensor, "*b v"]:
-    """Vectors of parts. Any tokens give a part; whether it exists is for the caller to say."""
+    """Vectors of parts in the frame of the world. Any tokens give a part; whether it exists is for
+    the caller to say."""
     t = tokens.long()
     tilt, heading, roll = t[..., TILT], t[..., HEADING], t[..., ROLL]
     first = torch.tensor(LOWEST, device=t.device)

@@ -1,12 +1,12 @@
-"""Part tokens: an autoregressive transformer over parts, and an inner cascade over the 16 tokens of
-a part (see ``part_codes``).
+"""Part tokens: an autoregressive transformer over objects and their parts, and an inner cascade
+over the 16 tokens of each (see ``part_codes``).
 
-A part at a time: causal self-attention to the parts before, cross-attention to the tokens of the
-text and to the parts of retrieved examples. The cascade draws the tokens of a part one by one from
-the transformer's state, what is already drawn of this part, and the same tokens of the two parts
-before and of the example's part that the state points at (pointer networks; Vinyals et al., 2015).
-It first names the object and the role of the part, and then reads the text again. It costs a sixth
-of a flat sequence of tokens.
+An element at a time: causal self-attention to those before, cross-attention to the tokens of the
+text and to the parts of retrieved examples. The cascade draws the tokens of an element one by one
+from the transformer's state, what is already drawn of this element, and the same tokens of the two
+elements before and of the example's part that the state points at (pointer networks; Vinyals et
+al., 2015). Once it knows the noun or the role, it reads the text again. It costs a sixth of a flat
+sequence of tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ from torch import Tensor
 
 from rl3d.configs import from_file
 from rl3d.generators.base import Generator, StepStats, TextCondition
-from rl3d.generators.part_codes import END, OBJECT, SIZES, decode_parts, encode_parts
+from rl3d.generators.part_codes import (
+    END,
+    FACES,
+    OBJECT,
+    PART,
+    SIZES,
+    UNUSED,
+    decode_assets,
+    encode_assets,
+    encode_parts,
+)
 from rl3d.generators.part_tokens_network import (
     NEVER,
     A,
@@ -33,7 +43,7 @@ from rl3d.generators.part_tokens_network import (
     guided,
 )
 from scenes.asset import Asset, PartAsset
-from scenes.parts import EXISTENCE, Parts
+from scenes.parts import EXISTENCE, MAX_PARTS, Parts
 
 WIDEST = max(SIZES)
 
@@ -56,12 +66,12 @@ class TokenCondition(TextCondition):
 
 @dataclass(frozen=True)
 class TokenRollout:
-    """B assets of at most P - 1 parts. A step is one token: T = 16 P."""
+    """B assets of at most P - 1 elements. A step is one token: T = 16 P."""
 
     condition: TokenCondition
     options: TokenSampling
     tokens: Int[Tensor, "b p 16"]
-    """The part after an asset's last one has the first token ``END``."""
+    """The element after an asset's last one has the first token ``END``."""
     log_probs: Float[Tensor, "t b"]
 
     @property
@@ -70,26 +80,27 @@ class TokenRollout:
 
     @property
     def mask(self) -> Bool[Tensor, "t b"]:
-        """All tokens of parts that were drawn, and the token that ends the asset. Labels that are
-        unknown were not drawn."""
+        """All tokens that were drawn, those that end the assets among them."""
         exists = self.exists
-        drawn = exists.clone()
+        place = torch.arange(exists.shape[1], device=exists.device)
+        drawn = place <= exists.sum(1, keepdim=True)
         if self.condition.given is not None:
             count = (self.condition.given[..., EXISTENCE] > 0).sum(1, keepdim=True)
-            drawn &= torch.arange(exists.shape[1], device=exists.device) >= count
-        taken = drawn.unsqueeze(-1).repeat(1, 1, A)
-        place = exists.sum(1)
-        ends = place < exists.shape[1]
-        rows = torch.arange(len(place), device=place.device)
-        taken[rows[ends], place[ends], OBJECT] = True
-        return (taken & (self.tokens >= 0)).flatten(1).T
+            drawn = drawn & (place > torch.where(count > 0, count, -1))  # with their object
+        unknown = (self.tokens[..., FACES] == UNUSED).unsqueeze(-1) & (self.tokens[..., OBJECT : OBJECT + 1] != END)
+        return (drawn.unsqueeze(-1) & (self.tokens != UNUSED) & ~unknown).flatten(1).T
+
+    @property
+    def parts(self) -> Bool[Tensor, "b p"]:
+        """The elements that are parts of the asset."""
+        part = self.exists & (self.tokens[..., OBJECT] == PART)
+        return part & (part.cumsum(1) <= MAX_PARTS)
 
     @property
     def units(self) -> Int[Tensor, "t b"]:
-        """The part that each step draws, -1 for the token that ends the asset."""
-        exists = self.exists
-        part = torch.arange(exists.shape[1], device=exists.device).expand_as(exists)
-        return torch.where(exists, part, -1).repeat_interleave(A, 1).T
+        """The part that each step draws, -1 for objects and the token that ends the asset."""
+        part = self.parts
+        return torch.where(part, part.cumsum(1) - 1, -1).repeat_interleave(A, 1).T
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -119,6 +130,10 @@ class PartTokens(Generator):
     def slots(self) -> int:
         return self.network.config.slots
 
+    @property
+    def _most_parts(self) -> int:
+        return min(MAX_PARTS, self.slots - 1)
+
     def condition(self, prompts: list[str]) -> TokenCondition:
         plain = super().condition(prompts)
         return TokenCondition(plain.prompts, plain.text)
@@ -134,7 +149,7 @@ class PartTokens(Generator):
             )
         rows = []
         for assets in examples:
-            found = [_tokens_of(a)[0] for a in assets]
+            found = [encode_parts(a.parts[0].present().vectors().detach().cpu()) for a in assets]
             rows.append(torch.cat([F.pad(t, (0, 1), value=n) for n, t in enumerate(found)]) if found else None)
         return replace(condition, examples=padded(rows, A + 1, -1).to(self.device))
 
@@ -142,11 +157,10 @@ class PartTokens(Generator):
         """The condition with the parts that each sample begins with: a batch of one scene each. The
         network sees the nearest tokens; the asset has the parts as they are given."""
         parts = [asset.parts[0].present().detach().to("cpu") for asset in given]
-        most = max(p.count for p in parts)
-        if most >= self.slots:
+        most, fit = max(p.count for p in parts), self._most_parts - 1
+        if most > fit:
             raise ValueError(
-                f"the given asset has {most} parts: {self.name} goes on from at most {self.slots - 1}; "
-                f"add --keep {self.slots - 1}"
+                f"the given asset has {most} parts: {self.name} goes on from at most {fit}; add --keep {fit}"
             )
         return replace(condition, given=Parts.stack(parts).vectors().to(self.device))
 
@@ -162,11 +176,11 @@ class PartTokens(Generator):
         uniforms = torch.stack(
             [torch.rand(self.slots, A, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         ).to(self.device)
-        given = torch.zeros(count, 0, A, dtype=torch.long, device=self.device)
+        given = torch.zeros(count, 0, A, dtype=torch.long)
         if condition.given is not None:
-            there = condition.given[..., EXISTENCE] > 0
-            given = encode_parts(condition.given.flatten(0, 1).cpu()).view(count, -1, A).to(self.device)
-            given = torch.where(there.unsqueeze(-1), given, END)
+            rows = [row[row[:, EXISTENCE] > 0] for row in condition.given.cpu()]
+            given = padded(_tokens_of(rows), A, END)
+        given = given.to(self.device)
         tokens, log_probs = [], []
         with torch.no_grad():
             memory = self._memory(condition, drawn)
@@ -189,10 +203,11 @@ class PartTokens(Generator):
         return last
 
     def decode(self, rollout: TokenRollout) -> PartAsset:
-        exists = rollout.exists
-        most = max(int(exists.sum(1).max()), 1)
-        vectors, exists = decode_parts(rollout.tokens[:, :most]), exists[:, :most]
-        vectors[..., EXISTENCE] = torch.where(exists, 1.0, -1.0)
+        part = rollout.parts
+        order = part.long().argsort(dim=1, descending=True, stable=True)[:, : max(int(part.sum(1).max()), 1)]
+        vectors = decode_assets(rollout.tokens)[0]
+        vectors[..., EXISTENCE] = torch.where(part, 1.0, -1.0)
+        vectors = vectors.gather(1, order.unsqueeze(-1).expand(-1, -1, vectors.shape[-1]))
         given = rollout.condition.given
         if given is not None:
             given = given[:, : vectors.shape[1]]
@@ -202,10 +217,10 @@ class PartTokens(Generator):
 
     def encode(self, asset: Asset, condition: TokenCondition) -> TokenRollout:
         """The nearest tokens. Parts are placed to 2.5 mm, and colours become named ones."""
-        if asset.parts is None or int(asset.parts.exists.sum(-1).max()) > self.slots:
-            raise ValueError(f"{self.name} encodes assets of at most {self.slots} parts, and only those")
-        found = [t for one in range(len(asset)) for t in _tokens_of(PartAsset(asset.parts[one : one + 1]))]
-        tokens = padded([F.pad(t, (0, 0, 0, 1))[: self.slots] for t in found], A, END).to(self.device)
+        if asset.parts is None or int(asset.parts.exists.sum(-1).max()) > self._most_parts:
+            raise ValueError(f"{self.name} encodes assets of at most {self._most_parts} parts, and only those")
+        found = _tokens_of([asset.parts[i].present().vectors().detach().cpu() for i in range(len(asset))])
+        tokens = padded([ended(t)[: self.slots] for t in found], A, END).to(self.device)
         zeros = torch.zeros(tokens.shape[1] * A, len(tokens), device=self.device)
         rollout = TokenRollout(condition, self.default_options, tokens, zeros)
         with torch.no_grad():
@@ -248,17 +263,24 @@ class PartTokens(Generator):
         return self.network.memory(twice.text, twice.examples, keep)
 
 
-def _tokens_of(asset: PartAsset) -> list[Int[Tensor, "n 16"]]:
-    """Tokens of the existing parts of every asset of a batch."""
-    parts = asset.parts.detach().to("cpu")
-    exists = parts.exists
-    return list(encode_parts(parts.vectors()[exists]).split(exists.sum(-1).tolist()))
+def _tokens_of(assets: Sequence[Float[Tensor, "_ v"]]) -> list[Int[Tensor, "_ 16"]]:
+    """Tokens of parts from elsewhere, an asset each; none of an asset without parts."""
+    coded = iter(encode_assets([a.numpy() for a in assets if len(a)], [None for a in assets if len(a)]))
+    return [next(coded) if len(a) else torch.zeros(0, A, dtype=torch.long) for a in assets]
+
+
+def ended(tokens: Int[Tensor, "_ 16"]) -> Int[Tensor, "_ 16"]:
+    """The tokens of an asset with its end."""
+    end = torch.full((1, A), UNUSED)
+    end[:, OBJECT] = END
+    return torch.cat([tokens, end])
 
 
 def padded(rows: Sequence[Tensor | None], columns: int, value: int) -> Int[Tensor, "b l c"]:
+    """Rows of elements as one tensor. Padding has ``value`` in the first and the last column."""
     length = max((len(r) for r in rows if r is not None), default=0)
-    out = torch.zeros(len(rows), length, columns, dtype=torch.long)
-    out[..., -1] = value
+    out = torch.full((len(rows), length, columns), UNUSED)
+    out[..., 0] = out[..., -1] = value
     for i, row in enumerate(rows):
         if row is not None:
             out[i, : len(row)] = row

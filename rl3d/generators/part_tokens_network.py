@@ -1,5 +1,5 @@
-"""The network of part tokens: a causal transformer over parts, and a cascade over the 16 tokens of
-a part."""
+"""The network of part tokens: a causal transformer over objects and their parts, and a cascade over
+the 16 tokens of each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,18 @@ from torch import Tensor, nn
 
 from rewards.text import TextFeatures
 from rewards.text.minilm import DIM as TEXT_DIM
-from rl3d.generators.part_codes import END, OBJECT, ORDERED, SHAPE, SIZES
-from scenes.parts import MAX_PARTS
+from rl3d.generators.part_codes import (
+    END,
+    MAX_ELEMENTS,
+    OBJECT,
+    ORDERED,
+    PART,
+    SHAPE,
+    SIZES,
+    UNUSED,
+    USED,
+    is_object,
+)
 
 A = len(SIZES)
 STARTS = tuple(sum(SIZES[:k]) for k in range(A))
@@ -38,8 +48,8 @@ class PartTokensConfig:
     heads: int = 3
     hidden: int = 376
     """Width inside a block's MLP."""
-    slots: int = MAX_PARTS
-    """Most parts of an asset."""
+    slots: int = MAX_ELEMENTS
+    """Most objects and parts of an asset."""
     examples: int = 3
     """Most retrieved assets that the network can tell apart."""
 
@@ -152,6 +162,7 @@ class PartTokensNetwork(nn.Module):
         """An embedding of every value of every attribute. The network sees linear maps of it."""
         self.part_in, self.so_far, self.last, self.last_but_one = (nn.Linear(w, w, bias=False) for _ in range(4))
         self.pointed_at, self.pointer, self.key = (nn.Linear(w, w, bias=False) for _ in range(3))
+        self.object_in = nn.Linear(w, w, bias=False)
         self.text_query, self.text_key, self.text_value, self.text_out = (nn.Linear(w, w, bias=False) for _ in range(4))
         self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
         self.start = nn.Parameter(torch.randn(w) * 0.02)
@@ -234,15 +245,14 @@ class PartTokensNetwork(nn.Module):
         """Logits of each attribute from the last states of the n counted parts."""
         packing = _Packing(counted)
         pointed = packing.pack(self.point(packing.pad(F.layer_norm(h, h.shape[-1:])), memory))
-        own, last, last_but_one = self.inputs(tokens, counted)
+        own, last, last_but_one, _ = self.inputs(tokens, counted)
         so_far = self._lookup(self.so_far, own).cumsum(1)
         read = packing.pack(self.reread(packing.pad(h + so_far[:, SHAPE - 1]), memory))
         so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
         x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
         x = x + self._lookup(self.last, last) + self._lookup(self.last_but_one, last_but_one)
         logits = self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
-        begins = (packing.rows % counted.shape[1] == 0).unsqueeze(1)
-        logits[OBJECT] = without_end(logits[OBJECT], begins)
+        logits[OBJECT] = grammatical(logits[OBJECT], last[:, OBJECT])
         return logits
 
     def states(
@@ -259,8 +269,9 @@ class PartTokensNetwork(nn.Module):
         p = counted.shape[1]
         parts, seen_memory = _Packing(counted), _Packing(memory.mask)
         asset, place = parts.rows // p, parts.rows % p
-        last = self.inputs(tokens, counted)[1]
-        x = self._lookup(self.part_in, last).sum(1) + self.start * (place == 0).unsqueeze(-1)
+        _, last, _, within = self.inputs(tokens, counted)
+        x = self._lookup(self.part_in, last).sum(1) + self._lookup(self.object_in, within).sum(1)
+        x = x + self.start * (place == 0).unsqueeze(-1)
         x = x + F.embedding(place, self.slots) + F.embedding(asset, memory.pooled)
         causal = torch.ones(p, p, dtype=torch.bool, device=x.device).tril()
         seen = causal if hidden_keys is None else causal & ~hidden_keys[:, None]
@@ -275,11 +286,16 @@ class PartTokensNetwork(nn.Module):
             out.append(x)
         return out
 
-    def inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens of the counted parts, and of the two parts before each; -1 for none."""
-        none = tokens.new_full((len(tokens), 2, A), -1)
-        shifted = torch.cat([none, tokens], 1)
-        return tokens[counted], shifted[:, 1:-1][counted], shifted[:, :-2][counted]
+    def inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tokens of the counted elements, of the two before each, and of the last object before it;
+        -1 for none."""
+        shifted = F.pad(tokens, (0, 0, 2, 0), value=UNUSED)
+        last, last_but_one = shifted[:, 1:-1], shifted[:, :-2]
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        head = torch.where(is_object(last), place, -1).cummax(1).values
+        within = last.gather(1, head.clamp_min(0).unsqueeze(-1).expand_as(last))
+        within = torch.where((head >= 0).unsqueeze(-1), within, UNUSED)
+        return tokens[counted], last[counted], last_but_one[counted], within[counted]
 
     def cascade(self, x: Float[Tensor, "n 16 w"]) -> list[Float[Tensor, "n v"]]:
         """Logits of all attributes of n parts, each from its own input."""
@@ -311,14 +327,16 @@ class PartTokensNetwork(nn.Module):
         log-probs. ``given`` (b, g, 16) are parts that are not drawn. With guidance, ``memory`` has
         2 b entries, those without text last."""
         b = len(uniforms)
-        tables = [F.linear(self.values, m.weight) for m in (self.part_in, self.so_far, self.last, self.last_but_one)]
+        maps = self.part_in, self.object_in, self.so_far, self.last, self.last_but_one
+        part_in, object_in, *tables = (F.linear(self.values, m.weight) for m in maps)
         keys = [[block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1)] for block in self.layers]
         caches = [torch.zeros(2, *k.shape[:2], uniforms.shape[1], k.shape[-1], device=k.device) for k, _ in keys]
         copies, device = len(memory.pooled) // b, uniforms.device
         active = torch.arange(b, device=device)  # assets that have not ended
-        last = last_but_one = torch.full((b, A), -1, device=device)
+        within = last = last_but_one = torch.full((b, A), UNUSED, device=device)
         for p in range(uniforms.shape[1]):
-            before = self.start.expand(len(active), -1) if p == 0 else self._known(tables[0], last).sum(1)
+            before = self._known(part_in, last).sum(1) + self._known(object_in, within).sum(1)
+            before = before + self.start * (p == 0)
             x = before.repeat(copies, 1) + self.slots[p] + memory.pooled
             mask = memory.mask[:, None, None]
             for block, (k, v), cache in zip(self.layers, keys, caches, strict=True):
@@ -332,20 +350,21 @@ class PartTokensNetwork(nn.Module):
             forced = given[active, p] if p < given.shape[1] else torch.zeros_like(last)
             pointed = self.point(F.layer_norm(x, x.shape[-1:]).unsqueeze(1), memory)[:, 0]
             tokens, log_probs = self._draw_part(
-                x, pointed, memory, tables, last, last_but_one, uniforms[active, p], options, torch.tensor(p == 0)
+                x, pointed, memory, tables, last, last_but_one, uniforms[active, p], options
             )
             forced_rows = forced[:, OBJECT] != END
             tokens = torch.where(forced_rows[:, None], forced, tokens)
             log_probs = torch.where(forced_rows[:, None], 0.0, log_probs)
             ended = tokens[:, OBJECT] == END
-            tokens[ended, 1:], log_probs[ended, 1:] = 0, 0.0
-            all_tokens, all_log_probs = tokens.new_zeros(b, A), log_probs.new_zeros(b, A)
+            all_tokens, all_log_probs = tokens.new_full((b, A), UNUSED), log_probs.new_zeros(b, A)
+            all_tokens[:, OBJECT] = END
             all_tokens[active], all_log_probs[active] = tokens, log_probs
             yield all_tokens, all_log_probs
             last_but_one, last = last, tokens
+            within = torch.where(is_object(tokens)[:, None], tokens, within)
             if ended.any():
                 rest = ~ended
-                active, last, last_but_one = active[rest], last[rest], last_but_one[rest]
+                active, within, last, last_but_one = (t[rest] for t in (active, within, last, last_but_one))
                 if not len(active):
                     return
                 rows = rest.repeat(copies)
@@ -363,10 +382,10 @@ class PartTokensNetwork(nn.Module):
         last_but_one: Tensor,
         uniforms: Tensor,
         options: TokenSampling,
-        first_part: Bool[Tensor, ""],
     ) -> tuple[Tensor, Tensor]:
         copies = len(h) // len(last)
-        before = zip(tables[2:], (last, last_but_one), strict=True)
+        so_far_table, *before_tables = tables
+        before = zip(before_tables, (last, last_but_one), strict=True)
         looked_up = [self._known(table, t).repeat(copies, 1, 1) for table, t in before]
         base = h[:, None] + self.attribute + pointed.unflatten(1, (A, -1)) + looked_up[0] + looked_up[1]
         so_far, tokens, log_probs = torch.zeros_like(h), [], []
@@ -380,21 +399,25 @@ class PartTokensNetwork(nn.Module):
             weight, bias = self.out_weight[start : start + size], self.out_bias[start : start + size]
             logits = F.linear(F.gelu(second, approximate="tanh"), weight, bias)
             if k == OBJECT:
-                logits = without_end(logits, first_part)
+                logits = grammatical(logits, last[:, OBJECT].repeat(copies))
             logits = guided(logits, options.guidance)
             log_p = (logits / options.temperature).log_softmax(-1)
             token = nucleus(log_p, uniforms[:, k], options.top_p)
-            tokens.append(token)
-            log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1))
-            so_far = so_far + tables[1][token + start].repeat(copies, 1)
+            if k == OBJECT:
+                used = USED.to(token.device)[torch.where(token == END, 0, torch.where(token == PART, 2, 1))]
+            tokens.append(torch.where(used[:, k], token, UNUSED))
+            log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1) * used[:, k])
+            so_far = so_far + (so_far_table[token + start] * used[:, k, None]).repeat(copies, 1)
         return torch.stack(tokens, 1), torch.stack(log_probs, 1)
 
 
-def without_end(logits: Float[Tensor, "n v"], begins: Bool[Tensor, "..."]) -> Float[Tensor, "n v"]:
-    """Logits of the first token of parts: an asset has one part at least, so a part that begins an
-    asset cannot end it."""
-    end = torch.arange(logits.shape[-1], device=logits.device) == END
-    return logits.masked_fill(end & begins.to(logits.device), NEVER)
+def grammatical(logits: Float[Tensor, "n v"], last: Int[Tensor, "n"]) -> Float[Tensor, "n v"]:
+    """Logits of the first token of elements, given that of the element before each, -1 for none: an
+    asset begins with an object, and an object has a part."""
+    value = torch.arange(logits.shape[-1], device=logits.device)
+    not_object = (value == END) | (value == PART)
+    begins, after_object = (last < 0)[:, None], ((last > END) & (last < PART))[:, None]
+    return logits.masked_fill(begins & not_object | after_object & (value != PART), NEVER)
 
 
 def guided(logits: Float[Tensor, "n v"], guidance: float) -> Float[Tensor, "m v"]:

@@ -28,21 +28,23 @@ from rl3d.generators.load import RESULT
 from rl3d.generators.part_codes import (
     COLOR_TOKEN,
     END,
+    FACES,
+    MAX_ELEMENTS,
     OBJECT,
     SECOND,
-    SHAPE,
     SURFACE,
-    UNKNOWN,
+    UNUSED,
+    Labels,
+    encode_assets,
     encode_parts,
-    labels,
 )
-from rl3d.generators.part_tokens import PartTokens, padded
+from rl3d.generators.part_tokens import PartTokens, ended, padded
 from rl3d.generators.part_tokens_network import A, PartTokensNetwork
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import Invented, draw_invented, invent
 from rl3d.training.supervised import Recipe, fit
 from scenes.files import make_folder
-from scenes.parts import AXIS_X, AXIS_Y, CENTRE, MAX_PARTS
+from scenes.parts import AXIS_X, AXIS_Y, CENTRE, VECTOR_SIZE
 
 CONTRAST_BLOCK, CONTRAST_TEMPERATURE = 2, 0.2
 """The block (of five, from 0) whose states are compared, and the temperature of InfoNCE."""
@@ -52,7 +54,8 @@ _WEIGHTS = {OBJECT: 8.0, COLOR_TOKEN: 3.0, SURFACE: 3.0, SECOND: 3.0}
 """Tokens that decide whether an asset is what its caption says are few: most of the loss is the
 noise of places, and would outweigh them. Others weigh 1."""
 UNLABELLED = 0.15
-"""Fraction of assets that begin with parts whose labels are hidden from the network."""
+"""Fraction of assets that begin with parts from elsewhere: without objects, the first of them
+without roles."""
 
 
 @dataclass(frozen=True)
@@ -105,22 +108,21 @@ class PretrainTokensConfig:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """B assets as tokens, ended, with the numbers of their captions, their examples, whether the
-    text is seen, and how many of the first parts hide their labels."""
+    """B assets as tokens, ended, with the numbers of their captions, their examples, and whether
+    the text is seen."""
 
     captions: Tensor
     tokens: Tensor
     examples: Tensor
     keep_text: Tensor
-    unlabelled: Tensor
     turned: Tensor | None = None
     """The same assets, turned about the vertical by quarter turns."""
     other_captions: Tensor | None = None
     """Captions that say the same of them, where the pool has one."""
 
 
-Labelled = tuple[np.ndarray, np.ndarray]
-"""Parts (p, v) and their labels (p, 2)."""
+Labelled = tuple[np.ndarray, Labels]
+"""Parts (p, v) and what is known of them."""
 
 
 class TokenBatches:
@@ -149,13 +151,13 @@ class TokenBatches:
             if rng.random() < share:
                 which = int(rng.integers(len(self.invented)))
                 captions.append(len(self.specs) + which)
-                assets.append(_unnamed(invent(self.invented[which], rng)))
+                assets.append(_partly_known(_unnamed(invent(self.invented[which], rng)), rng))
                 few = 1 + int(rng.integers(3))
                 examples.append([invent(self.invented[which], rng, example=True) for _ in range(few)])
                 continue
             which = int(rng.integers(len(self.specs)))
             captions.append(which)
-            assets.append(self._labelled(sample_for(self.specs[which], rng)))
+            assets.append(_partly_known(self.labelled(sample_for(self.specs[which], rng)), rng))
             near: list[np.ndarray] = []
             if rng.random() < config.with_examples:
                 few = 1 + int(rng.integers(3))
@@ -164,19 +166,19 @@ class TokenBatches:
             examples.append(near)
         tokens, near_tokens = _encoded(assets, examples)
         keep_text = torch.from_numpy(rng.random(config.batch)) >= config.drop_text
-        parts = np.array([len(vectors) for vectors, _ in assets])
-        hidden = np.where(rng.random(config.batch) < UNLABELLED, 1 + rng.integers(parts), 0)
-        batch = TokenBatch(torch.tensor(captions), tokens, near_tokens, keep_text, torch.from_numpy(hidden))
+        batch = TokenBatch(torch.tensor(captions), tokens, near_tokens, keep_text)
         if not config.contrast:
             return batch
         turned = [(_turned(vectors, 1 + int(rng.integers(3))), own) for vectors, own in assets]
         around = _encoded(turned, [[] for _ in assets])[0]
         return replace(batch, turned=around, other_captions=torch.tensor([self._alike(c, rng) for c in captions]))
 
-    def _labelled(self, item: Item) -> Labelled:
+    def labelled(self, item: Item) -> Labelled:
+        """The parts of an item, object after object, with what is known of them."""
+        order = np.argsort(item.objects, kind="stable")
         nouns = np.array([self.nouns[noun] for noun in item.nouns])
         roles = np.array([self.roles.get(role, 0) for role in item.roles])
-        return item.vectors, labels(item.objects, nouns[item.objects], roles)
+        return item.vectors[order], Labels(item.objects[order], nouns, roles[order])
 
     def _alike(self, caption: int, rng: np.random.Generator) -> int:
         if caption >= len(self.specs):
@@ -196,22 +198,32 @@ def _turned(vectors: np.ndarray, quarters: int) -> np.ndarray:
 
 def _unnamed(vectors: np.ndarray) -> Labelled:
     zeros = np.zeros(len(vectors), int)
-    return vectors, labels(zeros, zeros, zeros)
+    return vectors, Labels(zeros, zeros[:1], zeros)
+
+
+def _partly_known(asset: Labelled, rng: np.random.Generator) -> Labelled:
+    """The asset, or now and then its first objects as one unknown object, some of whose first parts
+    have no role: what generation goes on from where parts are given."""
+    vectors, known = asset
+    if rng.random() >= UNLABELLED:
+        return asset
+    merged = 1 + int(rng.integers(len(known.nouns)))
+    roles = known.roles.copy()
+    roles[: 1 + int(rng.integers((known.objects < merged).sum()))] = UNUSED
+    objects = (known.objects - merged + 1).clip(0)
+    return vectors, Labels(objects, np.concatenate([[0], known.nouns[merged:]]), roles, frozenset({0}))
 
 
 def _encoded(assets: list[Labelled], examples: list[list[np.ndarray]]) -> tuple[Tensor, Tensor]:
-    """Tokens of the assets, each with its end, and of their examples, which have no labels."""
-    everything = [*(vectors for vectors, _ in assets), *(e for near in examples for e in near)]
-    tokens = iter(encode_parts(torch.from_numpy(np.concatenate(everything))).split([len(v) for v in everything]))
-    ended = []
-    for (_, own), part_tokens in zip(assets, tokens, strict=False):
-        part_tokens[:, :SHAPE] = torch.from_numpy(own)
-        ended.append(F.pad(part_tokens, (0, 0, 0, 1), value=END))
+    """Tokens of the assets, each with its end, and of the parts of their examples."""
+    coded = encode_assets([vectors for vectors, _ in assets], [known for _, known in assets])
+    near_parts = [e for near in examples for e in near] or [np.zeros((1, VECTOR_SIZE), np.float32)]
+    tokens = iter(encode_parts(torch.from_numpy(np.concatenate(near_parts))).split([len(v) for v in near_parts]))
     rows = []
     for near in examples:
         numbered = [F.pad(next(tokens), (0, 1), value=n) for n in range(len(near))]
         rows.append(torch.cat(numbered) if numbered else None)
-    return padded(ended, A, END), padded(rows, A + 1, -1)
+    return padded([ended(own) for own in coded], A, END), padded(rows, A + 1, UNUSED)
 
 
 def token_loss(
@@ -219,19 +231,18 @@ def token_loss(
 ) -> tuple[Float[Tensor, ""], list[Float[Tensor, "n w"]]]:
     """Mean weighted cross-entropy of the tokens of a batch, in nats, and the states of its parts
     after every block."""
-    tokens, counted, exists = _counted(batch.tokens, network.config.slots)
-    seen = tokens.clone()
-    seen[torch.arange(tokens.shape[1]) < batch.unlabelled[:, None], :SHAPE] = UNKNOWN
+    tokens, counted = _counted(batch.tokens, network.config.slots)
     memory = network.memory(text, batch.examples, batch.keep_text)
-    states = network.states(seen, counted, memory, hidden_keys)
-    logits = network.logits(states[-1], seen, counted, memory)
-    wanted, there = tokens[counted], exists[counted]
-    sums = []
-    for k, of_token in enumerate(logits):
-        rows = slice(None) if k == OBJECT else there
-        sum_ = F.cross_entropy(of_token.float()[rows], wanted[rows, k], reduction="sum")
-        sums.append(_WEIGHTS.get(k, 1.0) * sum_)
-    return torch.stack(sums).sum() / (len(wanted) + (A - 1) * there.sum()), states
+    states = network.states(tokens, counted, memory, hidden_keys)
+    logits = network.logits(states[-1], tokens, counted, memory)
+    wanted = tokens[counted]
+    unknown = (wanted[:, OBJECT] != END) & (wanted[:, FACES] == UNUSED)
+    wanted = wanted.masked_fill(unknown[:, None], UNUSED)
+    sums = [
+        _WEIGHTS.get(k, 1.0) * F.cross_entropy(z.float(), wanted[:, k], ignore_index=UNUSED, reduction="sum")
+        for k, z in enumerate(logits)
+    ]
+    return torch.stack(sums).sum() / (wanted != UNUSED).sum(), states
 
 
 def contrastive_loss(
@@ -248,11 +259,11 @@ def contrastive_loss(
     return (losses[0] + losses[1]) / 2
 
 
-def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens that fit, the parts that are counted (with the end), and those that exist."""
+def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+    """Tokens that fit, and the elements that are counted, with the end."""
     tokens = tokens[:, :slots]
-    exists = (tokens[..., OBJECT] != END).long().cumprod(1).bool()
-    return tokens, torch.arange(tokens.shape[1]) <= exists.sum(1, keepdim=True), exists
+    exists = (tokens[..., OBJECT] != END).long().cumprod(1)
+    return tokens, torch.arange(tokens.shape[1]) <= exists.sum(1, keepdim=True)
 
 
 def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | float]]:
@@ -277,7 +288,7 @@ def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | fl
             loss, states = token_loss(policy.network, batch, pool.text(batch.captions), _hidden(batch, step, config))
             if teacher is None or batch.turned is None or batch.other_captions is None:
                 return loss, {}
-            tokens, counted, _ = _counted(batch.turned, teacher.config.slots)
+            tokens, counted = _counted(batch.turned, teacher.config.slots)
             with torch.no_grad():
                 memory = teacher.memory(pool.text(batch.other_captions), None)
                 seen = teacher.states(tokens, counted, memory, blocks=CONTRAST_BLOCK + 1)[-1]
@@ -293,6 +304,6 @@ def _hidden(batch: TokenBatch, step: int, config: PretrainTokensConfig) -> Tenso
     """Which earlier parts are hidden from attention. A part always sees the last one."""
     if not config.mask_attention:
         return None
-    b, p = len(batch.tokens), min(batch.tokens.shape[1], MAX_PARTS)
+    b, p = len(batch.tokens), min(batch.tokens.shape[1], MAX_ELEMENTS)
     rng = torch.Generator().manual_seed((config.seed + 1) * 1_000_003 + step)
     return (torch.rand(b, p, p, generator=rng) < config.mask_attention) & ~torch.eye(p, dtype=torch.bool)

@@ -17,7 +17,7 @@ from scenes.files.glb import write_mesh_glb
 from scenes.mesh import Mesh
 from tests.rl3d.retrieval.test_library import cubes
 
-SLOTS = 6
+SLOTS = 7
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_generator_of_the_caller_stays_as_it_was(tokens: list[str], tower: Pat
 
 
 def test_what_cannot_be_completed_is_one_line(tokens: list[str], tower: Path, tmp_path: Path, capsys) -> None:
-    write_asset(tmp_path / "high.safetensors", cubes(*[0] * SLOTS).vectors(), "")
+    write_asset(tmp_path / "high.safetensors", cubes(*[0] * (SLOTS - 1)).vectors(), "")
     corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
     write_mesh_glb(tmp_path / "mesh.glb", Mesh(corners, torch.tensor([[0, 1, 2]]), torch.ones(3, 3)))
     (tmp_path / "damaged.glb").write_bytes(b"glTF")

@@ -11,18 +11,23 @@ from hypothesis import strategies as st
 
 from rewards import resolve
 from rewards.base import Batch
-from rl3d.corpus import sample
+from rl3d.corpus import captions, prompts, sample, sample_for
+from rl3d.corpus.shapes import moved
 from rl3d.generators.part_codes import (
     CELL,
-    END,
     FACES,
     OBJECT,
+    PART,
+    ROLE,
     SHAPE,
     SIZES,
-    UNKNOWN,
+    UNUSED,
+    Labels,
+    decode_assets,
     decode_parts,
+    encode_assets,
     encode_parts,
-    labels,
+    is_object,
 )
 from scenes.asset import PartAsset
 from scenes.parts import (
@@ -67,14 +72,46 @@ def test_coded_assets_stand_in_one_piece(corpus: list[np.ndarray]) -> None:
 def test_decoded_parts_have_the_same_tokens(corpus: list[np.ndarray]) -> None:
     tokens = encode_parts(torch.from_numpy(np.concatenate(corpus)))
     assert torch.equal(encode_parts(decode_parts(tokens)), tokens)
-    assert bool((tokens[:, :SHAPE] == UNKNOWN).all()), "parts from elsewhere have no labels"
+    assert bool((tokens[:, OBJECT] == PART).all()) and bool((tokens[:, ROLE] == UNUSED).all())
     assert bool((tokens[:, SHAPE:] >= 0).all()) and bool((tokens < torch.tensor(SIZES)).all())
 
 
-def test_labels_say_which_part_begins_an_object() -> None:
-    found = labels(np.array([0, 0, 1, 2, 2]), np.array([7, 7, 7, 0, 0]), np.array([3, 4, 3, 0, 1]))
-    assert found.tolist() == [[16, 3], [15, 4], [16, 3], [2, 0], [1, 1]]
-    assert END not in found[:, 0] and found[:, 0].max() < SIZES[OBJECT]
+def test_an_object_is_the_same_wherever_it_stands() -> None:
+    """Its parts have equal tokens, its box says where it is and how large, and decoding moves the
+    parts there."""
+    rng = np.random.default_rng(3)
+    chair = sample_for(captions.single(rng, "train", "chair"), rng).vectors
+    count = len(chair)
+    scene = np.concatenate([moved(chair, 0.5, (0.6, -0.2, 0.0)), moved(chair, 0.25, (-1.0, 0.4, 2.0))])
+    known = Labels(np.repeat([0, 1], count), np.array([4, 4]), np.tile(np.arange(count), 2))
+    (tokens,) = encode_assets([scene], [known])
+    assert tokens.shape == (2 * count + 2, len(SIZES))
+    assert is_object(tokens).nonzero().flatten().tolist() == [0, count + 1]
+    first, second = tokens[1 : count + 1], tokens[count + 2 :]
+    assert (first - second).abs().max() <= 1, "at most a rounding apart"
+    assert tokens[[0, count + 1], OBJECT].tolist() == [5, 5] and first[:, ROLE].tolist() == list(range(count))
+    vectors, part = decode_assets(tokens[None])
+    back = vectors[0][part[0]].numpy()
+    assert np.abs(back[:, CENTRE] - scene[:, CENTRE]).max() < 0.004
+    assert np.abs(np.exp(back[:, LOG_HALF_SIZE]) - np.exp(scene[:, LOG_HALF_SIZE])).max() < 0.004
+    assert back[:count, CENTRE][:, 2].min() > 0
+
+
+def test_scenes_of_the_corpus_come_back() -> None:
+    for item in prompts(40, 1, "train", ("scene", "composition")):
+        known = Labels(item.objects, np.zeros(len(item.nouns), int), np.zeros(len(item.objects), int))
+        (tokens,) = encode_assets([item.vectors], [known])
+        vectors, part = decode_assets(tokens[None])
+        back = vectors[0][part[0]]
+        assert len(back) == len(item.vectors)
+        apart = (back[:, CENTRE] - torch.from_numpy(item.vectors[:, CENTRE])).abs().max()
+        assert apart < 0.005, item.caption
+
+
+def test_parts_from_elsewhere_are_one_unknown_object(corpus: list[np.ndarray]) -> None:
+    (tokens,) = encode_assets([corpus[0]], [None])
+    assert is_object(tokens).nonzero().flatten().tolist() == [0] and bool((tokens[0, ROLE:] == UNUSED).all())
+    assert torch.equal(tokens[1:], encode_parts(torch.from_numpy(corpus[0]))), "in the frame of the world"
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,11 +6,11 @@ import torch
 from rl3d.algorithms.base import Judgement
 from rl3d.algorithms.grpo import step_advantages
 from rl3d.check_generator import check_generator
-from rl3d.generators.part_codes import END, OBJECT, SHAPE, SIZES
+from rl3d.generators.part_codes import END, MAX_OBJECTS, OBJECT, PART, SIZES, USED, is_object
 from rl3d.generators.part_tokens import PartTokens
 from rl3d.generators.part_tokens_network import A, PartTokensConfig, TokenSampling, nucleus
 from scenes.asset import PartAsset
-from scenes.parts import Parts
+from scenes.parts import MAX_PARTS, Parts
 
 PROMPTS = ["a red armchair with white legs", "two green cubes in a row", "a tall lighthouse"]
 
@@ -18,10 +18,10 @@ PROMPTS = ["a red armchair with white legs", "two green cubes in a row", "a tall
 @pytest.fixture(scope="module")
 def policy() -> PartTokens:
     torch.manual_seed(0)
-    policy = PartTokens(width=48, depth=2, heads=2, hidden=96, slots=9)
+    policy = PartTokens(width=48, depth=2, heads=2, hidden=96, slots=12)
     with torch.no_grad():  # the output layer starts small: every value would be about as likely
         policy.network.out_weight.mul_(10)
-        policy.network.out_bias[END] = 3.5
+        policy.network.out_bias[END], policy.network.out_bias[PART] = 4.5, 4.5
     policy.network.eval()
     return policy
 
@@ -51,8 +51,10 @@ def test_same_seed_same_asset_whatever_the_batch(policy: PartTokens) -> None:
 
 def test_the_mask_counts_drawn_tokens(policy: PartTokens) -> None:
     rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
-    parts = rollout.exists.sum(1)
-    assert rollout.mask.sum(0).tolist() == [int(n) * A + (1 if n < policy.slots else 0) for n in parts]
+    count, parts = rollout.exists.sum(1), rollout.parts.sum(1)
+    ends = (count < policy.slots).long()
+    wanted = parts * A + (count - parts) * int(USED[1].sum()) + ends
+    assert rollout.mask.sum(0).tolist() == wanted.tolist()
     assert bool((rollout.log_probs[~rollout.mask] == 0).all())
     assert bool((rollout.tokens[..., OBJECT] != END).long().diff(dim=1).le(0).all())
 
@@ -68,7 +70,7 @@ def test_an_asset_has_a_part(policy: PartTokens) -> None:
     finally:
         with torch.no_grad():
             network.out_bias.copy_(bias)
-    assert rollout.exists.sum(1).tolist() == [1, 1, 1]
+    assert rollout.parts.sum(1).tolist() == [1, 1, 1] and rollout.exists.sum(1).tolist() == [2, 2, 2]
     assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
 
 
@@ -90,7 +92,8 @@ def test_given_parts_come_first_and_are_not_drawn(policy: PartTokens) -> None:
     made = policy.decode(rollout).parts
     for one, some in zip(made.vectors(), given, strict=True):
         assert torch.equal(one[: some.parts.count], some.parts.vectors()[0])
-    assert not rollout.mask[:A].any() and bool(rollout.mask[A, :2].all()) and not rollout.mask[A, 2]
+    drawn = rollout.mask[OBJECT::A]  # an unknown object and the given parts are not drawn
+    assert not drawn[:2].any() and bool(drawn[2, :2].all()) and not drawn[2, 2] and bool(drawn[3, 2])
     again = policy.log_probs(rollout, policy.steps(rollout)[0])
     assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
 
@@ -99,10 +102,11 @@ def test_parts_from_elsewhere_have_no_labels_to_learn(policy: PartTokens) -> Non
     condition = policy.condition(PROMPTS)
     drawn = policy.sample(condition, seeds=[1, 2, 3])
     encoded = policy.encode(policy.decode(drawn), condition)
-    assert torch.equal(encoded.exists, drawn.exists)
-    left_out = drawn.mask & ~encoded.mask
-    assert int(left_out.sum()) == SHAPE * int(drawn.exists.sum()), "the labels, and nothing else"
-    assert bool((encoded.log_probs[left_out] == 0).all()) and bool((encoded.log_probs[encoded.mask] < 0).all())
+    parts = drawn.parts.sum(1)
+    assert encoded.exists.sum(1).tolist() == (parts + 1).tolist(), "one unknown object with all parts"
+    ends = (parts + 1 < policy.slots).long()
+    assert encoded.mask.sum(0).tolist() == (parts * (A - 1) + ends).tolist(), "all but object and roles"
+    assert bool((encoded.log_probs[~encoded.mask] == 0).all()) and bool((encoded.log_probs[encoded.mask] <= 0).all())
 
 
 def test_a_stream_that_is_kept_leaves_gradients_on(policy: PartTokens) -> None:
@@ -112,8 +116,8 @@ def test_a_stream_that_is_kept_leaves_gradients_on(policy: PartTokens) -> None:
 
 
 def test_more_given_parts_than_fit_are_refused(policy: PartTokens) -> None:
-    many = Parts.from_vectors(Parts.stack([Parts.from_vectors(torch.ones(9, 27))]).vectors())
-    with pytest.raises(ValueError, match="9 parts: part-tokens goes on from at most 8"):
+    many = Parts.from_vectors(Parts.stack([Parts.from_vectors(torch.ones(11, 27))]).vectors())
+    with pytest.raises(ValueError, match="11 parts: part-tokens goes on from at most 10"):
         policy.with_given(policy.condition(PROMPTS[:1]), [PartAsset(many)])
 
 
@@ -172,15 +176,26 @@ def test_wrong_options_are_one_line(options: dict[str, float], message: str) -> 
 def test_the_network_fits_its_budget() -> None:
     weights = sum(p.numel() for p in PartTokens().parameters())
     assert 2 * weights < 10e6  # float16
-    assert PartTokensConfig().slots == 48
+    assert PartTokensConfig().slots == MAX_PARTS + MAX_OBJECTS
 
 
 def test_the_reward_of_a_part_moves_its_own_tokens(policy: PartTokens) -> None:
     rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
-    parts = int(rollout.exists.sum(1).max())
+    parts = int(rollout.parts.sum(1).max())
     of_units = torch.arange(3 * parts, dtype=torch.float).view(3, parts)
-    advantages = step_advantages(Judgement({}, torch.tensor([-1.0, -2.0, -3.0]), of_units), rollout.units, A * 2)
+    judged = Judgement({}, torch.tensor([-1.0, -2.0, -3.0]), of_units)
+    advantages = step_advantages(judged, rollout.units, A * rollout.tokens.shape[1])
     for b in range(3):
-        for part in range(rollout.tokens.shape[1]):
-            wanted = of_units[b, part] if rollout.exists[b, part] else torch.tensor(-1.0 - b)
-            assert bool((advantages[b, part * A : (part + 1) * A] == wanted).all())
+        part = -1
+        for place in range(rollout.tokens.shape[1]):
+            is_part = bool(rollout.parts[b, place])
+            part += is_part
+            wanted = of_units[b, part] if is_part else torch.tensor(-1.0 - b)  # objects have their sample's
+            assert bool((advantages[b, place * A : (place + 1) * A] == wanted).all())
+
+
+def test_every_object_has_a_part(policy: PartTokens) -> None:
+    tokens = policy.sample(policy.condition(PROMPTS * 8), seeds=range(24)).tokens
+    assert bool(is_object(tokens[:, 0]).all())
+    before, after = tokens[:, :-1], tokens[:, 1:]
+    assert bool((after[is_object(before)][:, OBJECT] == PART).all()) and int(is_object(tokens).sum()) > 24

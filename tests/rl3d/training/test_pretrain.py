@@ -16,7 +16,7 @@ import torch
 from rewards.text import shared_encoder
 from rl3d.corpus import CATALOGUE, prompts
 from rl3d.generators.load import load_generator
-from rl3d.generators.part_codes import END, OBJECT
+from rl3d.generators.part_codes import END, MAX_ELEMENTS, OBJECT, UNUSED
 from rl3d.generators.part_tokens import PartTokens
 from rl3d.generators.part_tokens_network import A
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
@@ -32,7 +32,7 @@ from rl3d.training.pretrain_tokens import (
 )
 from scenes.colors import COLORS
 from scenes.files.tensors import read_tensors
-from scenes.parts import MAX_PARTS, Parts
+from scenes.parts import Parts
 
 SMALL = {"captions": 40, "batch": 8, "steps": 3, "width": 48, "depth": 2, "bfloat16": False}
 
@@ -77,7 +77,7 @@ def test_token_batches_end_and_have_examples() -> None:
     config = PretrainTokensConfig(captions=30, invented=30, batch=64)
     batch = TokenBatches(config, np.arange(30 * 3).reshape(30, 3) % 30)(0)
     ends = (batch.tokens[..., OBJECT] == END).long().argmax(1)
-    assert bool((ends > 0).all()) and batch.tokens.shape[1] <= MAX_PARTS + 1
+    assert bool((ends > 0).all()) and batch.tokens.shape[1] <= MAX_ELEMENTS + 1
     there = batch.examples[..., A] >= 0
     invented = batch.captions >= 30
     assert bool(there[invented].any(1).all()) and 0 < float(there[~invented].any(1).float().mean()) < 1
@@ -108,9 +108,9 @@ def test_the_loss_counts_each_asset_once() -> None:
         sums, counts = 0.0, 0
         for i in range(4):
             parts = int((batch.tokens[i, :, OBJECT] != END).sum())
-            kept = batch.captions, batch.tokens[:, : parts + 1], batch.examples, batch.keep_text, batch.unlabelled
+            kept = batch.captions, batch.tokens[:, : parts + 1], batch.examples, batch.keep_text
             one = type(batch)(*(t[i : i + 1] for t in kept))
-            count = 1 + A * parts
+            count = int((batch.tokens[i, : parts + 1] != UNUSED).sum())
             sums += float(token_loss(network, one, pool.text(one.captions))[0]) * count
             counts += count
     assert whole == pytest.approx(sums / counts, rel=1e-4)
