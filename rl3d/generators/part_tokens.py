@@ -32,6 +32,7 @@ from rl3d.generators.part_codes import (
     decode_assets,
     encode_assets,
     encode_parts,
+    is_object,
 )
 from rl3d.generators.part_tokens_network import (
     NEVER,
@@ -98,9 +99,12 @@ class TokenRollout:
 
     @property
     def units(self) -> Int[Tensor, "t b"]:
-        """The part that each step draws, -1 for objects and the token that ends the asset."""
-        part = self.parts
-        return torch.where(part, part.cumsum(1) - 1, -1).repeat_interleave(A, 1).T
+        """The part that each step draws; of an object, its first part. -1 for the token that ends
+        the asset."""
+        part, object_ = self.parts, self.exists & is_object(self.tokens)
+        number = part.cumsum(1)  # of the part after an element
+        unit = torch.where(part, number - 1, torch.where(object_ & (number < MAX_PARTS), number, -1))
+        return unit.repeat_interleave(A, 1).T
 
     def __len__(self) -> int:
         return len(self.tokens)

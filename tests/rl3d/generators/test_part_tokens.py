@@ -186,11 +186,11 @@ def test_the_reward_of_a_part_moves_its_own_tokens(policy: PartTokens) -> None:
     judged = Judgement({}, torch.tensor([-1.0, -2.0, -3.0]), of_units)
     advantages = step_advantages(judged, rollout.units, A * rollout.tokens.shape[1])
     for b in range(3):
-        part = -1
+        part = 0
         for place in range(rollout.tokens.shape[1]):
-            is_part = bool(rollout.parts[b, place])
-            part += is_part
-            wanted = of_units[b, part] if is_part else torch.tensor(-1.0 - b)  # objects have their sample's
+            counts = bool(rollout.exists[b, place]) and part < parts  # the last object may have no part yet
+            wanted = of_units[b, part] if counts else torch.tensor(-1.0 - b)
+            part += bool(rollout.parts[b, place])
             assert bool((advantages[b, place * A : (place + 1) * A] == wanted).all())
 
 
