@@ -38,7 +38,7 @@ def test_gradient_reaches_the_parts(batch, table, part, name, field):
     along = torch.zeros_like(slope)
     along[..., NAMED[field]] = slope[..., NAMED[field]]
     assert along.norm() > 1e-4
-    step = {"centres": 5e-4, "rotations": 3e-3, "colors": 5e-3}[field] * along / along.norm()
+    step = {"centres": 2e-3, "rotations": 1.2e-2, "colors": 5e-3}[field] * along / along.norm()
     with torch.no_grad():
         plus, minus = (value(reward, start + side * step)[0] for side in (1, -1))
     # The renderer's cut-off tails and changes of depth order have no gradient: up to a tenth.
