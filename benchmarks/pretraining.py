@@ -20,7 +20,7 @@ from rl3d.corpus import Spec, prompts
 from rl3d.evaluate import measure
 from rl3d.generators.load import load_generator
 from rl3d.tables import Estimate, mean_and_error, per_prompt
-from scenes.files import atomic_write
+from scenes.files import FileError, atomic_write
 from scenes.files.tensors import read_tensors
 
 FIGURES = {
@@ -33,7 +33,7 @@ FIGURES = {
 
 def curve(run: Path, items: list[Spec], samples: int, seed: int) -> dict[float, dict[str, Estimate]]:
     """{processor minutes: figures} of a run's copies. Figures that are known are read again from
-    ``RUN/curve.jsonl``."""
+    ``RUN/curve.jsonl``. FileError with one line for weights that cannot be read."""
     known, path = {}, run / "curve.jsonl"
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -42,6 +42,8 @@ def curve(run: Path, items: list[Spec], samples: int, seed: int) -> dict[float, 
     found = {}
     for copy in sorted((run / "steps").glob("*.safetensors")):
         header = read_tensors(copy)[1]
+        if "seconds" not in header:
+            raise FileError(f"{copy}: does not say how long it was trained; train it again")
         key = header["step"], len(items), samples, seed
         if key not in known:
             rewards = [reward for reward, _ in parse("stability=1,connected=1,composition=1")]
@@ -67,7 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     curves = {}
     for run in options.runs:
         name, _, folder = run.partition("=")
-        curves[name] = curve(Path(folder), items, options.samples, options.seed)
+        try:
+            curves[name] = curve(Path(folder), items, options.samples, options.seed)
+        except FileError as error:
+            parser.error(str(error))
+        if not curves[name]:
+            parser.error(f"{run}: no copies of weights in {folder}/steps; give NAME=FOLDER of a supervised training")
     print("| run | minutes | " + " | ".join(FIGURES.values()) + " |\n" + "|---" * (len(FIGURES) + 2) + "|")
     for name, points in curves.items():
         minutes, last = max(points.items())

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rl3d.corpus import prompts
 from rl3d.generators.load import BUILT_IN, load_generator
+from scenes.files import FileError
 
 TIMES = 7
 BATCH, FEW, MANY = 32, 100, 1000
@@ -32,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     texts = [item.caption for item in prompts(BATCH, 7)]
     for name in options.generators:
         known = name in BUILT_IN
-        generator = load_generator(None if known else Path(name), generator=name if known else None)
+        try:
+            generator = load_generator(None if known else Path(name), generator=name if known else None)
+        except FileError as error:
+            parser.error(str(error))
         generator.generate(texts, seeds=range(BATCH))  # loads the text encoder, allocates memory
         for count in (BATCH, 1):
             times = []

@@ -1,5 +1,4 @@
-"""Supervised training of the part-flow generator on the procedural corpus: what made the shipped
-weights.
+"""Supervised training of the part-flow generator on the procedural corpus.
 
 Rectified flow (Liu et al., 2023): predict e - x0 at x = (1 - s) x0 + s e, with logit-normal s
 (Esser et al., 2024)."""
@@ -29,7 +28,7 @@ from scenes.parts import CENTRE, EXISTENCE, LOG_HALF_SIZE, MAX_PARTS, VECTOR_SIZ
 
 @dataclass(frozen=True)
 class PretrainFlowConfig:
-    """Settings of ``rl3d pretrain part-flow``. The defaults made the shipped weights."""
+    """Settings of ``rl3d pretrain part-flow``."""
 
     out: Path = Path("runs/pretrain-flow")
     """Folder of the run. An interrupted run resumes from its newest checkpoint."""
