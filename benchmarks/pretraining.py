@@ -53,7 +53,7 @@ def curve(run: Path, items: list[Spec], samples: int, seed: int) -> dict[float, 
                 entry = dict(zip(("step", "prompts", "samples", "seed"), key, strict=True))
                 file.write(json.dumps({**entry, "figures": known[key]}) + "\n")
             print(f"{run} step {key[0]}", {name: round(e[0], 3) for name, e in known[key].items()}, flush=True)
-        found[header["seconds"] / 60] = {name: Estimate(*e) for name, e in known[key].items()}
+        found[round(header["seconds"] / 60, 1)] = {name: Estimate(*e) for name, e in known[key].items()}
     return found
 
 
