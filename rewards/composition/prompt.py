@@ -115,6 +115,8 @@ _OPENING = re.compile(
     r"(?:model|render|rendering|picture|image|photo|scene|sculpture) (?:of|with) "
 )
 
+_SAID = ("color", "pattern", "finish", "number", "more", "refused")
+
 
 class _Token(NamedTuple):
     kind: str
@@ -136,6 +138,9 @@ def facts_of(prompt: str, lexicon: Lexicon) -> Facts | None:
     cat."""
     text = " ".join(re.findall(r"[^\W_]+(?:[-']+[^\W_]+)*|,", prompt.lower().replace("’", "'")))
     try:
+        opening = _OPENING.match(text)
+        if opening and any(token.kind in _SAID for token in _tokens(opening.group().split(" "), lexicon)):
+            return None  # "a red 3d model of a chair"
         words = [piece for word in _OPENING.sub("", text).split(" ") for piece in _pieces(word, lexicon)]
         return _Reader(_tokens(words, lexicon), lexicon).scene() if len(words) <= MAX_WORDS else None
     except _Unreadable:
@@ -336,9 +341,10 @@ class _Reader:
         try:
             other = self.thing()
         except _Unreadable:  # before its noun: no thing was added
-            if color is not None or end == start:
+            passed = {token.kind for token in self.tokens[start:end]}
+            if color is not None or end == start or passed >= {"more", "noun"}:
                 self.at = start
-                return False  # a colour of a part that is not known
+                return False  # a colour of a part that is not known, or "seven cubes"
             self.at = end
             return True
         self.placed_at(other, index)

@@ -16,6 +16,7 @@ from rewards.text import TextFeatures
 from rewards.text.minilm import DIM as TEXT_DIM
 from rl3d.generators.part_codes import (
     END,
+    FACES,
     MAX_ELEMENTS,
     OBJECT,
     ORDERED,
@@ -46,7 +47,7 @@ class PartTokensConfig:
     width: int = 192
     depth: int = 5
     heads: int = 3
-    hidden: int = 376
+    hidden: int = 356
     """Width inside a block's MLP."""
     slots: int = MAX_ELEMENTS
     """Most objects and parts of an asset."""
@@ -81,6 +82,20 @@ class TokenSampling:
 
 
 @dataclass(frozen=True)
+class Tables:
+    """What the network sees of every value of every attribute, and last a row of zeros for tokens
+    that say nothing. There are fewer values than tokens: tables are mapped, then looked up."""
+
+    part_in: Float[Tensor, "v w"]
+    before: Float[Tensor, "v2 w"]
+    """Of the element before, and of its object."""
+    so_far: Float[Tensor, "v w"]
+    alike: Float[Tensor, "v3 w"]
+    """Of the last element of the kind, the one before, and the opposite faces of the last."""
+    pointed_at: Float[Tensor, "v w"]
+
+
+@dataclass(frozen=True)
 class Memory:
     """What cross-attention looks at: (B, L) tokens, T of the text first, then the E parts of the
     examples. The cascade looks at the text again once it knows the labels of a part, and sees the
@@ -94,9 +109,11 @@ class Memory:
     """16 tokens of a part, mapped to the cascade's width: a = 16 w."""
     text_keys: Float[Tensor, "b h t d"]
     text_values: Float[Tensor, "b h t d"]
+    tables: Tables
 
     def rows(self, kept: Bool[Tensor, "b"]) -> Memory:
-        return Memory(*(getattr(self, field.name)[kept] for field in fields(self)))
+        values = (getattr(self, field.name) for field in fields(self))
+        return Memory(*(v if isinstance(v, Tables) else v[kept] for v in values))
 
 
 def attention(
@@ -162,7 +179,7 @@ class PartTokensNetwork(nn.Module):
         """An embedding of every value of every attribute. The network sees linear maps of it."""
         self.part_in, self.so_far, self.last, self.last_but_one = (nn.Linear(w, w, bias=False) for _ in range(4))
         self.pointed_at, self.pointer, self.key = (nn.Linear(w, w, bias=False) for _ in range(3))
-        self.object_in = nn.Linear(w, w, bias=False)
+        self.object_in, self.opposite = (nn.Linear(w, w, bias=False) for _ in range(2))
         self.text_query, self.text_key, self.text_value, self.text_out = (nn.Linear(w, w, bias=False) for _ in range(4))
         self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
         self.start = nn.Parameter(torch.randn(w) * 0.02)
@@ -181,8 +198,22 @@ class PartTokensNetwork(nn.Module):
         self.out_bias = nn.Parameter(torch.zeros(VALUES))
         self.register_buffer("starts", torch.tensor(STARTS), persistent=False)
 
-    def memory(self, text: TextFeatures, examples: Tensor | None, keep_text: Tensor | None = None) -> Memory:
+    def tables(self) -> Tables:
+        maps = self.part_in, self.object_in, self.so_far, self.pointed_at, self.last, self.last_but_one, self.opposite
+        values = F.pad(self.values, (0, 0, 0, 1))
+        part_in, object_in, so_far, pointed_at, *alike = (F.linear(values, m.weight).float() for m in maps)
+        return Tables(part_in, torch.cat([part_in, object_in]), so_far, torch.cat(alike), pointed_at)
+
+    def memory(
+        self,
+        text: TextFeatures,
+        examples: Tensor | None,
+        keep_text: Tensor | None = None,
+        *,
+        tables: Tables | None = None,
+    ) -> Memory:
         """``keep_text`` (b,), where false, hides the text of an entry."""
+        tables = tables or self.tables()
         batch = len(text.pooled)
         pooled = self.pooled_in(text.pooled * 20)  # unit vectors of 384 numbers, scaled to about unit variance
         seen = text.mask
@@ -198,13 +229,13 @@ class PartTokensNetwork(nn.Module):
             number, there = examples[..., A], examples[..., A] >= 0
             place = _places(number).clamp_max(self.config.slots - 1)[there]
             packing, rows = _Packing(there), examples[..., :A][there]
-            parts = self.example_in(self._lookup(self.part_in, rows).sum(1))
+            parts = self.example_in(F.embedding_bag(self._rows(rows), tables.part_in, mode="sum"))
             parts = parts + self.example_number[number[there]] + self.example_place[place]
             tokens.append(packing.pad(parts))
             masks.append(there)
             keys = packing.pad(self.key(F.layer_norm(parts, parts.shape[-1:])))
-            looks = packing.pad(self._lookup(self.pointed_at, rows).flatten(1))
-        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled, keys, looks, text_keys, text_values)
+            looks = packing.pad(F.embedding(self._rows(rows), tables.pointed_at).flatten(1))
+        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled, keys, looks, text_keys, text_values, tables)
 
     def point(self, h: Float[Tensor, "b p w"], memory: Memory) -> Float[Tensor, "b p a"]:
         """What the parts that the states point at add to the cascade's input: 0 where a state
@@ -245,12 +276,12 @@ class PartTokensNetwork(nn.Module):
         """Logits of each attribute from the last states of the n counted parts."""
         packing = _Packing(counted)
         pointed = packing.pack(self.point(packing.pad(F.layer_norm(h, h.shape[-1:])), memory))
-        own, last, last_but_one, _ = self.inputs(tokens, counted)
-        so_far = self._lookup(self.so_far, own).cumsum(1)
+        own, last, last_but_one, within, before_within = self.inputs(tokens, counted)
+        so_far = F.embedding(self._rows(own), memory.tables.so_far).cumsum(1)
         read = packing.pack(self.reread(packing.pad(h + so_far[:, SHAPE - 1]), memory))
         so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
         x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
-        x = x + self._lookup(self.last, last) + self._lookup(self.last_but_one, last_but_one)
+        x = x + self._alike(alike(own, last, within), alike(own, last_but_one, before_within), memory.tables)
         logits = self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
         logits[OBJECT] = grammatical(logits[OBJECT], last[:, OBJECT])
         return logits
@@ -269,9 +300,8 @@ class PartTokensNetwork(nn.Module):
         p = counted.shape[1]
         parts, seen_memory = _Packing(counted), _Packing(memory.mask)
         asset, place = parts.rows // p, parts.rows % p
-        _, last, _, within = self.inputs(tokens, counted)
-        x = self._lookup(self.part_in, last).sum(1) + self._lookup(self.object_in, within).sum(1)
-        x = x + self.start * (place == 0).unsqueeze(-1)
+        _, last, _, within, _ = self.inputs(tokens, counted)
+        x = self._before(last, within, memory.tables) + self.start * (place == 0).unsqueeze(-1)
         x = x + F.embedding(place, self.slots) + F.embedding(asset, memory.pooled)
         causal = torch.ones(p, p, dtype=torch.bool, device=x.device).tril()
         seen = causal if hidden_keys is None else causal & ~hidden_keys[:, None]
@@ -286,16 +316,19 @@ class PartTokensNetwork(nn.Module):
             out.append(x)
         return out
 
-    def inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tokens of the counted elements, of the two before each, and of the last object before it;
-        -1 for none."""
+    def inputs(self, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Tokens of the counted elements, of the two before each, and of the last two objects
+        before it; -1 for none."""
         shifted = F.pad(tokens, (0, 0, 2, 0), value=UNUSED)
         last, last_but_one = shifted[:, 1:-1], shifted[:, :-2]
         place = torch.arange(tokens.shape[1], device=tokens.device)
         head = torch.where(is_object(last), place, -1).cummax(1).values
-        within = last.gather(1, head.clamp_min(0).unsqueeze(-1).expand_as(last))
-        within = torch.where((head >= 0).unsqueeze(-1), within, UNUSED)
-        return tokens[counted], last[counted], last_but_one[counted], within[counted]
+        head_before = torch.where(head > 0, head.gather(1, (head - 1).clamp_min(0)), -1)
+        within, before_within = (
+            torch.where((at >= 0)[..., None], last.gather(1, at.clamp_min(0)[..., None].expand_as(last)), UNUSED)
+            for at in (head, head_before)
+        )
+        return tokens[counted], last[counted], last_but_one[counted], within[counted], before_within[counted]
 
     def cascade(self, x: Float[Tensor, "n 16 w"]) -> list[Float[Tensor, "n v"]]:
         """Logits of all attributes of n parts, each from its own input."""
@@ -306,18 +339,21 @@ class PartTokensNetwork(nn.Module):
         y = F.gelu(
             torch.baddbmm(self.second_bias, F.layer_norm(y, y.shape[-1:]), self.second_weight), approximate="tanh"
         )
-        return [
-            F.linear(y[k], self.out_weight[s : s + size], self.out_bias[s : s + size])
-            for k, (s, size) in enumerate(zip(STARTS, SIZES, strict=True))
-        ]
+        weights, biases = self.out_weight.split(SIZES), self.out_bias.split(SIZES)
+        return [F.linear(y[k], w, b) for k, (w, b) in enumerate(zip(weights, biases, strict=True))]
 
-    def _lookup(self, linear: nn.Linear, tokens: Int[Tensor, "n 16"]) -> Float[Tensor, "n 16 w"]:
-        """A linear map of the embeddings of tokens; 0 for tokens that are -1. The table is mapped,
-        which has fewer rows than there are tokens."""
-        return self._known(F.linear(self.values, linear.weight), tokens)
+    def _rows(self, tokens: Int[Tensor, "n 16"], table: int = 0) -> Int[Tensor, "n 16"]:
+        """Where tokens lie in the first or a later one of tables that are stacked."""
+        return torch.where(tokens >= 0, tokens + self.starts, VALUES) + table * (VALUES + 1)
 
-    def _known(self, table: Float[Tensor, "v w"], tokens: Int[Tensor, "n 16"]) -> Float[Tensor, "n 16 w"]:
-        return F.embedding(tokens.clamp_min(0) + self.starts, table) * (tokens >= 0).unsqueeze(-1)
+    def _before(self, last: Tensor, within: Tensor, tables: Tables) -> Float[Tensor, "n w"]:
+        return F.embedding_bag(torch.cat([self._rows(last), self._rows(within, 1)], 1), tables.before, mode="sum")
+
+    def _alike(self, last: Tensor, last_but_one: Tensor, tables: Tables) -> Float[Tensor, "n 16 w"]:
+        """What each token sees of the same token before, and of the opposite face."""
+        rows = self._rows(last), self._rows(last_but_one, 1), self._rows(opposite_faces(last), 2)
+        bags = torch.stack(rows, -1).flatten(0, 1)
+        return F.embedding_bag(bags, tables.alike, mode="sum").unflatten(0, last.shape)
 
     @torch.no_grad()
     def draw(
@@ -327,16 +363,13 @@ class PartTokensNetwork(nn.Module):
         log-probs. ``given`` (b, g, 16) are parts that are not drawn. With guidance, ``memory`` has
         2 b entries, those without text last."""
         b = len(uniforms)
-        maps = self.part_in, self.object_in, self.so_far, self.last, self.last_but_one
-        part_in, object_in, *tables = (F.linear(self.values, m.weight) for m in maps)
         keys = [[block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1)] for block in self.layers]
         caches = [torch.zeros(2, *k.shape[:2], uniforms.shape[1], k.shape[-1], device=k.device) for k, _ in keys]
         copies, device = len(memory.pooled) // b, uniforms.device
         active = torch.arange(b, device=device)  # assets that have not ended
-        within = last = last_but_one = torch.full((b, A), UNUSED, device=device)
+        before_within = within = last = last_but_one = torch.full((b, A), UNUSED, device=device)
         for p in range(uniforms.shape[1]):
-            before = self._known(part_in, last).sum(1) + self._known(object_in, within).sum(1)
-            before = before + self.start * (p == 0)
+            before = self._before(last, within, memory.tables) + self.start * (p == 0)
             x = before.repeat(copies, 1) + self.slots[p] + memory.pooled
             mask = memory.mask[:, None, None]
             for block, (k, v), cache in zip(self.layers, keys, caches, strict=True):
@@ -349,9 +382,8 @@ class PartTokensNetwork(nn.Module):
                 x = block.mlp(x)
             forced = given[active, p] if p < given.shape[1] else torch.zeros_like(last)
             pointed = self.point(F.layer_norm(x, x.shape[-1:]).unsqueeze(1), memory)[:, 0]
-            tokens, log_probs = self._draw_part(
-                x, pointed, memory, tables, last, last_but_one, uniforms[active, p], options
-            )
+            earlier = last, last_but_one, within, before_within
+            tokens, log_probs = self._draw_part(x, pointed, memory, earlier, uniforms[active, p], options)
             forced_rows = forced[:, OBJECT] != END
             tokens = torch.where(forced_rows[:, None], forced, tokens)
             log_probs = torch.where(forced_rows[:, None], 0.0, log_probs)
@@ -361,10 +393,12 @@ class PartTokensNetwork(nn.Module):
             all_tokens[active], all_log_probs[active] = tokens, log_probs
             yield all_tokens, all_log_probs
             last_but_one, last = last, tokens
-            within = torch.where(is_object(tokens)[:, None], tokens, within)
+            object_ = is_object(tokens)[:, None]
+            before_within, within = torch.where(object_, within, before_within), torch.where(object_, tokens, within)
             if ended.any():
                 rest = ~ended
-                active, within, last, last_but_one = (t[rest] for t in (active, within, last, last_but_one))
+                active, last, last_but_one = active[rest], last[rest], last_but_one[rest]
+                within, before_within = within[rest], before_within[rest]
                 if not len(active):
                     return
                 rows = rest.repeat(copies)
@@ -377,17 +411,14 @@ class PartTokensNetwork(nn.Module):
         h: Tensor,
         pointed: Tensor,
         memory: Memory,
-        tables: list[Tensor],
-        last: Tensor,
-        last_but_one: Tensor,
+        before: tuple[Tensor, Tensor, Tensor, Tensor],
         uniforms: Tensor,
         options: TokenSampling,
     ) -> tuple[Tensor, Tensor]:
+        last, last_but_one, within, before_within = before
         copies = len(h) // len(last)
-        so_far_table, *before_tables = tables
-        before = zip(before_tables, (last, last_but_one), strict=True)
-        looked_up = [self._known(table, t).repeat(copies, 1, 1) for table, t in before]
-        base = h[:, None] + self.attribute + pointed.unflatten(1, (A, -1)) + looked_up[0] + looked_up[1]
+        plain = h[:, None] + self.attribute + pointed.unflatten(1, (A, -1))
+        base = plain + self._alike(last, last_but_one, memory.tables).repeat(copies, 1, 1)
         so_far, tokens, log_probs = torch.zeros_like(h), [], []
         for k, (start, size) in enumerate(zip(STARTS, SIZES, strict=True)):
             if k == SHAPE:
@@ -405,10 +436,27 @@ class PartTokensNetwork(nn.Module):
             token = nucleus(log_p, uniforms[:, k], options.top_p)
             if k == OBJECT:
                 used = USED.to(token.device)[torch.where(token == END, 0, torch.where(token == PART, 2, 1))]
+                own = token[:, None].expand_as(last)
+                last, last_but_one = alike(own, last, within), alike(own, last_but_one, before_within)
+                base = plain + self._alike(last, last_but_one, memory.tables).repeat(copies, 1, 1)
             tokens.append(torch.where(used[:, k], token, UNUSED))
             log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1) * used[:, k])
-            so_far = so_far + (so_far_table[token + start] * used[:, k, None]).repeat(copies, 1)
+            so_far = so_far + (memory.tables.so_far[token + start] * used[:, k, None]).repeat(copies, 1)
         return torch.stack(tokens, 1), torch.stack(log_probs, 1)
+
+
+def alike(own: Int[Tensor, "n 16"], element: Int[Tensor, "n 16"], object_: Int[Tensor, "n 16"]) -> Int[Tensor, "n 16"]:
+    """What the cascade sees of an element before: the tokens of an object begin like those of an
+    object, which lie on the same grid, once it is known that it is one."""
+    seen = torch.where(is_object(own)[:, None], object_, element)
+    return torch.cat([element[:, : OBJECT + 1], seen[:, OBJECT + 1 :]], 1)
+
+
+def opposite_faces(tokens: Int[Tensor, "n 16"]) -> Int[Tensor, "n 16"]:
+    """The tokens with the two faces of each axis exchanged, and nothing else: where something lies
+    on another thing or beside it, its face is the other's opposite one."""
+    swapped = tokens[:, FACES : FACES + 6].unflatten(1, (3, 2)).flip(2).flatten(1)
+    return F.pad(swapped, (FACES, A - FACES - 6), value=UNUSED)
 
 
 def grammatical(logits: Float[Tensor, "n v"], last: Int[Tensor, "n"]) -> Float[Tensor, "n v"]:

@@ -79,7 +79,7 @@ class TrainConfig(RetrievalConfig):
     kl_limit: float = 0.5
     """KL to the reference policy above which the guard raises an alarm."""
     bfloat16: bool = field(default_factory=has_bfloat16)
-    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
+    """Matrix products in bfloat16. Default: where that is faster."""
     device: str = "cpu"
     """Where the generator and the renderer run: cpu, cuda or cuda:N. The simulator stays on the
     CPU."""

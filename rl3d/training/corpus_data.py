@@ -125,11 +125,11 @@ _maker: Callable[[int], Any]
 
 def _prepare(maker: Callable[..., Callable[[int], Any]], arguments: tuple[object, ...]) -> None:
     global _maker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     _maker = maker(*arguments)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A training that is killed leaves no process behind."""
     parent = parent_process()
     assert parent is not None

@@ -21,7 +21,8 @@ from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT
 from rl3d.generators.part_flow import PartFlow, PartFlowNetwork, encode
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
-from rl3d.training.supervised import Recipe, fit
+from rl3d.training.supervised import Recipe, fit, generator_of
+from rl3d.training.team import Team, assembled
 from scenes.files import make_folder
 from scenes.parts import CENTRE, EXISTENCE, LOG_HALF_SIZE, MAX_PARTS, VECTOR_SIZE
 
@@ -47,8 +48,10 @@ class PretrainFlowConfig:
     """Decay of the averaged weights, which are the result."""
     seed: int = 0
     """Seed of the corpus, the weights and the noise."""
+    processes: int = 1
+    """Processes of one thread that share the training: as many as there are free cores."""
     bfloat16: bool = field(default_factory=has_bfloat16)
-    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
+    """Matrix products in bfloat16. Default: where that is faster."""
     width: int = 192
     """Width of the transformer."""
     depth: int = 6
@@ -56,24 +59,25 @@ class PretrainFlowConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, steps=1, batch=1, captions=1)
+        at_least(self, steps=1, processes=1, batch=self.processes, captions=1)
         check_seed(self)
 
 
 class FlowBatches:
-    """Makes the network states of a step's assets."""
+    """Makes the network states of a process's part of a step's assets."""
 
-    def __init__(self, captions: int, batch: int, seed: int) -> None:
+    def __init__(self, config: PretrainFlowConfig, rank: int = 0) -> None:
         torch.set_num_threads(1)
-        self.specs, self.size, self.seed = draw_specs(captions, seed), batch, seed
+        self.specs, self.config, self.rank = draw_specs(config.captions, config.seed), config, rank
 
     def __call__(self, step: int) -> tuple[Int[Tensor, "b"], Float[Tensor, "b p v"]]:
         """Numbers of the captions, and a new asset for each."""
-        rng = np.random.default_rng([self.seed, step])
-        captions = rng.integers(len(self.specs), size=self.size)
-        vectors = np.zeros((self.size, MAX_PARTS, VECTOR_SIZE), np.float32)
+        config = self.config
+        rngs = [np.random.default_rng([config.seed, step, i]) for i in range(self.rank, config.batch, config.processes)]
+        captions = np.array([rng.integers(len(self.specs)) for rng in rngs])
+        vectors = np.zeros((len(rngs), MAX_PARTS, VECTOR_SIZE), np.float32)
         vectors[..., EXISTENCE] = -1
-        for row, caption in zip(vectors, captions, strict=True):
+        for row, caption, rng in zip(vectors, captions, rngs, strict=True):
             drawn = sample_for(self.specs[caption], rng).vectors
             row[: len(drawn)] = drawn
         return torch.from_numpy(captions), encode(torch.from_numpy(vectors))
@@ -98,9 +102,9 @@ def flow_loss(
     return (weights * (velocity - (noise - x0)) ** 2).sum() / weights.sum()
 
 
-def pretrain_flow(config: PretrainFlowConfig) -> Iterator[dict[str, int | float]]:
+def pretrain_flow(config: PretrainFlowConfig, seat: Team | None = None) -> Iterator[dict[str, int | float]]:
     """Train; yields metrics. The result is the averaged weights, in
-    ``out/generator.safetensors``."""
+    ``out/generator.safetensors``. Only processes that the training starts have a ``seat``."""
     make_folder(config.out)
     torch.manual_seed(config.seed)
     policy = PartFlow(width=config.width, depth=config.depth)
@@ -110,11 +114,14 @@ def pretrain_flow(config: PretrainFlowConfig) -> Iterator[dict[str, int | float]
         config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema
     )
     header = {"kind": "generator", "generator": policy.name, "config": policy.config}
-    with Ahead(FlowBatches, config.captions, config.batch, config.seed) as batches:
+    with (
+        assembled(pretrain_flow, config, config.processes, seat) as team,
+        Ahead(FlowBatches, config, team.rank) as batches,
+    ):
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+            rng = generator_of(config.seed, step, team.rank)
             numbers, states = batches(step)
             return flow_loss(policy.network, states, pool.text(numbers), config.drop_text, rng), {}
 
-        yield from fit(policy.network, loss_of, recipe, config, result=RESULT, header=header)
+        yield from fit(policy.network, loss_of, recipe, config, result=RESULT, header=header, team=team)

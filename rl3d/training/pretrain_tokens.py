@@ -9,7 +9,7 @@ training (ST-AR; Yue et al., 2025).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,7 +42,8 @@ from rl3d.generators.part_tokens import PartTokens, ended, padded
 from rl3d.generators.part_tokens_network import A, PartTokensNetwork
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import Invented, draw_invented, invent
-from rl3d.training.supervised import Recipe, fit
+from rl3d.training.supervised import Recipe, fit, generator_of
+from rl3d.training.team import Team, assembled
 from scenes.files import make_folder
 from scenes.parts import AXIS_X, AXIS_Y, CENTRE, VECTOR_SIZE
 
@@ -53,6 +54,9 @@ NEIGHBOURS = 12
 _WEIGHTS = {OBJECT: 8.0, COLOR_TOKEN: 3.0, SURFACE: 3.0, SECOND: 3.0}
 """Tokens that decide whether an asset is what its caption says are few: most of the loss is the
 noise of places, and would outweigh them. Others weigh 1."""
+PIECE = 16
+"""Assets that the network works on at once: tensors then stay in the cache, and assets of like
+length need little padding."""
 UNLABELLED = 0.15
 """Fraction of assets that begin with parts from elsewhere: without objects, the first of them
 without roles."""
@@ -88,8 +92,10 @@ class PretrainTokensConfig:
     """Decay of the averaged weights, which are the result."""
     seed: int = 0
     """Seed of the corpus and the weights."""
+    processes: int = 1
+    """Processes of one thread that share the training: as many as there are free cores."""
     bfloat16: bool = field(default_factory=has_bfloat16)
-    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
+    """Matrix products in bfloat16. Default: where that is faster."""
     width: int = 192
     """Width of the transformer."""
     depth: int = 5
@@ -97,7 +103,7 @@ class PretrainTokensConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, steps=1, batch=1, captions=2, invented=0)
+        at_least(self, steps=1, processes=1, batch=self.processes, captions=2, invented=0)
         check_seed(self)
         fractions = "drop_text", "with_examples", "mask_attention"
         if not all(0 <= getattr(self, name) <= 1 for name in fractions) or self.contrast < 0:
@@ -120,17 +126,35 @@ class TokenBatch:
     other_captions: Tensor | None = None
     """Captions that say the same of them, where the pool has one."""
 
+    def pieces(self, size: int) -> Iterator[TokenBatch]:
+        """The same assets, a few at a time, without the padding that they do not need."""
+        for start in range(0, len(self.captions), size):
+            captions, tokens, examples, keep_text = (
+                t[start : start + size] for t in (self.captions, self.tokens, self.examples, self.keep_text)
+            )
+            longest = int((tokens[..., OBJECT] != END).sum(1).max()) + 1
+            most = int((examples[..., A] >= 0).sum(1).max()) if examples.shape[1] else 0
+            yield TokenBatch(captions, tokens[:, :longest], examples[:, :most], keep_text)
+
 
 Labelled = tuple[np.ndarray, Labels]
 """Parts (p, v) and what is known of them."""
 
 
-class TokenBatches:
-    """Makes the batch of a step."""
+@dataclass(frozen=True)
+class _Drawn:
+    caption: int
+    asset: Labelled
+    examples: list[np.ndarray]
+    keep_text: bool
 
-    def __init__(self, config: PretrainTokensConfig, neighbours: np.ndarray) -> None:
+
+class TokenBatches:
+    """Makes a process's part of a batch: assets with examples last, longer ones later."""
+
+    def __init__(self, config: PretrainTokensConfig, neighbours: np.ndarray, rank: int = 0) -> None:
         torch.set_num_threads(1)
-        self.config = config
+        self.config, self.rank = config, rank
         self.specs: list[Spec] = draw_specs(self.config.captions, self.config.seed)
         self.invented: list[Invented] = draw_invented(self.config.invented, self.config.seed)
         self.neighbours = neighbours
@@ -144,34 +168,33 @@ class TokenBatches:
 
     def __call__(self, step: int) -> TokenBatch:
         config = self.config
-        rng = np.random.default_rng([config.seed, step])
-        share = len(self.invented) / (len(self.specs) + len(self.invented))
-        captions, assets, examples = [], [], []
-        for _ in range(config.batch):
-            if rng.random() < share:
-                which = int(rng.integers(len(self.invented)))
-                captions.append(len(self.specs) + which)
-                assets.append(_partly_known(_unnamed(invent(self.invented[which], rng)), rng))
-                few = 1 + int(rng.integers(3))
-                examples.append([invent(self.invented[which], rng, example=True) for _ in range(few)])
-                continue
-            which = int(rng.integers(len(self.specs)))
-            captions.append(which)
-            assets.append(_partly_known(self.labelled(sample_for(self.specs[which], rng)), rng))
-            near: list[np.ndarray] = []
-            if rng.random() < config.with_examples:
-                few = 1 + int(rng.integers(3))
-                chosen = rng.choice(self.neighbours[which], min(few, self.neighbours.shape[1]), replace=False)
-                near = [sample_for(self.specs[i], rng).vectors for i in chosen]
-            examples.append(near)
-        tokens, near_tokens = _encoded(assets, examples)
-        keep_text = torch.from_numpy(rng.random(config.batch)) >= config.drop_text
-        batch = TokenBatch(torch.tensor(captions), tokens, near_tokens, keep_text)
+        own = range(self.rank, config.batch, config.processes)
+        drawn = [self._draw(np.random.default_rng([config.seed, step, i])) for i in own]
+        drawn.sort(key=lambda one: (len(one.examples) > 0, len(one.asset[0])))
+        tokens, near_tokens = _encoded([one.asset for one in drawn], [one.examples for one in drawn])
+        captions, keep_text = ([getattr(one, name) for one in drawn] for name in ("caption", "keep_text"))
+        batch = TokenBatch(torch.tensor(captions), tokens, near_tokens, torch.tensor(keep_text))
         if not config.contrast:
             return batch
-        turned = [(_turned(vectors, 1 + int(rng.integers(3))), own) for vectors, own in assets]
-        around = _encoded(turned, [[] for _ in assets])[0]
-        return replace(batch, turned=around, other_captions=torch.tensor([self._alike(c, rng) for c in captions]))
+        rng = np.random.default_rng([config.seed, step])
+        turned = [(_turned(one.asset[0], 1 + int(rng.integers(3))), one.asset[1]) for one in drawn]
+        around = _encoded(turned, [[] for _ in drawn])[0]
+        other = [self._alike(one.caption, rng) for one in drawn]
+        return replace(batch, turned=around, other_captions=torch.tensor(other))
+
+    def _draw(self, rng: np.random.Generator) -> _Drawn:
+        config, total = self.config, len(self.specs) + len(self.invented)
+        caption, keep_text = int(rng.integers(total)), bool(rng.random() >= config.drop_text)
+        few = 1 + int(rng.integers(3))
+        if caption >= len(self.specs):
+            thing = self.invented[caption - len(self.specs)]
+            examples = [invent(thing, rng, example=True) for _ in range(few)]
+            return _Drawn(caption, _partly_known(_unnamed(invent(thing, rng)), rng), examples, keep_text)
+        asset, examples = self.labelled(sample_for(self.specs[caption], rng)), []
+        if rng.random() < config.with_examples:
+            chosen = rng.choice(self.neighbours[caption], min(few, self.neighbours.shape[1]), replace=False)
+            examples = [sample_for(self.specs[i], rng).vectors for i in chosen]
+        return _Drawn(caption, _partly_known(asset, rng), examples, keep_text)
 
     def labelled(self, item: Item) -> Labelled:
         """The parts of an item, object after object, with what is known of them."""
@@ -227,22 +250,33 @@ def _encoded(assets: list[Labelled], examples: list[list[np.ndarray]]) -> tuple[
 
 
 def token_loss(
-    network: PartTokensNetwork, batch: TokenBatch, text: TextFeatures, hidden_keys: Tensor | None = None
-) -> tuple[Float[Tensor, ""], list[Float[Tensor, "n w"]]]:
+    network: PartTokensNetwork,
+    batch: TokenBatch,
+    text_of: Callable[[Tensor], TextFeatures],
+    hidden_keys: Tensor | None = None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "n w"]]:
     """Mean weighted cross-entropy of the tokens of a batch, in nats, and the states of its parts
-    after every block."""
-    tokens, counted = _counted(batch.tokens, network.config.slots)
-    memory = network.memory(text, batch.examples, batch.keep_text)
-    states = network.states(tokens, counted, memory, hidden_keys)
-    logits = network.logits(states[-1], tokens, counted, memory)
-    wanted = tokens[counted]
-    unknown = (wanted[:, OBJECT] != END) & (wanted[:, FACES] == UNUSED)
-    wanted = wanted.masked_fill(unknown[:, None], UNUSED)
-    sums = [
-        _WEIGHTS.get(k, 1.0) * F.cross_entropy(z.float(), wanted[:, k], ignore_index=UNUSED, reduction="sum")
-        for k, z in enumerate(logits)
-    ]
-    return torch.stack(sums).sum() / (wanted != UNUSED).sum(), states
+    after the block whose states are compared. ``text_of`` gives the text of captions."""
+    tables, block = network.tables(), min(CONTRAST_BLOCK, network.config.depth - 1)
+    sums, count, states = [], 0, []
+    for number, piece in enumerate(batch.pieces(PIECE)):
+        tokens, counted = _counted(piece.tokens, network.config.slots)
+        memory = network.memory(text_of(piece.captions), piece.examples, piece.keep_text, tables=tables)
+        hidden = None
+        if hidden_keys is not None:
+            hidden = hidden_keys[PIECE * number :][: len(tokens), : tokens.shape[1], : tokens.shape[1]]
+        seen = network.states(tokens, counted, memory, hidden)
+        logits = network.logits(seen[-1], tokens, counted, memory)
+        wanted = tokens[counted]
+        unknown = (wanted[:, OBJECT] != END) & (wanted[:, FACES] == UNUSED)
+        wanted = wanted.masked_fill(unknown[:, None], UNUSED)
+        sums += [
+            _WEIGHTS.get(k, 1.0) * F.cross_entropy(z.float(), wanted[:, k], ignore_index=UNUSED, reduction="sum")
+            for k, z in enumerate(logits)
+        ]
+        count += int((wanted != UNUSED).sum())
+        states.append(seen[block])
+    return torch.stack(sums).sum() / count, torch.cat(states)
 
 
 def contrastive_loss(
@@ -266,9 +300,9 @@ def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor]:
     return tokens, torch.arange(tokens.shape[1]) <= exists.sum(1, keepdim=True)
 
 
-def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | float]]:
+def pretrain_tokens(config: PretrainTokensConfig, seat: Team | None = None) -> Iterator[dict[str, int | float]]:
     """Train; yields metrics. The result is the averaged weights, in
-    ``out/generator.safetensors``."""
+    ``out/generator.safetensors``. Only processes that the training starts have a ``seat``."""
     make_folder(config.out)
     torch.manual_seed(config.seed)
     policy = PartTokens(width=config.width, depth=config.depth)
@@ -281,11 +315,15 @@ def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | fl
     )
     header = {"kind": "generator", "generator": policy.name, "config": policy.config}
     teacher = copy.deepcopy(policy.network).requires_grad_(False) if config.contrast else None
-    with Ahead(TokenBatches, config, known.neighbours(NEIGHBOURS).numpy()) as batches:
+    neighbours = known.neighbours(NEIGHBOURS).numpy()
+    with (
+        assembled(pretrain_tokens, config, config.processes, seat) as team,
+        Ahead(TokenBatches, config, neighbours, team.rank) as batches,
+    ):
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
             batch = batches(step)
-            loss, states = token_loss(policy.network, batch, pool.text(batch.captions), _hidden(batch, step, config))
+            loss, states = token_loss(policy.network, batch, pool.text, _hidden(batch, step, config, team.rank))
             if teacher is None or batch.turned is None or batch.other_captions is None:
                 return loss, {}
             tokens, counted = _counted(batch.turned, teacher.config.slots)
@@ -293,17 +331,19 @@ def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | fl
                 memory = teacher.memory(pool.text(batch.other_captions), None)
                 seen = teacher.states(tokens, counted, memory, blocks=CONTRAST_BLOCK + 1)[-1]
             asset = counted.nonzero()[:, 0]
-            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-            contrast = contrastive_loss(states[CONTRAST_BLOCK], seen, asset, rng)
+            rng = generator_of(config.seed, step, team.rank)
+            contrast = contrastive_loss(states, seen, asset, rng)
             return loss + config.contrast * contrast, {"tokens": loss.item(), "contrast": contrast.item()}
 
-        yield from fit(policy.network, loss_of, recipe, config, result=RESULT, header=header, teacher=teacher)
+        yield from fit(
+            policy.network, loss_of, recipe, config, result=RESULT, header=header, teacher=teacher, team=team
+        )
 
 
-def _hidden(batch: TokenBatch, step: int, config: PretrainTokensConfig) -> Tensor | None:
+def _hidden(batch: TokenBatch, step: int, config: PretrainTokensConfig, rank: int) -> Tensor | None:
     """Which earlier parts are hidden from attention. A part always sees the last one."""
     if not config.mask_attention:
         return None
     b, p = len(batch.tokens), min(batch.tokens.shape[1], MAX_ELEMENTS)
-    rng = torch.Generator().manual_seed((config.seed + 1) * 1_000_003 + step)
-    return (torch.rand(b, p, p, generator=rng) < config.mask_attention) & ~torch.eye(p, dtype=torch.bool)
+    drawn = torch.rand(b, p, p, generator=generator_of(config.seed, step, rank, 1))
+    return (drawn < config.mask_attention) & ~torch.eye(p, dtype=torch.bool)

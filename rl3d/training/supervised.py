@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
+from rl3d.training.team import Team
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
 
@@ -59,16 +61,20 @@ def fit(
     result: str,
     header: dict[str, Any],
     teacher: nn.Module | None = None,
+    team: Team | None = None,
 ) -> Iterator[dict[str, int | float]]:
     """Train; yields mean metrics every 25 steps. The result is the averaged weights, in
     ``config.out/result`` as float16; every 1,000 steps a copy stays in ``config.out/steps``.
 
     ``loss_of(step)`` must depend on the step and the network alone: an interrupted training then
     resumes from ``config.out`` exactly. The result's header is ``header`` with the settings, the
-    step and the processor ``seconds`` of all steps (those of helper processes do not count). A
-    folder that holds a run with other settings is refused. The hidden layers of the network lie in
-    blocks. ``teacher`` is a network of the same kind that has the averaged weights in every step.
+    step and the processor ``seconds`` of all steps, of the whole team (those of processes that make
+    batches do not count). A folder that holds a run with other settings is refused. The hidden
+    layers of the network lie in blocks. ``teacher`` is a network of the same kind that has the
+    averaged weights in every step. Gradients are averaged over the ``team``, each of which steps
+    its share of the hidden layers.
     """
+    team = team or Team()
     out = config.out
     settings = json.loads(json.dumps({k: v for k, v in vars(config).items() if k != "out"}, default=str))
     ema = {k: v.clone() for k, v in network.state_dict().items()}
@@ -76,8 +82,12 @@ def fit(
         p for name, p in network.named_parameters() if "blocks" in name and p.dim() == 2 and not name.endswith("table")
     ]
     others = [p for p in network.parameters() if all(p is not h for h in hidden)]
+    shares = [hidden[rank :: team.count] for rank in range(team.count)]
     optimizers = [
-        torch.optim.Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        *(
+            torch.optim.Muon(own, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw")
+            for own in shares
+        ),
         torch.optim.AdamW(others, lr=recipe.adam_lr, betas=recipe.adam_betas, weight_decay=recipe.weight_decay),
     ]
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
@@ -105,9 +115,13 @@ def fit(
             loss, metrics = loss_of(step)
         network.zero_grad()
         loss.backward()
+        if team.count > 1:  # what one process had no use for, another may have used
+            team.mean([p.grad if p.grad is not None else _zero_gradient(p) for p in network.parameters()])
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for optimizer in optimizers:
+        for optimizer in (optimizers[team.rank], optimizers[-1]):
             optimizer.step()
+        for rank, own in enumerate(shares):
+            team.share(own, rank)
         with torch.no_grad():
             # A short run must forget its random start: the decay grows with the steps made.
             for name, value in network.state_dict().items():
@@ -120,18 +134,37 @@ def fit(
             yield {"step": step + 1, **{k: v / count for k, v in sums.items()}, "seconds": time.monotonic() - started}
             sums, since = {}, step + 1
         if (step + 1) % SAVE_EVERY == 0 or last:
+            for rank, own in enumerate(shares):
+                state = optimizers[rank].state
+                team.share([state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in own], rank)
+            if not team.main:
+                continue
             tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {
                 f"ema.{k}": v for k, v in ema.items()
             }
             for i, optimizer in enumerate(optimizers):
                 tensors |= {f"optimizer{i}.{k}": v for k, v in optimizer_tensors(optimizer).items()}
-            done = {"training": settings, "step": step + 1, "seconds": earlier + time.process_time() - worked}
+            done = {
+                "training": settings,
+                "step": step + 1,
+                "seconds": earlier + team.count * (time.process_time() - worked),
+            }
             write_tensors(state_path, tensors, done)
             made = {**header, **done}
             averaged = {k: v.half() for k, v in ema.items()}
             write_tensors(out / result, averaged, made)
             if (step + 1) % KEEP_EVERY == 0:
                 write_tensors(out / f"steps/{step + 1:06d}.safetensors", averaged, made)
+
+
+def generator_of(*numbers: int) -> torch.Generator:
+    """A random stream of its own for each tuple of numbers: a seed, a step, a process."""
+    return torch.Generator().manual_seed(int(np.random.default_rng(numbers).integers(2**62)))
+
+
+def _zero_gradient(parameter: nn.Parameter) -> Tensor:
+    parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -61,7 +61,7 @@ class ParserTraining:
     lr: float = 3e-3
     """Peak learning rate of Muon, and a third of it for AdamW."""
     bfloat16: bool = field(default_factory=has_bfloat16)
-    """Matrix products in bfloat16. Default: where the CPU has instructions for them."""
+    """Matrix products in bfloat16. Default: where that is faster."""
     seed: int = 0
     """Seed of corpus, weights and changes of the parts."""
 

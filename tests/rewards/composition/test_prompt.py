@@ -93,6 +93,8 @@ def test_facts_of_a_prompt(prompt, things, relations):
     [
         "a red dinosaur on a table",
         "seven cubes",
+        "a table with seven cubes",
+        "a red 3d model of a chair",
         "chairs around a table",
         "some apples in a bowl",
         "a cat without a hat",

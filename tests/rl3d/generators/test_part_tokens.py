@@ -6,9 +6,16 @@ import torch
 from rl3d.algorithms.base import Judgement
 from rl3d.algorithms.grpo import step_advantages
 from rl3d.check_generator import check_generator
-from rl3d.generators.part_codes import END, MAX_OBJECTS, OBJECT, PART, SIZES, USED, is_object
+from rl3d.generators.part_codes import END, FACES, MAX_OBJECTS, OBJECT, PART, SIZES, UNUSED, USED, is_object
 from rl3d.generators.part_tokens import PartTokens
-from rl3d.generators.part_tokens_network import A, PartTokensConfig, TokenSampling, nucleus
+from rl3d.generators.part_tokens_network import (
+    A,
+    PartTokensConfig,
+    TokenSampling,
+    alike,
+    nucleus,
+    opposite_faces,
+)
 from scenes.asset import PartAsset
 from scenes.parts import MAX_PARTS, Parts
 
@@ -21,7 +28,7 @@ def policy() -> PartTokens:
     policy = PartTokens(width=48, depth=2, heads=2, hidden=96, slots=12)
     with torch.no_grad():  # the output layer starts small: every value would be about as likely
         policy.network.out_weight.mul_(10)
-        policy.network.out_bias[END], policy.network.out_bias[PART] = 4.5, 4.5
+        policy.network.out_bias[END], policy.network.out_bias[PART] = 3.5, 4.5
     policy.network.eval()
     return policy
 
@@ -91,7 +98,9 @@ def test_given_parts_come_first_and_are_not_drawn(policy: PartTokens) -> None:
     rollout = policy.sample(policy.with_given(condition, given), seeds=[4, 5, 6])
     made = policy.decode(rollout).parts
     for one, some in zip(made.vectors(), given, strict=True):
-        assert torch.equal(one[: some.parts.count], some.parts.vectors()[0])
+        assert torch.allclose(
+            one[: some.parts.count], some.parts.vectors()[0], rtol=0, atol=1e-6
+        )  # rotations are normalised
     drawn = rollout.mask[OBJECT::A]  # an unknown object and the given parts are not drawn
     assert not drawn[:2].any() and bool(drawn[2, :2].all()) and not drawn[2, 2] and bool(drawn[3, 2])
     again = policy.log_probs(rollout, policy.steps(rollout)[0])
@@ -199,3 +208,22 @@ def test_every_object_has_a_part(policy: PartTokens) -> None:
     assert bool(is_object(tokens[:, 0]).all())
     before, after = tokens[:, :-1], tokens[:, 1:]
     assert bool((after[is_object(before)][:, OBJECT] == PART).all()) and int(is_object(tokens).sum()) > 24
+
+
+def test_an_element_is_read_beside_those_of_its_kind(policy: PartTokens) -> None:
+    """Objects beside the two objects before, parts beside the two elements before."""
+    kinds = [1, PART, PART, 2, PART, 3, END]
+    tokens = torch.arange(len(kinds))[None, :, None].repeat(1, 1, A)  # an element's tokens are its place
+    tokens[..., OBJECT] = torch.tensor(kinds)
+    own, last, last_but_one, within, before_within = policy.network.inputs(tokens, torch.ones(1, len(kinds)).bool())
+    one, two = alike(own, last, within), alike(own, last_but_one, before_within)
+    none = UNUSED
+    assert one[:, FACES].tolist() == [none, 0, 1, 0, 3, 3, 5]
+    assert two[:, FACES].tolist() == [none, none, 0, none, 2, 0, 4]
+    assert torch.equal(one[:, OBJECT], last[:, OBJECT]) and torch.equal(two[:, OBJECT], last_but_one[:, OBJECT])
+
+
+def test_the_opposite_of_a_low_face_is_the_high_one() -> None:
+    swapped = opposite_faces(torch.arange(A)[None])[0].tolist()
+    faces = [FACES + i for i in (1, 0, 3, 2, 5, 4)]
+    assert swapped == [UNUSED] * FACES + faces + [UNUSED] * (A - FACES - 6)

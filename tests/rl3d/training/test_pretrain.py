@@ -42,10 +42,11 @@ def _tokens_config(out: Path, **settings) -> PretrainTokensConfig:
 
 
 def test_geometry_is_drawn_anew_in_every_step() -> None:
-    batches = FlowBatches(4, 16, 0)
+    config = PretrainFlowConfig(captions=4, batch=16)
+    batches = FlowBatches(config)
     captions, first = batches(0)
     again, second = batches(1)
-    repeated, same = FlowBatches(4, 16, 0)(0)
+    repeated, same = FlowBatches(config)(0)
     assert torch.equal(captions, repeated) and torch.equal(first, same)
     both = set(captions.tolist()) & set(again.tolist())
     assert both
@@ -55,10 +56,11 @@ def test_geometry_is_drawn_anew_in_every_step() -> None:
 
 
 def test_batches_are_made_ahead_in_order() -> None:
-    with Ahead(FlowBatches, 8, 4, 0) as ahead:
+    config = PretrainFlowConfig(captions=8, batch=4)
+    with Ahead(FlowBatches, config) as ahead:
         for step in (0, 1, 5):
             captions, states = ahead(step)
-            wanted = FlowBatches(8, 4, 0)(step)
+            wanted = FlowBatches(config)(step)
             assert torch.equal(captions, wanted[0]) and torch.equal(states, wanted[1])
 
 
@@ -104,25 +106,28 @@ def test_the_loss_counts_each_asset_once() -> None:
     batch = TokenBatches(config, np.zeros((30, 1), int))(3)
     pool = TextPool.build([spec.caption for spec in draw_specs(30, 0)], shared_encoder())
     with torch.no_grad():
-        whole = float(token_loss(network, batch, pool.text(batch.captions))[0])
+        whole = float(token_loss(network, batch, pool.text)[0])
         sums, counts = 0.0, 0
         for i in range(4):
             parts = int((batch.tokens[i, :, OBJECT] != END).sum())
             kept = batch.captions, batch.tokens[:, : parts + 1], batch.examples, batch.keep_text
             one = type(batch)(*(t[i : i + 1] for t in kept))
             count = int((batch.tokens[i, : parts + 1] != UNUSED).sum())
-            sums += float(token_loss(network, one, pool.text(one.captions))[0]) * count
+            sums += float(token_loss(network, one, pool.text)[0]) * count
             counts += count
     assert whole == pytest.approx(sums / counts, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["flow", "tokens"])
-def test_an_interrupted_training_goes_on_exactly(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "processes"), [("flow", 1), ("tokens", 1), ("flow", 2), ("tokens", 2)])
+def test_an_interrupted_training_goes_on_exactly(
+    kind: str, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rl3d.training.supervised.SAVE_EVERY", 2)
     monkeypatch.setattr("rl3d.training.supervised.REPORT_EVERY", 1)
 
     def run(out: Path, stop: int | None) -> None:
-        config = PretrainFlowConfig(out=out, **SMALL) if kind == "flow" else _tokens_config(out)
+        settings = SMALL | {"processes": processes}
+        config = PretrainFlowConfig(out=out, **settings) if kind == "flow" else _tokens_config(out, **settings)
         training = pretrain_flow(config) if kind == "flow" else pretrain_tokens(config)
         list(islice(training, stop))
         training.close()
@@ -137,6 +142,23 @@ def test_an_interrupted_training_goes_on_exactly(kind: str, tmp_path: Path, monk
     assert generator.name == header["generator"] == f"part-{kind}"
     asset = generator.generate(["a red chair"], seeds=[0])
     assert len(asset) == 1
+
+
+@pytest.mark.parametrize("kind", ["flow", "tokens"])
+def test_processes_share_a_batch(kind: str) -> None:
+    """Together two processes draw the assets that one alone draws."""
+    captions: list[list[int]] = []
+    for ranks in (1, 2):
+        settings = SMALL | {"processes": ranks}
+        drawn = []
+        for rank in range(ranks):
+            if kind == "flow":
+                drawn += FlowBatches(PretrainFlowConfig(**settings), rank)(0)[0].tolist()
+            else:
+                config = PretrainTokensConfig(invented=6, **settings)
+                drawn += TokenBatches(config, np.zeros((40, 1), int), rank)(0).captions.tolist()
+        captions.append(sorted(drawn))
+    assert captions[0] == captions[1] and len(captions[0]) == SMALL["batch"]
 
 
 def test_hidden_attention_changes_the_loss(tmp_path: Path) -> None:
@@ -212,10 +234,11 @@ def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
 
 def test_a_killed_training_leaves_no_process_behind() -> None:
     code = (
-        "from rl3d.training.corpus_data import Ahead; from rl3d.training.pretrain_flow import FlowBatches\n"
+        "from rl3d.training.corpus_data import Ahead\n"
+        "from rl3d.training.pretrain_flow import FlowBatches, PretrainFlowConfig\n"
         "if __name__ == '__main__':\n"
         "    import multiprocessing, time\n"
-        "    with Ahead(FlowBatches, 8, 4, 0) as ahead:\n"
+        "    with Ahead(FlowBatches, PretrainFlowConfig(captions=8, batch=4)) as ahead:\n"
         "        ahead(0); print(multiprocessing.active_children()[0].pid, flush=True); time.sleep(100)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
