@@ -3,10 +3,10 @@ over the 16 tokens of each (see ``part_codes``).
 
 An element at a time: causal self-attention to those before, cross-attention to the tokens of the
 text and to the parts of retrieved examples. The cascade draws the tokens of an element one by one
-from the transformer's state, what is already drawn of this element, and the same tokens of the two
-elements before and of the example's part that the state points at (pointer networks; Vinyals et
-al., 2015). Once it knows the noun or the role, it reads the text again. It costs a sixth of a flat
-sequence of tokens.
+from the transformer's state, what is already drawn of this element, the same tokens of the two
+elements before (of an object: the two objects before) and the opposite faces of the last, and those
+of the example's part that the state points at (pointer networks; Vinyals et al., 2015). Once it
+knows the noun or the role, it reads the text again. It costs a sixth of a flat sequence of tokens.
 """
 
 from __future__ import annotations

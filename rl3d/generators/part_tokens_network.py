@@ -90,8 +90,9 @@ class Tables:
     before: Float[Tensor, "v2 w"]
     """Of the element before, and of its object."""
     so_far: Float[Tensor, "v w"]
-    alike: Float[Tensor, "v3 w"]
-    """Of the last element of the kind, the one before, and the opposite faces of the last."""
+    beside: Float[Tensor, "v3 w"]
+    """Of the last element (for an object: the last object), of the one before it, and of the last
+    one's opposite faces."""
     pointed_at: Float[Tensor, "v w"]
 
 
@@ -201,8 +202,8 @@ class PartTokensNetwork(nn.Module):
     def tables(self) -> Tables:
         maps = self.part_in, self.object_in, self.so_far, self.pointed_at, self.last, self.last_but_one, self.opposite
         values = F.pad(self.values, (0, 0, 0, 1))
-        part_in, object_in, so_far, pointed_at, *alike = (F.linear(values, m.weight).float() for m in maps)
-        return Tables(part_in, torch.cat([part_in, object_in]), so_far, torch.cat(alike), pointed_at)
+        part_in, object_in, so_far, pointed_at, *beside = (F.linear(values, m.weight).float() for m in maps)
+        return Tables(part_in, torch.cat([part_in, object_in]), so_far, torch.cat(beside), pointed_at)
 
     def memory(
         self,
@@ -281,7 +282,7 @@ class PartTokensNetwork(nn.Module):
         read = packing.pack(self.reread(packing.pad(h + so_far[:, SHAPE - 1]), memory))
         so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
         x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
-        x = x + self._alike(alike(own, last, within), alike(own, last_but_one, before_within), memory.tables)
+        x = x + self._beside(beside(own, last, within), beside(own, last_but_one, before_within), memory.tables)
         logits = self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
         logits[OBJECT] = grammatical(logits[OBJECT], last[:, OBJECT])
         return logits
@@ -349,11 +350,11 @@ class PartTokensNetwork(nn.Module):
     def _before(self, last: Tensor, within: Tensor, tables: Tables) -> Float[Tensor, "n w"]:
         return F.embedding_bag(torch.cat([self._rows(last), self._rows(within, 1)], 1), tables.before, mode="sum")
 
-    def _alike(self, last: Tensor, last_but_one: Tensor, tables: Tables) -> Float[Tensor, "n 16 w"]:
+    def _beside(self, last: Tensor, last_but_one: Tensor, tables: Tables) -> Float[Tensor, "n 16 w"]:
         """What each token sees of the same token before, and of the opposite face."""
         rows = self._rows(last), self._rows(last_but_one, 1), self._rows(opposite_faces(last), 2)
         bags = torch.stack(rows, -1).flatten(0, 1)
-        return F.embedding_bag(bags, tables.alike, mode="sum").unflatten(0, last.shape)
+        return F.embedding_bag(bags, tables.beside, mode="sum").unflatten(0, last.shape)
 
     @torch.no_grad()
     def draw(
@@ -418,7 +419,7 @@ class PartTokensNetwork(nn.Module):
         last, last_but_one, within, before_within = before
         copies = len(h) // len(last)
         plain = h[:, None] + self.attribute + pointed.unflatten(1, (A, -1))
-        base = plain + self._alike(last, last_but_one, memory.tables).repeat(copies, 1, 1)
+        base = plain + self._beside(last, last_but_one, memory.tables).repeat(copies, 1, 1)
         so_far, tokens, log_probs = torch.zeros_like(h), [], []
         for k, (start, size) in enumerate(zip(STARTS, SIZES, strict=True)):
             if k == SHAPE:
@@ -437,17 +438,17 @@ class PartTokensNetwork(nn.Module):
             if k == OBJECT:
                 used = USED.to(token.device)[torch.where(token == END, 0, torch.where(token == PART, 2, 1))]
                 own = token[:, None].expand_as(last)
-                last, last_but_one = alike(own, last, within), alike(own, last_but_one, before_within)
-                base = plain + self._alike(last, last_but_one, memory.tables).repeat(copies, 1, 1)
+                last, last_but_one = beside(own, last, within), beside(own, last_but_one, before_within)
+                base = plain + self._beside(last, last_but_one, memory.tables).repeat(copies, 1, 1)
             tokens.append(torch.where(used[:, k], token, UNUSED))
             log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1) * used[:, k])
             so_far = so_far + (memory.tables.so_far[token + start] * used[:, k, None]).repeat(copies, 1)
         return torch.stack(tokens, 1), torch.stack(log_probs, 1)
 
 
-def alike(own: Int[Tensor, "n 16"], element: Int[Tensor, "n 16"], object_: Int[Tensor, "n 16"]) -> Int[Tensor, "n 16"]:
-    """What the cascade sees of an element before: the tokens of an object begin like those of an
-    object, which lie on the same grid, once it is known that it is one."""
+def beside(own: Int[Tensor, "n 16"], element: Int[Tensor, "n 16"], object_: Int[Tensor, "n 16"]) -> Int[Tensor, "n 16"]:
+    """What each token is read beside: the first always the element before; the others of an object
+    an object before, which lies on the same grid."""
     seen = torch.where(is_object(own)[:, None], object_, element)
     return torch.cat([element[:, : OBJECT + 1], seen[:, OBJECT + 1 :]], 1)
 

@@ -21,8 +21,8 @@ from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT
 from rl3d.generators.part_flow import PartFlow, PartFlowNetwork, encode
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
+from rl3d.training.process_group import ProcessGroup, check_processes, together
 from rl3d.training.supervised import Recipe, fit, generator_of
-from rl3d.training.team import Team, assembled
 from scenes.files import make_folder
 from scenes.parts import CENTRE, EXISTENCE, LOG_HALF_SIZE, MAX_PARTS, VECTOR_SIZE
 
@@ -49,7 +49,8 @@ class PretrainFlowConfig:
     seed: int = 0
     """Seed of the corpus, the weights and the noise."""
     processes: int = 1
-    """Processes of one thread that share the training: as many as there are free cores."""
+    """Processes of one thread that share the training: as many as there are free cores. They divide
+    batch. A run that is resumed keeps its number."""
     bfloat16: bool = field(default_factory=has_bfloat16)
     """Matrix products in bfloat16. Default: where that is faster."""
     width: int = 192
@@ -59,7 +60,8 @@ class PretrainFlowConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, steps=1, processes=1, batch=self.processes, captions=1)
+        at_least(self, steps=1, processes=1, batch=1, captions=1)
+        check_processes(self.processes, self.batch)
         check_seed(self)
 
 
@@ -102,26 +104,28 @@ def flow_loss(
     return (weights * (velocity - (noise - x0)) ** 2).sum() / weights.sum()
 
 
-def pretrain_flow(config: PretrainFlowConfig, seat: Team | None = None) -> Iterator[dict[str, int | float]]:
+def pretrain_flow(config: PretrainFlowConfig) -> Iterator[dict[str, int | float]]:
     """Train; yields metrics. The result is the averaged weights, in
-    ``out/generator.safetensors``. Only processes that the training starts have a ``seat``."""
+    ``out/generator.safetensors``."""
     make_folder(config.out)
+    yield from together(_train, config, config.processes)
+
+
+def _train(config: PretrainFlowConfig, group: ProcessGroup) -> Iterator[dict[str, int | float]]:
     torch.manual_seed(config.seed)
     policy = PartFlow(width=config.width, depth=config.depth)
     captions = [spec.caption for spec in draw_specs(config.captions, config.seed)]
-    pool = TextPool.cached(config.out / "captions.safetensors", captions, shared_encoder)
+    with group.main_first():
+        pool = TextPool.cached(config.out / "captions.safetensors", captions, shared_encoder)
     recipe = Recipe(
         config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema
     )
     header = {"kind": "generator", "generator": policy.name, "config": policy.config}
-    with (
-        assembled(pretrain_flow, config, config.processes, seat) as team,
-        Ahead(FlowBatches, config, team.rank) as batches,
-    ):
+    with Ahead(FlowBatches, config, group.rank) as batches:
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-            rng = generator_of(config.seed, step, team.rank)
+            rng = generator_of(config.seed, step, group.rank)
             numbers, states = batches(step)
             return flow_loss(policy.network, states, pool.text(numbers), config.drop_text, rng), {}
 
-        yield from fit(policy.network, loss_of, recipe, config, result=RESULT, header=header, team=team)
+        yield from fit(policy.network, loss_of, recipe, config, result=RESULT, header=header, group=group)

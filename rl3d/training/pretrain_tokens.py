@@ -42,8 +42,8 @@ from rl3d.generators.part_tokens import PartTokens, ended, padded
 from rl3d.generators.part_tokens_network import A, PartTokensNetwork
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import Invented, draw_invented, invent
+from rl3d.training.process_group import ProcessGroup, check_processes, together
 from rl3d.training.supervised import Recipe, fit, generator_of
-from rl3d.training.team import Team, assembled
 from scenes.files import make_folder
 from scenes.parts import AXIS_X, AXIS_Y, CENTRE, VECTOR_SIZE
 
@@ -93,7 +93,8 @@ class PretrainTokensConfig:
     seed: int = 0
     """Seed of the corpus and the weights."""
     processes: int = 1
-    """Processes of one thread that share the training: as many as there are free cores."""
+    """Processes of one thread that share the training: as many as there are free cores. They divide
+    batch. A run that is resumed keeps its number."""
     bfloat16: bool = field(default_factory=has_bfloat16)
     """Matrix products in bfloat16. Default: where that is faster."""
     width: int = 192
@@ -103,13 +104,16 @@ class PretrainTokensConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out")
-        at_least(self, steps=1, processes=1, batch=self.processes, captions=2, invented=0)
+        at_least(self, steps=1, processes=1, batch=1, captions=2, invented=0)
+        check_processes(self.processes, self.batch)
         check_seed(self)
         fractions = "drop_text", "with_examples", "mask_attention"
         if not all(0 <= getattr(self, name) <= 1 for name in fractions) or self.contrast < 0:
             raise ValueError(f"{', '.join(fractions)} are from 0 to 1, contrast is at least 0, got {self}")
         if self.contrast and self.depth <= CONTRAST_BLOCK:
             raise ValueError(f"contrast compares states after block {CONTRAST_BLOCK}: give depth above it")
+        if self.contrast and self.processes > 1:
+            raise ValueError("contrast compares all assets of a batch: leave --processes at 1")
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ class _Drawn:
     asset: Labelled
     examples: list[np.ndarray]
     keep_text: bool
+    turned: Labelled
+    other_caption: int
 
 
 class TokenBatches:
@@ -176,25 +182,25 @@ class TokenBatches:
         batch = TokenBatch(torch.tensor(captions), tokens, near_tokens, torch.tensor(keep_text))
         if not config.contrast:
             return batch
-        rng = np.random.default_rng([config.seed, step])
-        turned = [(_turned(one.asset[0], 1 + int(rng.integers(3))), one.asset[1]) for one in drawn]
-        around = _encoded(turned, [[] for _ in drawn])[0]
-        other = [self._alike(one.caption, rng) for one in drawn]
-        return replace(batch, turned=around, other_captions=torch.tensor(other))
+        around = _encoded([one.turned for one in drawn], [[] for _ in drawn])[0]
+        return replace(batch, turned=around, other_captions=torch.tensor([one.other_caption for one in drawn]))
 
     def _draw(self, rng: np.random.Generator) -> _Drawn:
         config, total = self.config, len(self.specs) + len(self.invented)
         caption, keep_text = int(rng.integers(total)), bool(rng.random() >= config.drop_text)
-        few = 1 + int(rng.integers(3))
+        few, examples = 1 + int(rng.integers(3)), []
         if caption >= len(self.specs):
             thing = self.invented[caption - len(self.specs)]
             examples = [invent(thing, rng, example=True) for _ in range(few)]
-            return _Drawn(caption, _partly_known(_unnamed(invent(thing, rng)), rng), examples, keep_text)
-        asset, examples = self.labelled(sample_for(self.specs[caption], rng)), []
-        if rng.random() < config.with_examples:
-            chosen = rng.choice(self.neighbours[caption], min(few, self.neighbours.shape[1]), replace=False)
-            examples = [sample_for(self.specs[i], rng).vectors for i in chosen]
-        return _Drawn(caption, _partly_known(asset, rng), examples, keep_text)
+            asset = _unnamed(invent(thing, rng))
+        else:
+            asset = self.labelled(sample_for(self.specs[caption], rng))
+            if rng.random() < config.with_examples:
+                chosen = rng.choice(self.neighbours[caption], min(few, self.neighbours.shape[1]), replace=False)
+                examples = [sample_for(self.specs[i], rng).vectors for i in chosen]
+        vectors, known = asset = _partly_known(asset, rng)
+        turned = _turned(vectors, 1 + int(rng.integers(3))), known
+        return _Drawn(caption, asset, examples, keep_text, turned, self._alike(caption, rng))
 
     def labelled(self, item: Item) -> Labelled:
         """The parts of an item, object after object, with what is known of them."""
@@ -300,30 +306,31 @@ def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor]:
     return tokens, torch.arange(tokens.shape[1]) <= exists.sum(1, keepdim=True)
 
 
-def pretrain_tokens(config: PretrainTokensConfig, seat: Team | None = None) -> Iterator[dict[str, int | float]]:
+def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | float]]:
     """Train; yields metrics. The result is the averaged weights, in
-    ``out/generator.safetensors``. Only processes that the training starts have a ``seat``."""
+    ``out/generator.safetensors``."""
     make_folder(config.out)
+    yield from together(_train, config, config.processes)
+
+
+def _train(config: PretrainTokensConfig, group: ProcessGroup) -> Iterator[dict[str, int | float]]:
     torch.manual_seed(config.seed)
     policy = PartTokens(width=config.width, depth=config.depth)
     captions = [spec.caption for spec in draw_specs(config.captions, config.seed)]
     invented = [thing.caption for thing in draw_invented(config.invented, config.seed)]
-    pool = TextPool.cached(config.out / "captions.safetensors", [*captions, *invented], shared_encoder)
+    with group.main_first():
+        pool = TextPool.cached(config.out / "captions.safetensors", [*captions, *invented], shared_encoder)
     known = TextPool(pool.tokens, pool.starts, pool.pooled[: len(captions)])
     recipe = Recipe(
         config.steps, config.lr, config.lr * 0.37, (0.9, 0.98), weight_decay=0.01, warmup=100, ema=config.ema
     )
     header = {"kind": "generator", "generator": policy.name, "config": policy.config}
     teacher = copy.deepcopy(policy.network).requires_grad_(False) if config.contrast else None
-    neighbours = known.neighbours(NEIGHBOURS).numpy()
-    with (
-        assembled(pretrain_tokens, config, config.processes, seat) as team,
-        Ahead(TokenBatches, config, neighbours, team.rank) as batches,
-    ):
+    with Ahead(TokenBatches, config, known.neighbours(NEIGHBOURS).numpy(), group.rank) as batches:
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
             batch = batches(step)
-            loss, states = token_loss(policy.network, batch, pool.text, _hidden(batch, step, config, team.rank))
+            loss, states = token_loss(policy.network, batch, pool.text, _hidden(batch, step, config, group.rank))
             if teacher is None or batch.turned is None or batch.other_captions is None:
                 return loss, {}
             tokens, counted = _counted(batch.turned, teacher.config.slots)
@@ -331,12 +338,11 @@ def pretrain_tokens(config: PretrainTokensConfig, seat: Team | None = None) -> I
                 memory = teacher.memory(pool.text(batch.other_captions), None)
                 seen = teacher.states(tokens, counted, memory, blocks=CONTRAST_BLOCK + 1)[-1]
             asset = counted.nonzero()[:, 0]
-            rng = generator_of(config.seed, step, team.rank)
-            contrast = contrastive_loss(states, seen, asset, rng)
+            contrast = contrastive_loss(states, seen, asset, generator_of(config.seed, step))
             return loss + config.contrast * contrast, {"tokens": loss.item(), "contrast": contrast.item()}
 
         yield from fit(
-            policy.network, loss_of, recipe, config, result=RESULT, header=header, teacher=teacher, team=team
+            policy.network, loss_of, recipe, config, result=RESULT, header=header, teacher=teacher, group=group
         )
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
-from rl3d.training.team import Team
+from rl3d.training.process_group import ProcessGroup
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
 
@@ -61,20 +61,21 @@ def fit(
     result: str,
     header: dict[str, Any],
     teacher: nn.Module | None = None,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
 ) -> Iterator[dict[str, int | float]]:
     """Train; yields mean metrics every 25 steps. The result is the averaged weights, in
     ``config.out/result`` as float16; every 1,000 steps a copy stays in ``config.out/steps``.
 
     ``loss_of(step)`` must depend on the step and the network alone: an interrupted training then
     resumes from ``config.out`` exactly. The result's header is ``header`` with the settings, the
-    step and the processor ``seconds`` of all steps, of the whole team (those of processes that make
-    batches do not count). A folder that holds a run with other settings is refused. The hidden
-    layers of the network lie in blocks. ``teacher`` is a network of the same kind that has the
-    averaged weights in every step. Gradients are averaged over the ``team``, each of which steps
-    its share of the hidden layers.
+    step and the processor ``seconds`` of all steps: those of this process times the processes of
+    the ``group``, without those that make batches. A folder that holds a run with other settings is
+    refused. The hidden layers of the network lie in blocks. ``teacher`` is a network of the same
+    kind that has the averaged weights in every step. Gradients and metrics are averaged over the
+    group; each of its processes steps its share of the hidden layers.
     """
-    team = team or Team()
+    group = group or ProcessGroup()
+    group.broadcast(list(network.state_dict().values()), 0)
     out = config.out
     settings = json.loads(json.dumps({k: v for k, v in vars(config).items() if k != "out"}, default=str))
     ema = {k: v.clone() for k, v in network.state_dict().items()}
@@ -82,7 +83,7 @@ def fit(
         p for name, p in network.named_parameters() if "blocks" in name and p.dim() == 2 and not name.endswith("table")
     ]
     others = [p for p in network.parameters() if all(p is not h for h in hidden)]
-    shares = [hidden[rank :: team.count] for rank in range(team.count)]
+    shares = [hidden[rank :: group.count] for rank in range(min(group.count, len(hidden)))]
     optimizers = [
         *(
             torch.optim.Muon(own, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw")
@@ -115,30 +116,28 @@ def fit(
             loss, metrics = loss_of(step)
         network.zero_grad()
         loss.backward()
-        if team.count > 1:  # what one process had no use for, another may have used
-            team.mean([p.grad if p.grad is not None else _zero_gradient(p) for p in network.parameters()])
+        figures = torch.tensor([loss.item(), *metrics.values()])
+        if group.count > 1:  # what one process had no use for, another may have used
+            group.mean([figures, *(p.grad if p.grad is not None else _zero_gradient(p) for p in network.parameters())])
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for optimizer in (optimizers[team.rank], optimizers[-1]):
+        for optimizer in {optimizers[min(group.rank, len(shares))], optimizers[-1]}:
             optimizer.step()
         for rank, own in enumerate(shares):
-            team.share(own, rank)
+            state = optimizers[rank].state
+            momenta = [state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in own]
+            group.broadcast([*own, *momenta], rank)
         with torch.no_grad():
             # A short run must forget its random start: the decay grows with the steps made.
             for name, value in network.state_dict().items():
                 ema[name].lerp_(value, 1 - min(recipe.ema, (1 + step) / (10 + step)))
-        for name, value in {"loss": loss.item(), **metrics}.items():
+        for name, value in zip(("loss", *metrics), figures.tolist(), strict=True):
             sums[name] = sums.get(name, 0.0) + value
         last = step + 1 == recipe.steps
         if (step + 1) % REPORT_EVERY == 0 or last:
             count = step + 1 - since
             yield {"step": step + 1, **{k: v / count for k, v in sums.items()}, "seconds": time.monotonic() - started}
             sums, since = {}, step + 1
-        if (step + 1) % SAVE_EVERY == 0 or last:
-            for rank, own in enumerate(shares):
-                state = optimizers[rank].state
-                team.share([state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in own], rank)
-            if not team.main:
-                continue
+        if group.main and ((step + 1) % SAVE_EVERY == 0 or last):
             tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {
                 f"ema.{k}": v for k, v in ema.items()
             }
@@ -147,7 +146,7 @@ def fit(
             done = {
                 "training": settings,
                 "step": step + 1,
-                "seconds": earlier + team.count * (time.process_time() - worked),
+                "seconds": earlier + group.count * (time.process_time() - worked),
             }
             write_tensors(state_path, tensors, done)
             made = {**header, **done}
@@ -159,7 +158,8 @@ def fit(
 
 def generator_of(*numbers: int) -> torch.Generator:
     """A random stream of its own for each tuple of numbers: a seed, a step, a process."""
-    return torch.Generator().manual_seed(int(np.random.default_rng(numbers).integers(2**62)))
+    stream = np.random.default_rng(np.random.SeedSequence(0, spawn_key=numbers))
+    return torch.Generator().manual_seed(int(stream.integers(2**62)))
 
 
 def _zero_gradient(parameter: nn.Parameter) -> Tensor:

@@ -12,7 +12,7 @@ from rl3d.generators.part_tokens_network import (
     A,
     PartTokensConfig,
     TokenSampling,
-    alike,
+    beside,
     nucleus,
     opposite_faces,
 )
@@ -42,6 +42,23 @@ def test_one_pass_gives_the_log_probs_of_sampling(policy: PartTokens, options: T
     assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
     assert len(set(rollout.exists.sum(1).tolist())) > 1  # assets of several sizes in one batch
     assert again.entropy is not None and bool((again.entropy >= -1e-6).all())
+
+
+def test_one_pass_gives_the_log_probs_of_samples_with_examples_and_many_objects(policy: PartTokens) -> None:
+    condition = policy.condition(PROMPTS)
+    example = policy.decode(policy.sample(condition[torch.tensor([0])], seeds=[1]))
+    condition = policy.with_examples(condition, [[example], [], [example, example]])
+    bias = policy.network.out_bias.detach().clone()
+    try:
+        with torch.no_grad():
+            policy.network.out_bias[1:PART] = 4.0  # objects are as likely as parts
+        rollout = policy.sample(condition, seeds=[1, 2, 3])
+        again = policy.log_probs(rollout, policy.steps(rollout)[0])
+    finally:
+        with torch.no_grad():
+            policy.network.out_bias.copy_(bias)
+    assert int(is_object(rollout.tokens).sum(1).max()) >= 3
+    assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
 
 
 def test_every_contract_clause_holds(policy: PartTokens) -> None:
@@ -216,7 +233,7 @@ def test_an_element_is_read_beside_those_of_its_kind(policy: PartTokens) -> None
     tokens = torch.arange(len(kinds))[None, :, None].repeat(1, 1, A)  # an element's tokens are its place
     tokens[..., OBJECT] = torch.tensor(kinds)
     own, last, last_but_one, within, before_within = policy.network.inputs(tokens, torch.ones(1, len(kinds)).bool())
-    one, two = alike(own, last, within), alike(own, last_but_one, before_within)
+    one, two = beside(own, last, within), beside(own, last_but_one, before_within)
     none = UNUSED
     assert one[:, FACES].tolist() == [none, 0, 1, 0, 3, 3, 5]
     assert two[:, FACES].tolist() == [none, none, 0, none, 2, 0, 4]

@@ -25,6 +25,7 @@ from rl3d.training.pretrain_flow import FlowBatches, PretrainFlowConfig, pretrai
 from rl3d.training.pretrain_tokens import (
     PretrainTokensConfig,
     TokenBatches,
+    _hidden,
     _turned,
     contrastive_loss,
     pretrain_tokens,
@@ -102,8 +103,9 @@ def test_the_loss_counts_each_asset_once() -> None:
     """A padded batch has the loss of its assets one by one, weighted by their tokens."""
     torch.manual_seed(0)
     network = PartTokens(width=48, depth=2, heads=2, hidden=96).network
-    config = PretrainTokensConfig(captions=30, invented=0, batch=4, drop_text=0.0, with_examples=0.0)
+    config = PretrainTokensConfig(captions=30, invented=0, batch=4, drop_text=0.0, with_examples=0.6)
     batch = TokenBatches(config, np.zeros((30, 1), int))(3)
+    assert 0 < int((batch.examples[..., A] >= 0).any(1).sum()) < 4
     pool = TextPool.build([spec.caption for spec in draw_specs(30, 0)], shared_encoder())
     with torch.no_grad():
         whole = float(token_loss(network, batch, pool.text)[0])
@@ -116,6 +118,25 @@ def test_the_loss_counts_each_asset_once() -> None:
             sums += float(token_loss(network, one, pool.text)[0]) * count
             counts += count
     assert whole == pytest.approx(sums / counts, rel=1e-4)
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_pieces_of_a_batch_have_the_loss_of_the_whole(hide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = PartTokens(width=48, depth=3, heads=2, hidden=96).network
+    hidden = 0.4 if hide else 0.0
+    config = PretrainTokensConfig(captions=30, invented=6, batch=7, with_examples=0.5, mask_attention=hidden)
+    batch = TokenBatches(config, np.zeros((30, 1), int))(1)
+    captions = [spec.caption for spec in draw_specs(30, 0)] + [thing.caption for thing in draw_invented(6, 0)]
+    pool = TextPool.build(captions, shared_encoder())
+    found = []
+    for size in (16, 3):
+        monkeypatch.setattr("rl3d.training.pretrain_tokens.PIECE", size)
+        with torch.no_grad():
+            found.append(token_loss(network, batch, pool.text, _hidden(batch, 1, config, 0)))
+    (one, states), (other, pieces) = found
+    assert float(one) == pytest.approx(float(other), rel=1e-5)
+    assert torch.allclose(states, pieces, atol=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "processes"), [("flow", 1), ("tokens", 1), ("flow", 2), ("tokens", 2)])
@@ -147,18 +168,22 @@ def test_an_interrupted_training_goes_on_exactly(
 @pytest.mark.parametrize("kind", ["flow", "tokens"])
 def test_processes_share_a_batch(kind: str) -> None:
     """Together two processes draw the assets that one alone draws."""
-    captions: list[list[int]] = []
+    drawn: list[list[tuple[int, float]]] = []
     for ranks in (1, 2):
         settings = SMALL | {"processes": ranks}
-        drawn = []
+        found: list[tuple[int, float]] = []
         for rank in range(ranks):
             if kind == "flow":
-                drawn += FlowBatches(PretrainFlowConfig(**settings), rank)(0)[0].tolist()
+                captions, states = FlowBatches(PretrainFlowConfig(**settings), rank)(0)
+                marks = states.double().sum((1, 2))
             else:
                 config = PretrainTokensConfig(invented=6, **settings)
-                drawn += TokenBatches(config, np.zeros((40, 1), int), rank)(0).captions.tolist()
-        captions.append(sorted(drawn))
-    assert captions[0] == captions[1] and len(captions[0]) == SMALL["batch"]
+                batch = TokenBatches(config, np.zeros((40, 1), int), rank)(0)
+                captions, exists = batch.captions, (batch.tokens[..., OBJECT] != END).unsqueeze(-1)
+                marks = (batch.tokens * exists).sum((1, 2)).double()
+            found += zip(captions.tolist(), marks.tolist(), strict=True)
+        drawn.append(sorted(found))
+    assert drawn[0] == drawn[1] and len(drawn[0]) == SMALL["batch"]
 
 
 def test_hidden_attention_changes_the_loss(tmp_path: Path) -> None:
