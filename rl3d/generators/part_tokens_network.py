@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -113,8 +113,7 @@ class Memory:
     tables: Tables
 
     def rows(self, kept: Bool[Tensor, "b"]) -> Memory:
-        values = (getattr(self, field.name) for field in fields(self))
-        return Memory(*(v if isinstance(v, Tables) else v[kept] for v in values))
+        return replace(self, **{f.name: getattr(self, f.name)[kept] for f in fields(self) if f.name != "tables"})
 
 
 def attention(

@@ -68,7 +68,7 @@ class PretrainTokensConfig:
 
     out: Path = Path("runs/pretrain-tokens")
     """Folder of the run. An interrupted run resumes from its newest checkpoint."""
-    steps: int = 20000
+    steps: int = 8000
     """Optimiser steps."""
     batch: int = 64
     """Assets in a step."""

@@ -119,7 +119,8 @@ def _work(train: Callable[[Any, ProcessGroup], Iterator[object]], config: Any, *
 
 @contextmanager
 def _joined(rank: int, count: int, meeting: str) -> Iterator[ProcessGroup]:
-    dist.init_process_group("gloo", store=dist.FileStore(meeting, count), rank=rank, world_size=count)
+    store = dist.FileStore(meeting, count)  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
     try:
         yield ProcessGroup(rank, count)
     finally:
