@@ -36,6 +36,8 @@ OWN = (
 )
 """Prompts as a person might write them."""
 TURNING = ("a red armchair with white legs", "a snowman with a carrot nose", "a yellow sports car")
+SEVERAL = "part-tokens"
+"""The generator that knows scenes of several things."""
 OBJECTS, SCENES, SHARED = 64, 48, 32
 """Prompts of the sheets: objects of one category each, scenes of several things, and all
 generators."""
@@ -104,7 +106,7 @@ def main() -> None:
     scenes = [item.caption for item in held_out_prompts(SCENES, 0, kinds=("scene",))]
     shared = [item.caption for item in held_out_prompts(SHARED, 1)]
     asset, standing = made(embedded, objects)
-    several, several_standing = made(embedded, scenes)
+    several, several_standing = made(generators[SEVERAL], scenes)
     families = {name: made(generator, shared) for name, generator in generators.items()}
     lines = [
         "# Gallery",
@@ -112,10 +114,10 @@ def main() -> None:
         "Every asset is the first that came out, seed 0: none was picked, none left out. Held-out prompts",
         "are those whose combinations no weights were trained on. `python docs/gallery.py` makes this page.",
         "",
-        "## The embedded generator",
+        "## Objects",
         "",
-        f"{len(OWN)} prompts written by hand and {OBJECTS - len(OWN)} held-out ones, each single object of another",
-        f"category. {standing} stand and hold together.",
+        f"By `{DEFAULT}`, the default generator: {len(OWN)} prompts written by hand and {OBJECTS - len(OWN)} held-out",
+        f"ones, each single object of another category. {standing} stand and hold together.",
         "",
         turning(asset, objects),
         "",
@@ -123,9 +125,9 @@ def main() -> None:
         "",
         "## Several things",
         "",
-        f"{SCENES} held-out scenes of two to four objects. {several_standing} stand and hold together.",
+        f"By `{SEVERAL}`: {SCENES} held-out scenes of two to four objects. {several_standing} stand and hold together.",
         "",
-        sheet("scenes", scenes, {DEFAULT: several}),
+        sheet("scenes", scenes, {SEVERAL: several}),
         "",
         "## All generators side by side",
         "",
