@@ -76,8 +76,8 @@ def one_line(command: str, read: Callable[[], T]) -> T:
         if not stop.code:
             raise
         plain = re.sub(r"\x1b\[[0-9;]*m", "", complaint.getvalue())
-        lines = [line.strip(" │╭╮╰╯─-") for line in plain.splitlines()]
-        lines = [line for line in lines if line]
+        lines = [line.strip(" │╭╮╰╯─") for line in plain.splitlines()]
+        lines = [line for line in lines if line.strip("-")]  # a line may begin with the name of an option
         ends = ("For full helptext", "Argument helptext", "see For")
         end = next((i for i, line in enumerate(lines) if line.startswith(ends)), len(lines))
         # The first line is the title of the box. For a union, tyro repeats for each member that the

@@ -208,3 +208,4 @@ def test_shap_e_is_drawn_with_gradients_to_its_latents():
     alone = render(ShapEField.from_latents(latents[1], renderer), orbit(2, size=12, radius=4.0))
     # Rounding differs with the size of the batch, and a ray picks its samples by densities.
     torch.testing.assert_close(views.rgb[1], alone.rgb, rtol=0, atol=1e-2)
+    assert (views.rgb[1] - alone.rgb).abs().mean() < 1e-4 < 1e-2 < (views.rgb[0] - alone.rgb).abs().mean()

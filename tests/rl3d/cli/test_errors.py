@@ -227,3 +227,8 @@ def test_threads_spin_for_less_unless_a_policy_is_set(policy, spins, monkeypatch
         monkeypatch.setenv("OMP_WAIT_POLICY", policy)
     assert main(["--version"]) == 0
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+def test_an_option_named_in_a_wrapped_message_keeps_its_dashes(capsys) -> None:
+    error = _refused(["pretrain", "part-tokens", "--processes", "3"], capsys)
+    assert error == "rl3d: --batch 64 must be a multiple of --processes 3; see rl3d pretrain --help"
