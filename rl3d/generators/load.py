@@ -87,6 +87,17 @@ def load_generator(
     return made.to(place)
 
 
+def starting_policy(kind: type[Generator], checkpoint: Path | None, **sizes: int) -> Generator:
+    """Where a supervised training starts: at the weights of ``checkpoint``, which must hold the same
+    kind of generator, or at a new network of the given sizes. FileError with one line if it does
+    not."""
+    if checkpoint is None:
+        return kind(**sizes)
+    policy = load_generator(checkpoint, generator=kind.name)
+    policy.network.train()
+    return policy
+
+
 def sampling_options(generator: Generator, options: Any = None) -> Any:
     """``options`` if they are the generator's own, or its defaults for None; else ValueError."""
     if options is None:

@@ -18,7 +18,7 @@ from rewards.text import TextFeatures, shared_encoder
 from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.corpus import sample_for
 from rl3d.devices import has_bfloat16
-from rl3d.generators.load import RESULT
+from rl3d.generators.load import RESULT, starting_policy
 from rl3d.generators.part_flow import PartFlow, PartFlowNetwork, encode
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.process_group import ProcessGroup, check_processes, together
@@ -33,6 +33,9 @@ class PretrainFlowConfig:
 
     out: Path = Path("runs/pretrain-flow")
     """Folder of the run. An interrupted run resumes from its newest checkpoint."""
+    checkpoint: Path | None = None
+    """Weights to go on from: a file, or the folder of a run. Its width and depth are kept. Default:
+    none, a training from the start."""
     steps: int = 6000
     """Optimiser steps."""
     batch: int = 96
@@ -59,7 +62,7 @@ class PretrainFlowConfig:
     """Blocks of the transformer."""
 
     def __post_init__(self) -> None:
-        as_paths(self, "out")
+        as_paths(self, "out", "checkpoint")
         at_least(self, steps=1, processes=1, batch=1, captions=1)
         check_processes(self.processes, self.batch)
         check_seed(self)
@@ -113,14 +116,14 @@ def pretrain_flow(config: PretrainFlowConfig) -> Iterator[dict[str, int | float]
 
 def _train(config: PretrainFlowConfig, group: ProcessGroup) -> Iterator[dict[str, int | float]]:
     torch.manual_seed(config.seed)
-    policy = PartFlow(width=config.width, depth=config.depth)
+    policy = starting_policy(PartFlow, config.checkpoint, width=config.width, depth=config.depth)
     captions = [spec.caption for spec in draw_specs(config.captions, config.seed)]
     with group.main_first():
         pool = TextPool.cached(config.out / "captions.safetensors", captions, shared_encoder)
     recipe = Recipe(
         config.steps, config.lr, config.lr * 0.375, (0.9, 0.98), weight_decay=0.01, warmup=200, ema=config.ema
     )
-    header = {"kind": "generator", "generator": policy.name, "config": policy.config}
+    header = {"kind": "generator", "generator": policy.name, "config": policy.config, "start": policy.source}
     with Ahead(FlowBatches, config, group.rank) as batches:
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:

@@ -24,7 +24,7 @@ from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.corpus import CATEGORIES, Item, Spec, sample_for
 from rl3d.corpus.lexicon import lexicon
 from rl3d.devices import has_bfloat16
-from rl3d.generators.load import RESULT
+from rl3d.generators.load import RESULT, starting_policy
 from rl3d.generators.part_codes import (
     COLOR_TOKEN,
     END,
@@ -68,6 +68,9 @@ class PretrainTokensConfig:
 
     out: Path = Path("runs/pretrain-tokens")
     """Folder of the run. An interrupted run resumes from its newest checkpoint."""
+    checkpoint: Path | None = None
+    """Weights to go on from: a file, or the folder of a run. Its width and depth are kept. Default:
+    none, a training from the start."""
     steps: int = 8000
     """Optimiser steps."""
     batch: int = 64
@@ -103,7 +106,7 @@ class PretrainTokensConfig:
     """Blocks of the transformer."""
 
     def __post_init__(self) -> None:
-        as_paths(self, "out")
+        as_paths(self, "out", "checkpoint")
         at_least(self, steps=1, processes=1, batch=1, captions=2, invented=0)
         check_processes(self.processes, self.batch)
         check_seed(self)
@@ -315,7 +318,7 @@ def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | fl
 
 def _train(config: PretrainTokensConfig, group: ProcessGroup) -> Iterator[dict[str, int | float]]:
     torch.manual_seed(config.seed)
-    policy = PartTokens(width=config.width, depth=config.depth)
+    policy = starting_policy(PartTokens, config.checkpoint, width=config.width, depth=config.depth)
     captions = [spec.caption for spec in draw_specs(config.captions, config.seed)]
     invented = [thing.caption for thing in draw_invented(config.invented, config.seed)]
     with group.main_first():
@@ -324,7 +327,7 @@ def _train(config: PretrainTokensConfig, group: ProcessGroup) -> Iterator[dict[s
     recipe = Recipe(
         config.steps, config.lr, config.lr * 0.37, (0.9, 0.98), weight_decay=0.01, warmup=100, ema=config.ema
     )
-    header = {"kind": "generator", "generator": policy.name, "config": policy.config}
+    header = {"kind": "generator", "generator": policy.name, "config": policy.config, "start": policy.source}
     teacher = copy.deepcopy(policy.network).requires_grad_(False) if config.contrast else None
     with Ahead(TokenBatches, config, known.neighbours(NEIGHBOURS).numpy(), group.rank) as batches:
 

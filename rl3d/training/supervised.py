@@ -77,7 +77,8 @@ def fit(
     group = group or ProcessGroup()
     group.broadcast(list(network.state_dict().values()), 0)
     out = config.out
-    settings = json.loads(json.dumps({k: v for k, v in vars(config).items() if k != "out"}, default=str))
+    values = {k: v for k, v in vars(config).items() if k != "out"}
+    settings = json.loads(json.dumps(values, default=lambda path: path.name))
     ema = {k: v.clone() for k, v in network.state_dict().items()}
     hidden = [
         p for name, p in network.named_parameters() if "blocks" in name and p.dim() == 2 and not name.endswith("table")

@@ -32,6 +32,7 @@ from rl3d.training.pretrain_tokens import (
     token_loss,
 )
 from scenes.colors import COLORS
+from scenes.files import FileError
 from scenes.files.tensors import read_tensors
 from scenes.parts import Parts
 
@@ -276,3 +277,29 @@ def test_a_killed_training_leaves_no_process_behind() -> None:
     while child.exists() and "Z" not in (child / "stat").read_text().split()[2] and time.monotonic() < ends:
         time.sleep(0.1)
     assert not child.exists() or "Z" in (child / "stat").read_text().split()[2]
+
+
+@pytest.mark.parametrize("kind", ["flow", "tokens"])
+def test_a_training_goes_on_from_weights(kind: str, tmp_path: Path) -> None:
+    """With a learning rate of nearly nothing it leaves the weights as they were, and says whose
+    they were."""
+
+    def run(out: Path, **settings) -> dict:
+        values = {**SMALL, "steps": 1, **settings}
+        config = PretrainFlowConfig(out=out, **values) if kind == "flow" else _tokens_config(out, **values)
+        list(pretrain_flow(config) if kind == "flow" else pretrain_tokens(config))
+        weights, header, _ = read_tensors(out / "generator.safetensors")
+        return {"weights": weights, "header": header}
+
+    first = run(tmp_path / "first")
+    second = run(tmp_path / "second", checkpoint=tmp_path / "first", lr=1e-12, seed=5, width=64)
+    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])
+    assert second["header"]["config"] == first["header"]["config"]
+    assert second["header"]["start"]["weights"] == "generator.safetensors" and not first["header"]["start"]
+    assert second["header"]["training"]["checkpoint"] == "first"
+
+
+def test_a_training_does_not_go_on_from_another_kind(tmp_path: Path) -> None:
+    list(pretrain_flow(PretrainFlowConfig(out=tmp_path / "flow", **{**SMALL, "steps": 1})))
+    with pytest.raises(FileError, match=r"holds the generator part-flow, not part-tokens"):
+        list(pretrain_tokens(_tokens_config(tmp_path / "tokens", checkpoint=tmp_path / "flow")))
