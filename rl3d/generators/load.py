@@ -88,9 +88,8 @@ def load_generator(
 
 
 def starting_policy(kind: type[Generator], checkpoint: Path | None, **sizes: int) -> Generator:
-    """Where a supervised training starts: at the weights of ``checkpoint``, which must hold the same
-    kind of generator, or at a new network of the given sizes. FileError with one line if it does
-    not."""
+    """Where a supervised training starts: the weights of ``checkpoint``, or a new network of the
+    given sizes. FileError with one line if the file holds another kind of generator."""
     if checkpoint is None:
         return kind(**sizes)
     policy = load_generator(checkpoint, generator=kind.name)

@@ -35,6 +35,8 @@ VALUES = sum(SIZES)
 
 
 TEXT_PLACES = 48
+ROWS = 32
+"""Packed rows are a multiple of it, where there is padding to repeat."""
 """Words of a text that the network tells apart by their place; those after them share the last."""
 NEVER = -1e4
 """Logit of a value that cannot be."""
@@ -150,13 +152,25 @@ class _Block(nn.Module):
         return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
 
 
+def rounded(count: int, multiple: int = 8) -> int:
+    """``count``, or the next multiple above. Kernels are compiled for the shapes of a product, so
+    few shapes are fast."""
+    return -(-count // multiple) * multiple
+
+
 class _Packing:
     """Rows of a padded batch without the padding, and back. Layers work on packed rows; only
-    attention needs the padding. (A boolean index does the same, and its gradient costs more.)"""
+    attention needs the padding. (A boolean index does the same, and its gradient costs more.) With
+    ``multiple``, a row of the padding is repeated until the rows are a multiple: for rows that
+    attention does not see."""
 
-    def __init__(self, mask: Bool[Tensor, "b p"]) -> None:
+    def __init__(self, mask: Bool[Tensor, "b p"], multiple: int = 1) -> None:
         self.shape = mask.shape
         self.rows = mask.flatten().nonzero().squeeze(1)
+        more = rounded(len(self.rows), multiple) - len(self.rows)
+        if more and len(self.rows) < mask.numel():
+            unseen = (~mask).flatten().long().argmax()
+            self.rows = torch.cat([self.rows, unseen.expand(more)])
 
     def pack(self, padded: Float[Tensor, "b p w"]) -> Float[Tensor, "n w"]:
         return padded.flatten(0, 1).index_select(0, self.rows)
@@ -227,10 +241,11 @@ class PartTokensNetwork(nn.Module):
         keys, looks = pooled.new_zeros(batch, 0, pooled.shape[-1]), pooled.new_zeros(batch, 0, A * pooled.shape[-1])
         if examples is not None and examples.shape[1]:
             number, there = examples[..., A], examples[..., A] >= 0
-            place = _places(number).clamp_max(self.config.slots - 1)[there]
-            packing, rows = _Packing(there), examples[..., :A][there]
+            place = _places(number).clamp_max(self.config.slots - 1)
+            packing = _Packing(there, ROWS)
+            rows, number, place = (t.flatten(0, 1)[packing.rows] for t in (examples[..., :A], number, place))
             parts = self.example_in(F.embedding_bag(self._rows(rows), tables.part_in, mode="sum"))
-            parts = parts + self.example_number[number[there]] + self.example_place[place]
+            parts = parts + self.example_number[number] + self.example_place[place]
             tokens.append(packing.pad(parts))
             masks.append(there)
             keys = packing.pad(self.key(F.layer_norm(parts, parts.shape[-1:])))
@@ -298,7 +313,7 @@ class PartTokensNetwork(nn.Module):
         """The states of the counted parts after every block, or after the first few. Rows of all
         assets are packed; only attention pads them."""
         p = counted.shape[1]
-        parts, seen_memory = _Packing(counted), _Packing(memory.mask)
+        parts, seen_memory = _Packing(counted), _Packing(memory.mask, ROWS)
         asset, place = parts.rows // p, parts.rows % p
         _, last, _, within, _ = self.inputs(tokens, counted)
         x = self._before(last, within, memory.tables) + self.start * (place == 0).unsqueeze(-1)

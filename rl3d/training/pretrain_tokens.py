@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rewards.text import TextFeatures, shared_encoder
@@ -39,7 +39,7 @@ from rl3d.generators.part_codes import (
     encode_parts,
 )
 from rl3d.generators.part_tokens import PartTokens, ended, padded
-from rl3d.generators.part_tokens_network import A, PartTokensNetwork
+from rl3d.generators.part_tokens_network import ROWS, A, PartTokensNetwork, rounded
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import Invented, draw_invented, invent
 from rl3d.training.process_group import ProcessGroup, check_processes, together
@@ -54,7 +54,7 @@ NEIGHBOURS = 12
 _WEIGHTS = {OBJECT: 8.0, COLOR_TOKEN: 3.0, SURFACE: 3.0, SECOND: 3.0}
 """Tokens that decide whether an asset is what its caption says are few: most of the loss is the
 noise of places, and would outweigh them. Others weigh 1."""
-PIECE = 16
+PIECE = 32
 """Assets that the network works on at once: tensors then stay in the cache, and assets of like
 length need little padding."""
 UNLABELLED = 0.15
@@ -139,8 +139,8 @@ class TokenBatch:
             captions, tokens, examples, keep_text = (
                 t[start : start + size] for t in (self.captions, self.tokens, self.examples, self.keep_text)
             )
-            longest = int((tokens[..., OBJECT] != END).sum(1).max()) + 1
-            most = int((examples[..., A] >= 0).sum(1).max()) if examples.shape[1] else 0
+            longest = rounded(int((tokens[..., OBJECT] != END).sum(1).max()) + 1)
+            most = rounded(int((examples[..., A] >= 0).sum(1).max())) if examples.shape[1] else 0
             yield TokenBatch(captions, tokens[:, :longest], examples[:, :most], keep_text)
 
 
@@ -270,13 +270,14 @@ def token_loss(
     sums, count, states = [], 0, []
     for number, piece in enumerate(batch.pieces(PIECE)):
         tokens, counted = _counted(piece.tokens, network.config.slots)
-        memory = network.memory(text_of(piece.captions), piece.examples, piece.keep_text, tables=tables)
+        text, seen_parts = _even_length(text_of(piece.captions)), _even_rows(counted)
+        memory = network.memory(text, piece.examples, piece.keep_text, tables=tables)
         hidden = None
         if hidden_keys is not None:
             hidden = hidden_keys[PIECE * number :][: len(tokens), : tokens.shape[1], : tokens.shape[1]]
-        seen = network.states(tokens, counted, memory, hidden)
-        logits = network.logits(seen[-1], tokens, counted, memory)
-        wanted = tokens[counted]
+        seen = network.states(tokens, seen_parts, memory, hidden)
+        logits = network.logits(seen[-1], tokens, seen_parts, memory)
+        wanted = tokens.masked_fill(~counted.unsqueeze(-1), UNUSED)[seen_parts]
         unknown = (wanted[:, OBJECT] != END) & (wanted[:, FACES] == UNUSED)
         wanted = wanted.masked_fill(unknown[:, None], UNUSED)
         sums += [
@@ -284,7 +285,7 @@ def token_loss(
             for k, z in enumerate(logits)
         ]
         count += int((wanted != UNUSED).sum())
-        states.append(seen[block])
+        states.append(seen[block][counted[seen_parts]])
     return torch.stack(sums).sum() / count, torch.cat(states)
 
 
@@ -300,6 +301,19 @@ def contrastive_loss(
     labels = torch.arange(len(first))
     losses = [F.cross_entropy(z[one] @ t[rows].T / CONTRAST_TEMPERATURE, labels) for rows in (one, other)]
     return (losses[0] + losses[1]) / 2
+
+
+def _even_rows(counted: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
+    """With as much of the padding behind the assets as makes the rows a multiple of ROWS."""
+    more = rounded(int(counted.sum()), ROWS) - counted.sum()
+    free = ~counted.flatten()
+    return counted | (free & (free.cumsum(0) <= more)).view_as(counted)
+
+
+def _even_length(text: TextFeatures) -> TextFeatures:
+    """With padding that makes its words, and one for none, a rounded number."""
+    more = rounded(text.mask.shape[1] + 1) - 1 - text.mask.shape[1]
+    return TextFeatures(F.pad(text.tokens, (0, 0, 0, more)), F.pad(text.mask, (0, more)), text.pooled)
 
 
 def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor]:
