@@ -40,9 +40,8 @@ from rl3d.generators.part_tokens_network import (
     Memory,
     PartTokensConfig,
     PartTokensNetwork,
-    TokenSampling,
-    guided,
 )
+from rl3d.generators.token_sampling import TokenSampling, guided
 from scenes.asset import Asset, PartAsset
 from scenes.parts import EXISTENCE, MAX_PARTS, Parts
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rewards.text import TextFeatures
 from rewards.text.minilm import DIM as TEXT_DIM
+from rl3d.generators.packing import Packing
 from rl3d.generators.part_codes import (
     END,
     FACES,
@@ -27,16 +28,13 @@ from rl3d.generators.part_codes import (
     USED,
     is_object,
 )
+from rl3d.generators.token_sampling import TokenSampling, guided, nucleus
 
 A = len(SIZES)
 STARTS = tuple(sum(SIZES[:k]) for k in range(A))
 """Where the values of an attribute begin in the table of all values."""
 VALUES = sum(SIZES)
-
-
 TEXT_PLACES = 48
-ROWS = 32
-"""Packed rows are a multiple of it, where there is padding to repeat."""
 """Words of a text that the network tells apart by their place; those after them share the last."""
 NEVER = -1e4
 """Logit of a value that cannot be."""
@@ -60,27 +58,6 @@ class PartTokensConfig:
         sizes = self.width, self.depth, self.heads, self.hidden, self.slots, self.examples
         if min(sizes) < 1 or max(sizes) > 4096 or self.width % self.heads:
             raise ValueError(f"a network's sizes are 1 to 4096, and its heads divide its width, got {self}")
-
-
-@dataclass(frozen=True)
-class TokenSampling:
-    """How tokens are drawn."""
-
-    temperature: float = 1.0
-    """Above 1 is more varied, below 1 is safer."""
-    top_p: float = 0.95
-    """Each token is drawn from the likeliest values whose probabilities sum to this much; 1 is all
-    of them. Log-probs do not know of it."""
-    guidance: float = 1.0
-    """Scale of classifier-free guidance; 1 means none, and half the cost."""
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"--sampling.temperature must be a number above 0, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"--sampling.top-p must be above 0 and at most 1, got {self.top_p}")
-        if not (math.isfinite(self.guidance) and self.guidance >= 0):
-            raise ValueError(f"--sampling.guidance must be a finite number of at least 0, got {self.guidance}")
 
 
 @dataclass(frozen=True)
@@ -152,34 +129,6 @@ class _Block(nn.Module):
         return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
 
 
-def rounded(count: int, multiple: int = 8) -> int:
-    """``count``, or the next multiple above. Kernels are compiled for the shapes of a product, so
-    few shapes are fast."""
-    return -(-count // multiple) * multiple
-
-
-class _Packing:
-    """Rows of a padded batch without the padding, and back. Layers work on packed rows; only
-    attention needs the padding. (A boolean index does the same, and its gradient costs more.) With
-    ``multiple``, a row of the padding is repeated until the rows are a multiple: for rows that
-    attention does not see."""
-
-    def __init__(self, mask: Bool[Tensor, "b p"], multiple: int = 1) -> None:
-        self.shape = mask.shape
-        self.rows = mask.flatten().nonzero().squeeze(1)
-        more = rounded(len(self.rows), multiple) - len(self.rows)
-        if more and len(self.rows) < mask.numel():
-            unseen = (~mask).flatten().long().argmax()
-            self.rows = torch.cat([self.rows, unseen.expand(more)])
-
-    def pack(self, padded: Float[Tensor, "b p w"]) -> Float[Tensor, "n w"]:
-        return padded.flatten(0, 1).index_select(0, self.rows)
-
-    def pad(self, packed: Float[Tensor, "n w"]) -> Float[Tensor, "b p w"]:
-        empty = packed.new_zeros(self.shape.numel(), packed.shape[-1])
-        return empty.index_copy(0, self.rows, packed).unflatten(0, self.shape)
-
-
 class PartTokensNetwork(nn.Module):
     """Logits of every token of every part, given the parts before, the text and the examples."""
 
@@ -242,7 +191,7 @@ class PartTokensNetwork(nn.Module):
         if examples is not None and examples.shape[1]:
             number, there = examples[..., A], examples[..., A] >= 0
             place = _places(number).clamp_max(self.config.slots - 1)
-            packing = _Packing(there, ROWS)
+            packing = Packing(there, even=True)
             rows, number, place = (t.flatten(0, 1)[packing.rows] for t in (examples[..., :A], number, place))
             parts = self.example_in(F.embedding_bag(self._rows(rows), tables.part_in, mode="sum"))
             parts = parts + self.example_number[number] + self.example_place[place]
@@ -289,7 +238,7 @@ class PartTokensNetwork(nn.Module):
         self, h: Float[Tensor, "n w"], tokens: Int[Tensor, "b p 16"], counted: Bool[Tensor, "b p"], memory: Memory
     ) -> list[Float[Tensor, "n v"]]:
         """Logits of each attribute from the last states of the n counted parts."""
-        packing = _Packing(counted)
+        packing = Packing(counted)
         pointed = packing.pack(self.point(packing.pad(F.layer_norm(h, h.shape[-1:])), memory))
         own, last, last_but_one, within, before_within = self.inputs(tokens, counted)
         so_far = F.embedding(self._rows(own), memory.tables.so_far).cumsum(1)
@@ -313,7 +262,7 @@ class PartTokensNetwork(nn.Module):
         """The states of the counted parts after every block, or after the first few. Rows of all
         assets are packed; only attention pads them."""
         p = counted.shape[1]
-        parts, seen_memory = _Packing(counted), _Packing(memory.mask, ROWS)
+        parts, seen_memory = Packing(counted), Packing(memory.mask, even=True)
         asset, place = parts.rows // p, parts.rows % p
         _, last, _, within, _ = self.inputs(tokens, counted)
         x = self._before(last, within, memory.tables) + self.start * (place == 0).unsqueeze(-1)
@@ -481,24 +430,6 @@ def grammatical(logits: Float[Tensor, "n v"], last: Int[Tensor, "n"]) -> Float[T
     not_object = (value == END) | (value == PART)
     begins, after_object = (last < 0)[:, None], ((last > END) & (last < PART))[:, None]
     return logits.masked_fill(begins & not_object | after_object & (value != PART), NEVER)
-
-
-def guided(logits: Float[Tensor, "n v"], guidance: float) -> Float[Tensor, "m v"]:
-    """Classifier-free guidance of logits; the second half of the rows is without text."""
-    if guidance == 1:
-        return logits
-    with_text, without = logits.chunk(2)
-    return without + guidance * (with_text - without)
-
-
-def nucleus(log_p: Float[Tensor, "n v"], uniforms: Float[Tensor, "n"], top_p: float) -> Int[Tensor, "n"]:
-    """One value a row from the likeliest ones that hold ``top_p`` of the probability."""
-    p, order = log_p.exp().sort(dim=-1, descending=True, stable=True)
-    below = p.cumsum(-1) - p
-    kept = p * (below < top_p)
-    total = kept.cumsum(-1)
-    place = (total <= uniforms.unsqueeze(-1) * total[:, -1:]).sum(-1, keepdim=True)
-    return order.gather(1, place.clamp_max((kept > 0).sum(-1, keepdim=True) - 1)).squeeze(1)
 
 
 def _places(number: Int[Tensor, "b e"]) -> Int[Tensor, "b e"]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rewards.text import TextFeatures, shared_encoder
@@ -25,6 +25,7 @@ from rl3d.corpus import CATEGORIES, Item, Spec, sample_for
 from rl3d.corpus.lexicon import lexicon
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT, starting_policy
+from rl3d.generators.packing import even_length, even_rows, rounded
 from rl3d.generators.part_codes import (
     COLOR_TOKEN,
     END,
@@ -39,7 +40,7 @@ from rl3d.generators.part_codes import (
     encode_parts,
 )
 from rl3d.generators.part_tokens import PartTokens, ended, padded
-from rl3d.generators.part_tokens_network import ROWS, A, PartTokensNetwork, rounded
+from rl3d.generators.part_tokens_network import A, PartTokensNetwork
 from rl3d.training.corpus_data import Ahead, TextPool, draw_specs
 from rl3d.training.invented import Invented, draw_invented, invent
 from rl3d.training.process_group import ProcessGroup, check_processes, together
@@ -270,7 +271,7 @@ def token_loss(
     sums, count, states = [], 0, []
     for number, piece in enumerate(batch.pieces(PIECE)):
         tokens, counted = _counted(piece.tokens, network.config.slots)
-        text, seen_parts = _even_length(text_of(piece.captions)), _even_rows(counted)
+        text, seen_parts = even_length(text_of(piece.captions)), even_rows(counted)
         memory = network.memory(text, piece.examples, piece.keep_text, tables=tables)
         hidden = None
         if hidden_keys is not None:
@@ -301,19 +302,6 @@ def contrastive_loss(
     labels = torch.arange(len(first))
     losses = [F.cross_entropy(z[one] @ t[rows].T / CONTRAST_TEMPERATURE, labels) for rows in (one, other)]
     return (losses[0] + losses[1]) / 2
-
-
-def _even_rows(counted: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
-    """With as much of the padding behind the assets as makes the rows a multiple of ROWS."""
-    more = rounded(int(counted.sum()), ROWS) - counted.sum()
-    free = ~counted.flatten()
-    return counted | (free & (free.cumsum(0) <= more)).view_as(counted)
-
-
-def _even_length(text: TextFeatures) -> TextFeatures:
-    """With padding that makes its words, and one for none, a rounded number."""
-    more = rounded(text.mask.shape[1] + 1) - 1 - text.mask.shape[1]
-    return TextFeatures(F.pad(text.tokens, (0, 0, 0, more)), F.pad(text.mask, (0, more)), text.pooled)
 
 
 def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,10 @@ from rl3d.generators.part_tokens import PartTokens
 from rl3d.generators.part_tokens_network import (
     A,
     PartTokensConfig,
-    TokenSampling,
     beside,
-    nucleus,
     opposite_faces,
 )
+from rl3d.generators.token_sampling import TokenSampling, nucleus
 from scenes.asset import PartAsset
 from scenes.parts import MAX_PARTS, Parts
 
