@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from rl3d.generators.base import Generator
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
 
+G = TypeVar("G", bound=Generator)
 WEIGHTS = Path(__file__).parent.parent / "weights"
 HALF_MAX = 65504.0
 """Largest number of float16."""
@@ -87,12 +88,13 @@ def load_generator(
     return made.to(place)
 
 
-def starting_policy(kind: type[Generator], checkpoint: Path | None, **sizes: int) -> Generator:
+def starting_policy(kind: type[G], checkpoint: Path | None, **sizes: Any) -> G:
     """Where a supervised training starts: the weights of ``checkpoint``, or a new network of the
     given sizes. FileError with one line if the file holds another kind of generator."""
     if checkpoint is None:
         return kind(**sizes)
     policy = load_generator(checkpoint, generator=kind.name)
+    assert isinstance(policy, kind)
     policy.network.train()
     return policy
 
