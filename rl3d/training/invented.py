@@ -123,94 +123,123 @@ def invent(thing: Invented, rng: np.random.Generator, example: bool = False) -> 
         return sample_for(spec, rng).vectors
     color = str(rng.choice(BASE_COLORS)) if example and thing.color and rng.random() < 0.7 else thing.color
     own = np.random.default_rng([thing.design, 8])
-    vectors, groups = _assembly(own) if own.random() < 0.4 else _deformed(own)
+    vectors, groups, leaves = _assembly(own) if own.random() < 0.4 else _deformed(own)
     half = np.exp(vectors[:, LOG_HALF_SIZE])
     main = np.bincount(groups, (half * np.roll(half, 1, 1)).sum(1)).argmax()  # the largest surface
-    # Two of a kind differ in proportions, and now and then in a colour or a small part.
+    # Two of a kind differ in proportions, and now and then in a colour or a small part. Each part
+    # keeps to its neighbours: what is copied from examples must hold together.
     loose = own.choice([0.03, 0.06, 0.12])
-    stretch = rng.normal(0, 2 * loose, 3)
-    vectors[:, CENTRE] *= np.exp(stretch)
-    vectors[:, LOG_HALF_SIZE] += stretch + rng.normal(0, loose, (len(vectors), 1))
+    vectors = _stretched(vectors, rng.normal(0, 2 * loose, 3))
+    vectors[:, LOG_HALF_SIZE] += rng.normal(0, 0.15 * loose, (len(vectors), 1))
     for group in range(groups.max() + 1):
         named = color if group == main else None
         if named or rng.random() < 0.2:
             vectors[groups == group, COLOR] = COLORS[named or str(rng.choice(BASE_COLORS))]
-    there = rng.random(len(vectors)) >= 0.5 * loose
-    there[0] = True
-    return normalized(vectors[there]).astype(np.float32)
+    return normalized(vectors[~leaves | (rng.random(len(vectors)) >= 2 * loose)]).astype(np.float32)
 
 
-def _deformed(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _deformed(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parts of one or two things of the catalogue (p, v), changed so that the catalogue does not
-    tell what they are like, and the group of each, which has one colour."""
+    tell what they are like; the group of each, which has one colour; and which of them carry
+    nothing, so that they may be missing."""
     drawn = [sample_for(captions.single(rng, "train"), rng).vectors.astype(np.float64)]
     if rng.random() < 0.35:
         top = drawn[0][:, CENTRE.stop - 1].max()
         drawn.append(moved(sample_for(captions.single(rng, "train"), rng).vectors, 0.6, (0, 0, top / 0.6)))
-    vectors = np.concatenate(drawn)
-    vectors = vectors[rng.random(len(vectors)) >= 0.12][: MAX_PARTS - 4]
-    if not len(vectors):
-        return _assembly(rng)
+    vectors = np.concatenate(drawn)[: MAX_PARTS - 4]
     vectors[:, SHAPE_SIZE:] = PLAIN
-    few = rng.random(len(vectors)) < 0.5
-    vectors[few, LOG_HALF_SIZE] += rng.normal(0, 0.3, (int(few.sum()), 3))
-    few = rng.random(len(vectors)) < rng.choice([0.0, 0.3])
-    vectors[few, EXPONENTS] = np.array(_SHAPES)[rng.integers(len(_SHAPES), size=int(few.sum()))]
-    stretch = rng.normal(0, 0.35, 3)
-    vectors[:, CENTRE] *= np.exp(stretch)
-    vectors[:, LOG_HALF_SIZE] += stretch
+    # What stands on the ground stays as it is. The others may be thicker, or of another shape.
+    above = vectors[:, CENTRE.stop - 1] - np.exp(vectors[:, LOG_HALF_SIZE]).max(1) > 0.02
+    sizes, like = np.unique(vectors[:, LOG_HALF_SIZE].round(2), axis=0, return_inverse=True)
+    like = like.ravel()  # the legs of a table change alike
+    grown = np.abs(rng.normal(0, 0.2, (len(sizes), 3))) * (rng.random((len(sizes), 1)) < 0.5)
+    shapes = np.array(_SHAPES)[rng.integers(len(_SHAPES), size=len(sizes))]
+    few = above & (rng.random(len(sizes)) < rng.choice([0.0, 0.3]))[like]
+    vectors[few, EXPONENTS] = shapes[like][few]
+    vectors[above, LOG_HALF_SIZE] += (grown[like] + 0.1 * few[:, None])[above]
+    vectors = _stretched(vectors, rng.normal(0, 0.3, 3))
     if rng.random() < 0.4:  # seen from another side
         for start in (CENTRE.start, ROTATION.start, ROTATION.start + 3):
             vectors[:, start], vectors[:, start + 1] = -vectors[:, start + 1], vectors[:, start].copy()
     rows = list(vectors)
-    for _ in range(int(rng.choice([0, 0, 1, 2, 4]))):
-        rows.append(_attached(rng, rows))
+    for _ in range(int(rng.choice([0, 1, 1, 2, 4]))):
+        rows.append(_attached(rng, list(vectors), 0.15))
+    leaves = np.arange(len(rows)) >= len(vectors)
     vectors = np.stack(rows)
-    return vectors, np.unique((4 * vectors[:, COLOR]).round(), axis=0, return_inverse=True)[1].ravel()
+    return vectors, np.unique((4 * vectors[:, COLOR]).round(), axis=0, return_inverse=True)[1].ravel(), leaves
 
 
-def _assembly(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Parts (p, v) that each touch an earlier one, some of them in pairs left and right, and the
-    group of each part, which has one colour."""
+def _assembly(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As of ``_deformed``: parts on a foot that carries them, each in an earlier one, some of them
+    in pairs left and right."""
     count = 2 + int(rng.integers(_MOST - 1))
-    rows: list[np.ndarray] = []
-    groups: list[int] = []
+    foot = _part(rng, 0.1, 0.3)
+    foot[EXPONENTS] = _SHAPES[int(rng.integers(2))]
+    foot[CENTRE] = 0.0, 0.0, np.exp(foot[LOG_HALF_SIZE])[2]
     colors = [COLORS[str(rng.choice(BASE_COLORS))] for _ in range(4)]
+    foot[COLOR] = colors[0]
+    rows, groups, leaves = [foot], [0], [False]
     while len(rows) < count:
-        part = _attached(rng, rows)
-        group = int(rng.integers(4)) if rows else 0
+        leaf = len(rows) > 2 and rng.random() < 0.3
+        part = _attached(rng, [row for row, kept in zip(rows, leaves) if not kept], 0.3)
+        group = int(rng.integers(4))
         part[COLOR] = colors[group]
-        rows.append(part)
-        groups.append(group)
-        if abs(part[CENTRE][0]) > np.exp(part[LOG_HALF_SIZE][0]) and len(rows) < count and rng.random() < 0.6:
-            rows.append(_mirrored(part))
+        pair = abs(part[CENTRE][0]) > np.exp(part[LOG_HALF_SIZE][0]) and len(rows) < count and rng.random() < 0.75
+        for made in (part, _mirrored(part)) if pair else (part,):
+            rows.append(made)
             groups.append(group)
-    return np.stack(rows), np.array(groups)
+            leaves.append(leaf)
+    vectors = np.stack(rows)
+    mass = np.exp(vectors[:, LOG_HALF_SIZE].sum(1))
+    lean = np.abs(mass @ vectors[:, CENTRE]) / mass.sum()
+    vectors[0, LOG_HALF_SIZE][:2] = np.maximum(vectors[0, LOG_HALF_SIZE][:2], np.log(2 * lean[:2] + 0.05))
+    return vectors, np.array(groups), np.array(leaves)
 
 
-def _attached(rng: np.random.Generator, rows: list[np.ndarray]) -> np.ndarray:
-    """A random part that touches one of the others, or the first one."""
-    part = np.zeros(VECTOR_SIZE)
-    part[EXISTENCE], part[EXPONENTS], part[ROTATION] = 1, _SHAPES[rng.integers(len(_SHAPES))], UPRIGHT
-    part[SHAPE_SIZE:] = PLAIN
-    half = np.exp(rng.uniform(log(0.03), log(0.3), 3))
-    if part[EXPONENTS][1] == 1:
-        half[1] = half[0]
-    if rng.random() < 0.25:
-        part[TAPER] = rng.choice([-0.5, 0.3, 0.5, 0.8])
-    if rows:
-        host = rows[int(rng.integers(len(rows)))]
-        reach = np.exp(host[LOG_HALF_SIZE])
-        axis, side = int(rng.integers(3)), int(rng.choice([-1, 1]))
-        offset = rng.uniform(-0.8, 0.8, 3) * reach * (rng.random(3) < 0.5)
-        offset[axis] = side * (reach[axis] + 0.9 * half[axis])
-        part[CENTRE] = host[CENTRE] + offset
+def _stretched(vectors: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+    """Wider, deeper and higher by the exponentials of ``stretch``. Turned parts keep about their
+    shape."""
+    out = vectors.copy()
+    out[:, CENTRE] *= np.exp(stretch)
+    columns = out[:, ROTATION].reshape(-1, 2, 3)
+    axes = np.stack([columns[:, 0], columns[:, 1], np.cross(columns[:, 0], columns[:, 1])], 1)
+    out[:, LOG_HALF_SIZE] += np.log((np.abs(axes) ** 2 @ np.exp(2 * stretch)) ** 0.5)
+    return out
+
+
+def _attached(rng: np.random.Generator, rows: list[np.ndarray], largest: float) -> np.ndarray:
+    """A random part that reaches into one of the others, and not below them."""
+    part, host = _part(rng, 0.03, largest), rows[int(rng.integers(len(rows)))]
     if rng.random() < 0.2:
         angle, around = rng.uniform(0.2, 1.4), int(rng.integers(3))
         turn = np.eye(3)
         i, j = [k for k in range(3) if k != around]
         turn[[i, j, i, j], [i, j, j, i]] = np.cos(angle), np.cos(angle), -np.sin(angle), np.sin(angle)
         part[ROTATION] = turn[:, :2].T.ravel()
+    half, reach = np.exp(part[LOG_HALF_SIZE]), np.exp(host[LOG_HALF_SIZE])
+    axis, side = int(rng.integers(3)), int(rng.choice([-1, 1]))
+    if axis == 2 and host[CENTRE][2] - reach[2] < 2 * half.max():
+        side = 1
+    beside = rng.uniform(-0.5, 0.5, 3) * (rng.random(3) < 0.5)
+    beside[axis] = 0
+    offset = beside * reach
+    # The surface of a round host falls off to the side.
+    offset[axis] = side * (reach[axis] * (1 - (beside**2).sum()) ** 0.5 + 0.2 * half.min())
+    x, y = host[ROTATION].reshape(2, 3)
+    part[CENTRE] = host[CENTRE] + offset @ np.stack([x, y, np.cross(x, y)])
+    part[CENTRE.stop - 1] = max(part[CENTRE.stop - 1], half.max() + 0.02)
+    return part
+
+
+def _part(rng: np.random.Generator, least: float, most: float) -> np.ndarray:
+    part = np.zeros(VECTOR_SIZE)
+    part[EXISTENCE], part[EXPONENTS], part[ROTATION] = 1, _SHAPES[rng.integers(len(_SHAPES))], UPRIGHT
+    part[SHAPE_SIZE:] = PLAIN
+    half = np.exp(rng.uniform(log(least), log(most), 3))
+    if part[EXPONENTS][1] == 1:
+        half[1] = half[0]
+    if rng.random() < 0.25:
+        part[TAPER] = rng.choice([-0.5, 0.3, 0.5, 0.8])
     part[LOG_HALF_SIZE], part[COLOR] = np.log(half.clip(MIN_HALF_SIZE)), COLORS[str(rng.choice(BASE_COLORS))]
     return part
 

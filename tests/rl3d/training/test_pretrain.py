@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from rewards.mix import parse
 from rewards.text import shared_encoder
 from rl3d.corpus import CATALOGUE, prompts
+from rl3d.evaluate import score_assets
 from rl3d.generators.load import load_generator
 from rl3d.generators.part_codes import END, MAX_ELEMENTS, OBJECT, UNUSED
 from rl3d.generators.part_tokens import PartTokens
@@ -31,6 +33,7 @@ from rl3d.training.pretrain_tokens import (
     pretrain_tokens,
     token_loss,
 )
+from scenes.asset import PartAsset
 from scenes.colors import COLORS
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors
@@ -98,6 +101,18 @@ def test_an_invented_thing_looks_like_its_examples() -> None:
     assets, examples = ([invent(thing, rng, example=flag)[:, 4:10] for thing in things] for flag in (False, True))
     apart = np.array([[np.abs(a[:, None] - b).mean(-1).min(1).mean() for b in examples] for a in assets])
     assert np.mean(apart.argmin(1) == np.arange(len(things))) >= 0.9
+
+
+def test_invented_things_hold_together() -> None:
+    """What is copied from examples that come apart would come apart too."""
+    rng = np.random.default_rng(0)
+    made = [torch.from_numpy(invent(thing, rng)) for thing in draw_invented(90, 1) if not thing.disguised]
+    rows = torch.nn.utils.rnn.pad_sequence(made, batch_first=True)
+    asset = PartAsset(Parts.from_vectors(rows))
+    rewards = [reward for reward, _ in parse("stability=1,connected=1")]
+    scores = score_assets(rewards, [""] * len(made), asset, azimuth_deg=0.0)
+    whole = scores["stability"].verdict & scores["connected"].verdict
+    assert len(made) > 50 and whole.float().mean() >= 0.8
 
 
 def test_the_loss_counts_each_asset_once() -> None:
