@@ -101,17 +101,21 @@ class Pieces:
         """``components`` through gaps of ``tolerance`` metres."""
         return clusters(self.gaps <= tolerance, self.exists)
 
-    def main(self, labels: Int[Tensor, "b p"]) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b p"]]:
-        """The heaviest cluster that rests on the ground: its fraction of the mass, and which pieces
-        are in it."""
+    def main(
+        self, labels: Int[Tensor, "b p"], count: Int[Tensor, "b"]
+    ) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b p"]]:
+        """The heaviest clusters that rest on the ground, up to ``count`` of a scene: their fraction
+        of the mass, and which pieces are in them."""
         # member[b, k, p]: piece p belongs to the cluster that is labelled by its first piece, k.
         slots = torch.arange(labels.shape[-1], device=labels.device)
         member = (labels.unsqueeze(1) == slots.view(1, -1, 1)) & self.exists.unsqueeze(1)
         lowest = torch.where(member, self.bottoms.unsqueeze(1), torch.inf).amin(-1)
         grounded = (lowest <= lowest.amin(-1, keepdim=True) + GROUND_TOLERANCE) & member.any(-1)
-        heaviest, best = torch.where(grounded, (member * self.volumes.unsqueeze(1)).sum(-1), -1).max(-1)
-        fraction = heaviest / self.volumes.sum(-1).clamp_min(1e-12)
-        return fraction, member[torch.arange(len(labels), device=best.device), best]
+        masses = torch.where(grounded, (member * self.volumes.unsqueeze(1)).sum(-1), -1)
+        place = masses.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+        chosen = grounded & (place < count.to(place.device).unsqueeze(-1))
+        fraction = torch.where(chosen, masses, 0).sum(-1) / self.volumes.sum(-1).clamp_min(1e-12)
+        return fraction, (member & chosen.unsqueeze(-1)).any(1)
 
 
 def _gap(a: cKDTree, b: cKDTree) -> float:

@@ -43,6 +43,16 @@ class Facts:
     things: tuple[Thing, ...]
     relations: tuple[Relation, ...] = ()
 
+    @property
+    def standing(self) -> int:
+        """How many of the things stand on the ground by themselves: not on another thing, nor
+        inside one, nor worn."""
+        carried = {relation.subject for relation in self.relations if relation.kind in ("on", "inside")}
+        for relation in self.relations:
+            if relation.kind in ("under", "wearing"):
+                carried.update(relation.objects)
+        return max(1, sum(thing.count for k, thing in enumerate(self.things) if k not in carried))
+
     def ordered(self) -> tuple[tuple[Thing, ...], tuple[tuple[str, Thing, tuple[Thing, ...]], ...]]:
         """The same facts in an order that does not depend on the wording: equal for "a cube beside
         a mug and a cone" and "a cone and ...", if things and relations are the same."""

@@ -317,6 +317,12 @@ def joined(affinity: Float[np.ndarray, "p p"]) -> Int[np.ndarray, "p"]:
     return np.argsort(np.argsort(first))[labels]
 
 
+@cache
+def shipped_lexicon() -> Lexicon:
+    """The names that the shipped parser knows."""
+    return load_parser().lexicon
+
+
 def load_parser(path: Path = SHIPPED) -> ObjectReader:
     """A frozen parser from its safetensors file, whose header holds its sizes and its lexicon.
     FileError for anything else."""

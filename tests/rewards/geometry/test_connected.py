@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
-from rewards.geometry.connected import Connected
+from rewards.base import Batch
+from rewards.geometry.connected import Connected, things_standing
+from rewards.geometry.contact import Contact
+from rewards.geometry.floaters import Floaters
 
 
 def test_one_piece_is_whole(batch, table):
@@ -47,6 +50,31 @@ def test_largest_of_two_grounded_clusters(batch, part):
 def test_height_of_the_whole_asset_does_not_count(batch, table):
     lifted = [v + torch.nn.functional.one_hot(torch.tensor(6), 19) * 0.7 for v in table()]
     assert Connected()(batch(lifted)).values.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "standing"),
+    [
+        ("a cube next to a cylinder", 2),
+        ("two cubes around a cylinder", 3),
+        ("a cube on a cylinder", 1),
+        ("a cube inside a bucket next to a cylinder", 2),
+        ("a cylinder under a cube", 1),
+        ("a teddy bear wearing a purple hat", 1),
+        ("a cube", 1),
+        ("something that nobody can read", 1),
+    ],
+)
+def test_things_may_stand_apart_if_the_prompt_names_them(prompt, standing, batch, part):
+    """Three cubes apart, and a fourth one in the air: as many may be apart as the prompt has
+    standing on the ground."""
+    cubes = [part((0.1, 0.1, 0.1), (x, 0, 0.1)) for x in (-0.5, 0.0, 0.5)]
+    made = Batch([prompt] * 2, batch(cubes, [*cubes, part((0.1, 0.1, 0.1), (0, 0, 0.8))]).asset)
+    assert things_standing(made).tolist() == [standing] * 2
+    connected, floaters, contact = Connected()(made), Floaters()(made), Contact()(made)
+    assert connected.values.tolist() == pytest.approx([min(standing, 3) / 3, min(standing, 3) / 4], abs=1e-4)
+    for scores in (connected, floaters, contact):
+        assert scores.verdict.tolist() == [standing >= 3, False]
 
 
 def test_no_parts_and_broken_parts(batch, table):
