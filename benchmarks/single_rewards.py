@@ -17,7 +17,7 @@ from torch import Tensor
 from rewards.mix import parse
 from rl3d.corpus import prompts
 from rl3d.evaluate import measure
-from rl3d.generators.load import PRETRAINED, load_generator
+from rl3d.generators.load import BUILT_IN, load_generator
 from rl3d.tables import mean_and_error, per_prompt
 from rl3d.train import train
 from rl3d.training.config import TrainConfig
@@ -27,13 +27,22 @@ ABSOLUTE = ("stable_and_connected", "judge", "category", "colors")
 RELATIVE = ("diversity", "number of parts", "thickness", "volume", "height", "saturation")
 """Figures that are shown relative to their mean at the start."""
 SAMPLES, SEED = 2, 54321
+GENERATOR = "part-flow"
 
 
 def trained(mix: str, out: Path, iterations: int, seed: int) -> Path:
     """The folder of a run on one reward, or on several of weight 1 with + between them."""
     folder = out / mix.replace("+", "_")
     weights = ",".join(name if "=" in name else f"{name}=1" for name in mix.split("+"))
-    config = TrainConfig(out=folder, rewards=weights, iterations=iterations, guard="off", seed=seed, save_every=10)
+    config = TrainConfig(
+        out=folder,
+        generator=GENERATOR,
+        rewards=weights,
+        iterations=iterations,
+        guard="off",
+        seed=seed,
+        save_every=10,
+    )
     train(config, resume=True)
     return folder
 
@@ -56,7 +65,7 @@ def main() -> None:
         values = measure(load_generator(checkpoint), items, rewards, samples=SAMPLES, seed=SEED).values
         return {name: per_prompt(value, SAMPLES) for name, value in values.items()}
 
-    before = figures_of(PRETRAINED)
+    before = figures_of(BUILT_IN[GENERATOR].pretrained)
     print(
         f"{options.iterations} iterations each, seed {options.seed}; "
         f"{options.prompts} held-out prompts, {SAMPLES} samples each"

@@ -36,8 +36,6 @@ OWN = (
 )
 """Prompts as a person might write them."""
 TURNING = ("a red armchair with white legs", "a snowman with a carrot nose", "a yellow sports car")
-SEVERAL = "part-tokens"
-"""The generator that knows scenes of several things."""
 OBJECTS, SCENES, SHARED = 64, 48, 32
 """Prompts of the sheets: objects of one category each, scenes of several things, and all
 generators."""
@@ -106,7 +104,7 @@ def main() -> None:
     scenes = [item.caption for item in held_out_prompts(SCENES, 0, kinds=("scene",))]
     shared = [item.caption for item in held_out_prompts(SHARED, 1)]
     asset, standing = made(embedded, objects)
-    several, several_standing = made(generators[SEVERAL], scenes)
+    several, several_standing = made(embedded, scenes)
     families = {name: made(generator, shared) for name, generator in generators.items()}
     lines = [
         "# Gallery",
@@ -125,9 +123,9 @@ def main() -> None:
         "",
         "## Several things",
         "",
-        f"By `{SEVERAL}`: {SCENES} held-out scenes of two to four objects. {several_standing} stand and hold together.",
+        f"By `{DEFAULT}`: {SCENES} held-out scenes of two to four objects. {several_standing} stand and hold together.",
         "",
-        sheet("scenes", scenes, {SEVERAL: several}),
+        sheet("scenes", scenes, {DEFAULT: several}),
         "",
         "## All generators side by side",
         "",

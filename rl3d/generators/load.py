@@ -33,19 +33,16 @@ class BuiltIn:
     pretrained: Path
     """After supervised training alone: where reinforcement learning starts."""
     tuned: Path
-    """After the training of docs/results.md: what assets are generated with."""
+    """What assets are generated with: the same, until weights that were trained further are
+    shipped."""
 
 
-_TOKENS = WEIGHTS / "part_tokens.safetensors"
+_TOKENS, _FLOW = WEIGHTS / "part_tokens.safetensors", WEIGHTS / "part_flow.safetensors"
 BUILT_IN = {
-    "part-flow": BuiltIn(
-        "rl3d.generators.part_flow:PartFlow",
-        WEIGHTS / "part_flow.safetensors",
-        WEIGHTS / "part_flow_tuned.safetensors",
-    ),
     "part-tokens": BuiltIn("rl3d.generators.part_tokens:PartTokens", _TOKENS, _TOKENS),
+    "part-flow": BuiltIn("rl3d.generators.part_flow:PartFlow", _FLOW, _FLOW),
 }
-DEFAULT = "part-flow"
+DEFAULT = "part-tokens"
 """The embedded generator: what commands use unless another is named."""
 PRETRAINED, TUNED = BUILT_IN[DEFAULT].pretrained, BUILT_IN[DEFAULT].tuned
 

@@ -21,7 +21,7 @@ from rl3d.generators.base import TextCondition
 from rl3d.generators.flow import Flow, FlowRollout
 from rl3d.generators.sde import Sampling
 from scenes.asset import Asset, PartAsset
-from scenes.parts import MAX_PARTS, PLAIN, SHAPE_SIZE, VECTOR_SIZE, Parts
+from scenes.parts import MAX_PARTS, PLAIN, VECTOR_SIZE, Parts
 
 # The network sees each number shifted and scaled to about unit size; an absent part is existence -1
 # and zeros.
@@ -48,11 +48,9 @@ class PartFlowConfig:
     depth: int = 6
     heads: int = 3
     slots: int = MAX_PARTS
-    numbers: int = VECTOR_SIZE
-    """Of a part. Weights from before parts had materials know 19."""
 
     def __post_init__(self) -> None:
-        sizes = self.width, self.depth, self.heads, self.slots, self.numbers
+        sizes = self.width, self.depth, self.heads, self.slots
         if min(sizes) < 1 or max(sizes) > 4096 or self.width % self.heads:
             raise ValueError(f"a network's sizes are 1 to 4096, and its heads divide its width, got {self}")
 
@@ -98,7 +96,7 @@ class PartFlowNetwork(nn.Module):
         super().__init__()
         self.config = config
         w = config.width
-        self.embed = nn.Linear(config.numbers, w)
+        self.embed = nn.Linear(VECTOR_SIZE, w)
         self.slots = nn.Parameter(torch.randn(config.slots, w) * 0.02)
         self.text_in = nn.Linear(TEXT_DIM, w)
         self.null_token = nn.Parameter(torch.randn(w) * 0.02)
@@ -107,7 +105,7 @@ class PartFlowNetwork(nn.Module):
         self.modulation = nn.Linear(w, 6 * w)
         self.blocks = nn.ModuleList(_Block(w, config.heads) for _ in range(config.depth))
         self.final_modulation = nn.Linear(w, 2 * w)
-        self.out = nn.Linear(w, config.numbers)
+        self.out = nn.Linear(w, VECTOR_SIZE)
         for zero in (self.modulation, self.final_modulation, self.out):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
@@ -155,14 +153,12 @@ class PartFlow(Flow):
     network: PartFlowNetwork
 
     def __init__(self, **config: int) -> None:
-        if "slots" in config:  # all settings, as a file has them
-            config = {"numbers": SHAPE_SIZE, **config}
         sizes = from_file(PartFlowConfig, config)
         super().__init__(PartFlowNetwork(sizes), asdict(sizes))
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.network.config.slots, self.network.config.numbers
+        return self.network.config.slots, VECTOR_SIZE
 
     def velocity(
         self, x: Float[Tensor, "b p v"], sigma: Float[Tensor, "b"], condition: TextCondition, guidance: float
@@ -199,7 +195,7 @@ class PartFlow(Flow):
         if asset.parts is None or asset.parts.count > self.network.config.slots:
             raise ValueError(f"part-flow encodes assets of at most {self.network.config.slots} parts, and only those")
         vectors = Parts.stack([asset.parts[b] for b in range(len(asset))], self.network.config.slots).vectors()
-        states = encode(vectors[..., : self.network.config.numbers].to(self.device)).unsqueeze(0)
+        states = encode(vectors.to(self.device)).unsqueeze(0)
         empty = states[:0]
         none = states.new_zeros(0)
         return FlowRollout(condition, self.default_options, states, empty, none, none.new_zeros(0, len(asset)))
@@ -207,7 +203,7 @@ class PartFlow(Flow):
 
 def encode(vectors: Float[Tensor, "*b p v"]) -> Float[Tensor, "*b p v"]:
     """Part vectors to network states; absent parts become existence -1 and zeros."""
-    shift, scale = (t[: vectors.shape[-1]].to(vectors.device) for t in (_SHIFT, _SCALE))
+    shift, scale = (t.to(vectors.device) for t in (_SHIFT, _SCALE))
     present = vectors[..., :1] > 0
     states = torch.where(present, (vectors - shift) / scale, torch.zeros_like(vectors))
     return torch.cat([torch.where(present, 1.0, -1.0), states[..., 1:]], -1)
@@ -215,5 +211,5 @@ def encode(vectors: Float[Tensor, "*b p v"]) -> Float[Tensor, "*b p v"]:
 
 def decode(states: Float[Tensor, "*b p v"]) -> Parts:
     """Network states to assets."""
-    shift, scale = (t[: states.shape[-1]].to(states.device) for t in (_SHIFT, _SCALE))
+    shift, scale = (t.to(states.device) for t in (_SHIFT, _SCALE))
     return Parts.from_vectors(states * scale + shift)

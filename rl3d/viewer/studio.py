@@ -15,7 +15,7 @@ from rewards.mix import parse
 from rl3d.assets import GeneratedAsset
 from rl3d.generate import GenerateConfig, generate
 from rl3d.generators.base import Generator
-from rl3d.generators.load import BUILT_IN, DEFAULT, PRETRAINED, RESULT, TUNED, generator_name, load_generator
+from rl3d.generators.load import BUILT_IN, DEFAULT, RESULT, generator_name, load_generator
 from rl3d.runs import is_run, read_settings
 from scenes.asset import Asset
 from scenes.files import FileError
@@ -53,7 +53,7 @@ class Studio:
 
     def __init__(self, path: Path | None = None, generator: str | None = None) -> None:
         self.run = path if path is not None and path.is_dir() and is_run(path) else None
-        self.generators = {"tuned": Origin(TUNED), "untuned": Origin(PRETRAINED)}
+        self.generators = {name: Origin(built.tuned) for name, built in BUILT_IN.items()}
         if self.run:
             start = _start(self.run)
             self.generators = {"this run": Origin(self.run)} | ({"its start": start} if start else {})

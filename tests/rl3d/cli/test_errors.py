@@ -86,11 +86,12 @@ def test_an_option_out_of_range_is_refused(capsys) -> None:
     ("option", "value", "message"),
     [
         ("--num", "x", "--num takes a whole number, got 'x'"),
-        ("--sampling.steps", "x", "--sampling.steps takes a whole number, got 'x'"),
-        ("--sampling.steps", "0", "--sampling.steps must be 1 to 1000, got 0"),
+        ("--sampling.temperature", "x", "--sampling.temperature takes a number, got 'x'"),
+        ("--sampling.temperature", "0", "--sampling.temperature must be a number above 0, got 0"),
+        ("--sampling.top-p", "0", "--sampling.top-p must be above 0 and at most 1, got 0"),
         ("--sampling.guidance", "much", "--sampling.guidance takes a number, got 'much'"),
-        ("--sampling.noise", "-1", "--sampling.noise must be at least 0, got -1.0"),
-        ("--sampling.temperature", "1", "generator 'part-flow' has no sampling option temperature; it has: steps,"),
+        ("--sampling.guidance", "-1", "--sampling.guidance must be a finite number of at least 0, got -1.0"),
+        ("--sampling.steps", "8", "generator 'part-tokens' has no sampling option steps; it has: temperature,"),
         ("--out", "", "--out is empty: name a file or folder, or leave it out"),
         ("--library", "", "--library is empty"),
         ("--checkpoint", "a.txt", "a.txt: no .safetensors file, so not an rl3d checkpoint"),
@@ -194,7 +195,7 @@ def test_a_seed_out_of_range_is_refused(command, seed, capsys, tmp_path: Path) -
 
 
 def test_the_largest_seed_makes_an_asset_that_replays(capsys, tmp_path: Path) -> None:
-    asked = ["--seed", str(MAX_SEED), "--num", "2", "--rewards", "connected=1", "--sampling.steps", "1"]
+    asked = ["--seed", str(MAX_SEED), "--num", "2", "--rewards", "connected=1"]
     assert main(["generate", "a cube", *asked, "--out", str(tmp_path / "a")]) == 0
     assert main(["replay", str(tmp_path / "a" / "01")]) == 0
 

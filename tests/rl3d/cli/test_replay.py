@@ -49,11 +49,11 @@ def test_missing_weights_and_a_file_as_folder_are_one_line(assets, tmp_path, cap
     assert main(["replay", str(assets / "00"), "--out", str(tmp_path / "file")]) == 2
     assert "file is a file; name a folder" in capsys.readouterr().err
     missing = tmp_path / "none.safetensors"
-    monkeypatch.setitem(BUILT_IN, "part-flow", BuiltIn(BUILT_IN["part-flow"].path, missing, missing))
+    monkeypatch.setitem(BUILT_IN, "part-tokens", BuiltIn(BUILT_IN["part-tokens"].path, missing, missing))
     assert main(["replay", str(assets / "00")]) == 2
     error = capsys.readouterr().err
-    assert "generator 'part-flow' has no weights" in error and error.count("\n") == 1
-    assert "add --checkpoint FILE with the weights of the card (part_flow_tuned.safetensors)" in error
+    assert "generator 'part-tokens' has no weights" in error and error.count("\n") == 1
+    assert "add --checkpoint FILE with the weights of the card (part_tokens.safetensors)" in error
 
 
 def test_differences_are_reported(assets, tmp_path, capsys):

@@ -23,6 +23,8 @@ COMMON = [
     "2",
     "--group-size",
     "2",
+    "--generator",
+    "part-flow",
     "--sampling.steps",
     "3",
     "--timesteps-per-iteration",

@@ -14,7 +14,6 @@ from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
 from rl3d.training.config import TrainConfig
 from rl3d.training.loop import Run, begin
-from scenes.parts import VECTOR_SIZE
 from tests.rl3d.toys import SplatFlow, TokenToy
 
 POLICIES = {"part-flow": "parts", "tokens": "parts", "splats": "splats"}
@@ -22,7 +21,7 @@ POLICIES = {"part-flow": "parts", "tokens": "parts", "splats": "splats"}
 
 def small_part_flow() -> PartFlow:
     torch.manual_seed(0)
-    policy = PartFlow(width=32, depth=2, heads=2, slots=4, numbers=VECTOR_SIZE)
+    policy = PartFlow(width=32, depth=2, heads=2, slots=4)
     with torch.no_grad():  # the output layer starts at zero, so it gets random weights
         for p in policy.network.parameters():
             p.add_(0.02 * torch.randn_like(p))

@@ -26,7 +26,7 @@ from PIL import Image
 from viser.transforms import SO3
 
 from rl3d.assets import GeneratedAsset
-from rl3d.generators.load import PRETRAINED, TUNED
+from rl3d.generators.load import BUILT_IN, PRETRAINED, TUNED
 from rl3d.viewer.first_sight import markup, shown_first
 from rl3d.viewer.library import find_entries
 from rl3d.viewer.page import CARDS, _formats
@@ -105,7 +105,7 @@ def test_wrong_paths_say_so_and_serve_nothing(folder, name, message):
 
 
 def test_the_prompt_box_has_the_generators_that_belong_to_the_page(tmp_path):
-    assert Studio().generators == {"tuned": Origin(TUNED), "untuned": Origin(PRETRAINED)}
+    assert Studio().generators == {name: Origin(built.tuned) for name, built in BUILT_IN.items()}
     (tmp_path / "metrics.jsonl").touch()
     for settings, start in (
         ({}, Origin(PRETRAINED)),
@@ -370,17 +370,17 @@ def test_two_browsers_generate_and_one_leaves_in_the_middle(folder, tmp_path_fac
             assert first.click("generate")
             Colours(first).wait(red=False, green=True)
             assert first.turn_to("gallery")
-            assert first.wait(lambda: first.reads("a green ball · untuned · seed 0") and first.reads("1 to 5 of 5"))
+            assert first.wait(lambda: first.reads("a green ball · part-flow · seed 0") and first.reads("1 to 5 of 5"))
             assert first.turn_to("look")
             assert first.wait(lambda: first.click("drop"))
             assert first.wait(lambda: first.reads("tilted by")), "the simulation does not end"
             assert first.click("download", "button")
-            made = "downloads/a-green-ball---untuned---seed-0.glb"
+            made = "downloads/a-green-ball---part-flow---seed-0.glb"
             assert first.wait(lambda: (profile / made).is_file(), 20), "what was made does not arrive"
             assert first.wait(lambda: trimesh.load_scene(profile / made).geometry)
-            assert first.choose("of", "a green ball · tuned · seed 0")
+            assert first.choose("of", "a green ball · part-tokens · seed 0")
             assert first.click("download", "button")
-            assert first.wait(lambda: (profile / made.replace("untuned", "tuned")).is_file(), 20), (
+            assert first.wait(lambda: (profile / made.replace("part-flow", "part-tokens")).is_file(), 20), (
                 "the other one does not arrive"
             )
             assert first.turn_to("make")
