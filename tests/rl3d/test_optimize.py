@@ -175,7 +175,7 @@ def test_the_command_writes_an_asset_that_can_be_optimized_again(tmp_path: Path,
         (["--asset", "mesh.glb"], "cannot use mesh.glb: it has no parts"),
         (["--asset", "mesh.glb", "--against-best-of-n"], "--asset excludes --against-best-of-n"),
         (["--asset", "mesh.glb", "--generator", "part-flow"], "--asset excludes --generator: leave one of them out"),
-        (["--asset", "mesh.glb", "--sampling.steps", "3"], "--asset excludes --sampling.*"),
+        (["--asset", "mesh.glb", "--sampling.top-p", "0.9"], "--asset excludes --sampling.*"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path: Path, capsys, monkeypatch) -> None:
