@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from rl3d.configs import as_paths, at_least
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.preferences import Choice, Pair, append_pair, read_pairs
@@ -19,6 +21,7 @@ from rl3d.prompts import corpus_prompts, read_prompts
 from rl3d.viewer.server import Viewer, open_server, run_until_stopped
 from rl3d.viewer.stage import Stage
 from rl3d.viewer.subjects import Subject, is_empty
+from scenes.asset import Asset
 from scenes.files import FileError, make_folder
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 PROMPTS = 2000
 AT_ONCE = 4
 """Pairs that are made at once."""
+MOST_ALIKE = 32
+"""Pairs in a row that are passed over because they look the same."""
 ANSWERS: dict[str, Choice] = {"left is better": "left", "right is better": "right", "equally good": "equal"}
 
 
@@ -108,6 +113,7 @@ class Session:
     def _make(self, prompts: list[str]) -> Iterator[Pair]:
         sides = random.Random(self.config.seed)
         makers = [(self.generators[k % len(self.generators)], self.options[k % len(self.options)]) for k in (0, 1)]
+        alike = 0
         for start in itertools.count(step=AT_ONCE):
             chosen = [prompts[i % len(prompts)] for i in range(start, start + AT_ONCE)]
             first = 2 * start + 1000 * self.config.seed
@@ -117,7 +123,11 @@ class Session:
                 made.append(generator.generate(chosen, seeds=seeds, options=options).to("cpu").detach())
             for i, prompt in enumerate(chosen):
                 assets = [asset[i : i + 1] for asset in made]
-                if not any(is_empty(asset) for asset in assets):
+                if any(is_empty(asset) for asset in assets):
+                    continue
+                # A simple prompt may give the same asset twice: there is nothing to choose.
+                alike = alike + 1 if _look_alike(*assets) else 0
+                if not alike or alike > MOST_ALIKE:
                     sides.shuffle(assets)
                     yield Pair(prompt, assets[0], assets[1], "equal")
 
@@ -125,6 +135,11 @@ class Session:
         """Add a choice to the file."""
         with self.writing:
             append_pair(self.config.out, pair)
+
+
+def _look_alike(first: Asset, second: Asset) -> bool:
+    one, other = first.gaussians(), second.gaussians()
+    return torch.equal(one.means, other.means) and torch.equal(one.colors, other.colors)
 
 
 class Asking:

@@ -159,23 +159,23 @@ def test_calibration():
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_the_page_keeps_what_is_chosen(tmp_path, tmp_path_factory):
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("a red cube\na <b>blue</b> ball\na green cone\n")
+    prompts.write_text("a red armchair\na <b>blue</b> lamp\na green robot\n")
     out = tmp_path / "choices/pairs.jsonl"
     viewer = serve(PreferConfig(out=out, prompts=prompts, port=0), block=False)
     try:
         with open_page(viewer.url, tmp_path_factory.mktemp("profile")) as page:
-            assert page.wait(lambda: page.reads("a red cube"))
+            assert page.wait(lambda: page.reads("a red armchair"))
             assert page.wait(lambda: page.click("left is better"))
-            assert page.wait(lambda: page.reads("a <b>blue</b> ball") and page.reads("1 given"))
+            assert page.wait(lambda: page.reads("a <b>blue</b> lamp") and page.reads("1 given"))
             assert page.wait(lambda: page.click("skip"))
-            assert page.wait(lambda: page.reads("a green cone"))
+            assert page.wait(lambda: page.reads("a green robot"))
             assert page.wait(lambda: page.click("equally good"))
             assert page.wait(lambda: page.reads("2 given"))
         first, second = read_pairs(out)
         assert (first.prompt, first.choice, second.prompt, second.choice) == (
-            "a red cube",
+            "a red armchair",
             "left",
-            "a green cone",
+            "a green robot",
             "equal",
         )
         assert first.left.parts is not None and first.right.parts is not None
