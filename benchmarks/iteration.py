@@ -33,8 +33,10 @@ class Options:
     against: Path | None = None
     """Another checkout of rl3d, with its kernels built in place (python -m
     renderers.kernels.build)."""
-    objective: str = "awm"
-    """Objective of the training."""
+    generator: str = "part-tokens"
+    """Generator that is trained."""
+    objective: str | None = None
+    """Objective of the training. None: the generator's usual one."""
     iterations: int = 10
     """Iterations of a run; the first two are not counted."""
     pairs: int = 3
@@ -52,8 +54,9 @@ def run(checkout: Path, options: Options) -> dict[str, float]:
             "-m",
             "rl3d",
             "train",
-            "--objective",
-            options.objective,
+            "--generator",
+            options.generator,
+            *(["--objective", options.objective] if options.objective else []),
             "--out",
             str(out),
             *settings,
