@@ -22,7 +22,7 @@ from rl3d.comparison import comparison
 from rl3d.configs import as_paths, at_least, check_seed, excludes
 from rl3d.corpus import CATALOGUE, MIX, Facts, Item, Spec, check_facts, prompts
 from rl3d.generators.base import Generator
-from rl3d.generators.load import WEIGHTS, load_generator, sampling_options
+from rl3d.generators.load import WEIGHTS, generator_name, load_generator, sampling_options
 from rl3d.measures import diversity, shape_of
 from rl3d.pictures import save_image
 from rl3d.prompts import caption_kinds, read_prompts
@@ -50,8 +50,8 @@ class EvaluateConfig(RetrievalConfig):
     checkpoint: Path | None = None
     """Weights file, or folder of a training run. Default: the weights that training starts from."""
     generator: str | None = None
-    """Name of the generator, or my_file:MyGenerator. Default: the checkpoint's, or the
-    embedded one."""
+    """Name of the generator, or my_file:MyGenerator. Default: that of the checkpoint, else that of
+    --against, else the embedded one."""
     against: Path | None = None
     """A second checkpoint, evaluated on the same prompts and seeds."""
     out: Path = Path("runs/evaluation")
@@ -112,7 +112,10 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
         items = [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(config.prompts)]
     else:
         items = [item.spec for item in _held_out(config)]
-    generators = [load_generator(config.checkpoint, config.device, generator=config.generator, pretrained=True)]
+    named = config.generator
+    if named is None and config.checkpoint is None and config.against is not None:
+        named = generator_name(config.against)
+    generators = [load_generator(config.checkpoint, config.device, generator=named, pretrained=True)]
     if config.against is not None:
         generators.append(load_generator(config.against, config.device))
     rewards = _rewards(config, generators)

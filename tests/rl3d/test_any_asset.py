@@ -143,6 +143,19 @@ def test_generators_of_two_kinds_are_compared_by_what_both_have(tmp_path):
         assert mean == pytest.approx(table["after"][name].mean - table["before"][name].mean, abs=1e-5), name
 
 
+def test_weights_are_compared_with_their_own_generator(tmp_path):
+    """Not with the default one."""
+    from rl3d.generators.load import BUILT_IN
+
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red ball\n")
+    for name, built in BUILT_IN.items():
+        config = rl3d.EvaluateConfig(against=built.tuned, out=tmp_path / name, prompts=prompts, samples=1)
+        rl3d.evaluate(config)
+        compared = json.loads((tmp_path / name / "table.json").read_text())["generators"]
+        assert [one["name"] for one in compared] == [name, name]
+
+
 @pytest.mark.parametrize("suffix", [".ply", ".spz", ".splat", ".glb", ".stl", ".png", ".nerfstudio"])
 def test_it_is_exported(folder, tmp_path, suffix):
     to = tmp_path / f"ball{suffix}"
