@@ -110,6 +110,7 @@ def flow_loss(
 def pretrain_flow(config: PretrainFlowConfig) -> Iterator[dict[str, int | float]]:
     """Train; yields metrics. The result is the averaged weights, in
     ``out/generator.safetensors``."""
+    starting_policy(PartFlow, config.checkpoint)  # weights that cannot be read leave nothing behind
     make_folder(config.out)
     yield from together(_train, config, config.processes)
 

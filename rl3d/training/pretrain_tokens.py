@@ -314,6 +314,7 @@ def _counted(tokens: Tensor, slots: int) -> tuple[Tensor, Tensor]:
 def pretrain_tokens(config: PretrainTokensConfig) -> Iterator[dict[str, int | float]]:
     """Train; yields metrics. The result is the averaged weights, in
     ``out/generator.safetensors``."""
+    starting_policy(PartTokens, config.checkpoint)  # weights that cannot be read leave nothing behind
     make_folder(config.out)
     yield from together(_train, config, config.processes)
 

@@ -318,3 +318,4 @@ def test_a_training_does_not_go_on_from_another_kind(tmp_path: Path) -> None:
     list(pretrain_flow(PretrainFlowConfig(out=tmp_path / "flow", **{**SMALL, "steps": 1})))
     with pytest.raises(FileError, match=r"holds the generator part-flow, not part-tokens"):
         list(pretrain_tokens(_tokens_config(tmp_path / "tokens", checkpoint=tmp_path / "flow")))
+    assert not (tmp_path / "tokens").exists()

@@ -17,7 +17,7 @@ from rl3d.corpus.sampling import sample
 from rl3d.preferences import Pair, append_pair, read_pairs
 from rl3d.scoring import render_views, score_assets
 from rl3d.training.train_preference import RewardConfig, calibration_error, fit, is_held_out
-from rl3d.viewer.prefer import PreferConfig, serve
+from rl3d.viewer.prefer import PreferConfig, Session, serve
 from scenes.asset import Asset, PartAsset
 from scenes.files import FileError
 from scenes.files.tensors import write_tensors
@@ -154,6 +154,16 @@ def test_calibration():
         0, abs=1e-6
     )
     assert calibration_error(chance, torch.tensor([0.0] * 10 + [0.0] * 10)) == pytest.approx(0.45, abs=1e-6)
+
+
+def test_two_assets_that_look_the_same_are_not_asked_about(tmp_path):
+    """As a token generator makes "a red cube" twice alike."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red cube\na red armchair\n")
+    session = Session(PreferConfig(out=tmp_path / "pairs.jsonl", prompts=prompts))
+    for pair in [session.next() for _ in range(4)]:
+        first, second = pair.left.gaussians(), pair.right.gaussians()
+        assert not torch.equal(first.means, second.means) or not torch.equal(first.colors, second.colors)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
