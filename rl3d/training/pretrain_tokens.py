@@ -340,9 +340,10 @@ def _train(config: PretrainTokensConfig, group: ProcessGroup) -> Iterator[dict[s
             if teacher is None or batch.turned is None or batch.other_captions is None:
                 return loss, {}
             tokens, counted = _counted(batch.turned, teacher.config.slots)
+            seen_parts = even_rows(counted)
             with torch.no_grad():
-                memory = teacher.memory(pool.text(batch.other_captions), None)
-                seen = teacher.states(tokens, counted, memory, blocks=CONTRAST_BLOCK + 1)[-1]
+                memory = teacher.memory(even_length(pool.text(batch.other_captions)), None)
+                seen = teacher.states(tokens, seen_parts, memory, blocks=CONTRAST_BLOCK + 1)[-1][counted[seen_parts]]
             asset = counted.nonzero()[:, 0]
             contrast = contrastive_loss(states, seen, asset, generator_of(config.seed, step))
             return loss + config.contrast * contrast, {"tokens": loss.item(), "contrast": contrast.item()}
