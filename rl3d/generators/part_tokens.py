@@ -237,7 +237,7 @@ class PartTokens(Generator):
         b, p = tokens.shape[:2]
         counted = torch.arange(p, device=tokens.device) <= rollout.exists.sum(1, keepdim=True)
         memory = self._memory(rollout.condition, options)
-        copies = len(memory.pooled) // b
+        copies = len(memory.mask) // b
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = self.network(tokens.repeat(copies, 1, 1), counted.repeat(copies, 1), memory)
         guided_logits = [

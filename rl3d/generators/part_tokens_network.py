@@ -16,6 +16,7 @@ from rewards.text import TextFeatures
 from rewards.text.minilm import DIM as TEXT_DIM
 from rl3d.generators.packing import Packing
 from rl3d.generators.part_codes import (
+    COLOR_TOKEN,
     END,
     FACES,
     MAX_ELEMENTS,
@@ -38,6 +39,13 @@ TEXT_PLACES = 48
 """Words of a text that the network tells apart by their place; those after them share the last."""
 NEVER = -1e4
 """Logit of a value that cannot be."""
+NAMED = {OBJECT: slice(1, PART), COLOR_TOKEN: slice(0, SIZES[COLOR_TOKEN])}
+"""Tokens that a word of the text may name, a noun or a colour, and the range of the values that
+words stand for."""
+WORD_WIDTH = 64
+"""Width in which the network points at words."""
+LEAST = 1e-6
+"""Least probability of a value that words name."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +91,15 @@ class Memory:
 
     tokens: Float[Tensor, "b l w"]
     mask: Bool[Tensor, "b l"]
-    pooled: Float[Tensor, "b w"]
     keys: Float[Tensor, "b e w"]
     parts: Float[Tensor, "b e a"]
     """16 tokens of a part, mapped to the cascade's width: a = 16 w."""
     text_keys: Float[Tensor, "b h t d"]
     text_values: Float[Tensor, "b h t d"]
+    word_keys: Float[Tensor, "b k t u"]
+    """For each named token; of the text's t1 words, and before them of none."""
+    said: Float[Tensor, "b t1 v"]
+    """Probability of each value of the named tokens, side by side, if a word is what names it."""
     tables: Tables
 
     def rows(self, kept: Bool[Tensor, "b"]) -> Memory:
@@ -149,7 +160,8 @@ class PartTokensNetwork(nn.Module):
         self.text_in = nn.Linear(TEXT_DIM, w)
         self.text_place = nn.Parameter(torch.randn(TEXT_PLACES, w) * 0.02)
         self.null_token = nn.Parameter(torch.randn(w) * 0.02)
-        self.pooled_in = nn.Linear(TEXT_DIM, w)
+        self.word_query, self.word_key = (nn.Linear(w, len(NAMED) * WORD_WIDTH, bias=False) for _ in range(2))
+        self.word_says = nn.Linear(w, sum(_named_sizes()))
         self.example_in = nn.Linear(w, w)
         self.example_number = nn.Parameter(torch.randn(config.examples, w) * 0.02)
         self.example_place = nn.Parameter(torch.randn(config.slots, w) * 0.02)
@@ -177,17 +189,17 @@ class PartTokensNetwork(nn.Module):
     ) -> Memory:
         """``keep_text`` (b,), where false, hides the text of an entry."""
         tables = tables or self.tables()
-        batch = len(text.pooled)
-        pooled = self.pooled_in(text.pooled * 20)  # unit vectors of 384 numbers, scaled to about unit variance
-        seen = text.mask
-        if keep_text is not None:
-            seen, pooled = seen & keep_text[:, None], pooled * keep_text[:, None]
-        place = torch.arange(text.tokens.shape[1], device=pooled.device).clamp_max(TEXT_PLACES - 1)
-        tokens = [self.null_token.expand(batch, 1, -1), self.text_in(text.tokens) + self.text_place[place]]
+        batch, width, device = len(text.tokens), self.config.width, text.tokens.device
+        seen = text.mask if keep_text is None else text.mask & keep_text[:, None]
+        place = torch.arange(text.tokens.shape[1], device=device).clamp_max(TEXT_PLACES - 1)
+        meaning = self.text_in(text.tokens)
+        tokens = [self.null_token.expand(batch, 1, -1), meaning + self.text_place[place]]
         words = torch.cat(tokens, 1)
         text_keys, text_values = (self._heads(f(words)) for f in (self.text_key, self.text_value))
+        word_keys = self.word_key(words).unflatten(-1, (len(NAMED), -1)).transpose(1, 2)
+        said = torch.cat([z.softmax(-1) for z in self.word_says(meaning).split(_named_sizes(), -1)], -1)
         masks = [torch.ones_like(text.mask[:, :1]), seen]
-        keys, looks = pooled.new_zeros(batch, 0, pooled.shape[-1]), pooled.new_zeros(batch, 0, A * pooled.shape[-1])
+        keys, looks = (torch.zeros(batch, 0, wide, device=device) for wide in (width, A * width))
         if examples is not None and examples.shape[1]:
             number, there = examples[..., A], examples[..., A] >= 0
             place = _places(number).clamp_max(self.config.slots - 1)
@@ -199,7 +211,8 @@ class PartTokensNetwork(nn.Module):
             masks.append(there)
             keys = packing.pad(self.key(F.layer_norm(parts, parts.shape[-1:])))
             looks = packing.pad(F.embedding(self._rows(rows), tables.pointed_at).flatten(1))
-        return Memory(torch.cat(tokens, 1), torch.cat(masks, 1), pooled, keys, looks, text_keys, text_values, tables)
+        seen_by_all = torch.cat(tokens, 1), torch.cat(masks, 1)
+        return Memory(*seen_by_all, keys, looks, text_keys, text_values, word_keys, said, tables)
 
     def point(self, h: Float[Tensor, "b p w"], memory: Memory) -> Float[Tensor, "b p a"]:
         """What the parts that the states point at add to the cascade's input: 0 where a state
@@ -215,6 +228,23 @@ class PartTokensNetwork(nn.Module):
         q = self._heads(self.text_query(F.layer_norm(x, x.shape[-1:])))
         seen = memory.mask[:, None, None, : memory.text_keys.shape[2]]
         return self.text_out(attention(q, memory.text_keys, memory.text_values, seen))
+
+    def read_names(
+        self, k: int, y: Float[Tensor, "b p w"], memory: Memory
+    ) -> tuple[Float[Tensor, "b p 1"], Float[Tensor, "b p v"]]:
+        """The probability that no word of the text names token ``k`` of parts with the features
+        ``y``, and those of its values as words name them: the mean over words, each with the weight
+        with which ``y`` points at it (pointer-generator networks; See et al., 2017). Where there is
+        text, a word of it names an object. What a word means does not depend on the words around
+        it, so that things stand together which never did in training."""
+        number, sizes = list(NAMED).index(k), _named_sizes()
+        query = F.linear(y, self.word_query.weight.unflatten(0, (len(NAMED), -1))[number])
+        seen = memory.mask[:, : 1 + memory.said.shape[1]]
+        if k == OBJECT:
+            seen = torch.cat([seen[:, :1] & ~seen[:, 1:].any(1, keepdim=True), seen[:, 1:]], 1)
+        scores = query @ memory.word_keys[:, number].transpose(-1, -2) * WORD_WIDTH**-0.5
+        weights = scores.masked_fill(~seen[:, None], NEVER).softmax(-1)
+        return weights[..., :1], weights[..., 1:] @ memory.said.split(sizes, -1)[number]
 
     def _heads(self, t: Float[Tensor, "b l w"]) -> Float[Tensor, "b h l d"]:
         return t.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
@@ -246,7 +276,12 @@ class PartTokensNetwork(nn.Module):
         so_far = torch.cat([torch.zeros_like(so_far[:, :1]), so_far[:, :-1]], 1)
         x = h[:, None] + self.attribute + so_far + pointed.unflatten(1, (A, -1))
         x = x + self._beside(beside(own, last, within), beside(own, last_but_one, before_within), memory.tables)
-        logits = self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
+        y = self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
+        weights, biases = self.out_weight.split(SIZES), self.out_bias.split(SIZES)
+        logits = [F.linear(own_y, w, b) for own_y, w, b in zip(y, weights, biases, strict=True)]
+        for k in NAMED:
+            no_word, said = (packing.pack(t) for t in self.read_names(k, packing.pad(y[k]), memory))
+            logits[k] = named(k, logits[k], no_word, said)
         logits[OBJECT] = grammatical(logits[OBJECT], last[:, OBJECT])
         return logits
 
@@ -263,10 +298,10 @@ class PartTokensNetwork(nn.Module):
         assets are packed; only attention pads them."""
         p = counted.shape[1]
         parts, seen_memory = Packing(counted), Packing(memory.mask, even=True)
-        asset, place = parts.rows // p, parts.rows % p
+        place = parts.rows % p
         _, last, _, within, _ = self.inputs(tokens, counted)
         x = self._before(last, within, memory.tables) + self.start * (place == 0).unsqueeze(-1)
-        x = x + F.embedding(place, self.slots) + F.embedding(asset, memory.pooled)
+        x = x + F.embedding(place, self.slots)
         causal = torch.ones(p, p, dtype=torch.bool, device=x.device).tril()
         seen = causal if hidden_keys is None else causal & ~hidden_keys[:, None]
         text, text_seen = seen_memory.pack(memory.tokens), memory.mask[:, None, None]
@@ -294,17 +329,15 @@ class PartTokensNetwork(nn.Module):
         )
         return tokens[counted], last[counted], last_but_one[counted], within[counted], before_within[counted]
 
-    def cascade(self, x: Float[Tensor, "n 16 w"]) -> list[Float[Tensor, "n v"]]:
-        """Logits of all attributes of n parts, each from its own input."""
+    def cascade(self, x: Float[Tensor, "n 16 w"]) -> Float[Tensor, "16 n w"]:
+        """Features of all attributes of n parts, each from its own input."""
         y = x.transpose(0, 1)  # (16, n, w)
         y = y + F.gelu(
             torch.baddbmm(self.first_bias, F.layer_norm(y, y.shape[-1:]), self.first_weight), approximate="tanh"
         )
-        y = F.gelu(
+        return F.gelu(
             torch.baddbmm(self.second_bias, F.layer_norm(y, y.shape[-1:]), self.second_weight), approximate="tanh"
         )
-        weights, biases = self.out_weight.split(SIZES), self.out_bias.split(SIZES)
-        return [F.linear(y[k], w, b) for k, (w, b) in enumerate(zip(weights, biases, strict=True))]
 
     def _rows(self, tokens: Int[Tensor, "n 16"], table: int = 0) -> Int[Tensor, "n 16"]:
         """Where tokens lie in the first or a later one of tables that are stacked."""
@@ -329,12 +362,12 @@ class PartTokensNetwork(nn.Module):
         b = len(uniforms)
         keys = [[block.split(t) for t in block.cross_kv(memory.tokens).chunk(2, -1)] for block in self.layers]
         caches = [torch.zeros(2, *k.shape[:2], uniforms.shape[1], k.shape[-1], device=k.device) for k, _ in keys]
-        copies, device = len(memory.pooled) // b, uniforms.device
+        copies, device = len(memory.mask) // b, uniforms.device
         active = torch.arange(b, device=device)  # assets that have not ended
         before_within = within = last = last_but_one = torch.full((b, A), UNUSED, device=device)
         for p in range(uniforms.shape[1]):
             before = self._before(last, within, memory.tables) + self.start * (p == 0)
-            x = before.repeat(copies, 1) + self.slots[p] + memory.pooled
+            x = before.repeat(copies, 1) + self.slots[p]
             mask = memory.mask[:, None, None]
             for block, (k, v), cache in zip(self.layers, keys, caches, strict=True):
                 q, new_k, new_v = (block.split(t.unsqueeze(1)) for t in block.qkv(block.norm(x)).chunk(3, -1))
@@ -392,7 +425,11 @@ class PartTokensNetwork(nn.Module):
             y = y + F.gelu(first, approximate="tanh")
             second = torch.addmm(self.second_bias[k], F.layer_norm(y, y.shape[-1:]), self.second_weight[k])
             weight, bias = self.out_weight[start : start + size], self.out_bias[start : start + size]
-            logits = F.linear(F.gelu(second, approximate="tanh"), weight, bias)
+            y = F.gelu(second, approximate="tanh")
+            logits = F.linear(y, weight, bias)
+            if k in NAMED:
+                no_word, said = (t[:, 0] for t in self.read_names(k, y.unsqueeze(1), memory))
+                logits = named(k, logits, no_word, said)
             if k == OBJECT:
                 logits = grammatical(logits, last[:, OBJECT].repeat(copies))
             logits = guided(logits, options.guidance)
@@ -407,6 +444,22 @@ class PartTokensNetwork(nn.Module):
             log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1) * used[:, k])
             so_far = so_far + (memory.tables.so_far[token + start] * used[:, k, None]).repeat(copies, 1)
         return torch.stack(tokens, 1), torch.stack(log_probs, 1)
+
+
+def named(
+    k: int, logits: Float[Tensor, "n v"], no_word: Float[Tensor, "n 1"], said: Float[Tensor, "n u"]
+) -> Float[Tensor, "n v"]:
+    """Logits of token ``k``, of which the values that words name keep their share, but are drawn as
+    words name them, and as before with the probability ``no_word``."""
+    values = NAMED[k]
+    own = logits[:, values]
+    mixed = no_word * own.softmax(-1) + said
+    named_values = own.logsumexp(-1, keepdim=True) + mixed.clamp_min(LEAST).log()
+    return torch.cat([logits[:, : values.start], named_values, logits[:, values.stop :]], -1)
+
+
+def _named_sizes() -> list[int]:
+    return [values.stop - values.start for values in NAMED.values()]
 
 
 def beside(own: Int[Tensor, "n 16"], element: Int[Tensor, "n 16"], object_: Int[Tensor, "n 16"]) -> Int[Tensor, "n 16"]:

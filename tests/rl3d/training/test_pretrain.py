@@ -37,7 +37,7 @@ from scenes.asset import PartAsset
 from scenes.colors import COLORS
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors
-from scenes.parts import Parts
+from scenes.parts import CENTRE, LOG_HALF_SIZE, Parts
 
 SMALL = {"captions": 40, "batch": 8, "steps": 3, "width": 48, "depth": 2, "bfloat16": False}
 
@@ -101,6 +101,15 @@ def test_an_invented_thing_looks_like_its_examples() -> None:
     assets, examples = ([invent(thing, rng, example=flag)[:, 4:10] for thing in things] for flag in (False, True))
     apart = np.array([[np.abs(a[:, None] - b).mean(-1).min(1).mean() for b in examples] for a in assets])
     assert np.mean(apart.argmin(1) == np.arange(len(things))) >= 0.9
+
+
+def test_half_of_the_invented_kinds_are_the_same_every_time() -> None:
+    """Their parts have the same places and sizes in every example, so that exact copies pay."""
+    rng = np.random.default_rng(0)
+    things = [thing for thing in draw_invented(200, 2) if not thing.disguised]
+    pairs = [[invent(thing, rng, example=True)[:, CENTRE.start : LOG_HALF_SIZE.stop] for _ in "ab"] for thing in things]
+    same = [a.shape == b.shape and bool(np.allclose(a, b, atol=1e-5)) for a, b in pairs]
+    assert len(things) > 100 and 0.4 < np.mean(same) < 0.6
 
 
 def test_invented_things_hold_together() -> None:
