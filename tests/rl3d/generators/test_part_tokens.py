@@ -243,3 +243,30 @@ def test_the_opposite_of_a_low_face_is_the_high_one() -> None:
     swapped = opposite_faces(torch.arange(A)[None])[0].tolist()
     faces = [FACES + i for i in (1, 0, 3, 2, 5, 4)]
     assert swapped == [UNUSED] * FACES + faces + [UNUSED] * (A - FACES - 6)
+
+
+def test_nouns_are_read_off_the_words(policy: PartTokens) -> None:
+    """With a text, which noun is likely depends on words alone; the network's own table of nouns
+    counts only without one. Probabilities stay probabilities."""
+    condition, network = policy.condition(PROMPTS), policy.network
+    rollout = policy.sample(condition, seeds=[1, 2, 3])
+    counted = torch.ones(rollout.tokens.shape[:2], dtype=torch.bool)
+
+    def nouns(keep_text: bool) -> torch.Tensor:
+        memory = network.memory(condition.text, None, torch.full((3,), keep_text))
+        with torch.no_grad():
+            logits = network(rollout.tokens, counted, memory)
+        assert all(torch.allclose(z.softmax(-1).sum(-1), torch.ones(len(z))) for z in logits)
+        return logits[OBJECT][:, 1:PART].softmax(-1)
+
+    before = [nouns(True), nouns(False)]
+    weight = network.out_weight.detach().clone()
+    try:
+        with torch.no_grad():
+            network.out_weight[1:PART] += torch.randn(PART - 1, weight.shape[1], generator=torch.manual_seed(4))
+        after = [nouns(True), nouns(False)]
+    finally:
+        with torch.no_grad():
+            network.out_weight.copy_(weight)
+    assert torch.allclose(before[0], after[0], atol=1e-5)
+    assert (before[1] - after[1]).abs().max() > 0.01
