@@ -16,7 +16,6 @@ from rewards.text import TextFeatures
 from rewards.text.minilm import DIM as TEXT_DIM
 from rl3d.generators.packing import Packing
 from rl3d.generators.part_codes import (
-    COLOR_TOKEN,
     END,
     FACES,
     MAX_ELEMENTS,
@@ -29,6 +28,7 @@ from rl3d.generators.part_codes import (
     USED,
     is_object,
 )
+from rl3d.generators.part_tokens_words import NAMED, Words, named
 from rl3d.generators.token_sampling import TokenSampling, guided, nucleus
 
 A = len(SIZES)
@@ -39,13 +39,6 @@ TEXT_PLACES = 48
 """Words of a text that the network tells apart by their place; those after them share the last."""
 NEVER = -1e4
 """Logit of a value that cannot be."""
-NAMED = {OBJECT: slice(1, PART), COLOR_TOKEN: slice(0, SIZES[COLOR_TOKEN])}
-"""Tokens that a word of the text may name, a noun or a colour, and the range of the values that
-words stand for."""
-WORD_WIDTH = 64
-"""Width in which the network points at words."""
-LEAST = 1e-6
-"""Least probability of a value that words name."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +153,7 @@ class PartTokensNetwork(nn.Module):
         self.text_in = nn.Linear(TEXT_DIM, w)
         self.text_place = nn.Parameter(torch.randn(TEXT_PLACES, w) * 0.02)
         self.null_token = nn.Parameter(torch.randn(w) * 0.02)
-        self.word_query, self.word_key = (nn.Linear(w, len(NAMED) * WORD_WIDTH, bias=False) for _ in range(2))
-        self.word_says = nn.Linear(w, sum(_named_sizes()))
+        self.words = Words(w)
         self.example_in = nn.Linear(w, w)
         self.example_number = nn.Parameter(torch.randn(config.examples, w) * 0.02)
         self.example_place = nn.Parameter(torch.randn(config.slots, w) * 0.02)
@@ -196,8 +188,7 @@ class PartTokensNetwork(nn.Module):
         tokens = [self.null_token.expand(batch, 1, -1), meaning + self.text_place[place]]
         words = torch.cat(tokens, 1)
         text_keys, text_values = (self._heads(f(words)) for f in (self.text_key, self.text_value))
-        word_keys = self.word_key(words).unflatten(-1, (len(NAMED), -1)).transpose(1, 2)
-        said = torch.cat([z.softmax(-1) for z in self.word_says(meaning).split(_named_sizes(), -1)], -1)
+        word_keys, said = self.words(words, meaning)
         masks = [torch.ones_like(text.mask[:, :1]), seen]
         keys, looks = (torch.zeros(batch, 0, wide, device=device) for wide in (width, A * width))
         if examples is not None and examples.shape[1]:
@@ -228,23 +219,6 @@ class PartTokensNetwork(nn.Module):
         q = self._heads(self.text_query(F.layer_norm(x, x.shape[-1:])))
         seen = memory.mask[:, None, None, : memory.text_keys.shape[2]]
         return self.text_out(attention(q, memory.text_keys, memory.text_values, seen))
-
-    def read_names(
-        self, k: int, y: Float[Tensor, "b p w"], memory: Memory
-    ) -> tuple[Float[Tensor, "b p 1"], Float[Tensor, "b p v"]]:
-        """The probability that no word of the text names token ``k`` of parts with the features
-        ``y``, and those of its values as words name them: the mean over words, each with the weight
-        with which ``y`` points at it (pointer-generator networks; See et al., 2017). Where there is
-        text, a word of it names an object. What a word means does not depend on the words around
-        it, so that things stand together which never did in training."""
-        number, sizes = list(NAMED).index(k), _named_sizes()
-        query = F.linear(y, self.word_query.weight.unflatten(0, (len(NAMED), -1))[number])
-        seen = memory.mask[:, : 1 + memory.said.shape[1]]
-        if k == OBJECT:
-            seen = torch.cat([seen[:, :1] & ~seen[:, 1:].any(1, keepdim=True), seen[:, 1:]], 1)
-        scores = query @ memory.word_keys[:, number].transpose(-1, -2) * WORD_WIDTH**-0.5
-        weights = scores.masked_fill(~seen[:, None], NEVER).softmax(-1)
-        return weights[..., :1], weights[..., 1:] @ memory.said.split(sizes, -1)[number]
 
     def _heads(self, t: Float[Tensor, "b l w"]) -> Float[Tensor, "b h l d"]:
         return t.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
@@ -280,8 +254,8 @@ class PartTokensNetwork(nn.Module):
         weights, biases = self.out_weight.split(SIZES), self.out_bias.split(SIZES)
         logits = [F.linear(own_y, w, b) for own_y, w, b in zip(y, weights, biases, strict=True)]
         for k in NAMED:
-            no_word, said = (packing.pack(t) for t in self.read_names(k, packing.pad(y[k]), memory))
-            logits[k] = named(k, logits[k], no_word, said)
+            said = self.words.read(k, packing.pad(y[k]), memory.word_keys, memory.said, memory.mask)
+            logits[k] = named(k, logits[k], *(packing.pack(t) for t in said))
         logits[OBJECT] = grammatical(logits[OBJECT], last[:, OBJECT])
         return logits
 
@@ -428,8 +402,8 @@ class PartTokensNetwork(nn.Module):
             y = F.gelu(second, approximate="tanh")
             logits = F.linear(y, weight, bias)
             if k in NAMED:
-                no_word, said = (t[:, 0] for t in self.read_names(k, y.unsqueeze(1), memory))
-                logits = named(k, logits, no_word, said)
+                said = self.words.read(k, y.unsqueeze(1), memory.word_keys, memory.said, memory.mask)
+                logits = named(k, logits, *(t[:, 0] for t in said))
             if k == OBJECT:
                 logits = grammatical(logits, last[:, OBJECT].repeat(copies))
             logits = guided(logits, options.guidance)
@@ -444,22 +418,6 @@ class PartTokensNetwork(nn.Module):
             log_probs.append(log_p.gather(1, token.unsqueeze(1)).squeeze(1) * used[:, k])
             so_far = so_far + (memory.tables.so_far[token + start] * used[:, k, None]).repeat(copies, 1)
         return torch.stack(tokens, 1), torch.stack(log_probs, 1)
-
-
-def named(
-    k: int, logits: Float[Tensor, "n v"], no_word: Float[Tensor, "n 1"], said: Float[Tensor, "n u"]
-) -> Float[Tensor, "n v"]:
-    """Logits of token ``k``, of which the values that words name keep their share, but are drawn as
-    words name them, and as before with the probability ``no_word``."""
-    values = NAMED[k]
-    own = logits[:, values]
-    mixed = no_word * own.softmax(-1) + said
-    named_values = own.logsumexp(-1, keepdim=True) + mixed.clamp_min(LEAST).log()
-    return torch.cat([logits[:, : values.start], named_values, logits[:, values.stop :]], -1)
-
-
-def _named_sizes() -> list[int]:
-    return [values.stop - values.start for values in NAMED.values()]
 
 
 def beside(own: Int[Tensor, "n 16"], element: Int[Tensor, "n 16"], object_: Int[Tensor, "n 16"]) -> Int[Tensor, "n 16"]:

@@ -1,0 +1,75 @@
+"""Nouns and colours of part tokens, read off the words of the text.
+
+The network points at a word, and a table says what the word stands for (pointer-generator networks;
+See et al., 2017). What a word means does not depend on the words around it: things can stand
+together that never did in the training.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from rl3d.generators.part_codes import COLOR_TOKEN, OBJECT, PART, SIZES
+
+NAMED = {OBJECT: slice(1, PART), COLOR_TOKEN: slice(0, SIZES[COLOR_TOKEN])}
+"""Tokens that a word may name, a noun or a colour, and the range of the values that words stand
+for."""
+_COUNTS = [values.stop - values.start for values in NAMED.values()]
+_WIDTH = 64
+"""Width in which the network points."""
+_LEAST = 1e-6
+"""Least probability of a value that words name."""
+_NEVER = -1e4
+
+
+class Words(nn.Module):
+    """Which words are pointed at, and what they stand for."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query, self.key = (nn.Linear(width, len(NAMED) * _WIDTH, bias=False) for _ in range(2))
+        self.says = nn.Linear(width, sum(_COUNTS))
+
+    def forward(
+        self, words: Float[Tensor, "b t w"], meaning: Float[Tensor, "b t1 w"]
+    ) -> tuple[Float[Tensor, "b k t u"], Float[Tensor, "b t1 v"]]:
+        """Keys of the text's t1 words, and before them of none, for each named token; and the
+        probability of each value of these tokens, side by side, if a word is what names it."""
+        keys = self.key(words).unflatten(-1, (len(NAMED), -1)).transpose(1, 2)
+        return keys, torch.cat([z.softmax(-1) for z in self.says(meaning).split(_COUNTS, -1)], -1)
+
+    def read(
+        self,
+        k: int,
+        y: Float[Tensor, "b p w"],
+        keys: Float[Tensor, "b k t u"],
+        said: Float[Tensor, "b t1 v"],
+        mask: Bool[Tensor, "b l"],
+    ) -> tuple[Float[Tensor, "b p 1"], Float[Tensor, "b p c"]]:
+        """The probability that no word names token ``k`` of parts with the features ``y``, and
+        those of its values as words name them: the mean over words, each with the weight with which
+        ``y`` points at it. ``mask``: what is seen, of none and the words first. Where a word is
+        seen, one of them names an object."""
+        number = list(NAMED).index(k)
+        query = F.linear(y, self.query.weight.unflatten(0, (len(NAMED), -1))[number])
+        seen = mask[:, : keys.shape[2]]
+        if k == OBJECT:
+            seen = torch.cat([seen[:, :1] & ~seen[:, 1:].any(1, keepdim=True), seen[:, 1:]], 1)
+        scores = query @ keys[:, number].transpose(-1, -2) * _WIDTH**-0.5
+        weights = scores.masked_fill(~seen[:, None], _NEVER).softmax(-1)
+        return weights[..., :1], weights[..., 1:] @ said.split(_COUNTS, -1)[number]
+
+
+def named(
+    k: int, logits: Float[Tensor, "n v"], no_word: Float[Tensor, "n 1"], said: Float[Tensor, "n c"]
+) -> Float[Tensor, "n v"]:
+    """Logits of token ``k``. The values that words can name keep their share of the probability.
+    Among them they are drawn as words name them, or as before with the probability ``no_word``."""
+    values = NAMED[k]
+    own = logits[:, values]
+    mixed = no_word * own.softmax(-1) + said
+    new = own.logsumexp(-1, keepdim=True) + mixed.clamp_min(_LEAST).log()
+    return torch.cat([logits[:, : values.start], new, logits[:, values.stop :]], -1)
