@@ -28,7 +28,7 @@ from rl3d.generators.part_codes import (
     USED,
     is_object,
 )
-from rl3d.generators.part_tokens_words import NAMED, Words, named
+from rl3d.generators.part_tokens_words import NAMED, Words, named, noun_of, nouns_so_far
 from rl3d.generators.token_sampling import TokenSampling, guided, nucleus
 
 A = len(SIZES)
@@ -253,8 +253,10 @@ class PartTokensNetwork(nn.Module):
         y = self.cascade(torch.cat([x[:, :SHAPE], x[:, SHAPE:] + read[:, None]], 1))
         weights, biases = self.out_weight.split(SIZES), self.out_bias.split(SIZES)
         logits = [F.linear(own_y, w, b) for own_y, w, b in zip(y, weights, biases, strict=True)]
+        objects, latest = nouns_so_far(tokens, is_object(tokens)), packing.pad(noun_of(within))
         for k in NAMED:
-            said = self.words.read(k, packing.pad(y[k]), memory.word_keys, memory.said, memory.mask)
+            features = packing.pad(y[k])
+            said = self.words.read(k, features, memory.word_keys, memory.said, memory.mask, objects, latest)
             logits[k] = named(k, logits[k], *(packing.pack(t) for t in said))
         logits[OBJECT] = grammatical(logits[OBJECT], last[:, OBJECT])
         return logits
@@ -339,6 +341,7 @@ class PartTokensNetwork(nn.Module):
         copies, device = len(memory.mask) // b, uniforms.device
         active = torch.arange(b, device=device)  # assets that have not ended
         before_within = within = last = last_but_one = torch.full((b, A), UNUSED, device=device)
+        objects = noun_of(last)  # how many of each noun are there
         for p in range(uniforms.shape[1]):
             before = self._before(last, within, memory.tables) + self.start * (p == 0)
             x = before.repeat(copies, 1) + self.slots[p]
@@ -354,7 +357,7 @@ class PartTokensNetwork(nn.Module):
             forced = given[active, p] if p < given.shape[1] else torch.zeros_like(last)
             pointed = self.point(F.layer_norm(x, x.shape[-1:]).unsqueeze(1), memory)[:, 0]
             earlier = last, last_but_one, within, before_within
-            tokens, log_probs = self._draw_part(x, pointed, memory, earlier, uniforms[active, p], options)
+            tokens, log_probs = self._draw_part(x, pointed, memory, earlier, objects, uniforms[active, p], options)
             forced_rows = forced[:, OBJECT] != END
             tokens = torch.where(forced_rows[:, None], forced, tokens)
             log_probs = torch.where(forced_rows[:, None], 0.0, log_probs)
@@ -366,10 +369,11 @@ class PartTokensNetwork(nn.Module):
             last_but_one, last = last, tokens
             object_ = is_object(tokens)[:, None]
             before_within, within = torch.where(object_, within, before_within), torch.where(object_, tokens, within)
+            objects = objects + noun_of(tokens) * object_
             if ended.any():
                 rest = ~ended
                 active, last, last_but_one = active[rest], last[rest], last_but_one[rest]
-                within, before_within = within[rest], before_within[rest]
+                within, before_within, objects = within[rest], before_within[rest], objects[rest]
                 if not len(active):
                     return
                 rows = rest.repeat(copies)
@@ -383,11 +387,13 @@ class PartTokensNetwork(nn.Module):
         pointed: Tensor,
         memory: Memory,
         before: tuple[Tensor, Tensor, Tensor, Tensor],
+        objects: Tensor,
         uniforms: Tensor,
         options: TokenSampling,
     ) -> tuple[Tensor, Tensor]:
         last, last_but_one, within, before_within = before
         copies = len(h) // len(last)
+        objects, latest = (t.repeat(copies, 1).unsqueeze(1) for t in (objects, noun_of(within)))
         plain = h[:, None] + self.attribute + pointed.unflatten(1, (A, -1))
         base = plain + self._beside(last, last_but_one, memory.tables).repeat(copies, 1, 1)
         so_far, tokens, log_probs = torch.zeros_like(h), [], []
@@ -402,7 +408,8 @@ class PartTokensNetwork(nn.Module):
             y = F.gelu(second, approximate="tanh")
             logits = F.linear(y, weight, bias)
             if k in NAMED:
-                said = self.words.read(k, y.unsqueeze(1), memory.word_keys, memory.said, memory.mask)
+                features = y.unsqueeze(1)
+                said = self.words.read(k, features, memory.word_keys, memory.said, memory.mask, objects, latest)
                 logits = named(k, logits, *(t[:, 0] for t in said))
             if k == OBJECT:
                 logits = grammatical(logits, last[:, OBJECT].repeat(copies))

@@ -1,15 +1,15 @@
 """Nouns and colours of part tokens, read off the words of the text.
 
-The network points at a word, and a table says what the word stands for (pointer-generator networks;
-See et al., 2017). What a word means does not depend on the words around it: things can stand
-together that never did in the training.
+The network points at a word, and a table says what the word stands for (pointer-generator networks
+with coverage; See et al., 2017). What a word means does not depend on the words around it: things
+can stand together that never did in the training. Words are marked whose objects are there already.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from rl3d.generators.part_codes import COLOR_TOKEN, OBJECT, PART, SIZES
@@ -32,6 +32,9 @@ class Words(nn.Module):
         super().__init__()
         self.query, self.key = (nn.Linear(width, len(NAMED) * _WIDTH, bias=False) for _ in range(2))
         self.says = nn.Linear(width, sum(_COUNTS))
+        self.marks = nn.Parameter(torch.zeros(len(NAMED), 3, _WIDTH))
+        """What is added to a word's key if it names objects that are there already, for each of
+        them (a quarter), and if it names the last of them."""
 
     def forward(
         self, words: Float[Tensor, "b t w"], meaning: Float[Tensor, "b t1 w"]
@@ -48,19 +51,38 @@ class Words(nn.Module):
         keys: Float[Tensor, "b k t u"],
         said: Float[Tensor, "b t1 v"],
         mask: Bool[Tensor, "b l"],
+        objects: Float[Tensor, "b p n"],
+        last: Float[Tensor, "b p n"],
     ) -> tuple[Float[Tensor, "b p 1"], Float[Tensor, "b p c"]]:
         """The probability that no word names token ``k`` of parts with the features ``y``, and
         those of its values as words name them: the mean over words, each with the weight with which
         ``y`` points at it. ``mask``: what is seen, of none and the words first. Where a word is
-        seen, one of them names an object."""
+        seen, one of them names an object. ``objects``: how many of each noun come before the parts;
+        ``last``: 1 at the noun of the last of them."""
         number = list(NAMED).index(k)
         query = F.linear(y, self.query.weight.unflatten(0, (len(NAMED), -1))[number])
         seen = mask[:, : keys.shape[2]]
         if k == OBJECT:
             seen = torch.cat([seen[:, :1] & ~seen[:, 1:].any(1, keepdim=True), seen[:, 1:]], 1)
-        scores = query @ keys[:, number].transpose(-1, -2) * _WIDTH**-0.5
+        nouns = said[..., : _COUNTS[0]].transpose(-1, -2).to(query.dtype)
+        there, latest = (F.pad(t.to(query.dtype) @ nouns, (1, 0)) for t in (objects, last))
+        marked = torch.stack([there.clamp_max(1), there / 4, latest], -1)
+        scores = query @ keys[:, number].transpose(-1, -2)
+        scores = (scores + ((query @ self.marks[number].T).unsqueeze(-2) * marked).sum(-1)) * _WIDTH**-0.5
         weights = scores.masked_fill(~seen[:, None], _NEVER).softmax(-1)
         return weights[..., :1], weights[..., 1:] @ said.split(_COUNTS, -1)[number]
+
+
+def nouns_so_far(tokens: Int[Tensor, "b p a"], is_object: Bool[Tensor, "b p"]) -> Float[Tensor, "b p n"]:
+    """How many objects of each noun come before each element."""
+    nouns = F.one_hot((tokens[..., OBJECT] - 1).clamp(0, _COUNTS[0] - 1), _COUNTS[0]) * is_object.unsqueeze(-1)
+    return (nouns.cumsum(1) - nouns).float()
+
+
+def noun_of(element: Int[Tensor, "*b a"]) -> Float[Tensor, "*b n"]:
+    """1 at the noun of an object, zeros for none."""
+    noun = element[..., OBJECT] - 1
+    return (F.one_hot(noun.clamp(0, _COUNTS[0] - 1), _COUNTS[0]) * (noun >= 0).unsqueeze(-1)).float()
 
 
 def named(

@@ -28,6 +28,7 @@ def policy() -> PartTokens:
     with torch.no_grad():  # the output layer starts small: every value would be about as likely
         policy.network.out_weight.mul_(10)
         policy.network.out_bias[END], policy.network.out_bias[PART] = 4.5, 4.5
+        policy.network.words.marks.normal_(std=3)
     policy.network.eval()
     return policy
 
