@@ -56,14 +56,15 @@ class Words(nn.Module):
     ) -> tuple[Float[Tensor, "b p 1"], Float[Tensor, "b p c"]]:
         """The probability that no word names token ``k`` of parts with the features ``y``, and
         those of its values as words name them: the mean over words, each with the weight with which
-        ``y`` points at it. ``mask``: what is seen, of none and the words first. Where a word is
-        seen, one of them names an object. ``objects``: how many of each noun come before the parts;
-        ``last``: 1 at the noun of the last of them."""
+        ``y`` points at it. ``mask``: what is seen: none, the words, the parts of examples. Where a
+        word is seen, and no example that knows better, one of them names an object. ``objects``:
+        how many of each noun come before the parts; ``last``: 1 at the noun of the last of them."""
         number = list(NAMED).index(k)
         query = F.linear(y, self.query.weight.unflatten(0, (len(NAMED), -1))[number])
         seen = mask[:, : keys.shape[2]]
         if k == OBJECT:
-            seen = torch.cat([seen[:, :1] & ~seen[:, 1:].any(1, keepdim=True), seen[:, 1:]], 1)
+            words, examples = seen[:, 1:], mask[:, keys.shape[2] :]
+            seen = torch.cat([~words.any(1, keepdim=True) | examples.any(1, keepdim=True), words], 1)
         nouns = said[..., : _COUNTS[0]].transpose(-1, -2).to(query.dtype)
         there, latest = (F.pad(t.to(query.dtype) @ nouns, (1, 0)) for t in (objects, last))
         marked = torch.stack([there.clamp_max(1), there / 4, latest], -1)
