@@ -28,7 +28,7 @@ from rl3d.generators.part_codes import (
     USED,
     is_object,
 )
-from rl3d.generators.part_tokens_words import NAMED, Words, named, noun_of, nouns_so_far
+from rl3d.generators.part_tokens_words import NAMED, Words, noun_of, nouns_so_far
 from rl3d.generators.token_sampling import TokenSampling, guided, nucleus
 
 A = len(SIZES)
@@ -257,7 +257,7 @@ class PartTokensNetwork(nn.Module):
         for k in NAMED:
             features = packing.pad(y[k])
             said = self.words.read(k, features, memory.word_keys, memory.said, memory.mask, objects, latest)
-            logits[k] = named(k, logits[k], *(packing.pack(t) for t in said))
+            logits[k] = self.words.named(k, logits[k], *(packing.pack(t) for t in said))
         logits[OBJECT] = grammatical(logits[OBJECT], last[:, OBJECT])
         return logits
 
@@ -410,7 +410,7 @@ class PartTokensNetwork(nn.Module):
             if k in NAMED:
                 features = y.unsqueeze(1)
                 said = self.words.read(k, features, memory.word_keys, memory.said, memory.mask, objects, latest)
-                logits = named(k, logits, *(t[:, 0] for t in said))
+                logits = self.words.named(k, logits, *(t[:, 0] for t in said))
             if k == OBJECT:
                 logits = grammatical(logits, last[:, OBJECT].repeat(copies))
             logits = guided(logits, options.guidance)

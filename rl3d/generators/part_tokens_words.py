@@ -35,6 +35,9 @@ class Words(nn.Module):
         self.marks = nn.Parameter(torch.zeros(len(NAMED), 3, _WIDTH))
         """What is added to a word's key if it names objects that are there already, for each of
         them (a quarter), and if it names the last of them."""
+        self.unfinished = nn.Parameter(torch.zeros(1))
+        """A twentieth of what is added to the logit of the end where words point at an object that
+        is not there yet."""
 
     def forward(
         self, words: Float[Tensor, "b t w"], meaning: Float[Tensor, "b t1 w"]
@@ -53,10 +56,11 @@ class Words(nn.Module):
         mask: Bool[Tensor, "b l"],
         objects: Float[Tensor, "b p n"],
         last: Float[Tensor, "b p n"],
-    ) -> tuple[Float[Tensor, "b p 1"], Float[Tensor, "b p c"]]:
+    ) -> tuple[Float[Tensor, "b p 1"], Float[Tensor, "b p c"], Float[Tensor, "b p 1"]]:
         """The probability that no word names token ``k`` of parts with the features ``y``, and
         those of its values as words name them: the mean over words, each with the weight with which
-        ``y`` points at it. ``mask``: what is seen: none, the words, the parts of examples. Where a
+        ``y`` points at it. And the probability that the word pointed at names an object that is not
+        there. ``mask``: what is seen: none, the words, the parts of examples. Where a
         word is seen, and no example that knows better, one of them names an object. ``objects``:
         how many of each noun come before the parts; ``last``: 1 at the noun of the last of them."""
         number = list(NAMED).index(k)
@@ -71,7 +75,26 @@ class Words(nn.Module):
         scores = query @ keys[:, number].transpose(-1, -2)
         scores = (scores + ((query @ self.marks[number].T).unsqueeze(-2) * marked).sum(-1)) * _WIDTH**-0.5
         weights = scores.masked_fill(~seen[:, None], _NEVER).softmax(-1)
-        return weights[..., :1], weights[..., 1:] @ said.split(_COUNTS, -1)[number]
+        new = (weights * (1 - there.clamp_max(1)))[..., 1:].sum(-1, keepdim=True)
+        return weights[..., :1], weights[..., 1:] @ said.split(_COUNTS, -1)[number], new
+
+    def named(
+        self,
+        k: int,
+        logits: Float[Tensor, "n v"],
+        no_word: Float[Tensor, "n 1"],
+        said: Float[Tensor, "n c"],
+        new: Float[Tensor, "n 1"],
+    ) -> Float[Tensor, "n v"]:
+        """Logits of token ``k``, from what ``read`` gives. The values that words can name keep
+        their share of the probability. Among them they are drawn as words name them, or as before
+        with the probability ``no_word``."""
+        values = NAMED[k]
+        own, before = logits[:, values], logits[:, : values.start]
+        mixed = (no_word * own.softmax(-1) + said).clamp_min(_LEAST).log()
+        if k == OBJECT:
+            before = before + 20 * self.unfinished * new
+        return torch.cat([before, own.logsumexp(-1, keepdim=True) + mixed, logits[:, values.stop :]], -1)
 
 
 def nouns_so_far(tokens: Int[Tensor, "b p a"], is_object: Bool[Tensor, "b p"]) -> Float[Tensor, "b p n"]:
@@ -84,15 +107,3 @@ def noun_of(element: Int[Tensor, "*b a"]) -> Float[Tensor, "*b n"]:
     """1 at the noun of an object, zeros for none."""
     noun = element[..., OBJECT] - 1
     return (F.one_hot(noun.clamp(0, _COUNTS[0] - 1), _COUNTS[0]) * (noun >= 0).unsqueeze(-1)).float()
-
-
-def named(
-    k: int, logits: Float[Tensor, "n v"], no_word: Float[Tensor, "n 1"], said: Float[Tensor, "n c"]
-) -> Float[Tensor, "n v"]:
-    """Logits of token ``k``. The values that words can name keep their share of the probability.
-    Among them they are drawn as words name them, or as before with the probability ``no_word``."""
-    values = NAMED[k]
-    own = logits[:, values]
-    mixed = no_word * own.softmax(-1) + said
-    new = own.logsumexp(-1, keepdim=True) + mixed.clamp_min(_LEAST).log()
-    return torch.cat([logits[:, : values.start], new, logits[:, values.stop :]], -1)

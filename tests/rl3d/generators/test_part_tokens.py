@@ -29,6 +29,7 @@ def policy() -> PartTokens:
         policy.network.out_weight.mul_(10)
         policy.network.out_bias[END], policy.network.out_bias[PART] = 4.5, 4.5
         policy.network.words.marks.normal_(std=3)
+        policy.network.words.unfinished.fill_(-0.05)
     policy.network.eval()
     return policy
 

@@ -3,7 +3,7 @@
 import torch
 
 from rl3d.generators.part_codes import COLOR_TOKEN, OBJECT, PART, SIZES
-from rl3d.generators.part_tokens_words import NAMED, Words, named, noun_of, nouns_so_far
+from rl3d.generators.part_tokens_words import NAMED, Words, noun_of, nouns_so_far
 
 NOUNS = PART - 1
 
@@ -28,7 +28,7 @@ def _even(marks: tuple[float, float, float]) -> Words:
 
 def _read(
     words: Words, k: int, there: dict[int, int], last: int | None, examples: int = 0, text: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     said, y = _said(5, 9), torch.ones(1, 1, 4)
     keys = words(torch.zeros(1, 3, 4), torch.zeros(1, 2, 4))[0]
     mask = torch.tensor([[True, text, text, *[True] * examples]])
@@ -38,8 +38,8 @@ def _read(
     if last is not None:
         latest[0, 0, last] = 1
     with torch.no_grad():
-        none, values = words.read(k, y, keys, said, mask, objects, latest)
-    return none[0, 0, 0], values[0, 0]
+        none, values, new = words.read(k, y, keys, said, mask, objects, latest)
+    return none[0, 0, 0], values[0, 0], new[0, 0, 0]
 
 
 def test_words_whose_objects_are_there_are_marked() -> None:
@@ -48,6 +48,8 @@ def test_words_whose_objects_are_there_are_marked() -> None:
     assert _read(_even((0, 0, 9)), OBJECT, {5: 1}, 5)[1][5] > 0.99  # or comes again
     many, few = (_read(_even((0, -9, 0)), OBJECT, {5: count}, 5)[1][5] for count in (3, 1))
     assert many < few < 0.5
+    assert _read(_even((-9, 0, 0)), OBJECT, {5: 1}, None)[2] > 0.99  # something is left to come
+    assert _read(_even((-9, 0, 0)), OBJECT, {5: 1, 9: 1}, None)[2] == 0
 
 
 def test_no_word_names_an_object_only_without_text_or_with_examples() -> None:
@@ -63,15 +65,20 @@ def test_values_that_words_name_keep_their_share() -> None:
     before with the probability of no word."""
     logits = torch.randn(2, SIZES[OBJECT], generator=torch.manual_seed(0))
     said = torch.eye(NOUNS)[[5, 9]]
-    out = named(OBJECT, logits, torch.zeros(2, 1), said).softmax(-1)
+    words, none = Words(4), torch.zeros(2, 1)
+    out = words.named(OBJECT, logits, none, said, none).softmax(-1)
     before = logits.softmax(-1)
     assert torch.allclose(out[:, NAMED[OBJECT]].sum(-1), before[:, NAMED[OBJECT]].sum(-1), atol=1e-3)
     assert torch.allclose(out[:, [0, PART]], before[:, [0, PART]], atol=1e-3)
     assert out[:, NAMED[OBJECT]].argmax(-1).tolist() == [5, 9]
     colors = torch.randn(1, SIZES[COLOR_TOKEN], generator=torch.manual_seed(1))
     half = 0.5 * torch.eye(SIZES[COLOR_TOKEN])[:1]
-    mixed = named(COLOR_TOKEN, colors, torch.full((1, 1), 0.5), half).softmax(-1)
+    mixed = words.named(COLOR_TOKEN, colors, torch.full((1, 1), 0.5), half, none[:1]).softmax(-1)
     assert torch.allclose(mixed, 0.5 * colors.softmax(-1) + half, atol=1e-4)
+    with torch.no_grad():
+        words.unfinished.fill_(-1)
+    ends = words.named(OBJECT, logits, none, said, torch.tensor([[0.0], [1.0]])).softmax(-1)[:, 0]
+    assert ends[0] == out[0, 0] and ends[1] < 1e-6
 
 
 def test_nouns_are_counted_before_each_element() -> None:
