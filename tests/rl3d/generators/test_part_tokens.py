@@ -27,9 +27,9 @@ def policy() -> PartTokens:
     policy = PartTokens(width=48, depth=2, heads=2, hidden=96, slots=12)
     with torch.no_grad():  # the output layer starts small: every value would be about as likely
         policy.network.out_weight.mul_(10)
-        policy.network.out_bias[END], policy.network.out_bias[PART] = 4.5, 4.5
+        policy.network.out_bias[END], policy.network.out_bias[PART] = 6.0, 4.5
         policy.network.words.marks.normal_(std=3)
-        policy.network.words.unfinished.fill_(-0.05)
+        policy.network.words.unfinished.fill_(-0.02)
     policy.network.eval()
     return policy
 
