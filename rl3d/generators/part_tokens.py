@@ -119,7 +119,7 @@ class PartTokens(Generator):
     gives = frozenset({"parts"})
     units_are_parts = True
     default_options = TokenSampling()
-    exploration = TokenSampling(top_p=1.0)
+    exploration = TokenSampling(temperature=1.0, top_p=1.0)
     parallel_steps = True
     objectives: ClassVar = {"grpo": {"lr": 1e-4, "clip": 0.2, "kl_weight": 0.05}}
 

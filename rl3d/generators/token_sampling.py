@@ -13,8 +13,8 @@ from torch import Tensor
 class TokenSampling:
     """How tokens are drawn."""
 
-    temperature: float = 1.0
-    """Above 1 is more varied, below 1 is safer."""
+    temperature: float = 0.8
+    """Lower is safer, higher more varied; training explores at 1."""
     top_p: float = 0.95
     """Each token is drawn from the likeliest values whose probabilities sum to this much; 1 is all
     of them. Log-probs do not know of it."""
