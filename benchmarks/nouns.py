@@ -25,6 +25,7 @@ from rl3d.generators.part_tokens_network import A
 from rl3d.generators.token_sampling import TokenSampling
 from rl3d.tables import mean_and_error
 from rl3d.training.pretrain_tokens import PretrainTokensConfig, TokenBatches
+from scenes.files import FileError
 
 SEED, BATCH = 999, 50
 NOUNS = sorted(CATEGORIES)
@@ -37,7 +38,10 @@ def main() -> None:
     arguments.add_argument("--prompts", type=int, default=300)
     arguments.add_argument("--temperature", type=float, default=TokenSampling().temperature)
     options = arguments.parse_args()
-    policy = load_generator(options.checkpoint, generator="part-tokens")
+    try:
+        policy = load_generator(options.checkpoint, generator="part-tokens")
+    except FileError as error:
+        arguments.error(str(error))
     assert isinstance(policy, PartTokens)
     maker = TokenBatches(PretrainTokensConfig(captions=2, invented=0), np.zeros((2, 1), int))
     print("| scenes | log-probability of a noun | the prompt's things | others | one missing |\n" + "|---" * 5 + "|")

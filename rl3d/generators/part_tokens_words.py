@@ -59,10 +59,11 @@ class Words(nn.Module):
     ) -> tuple[Float[Tensor, "b p 1"], Float[Tensor, "b p c"], Float[Tensor, "b p 1"]]:
         """The probability that no word names token ``k`` of parts with the features ``y``, and
         those of its values as words name them: the mean over words, each with the weight with which
-        ``y`` points at it. And the probability that the word pointed at names an object that is not
-        there. ``mask``: what is seen: none, the words, the parts of examples. Where a
-        word is seen, and no example that knows better, one of them names an object. ``objects``:
-        how many of each noun come before the parts; ``last``: 1 at the noun of the last of them."""
+        ``y`` points at it. Third, the probability that the word names an object that is not there
+        yet. With a text and without examples, a word always names an object.
+
+        ``mask`` says what is seen: no word, the words, the parts of examples. ``objects`` says how
+        many of each noun come before the parts, ``last`` has 1 at the noun of the last of them."""
         number = list(NAMED).index(k)
         query = F.linear(y, self.query.weight.unflatten(0, (len(NAMED), -1))[number])
         seen = mask[:, : keys.shape[2]]
@@ -99,8 +100,8 @@ class Words(nn.Module):
 
 def nouns_so_far(tokens: Int[Tensor, "b p a"], is_object: Bool[Tensor, "b p"]) -> Float[Tensor, "b p n"]:
     """How many objects of each noun come before each element."""
-    nouns = F.one_hot((tokens[..., OBJECT] - 1).clamp(0, _COUNTS[0] - 1), _COUNTS[0]) * is_object.unsqueeze(-1)
-    return (nouns.cumsum(1) - nouns).float()
+    nouns = noun_of(tokens) * is_object.unsqueeze(-1)
+    return nouns.cumsum(1) - nouns
 
 
 def noun_of(element: Int[Tensor, "*b a"]) -> Float[Tensor, "*b n"]:
