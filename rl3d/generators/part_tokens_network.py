@@ -188,7 +188,7 @@ class PartTokensNetwork(nn.Module):
         tokens = [self.null_token.expand(batch, 1, -1), meaning + self.text_place[place]]
         words = torch.cat(tokens, 1)
         text_keys, text_values = (self._heads(f(words)) for f in (self.text_key, self.text_value))
-        word_keys, said = self.words(words, meaning)
+        word_keys, said = self.words(words, meaning, text.mask)
         masks = [torch.ones_like(text.mask[:, :1]), seen]
         keys, looks = (torch.zeros(batch, 0, wide, device=device) for wide in (width, A * width))
         if examples is not None and examples.shape[1]:

@@ -23,6 +23,7 @@ from rewards.text import TextFeatures, shared_encoder
 from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.corpus import CATEGORIES, Item, Spec, sample_for
 from rl3d.corpus.lexicon import lexicon
+from rl3d.corpus.wording import pick
 from rl3d.devices import has_bfloat16
 from rl3d.generators.load import RESULT, starting_policy
 from rl3d.generators.packing import even_length, even_rows, rounded
@@ -58,6 +59,9 @@ noise of places, and would outweigh them. Others weigh 1."""
 PIECE = 32
 """Assets that the network works on at once: tensors then stay in the cache, and assets of like
 length need little padding."""
+SCENES = 0.2
+"""Fraction of assets that are scenes of several things, beside those of all kinds: they are the
+hardest, and a sixth of the captions."""
 UNLABELLED = 0.15
 """Fraction of assets that begin with parts from elsewhere: without objects, the first of them
 without roles."""
@@ -172,6 +176,7 @@ class TokenBatches:
         words = lexicon()
         roles = {role for table in (words.roles, words.details) for noun in table for role in table[noun]}
         self.roles = {role: 1 + n for n, role in enumerate(sorted({*roles, "main"}))}
+        self.scenes = [number for number, spec in enumerate(self.specs) if spec.kind == "scene"]
         self.alike: dict[str, list[int]] = {}
         for number, spec in enumerate(self.specs):
             self.alike.setdefault(repr(replace(spec, caption="")), []).append(number)
@@ -192,6 +197,8 @@ class TokenBatches:
     def _draw(self, rng: np.random.Generator) -> _Drawn:
         config, total = self.config, len(self.specs) + len(self.invented)
         caption, keep_text = int(rng.integers(total)), bool(rng.random() >= config.drop_text)
+        if self.scenes and rng.random() < SCENES:
+            caption = pick(rng, self.scenes)
         few, examples = 1 + int(rng.integers(3)), []
         if caption >= len(self.specs):
             thing = self.invented[caption - len(self.specs)]

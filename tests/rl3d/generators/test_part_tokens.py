@@ -28,8 +28,8 @@ def policy() -> PartTokens:
     with torch.no_grad():  # the output layer starts small: every value would be about as likely
         policy.network.out_weight.mul_(10)
         policy.network.out_bias[END], policy.network.out_bias[PART] = 6.0, 4.5
-        policy.network.words.marks.normal_(std=3)
-        policy.network.words.unfinished.fill_(-0.02)
+        policy.network.words.marks.normal_(std=1)
+        policy.network.words.end.bias.fill_(2.0)
     policy.network.eval()
     return policy
 
@@ -86,15 +86,17 @@ def test_the_mask_counts_drawn_tokens(policy: PartTokens) -> None:
 
 def test_an_asset_has_a_part(policy: PartTokens) -> None:
     network = policy.network
-    bias = network.out_bias.detach().clone()
+    biases = network.out_bias, network.words.end.bias
+    before = [bias.detach().clone() for bias in biases]
     try:
-        with torch.no_grad():
-            network.out_bias[END] = 100.0  # would end every asset at once
+        with torch.no_grad():  # would end every asset at once
+            network.out_bias[END], network.words.end.bias[0] = 100.0, 100.0
         rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
         again = policy.log_probs(rollout, policy.steps(rollout)[0])
     finally:
         with torch.no_grad():
-            network.out_bias.copy_(bias)
+            for bias, kept in zip(biases, before, strict=True):
+                bias.copy_(kept)
     assert rollout.parts.sum(1).tolist() == [1, 1, 1] and rollout.exists.sum(1).tolist() == [2, 2, 2]
     assert (again.log_probs - rollout.log_probs).abs().max() < 1e-4
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from rl3d.generators.part_codes import COLOR_TOKEN, OBJECT, PART, SIZES
+from rl3d.generators.part_codes import COLOR_TOKEN, END, OBJECT, PART, SECOND, SIZES
 from rl3d.generators.part_tokens_words import NAMED, Words, noun_of, nouns_so_far
 
 NOUNS = PART - 1
@@ -23,6 +23,8 @@ def _even(marks: tuple[float, float, float]) -> Words:
         words.query.weight.fill_(0.25)
         words.key.weight.zero_()
         words.marks.copy_(torch.tensor(marks)[:, None].expand_as(words.marks))
+        words.end.weight.zero_()
+        words.end.bias.zero_()
     return words
 
 
@@ -30,7 +32,7 @@ def _read(
     words: Words, k: int, there: dict[int, int], last: int | None, examples: int = 0, text: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     said, y = _said(5, 9), torch.ones(1, 1, 4)
-    keys = words(torch.zeros(1, 3, 4), torch.zeros(1, 2, 4))[0]
+    keys = words(torch.zeros(1, 3, 4), torch.zeros(1, 2, 4), torch.ones(1, 2, dtype=torch.bool))[0]
     mask = torch.tensor([[True, text, text, *[True] * examples]])
     objects, latest = torch.zeros(1, 1, NOUNS), torch.zeros(1, 1, NOUNS)
     for noun, count in there.items():
@@ -38,8 +40,8 @@ def _read(
     if last is not None:
         latest[0, 0, last] = 1
     with torch.no_grad():
-        none, values, new = words.read(k, y, keys, said, mask, objects, latest)
-    return none[0, 0, 0], values[0, 0], new[0, 0, 0]
+        none, values, more = words.read(k, y, keys, said, mask, objects, latest)
+    return none[0, 0, 0], values[0, 0], more[0, 0, 0]
 
 
 def test_words_whose_objects_are_there_are_marked() -> None:
@@ -48,8 +50,8 @@ def test_words_whose_objects_are_there_are_marked() -> None:
     assert _read(_even((0, 0, 9)), OBJECT, {5: 1}, 5)[1][5] > 0.99  # or comes again
     many, few = (_read(_even((0, -9, 0)), OBJECT, {5: count}, 5)[1][5] for count in (3, 1))
     assert many < few < 0.5
-    assert _read(_even((-9, 0, 0)), OBJECT, {5: 1}, None)[2] > 0.99  # something is left to come
-    assert _read(_even((-9, 0, 0)), OBJECT, {5: 1, 9: 1}, None)[2] == 0
+    assert _read(_even((-9, 0, 0)), OBJECT, {5: 1}, None)[2] >= 0  # something is left to come
+    assert _read(_even((-9, 0, 0)), OBJECT, {5: 1, 9: 1}, None)[2] < -5
 
 
 def test_no_word_names_an_object_only_without_text_or_with_examples() -> None:
@@ -68,17 +70,44 @@ def test_values_that_words_name_keep_their_share() -> None:
     words, none = Words(4), torch.zeros(2, 1)
     out = words.named(OBJECT, logits, none, said, none).softmax(-1)
     before = logits.softmax(-1)
-    assert torch.allclose(out[:, NAMED[OBJECT]].sum(-1), before[:, NAMED[OBJECT]].sum(-1), atol=1e-3)
-    assert torch.allclose(out[:, [0, PART]], before[:, [0, PART]], atol=1e-3)
+    assert torch.allclose(out[:, [END, *range(1, PART)]].sum(-1), 1 - before[:, PART], atol=1e-3)
+    assert torch.allclose(out[:, PART], before[:, PART], atol=1e-3)
     assert out[:, NAMED[OBJECT]].argmax(-1).tolist() == [5, 9]
     colors = torch.randn(1, SIZES[COLOR_TOKEN], generator=torch.manual_seed(1))
     half = 0.5 * torch.eye(SIZES[COLOR_TOKEN])[:1]
     mixed = words.named(COLOR_TOKEN, colors, torch.full((1, 1), 0.5), half, none[:1]).softmax(-1)
     assert torch.allclose(mixed, 0.5 * colors.softmax(-1) + half, atol=1e-4)
+    colors = torch.randn(1, SIZES[SECOND], generator=torch.manual_seed(1))
+    mixed = words.named(SECOND, colors, torch.full((1, 1), 0.5), half, none[:1]).softmax(-1)
+    assert torch.allclose(mixed[:, 0], colors.softmax(-1)[:, 0], atol=1e-4)  # no second colour
+
+
+def test_the_end_takes_what_words_leave() -> None:
+    logits = torch.randn(2, SIZES[OBJECT], generator=torch.manual_seed(0))
+    said, none = torch.eye(NOUNS)[[5, 9]], torch.zeros(2, 1)
+    more, less = (
+        Words(4).named(OBJECT, logits, none, said, torch.full((2, 1), odds)).softmax(-1) for odds in (9.0, -9.0)
+    )
+    before = logits.softmax(-1)
+    assert torch.allclose(more[:, PART], before[:, PART], atol=1e-3) and torch.allclose(less[:, PART], before[:, PART])
+    share = 1 - before[:, PART]
+    assert (more[:, END] < 1e-3 * share).all() and (less[:, END] > 0.999 * share).all()
+
+
+def test_a_key_tells_of_the_words_around_it() -> None:
+    torch.manual_seed(0)
+    words, text = Words(4), torch.randn(1, 8, 4)
     with torch.no_grad():
-        words.unfinished.fill_(-1)
-    ends = words.named(OBJECT, logits, none, said, torch.tensor([[0.0], [1.0]])).softmax(-1)[:, 0]
-    assert ends[0] == out[0, 0] and ends[1] < 1e-6
+        words.around.normal_()
+    short = torch.tensor([[True] * 5 + [False] * 2])
+    keys = words(text, text[:, 1:], short)[0][:, :, :6]
+    for moved, same in ((5, 1), (2, 0), (6, 5)):  # the third word away is told of; padding never is
+        changed = text.clone()
+        changed[:, moved] += 1
+        assert torch.equal(words(changed, text[:, 1:], short)[0][:, :, same], keys[:, :, same])
+    changed = text.clone()
+    changed[:, 4] += 1
+    assert not torch.equal(words(changed, text[:, 1:], short)[0][:, :, 1], keys[:, :, 1])
 
 
 def test_nouns_are_counted_before_each_element() -> None:
