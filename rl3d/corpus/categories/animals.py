@@ -328,7 +328,7 @@ ANIMALS = {
     "duck": Category(
         duck,
         "duck, rubber duck, duckling",
-        "yellow",
+        "yellow white",
         roles={"beak": "orange/red", "wings": "main white"},
         accents={"eyes": EYES},
         sizes="length",

@@ -190,7 +190,7 @@ NATURE = {
     "snowman": Category(
         snowman,
         "snowman, snow figure, frosty snowman",
-        "white",
+        "white cream",
         roles={"hat": "black red blue", "scarf": "red green blue", "buttons": "black charcoal/red"},
         accents={"nose": "orange/yellow", "eyes": "black/white", "arms": "brown chocolate"},
         details="hat, scarf",

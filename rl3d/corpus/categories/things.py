@@ -567,7 +567,7 @@ THINGS = {
     "hammer": Category(
         hammer,
         "hammer, mallet, sledgehammer",
-        "gray charcoal silver",
+        "gray charcoal silver black",
         roles={"handle": "tan brown", "grip": "black red blue"},
         sizes="length width",
         materials="metal",
