@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from rewards.base import Scores
 from rl3d.generators.base import CAPABILITIES, Generator, Rollout, repeat
@@ -47,6 +47,10 @@ class Draw:
     """Number of the first prompt among those of all processes."""
     total: int | None = None
     """Prompts of all processes. None: these are all."""
+    memory: nn.Module | None = None
+    """What ``Objective.memory`` gave."""
+    gather: Callable[[Tensor], Tensor] = lambda local: local
+    """Joins what all processes have, along the first dimension."""
 
     def sample(self, policy: Generator, *, shared_noise: bool = False) -> tuple[Any, Asset]:
         """Rollout and asset of the draw, without gradient. With ``shared_noise`` a group starts
@@ -83,8 +87,10 @@ class Draw:
         return self._shared(torch.randn(shape[0], self._total, *shape[1:], generator=rng))
 
     def group_levels(self, count: int, rng: torch.Generator) -> Float[Tensor, "d b"]:
-        """Logit-normal noise levels in (0, 1), as in supervised training, shared by a group."""
-        return self._shared(torch.sigmoid(torch.randn(count, self._total, generator=rng)))
+        """Logit-normal noise levels in (0, 1), as in supervised training, shared by a group. The
+        draws of a sample are stratified: each of ``count`` equal shares has one."""
+        place = (torch.arange(count)[:, None] + torch.rand(count, self._total, generator=rng)) / count
+        return self._shared(torch.sigmoid(torch.special.ndtri(place.double().clamp(1e-6, 1 - 1e-6)).float()))
 
     @property
     def _total(self) -> int:
@@ -104,6 +110,8 @@ class Judgement:
     """What the rewards say of B samples, and the advantages that follow from it."""
 
     scores: dict[str, Scores]
+    rewards: Float[Tensor, "b"]
+    """The weighted sum of the rewards."""
     advantages: Float[Tensor, "b"]
     """How much better a sample is than the others of its prompt, over all rewards."""
     unit_advantages: Float[Tensor, "b u"]
@@ -124,6 +132,10 @@ class Experience:
     """What was computed for each sample at collection: the samples' dimension comes first."""
     steps: tuple[int, ...] = ()
     """Chosen steps of the trajectories, for objectives that look at steps."""
+    group_size: int = 1
+    """Samples that stay together in a minibatch."""
+    whole_groups: bool = False
+    """Whether they also stay together where a minibatch is split into pieces."""
     judgement: Judgement | None = None
     asset: Asset | None = None
 
@@ -132,20 +144,24 @@ class Experience:
 
     def __getitem__(self, index: Tensor) -> Experience:
         tensors = {name: value[index] for name, value in self.tensors.items()}
-        return Experience(self.rollout[index], self.advantages[index], tensors, self.steps)
+        kept = self.steps, self.group_size, self.whole_groups
+        return Experience(self.rollout[index], self.advantages[index], tensors, *kept)
 
-    def minibatches(self, count: int, group_size: int, rng: np.random.Generator) -> Iterator[Experience]:
+    def minibatches(self, count: int, rng: np.random.Generator) -> Iterator[Experience]:
         """The samples in ``count`` minibatches of whole groups, in random order. For ``count`` 1
         it is all of them, in order."""
         if count == 1:
             yield self
             return
-        groups = torch.arange(len(self)).split(group_size)
+        groups = torch.arange(len(self)).split(self.group_size)
         for chosen in np.array_split(rng.permutation(len(groups)), min(count, len(groups))):
             yield self[torch.cat([groups[k] for k in chosen])]
 
     def pieces(self, size: int) -> Iterator[Experience]:
-        """At most ``size`` samples at a time; all at once for 0."""
+        """At most ``size`` samples at a time, or a group where groups stay whole; all at once for
+        0."""
+        if self.whole_groups and size:
+            size = max(size // self.group_size, 1) * self.group_size
         if not 0 < size < len(self):
             yield self
             return
@@ -161,10 +177,8 @@ class Objective(ABC):
     name: ClassVar[str]
     """As in ``--objective``: set by built-in objectives, else the dotted path ``module:Class``."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Capabilities of the generator that it cannot do without: keys of ``CAPABILITIES``."""
-    explores: ClassVar[bool] = False
-    """Whether rollouts are drawn with the generator's ``exploration`` options, not its defaults."""
-
+    """Capabilities of the generator that it cannot do without, keys of ``CAPABILITIES``; "a or b"
+    for one of two."""
     lr: float = 1e-4
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
 
@@ -181,9 +195,24 @@ class Objective(ABC):
     def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
         """The loss of some samples under the present weights, a mean over samples."""
 
+    def options(self, generator: type[Generator]) -> Any:
+        """How rollouts of a generator are drawn unless the settings say otherwise."""
+        return generator.default_options
+
+    def memory(self, policy: Generator) -> nn.Module | None:
+        """What the objective keeps from iteration to iteration: averaged weights, statistics. It is
+        in ``Draw.memory``, and saved with the run. None: nothing."""
+        return None
+
+    def remember(self, policy: Generator, memory: nn.Module | None, iteration: int) -> None:
+        """Called with the memory after the updates of every iteration."""
+        return
+
     def check(self, policy: Generator) -> None:
         """ValueError with one line if the generator lacks a capability that the objective needs."""
-        missing = [name for name in self.needs if not isinstance(policy, CAPABILITIES[name])]
+        missing = [
+            names for names in self.needs if not any(isinstance(policy, CAPABILITIES[n]) for n in names.split(" or "))
+        ]
         if missing:
             raise ValueError(
                 f"objective {self.name!r} needs a generator with {' and '.join(missing)}, which "

@@ -6,7 +6,17 @@ from rl3d.algorithms.base import Objective
 from rl3d.configs import find_class
 from rl3d.generators.base import Generator
 
-OBJECTIVES = {"awm": "rl3d.algorithms.awm:AWM", "grpo": "rl3d.algorithms.grpo:GRPO"}
+OBJECTIVES = {
+    "reinforce": "rl3d.algorithms.reinforce:Reinforce",
+    "ddpo": "rl3d.algorithms.ddpo:DDPO",
+    "dpok": "rl3d.algorithms.dpok:DPOK",
+    "grpo": "rl3d.algorithms.grpo:GRPO",
+    "awm": "rl3d.algorithms.awm:AWM",
+    "nft": "rl3d.algorithms.nft:NFT",
+    "dgpo": "rl3d.algorithms.dgpo:DGPO",
+    "dpo": "rl3d.algorithms.dpo:DPO",
+    "dro": "rl3d.algorithms.dro:DRO",
+}
 
 
 def find_objective(name: str) -> type[Objective]:

@@ -45,7 +45,7 @@ def read_arguments(arguments: list[str]) -> tuple[TrainConfig, bool]:
     name = value_of(arguments, "--objective") or (saved.objective.name if resumed else None)
     own_again = resumed and name == saved.objective.name
     objective = saved.objective if own_again else usual_objective(kind, name)
-    usual = (kind.exploration if objective.explores else None) or kind.default_options
+    usual = objective.options(kind)
     options = saved.sampling or usual
     check_sampling(arguments, kind.name, options)
     typed: list[tuple[str, Any, Any]] = [

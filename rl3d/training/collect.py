@@ -47,7 +47,7 @@ class Scorer:
         """Advantages of the ``counted`` scores, which gates have passed."""
         weights, count = self.constraints.weights, len(asset)
         if not any(weights.values()):  # every constraint is met and nothing has a weight
-            return Judgement(scores, torch.zeros(count), torch.zeros(count, 1))
+            return Judgement(scores, torch.zeros(count), torch.zeros(count), torch.zeros(count, 1))
         values = {name: s.values.view(-1, group_size) for name, s in counted.items()}
         per_part = {}
         if asset.parts is not None:
@@ -58,13 +58,14 @@ class Scorer:
                 if s.per_part is not None
             }
         sample, unit = gdpo(values, weights, per_part_reward=per_part, gather=self.processes.gather)
-        return Judgement(scores, sample.flatten(), unit.flatten(0, 1))
+        total = torch.stack([weights[name] * values[name].flatten() for name in weights]).sum(0)
+        return Judgement(scores, total, sample.flatten(), unit.flatten(0, 1))
 
 
 def training_options(policy: Generator, config: TrainConfig) -> Any:
     """How rollouts are drawn: by the settings, else as the objective wants it. ValueError if the
     settings are those of another generator."""
-    wanted = (policy.exploration if config.objective.explores else None) or policy.default_options
+    wanted = config.objective.options(type(policy))
     return wanted if config.sampling is None else sampling_options(policy, config.sampling)
 
 

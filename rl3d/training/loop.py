@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -121,7 +122,8 @@ def begin(
     else:
         prompts = corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
-    state = State(policy, optimizer, PromptPool(prompts), constraints)
+    memory = config.objective.memory(policy)
+    state = State(policy, optimizer, PromptPool(prompts), constraints, memory)
     if found:
         state.resume(found[-1])
     if config.guard == "rollback" and not state.good:
@@ -134,7 +136,7 @@ def begin(
         check_needs(guard.rewards, policy.gives, policy.name)
         with policy.reference():  # a resumed run then compares with the same start
             guard.start = guard.read(policy)
-    self_check(policy, config, scorer, prompts[0], options)
+    self_check(policy, config, scorer, prompts[0], options, copy.deepcopy(memory))
     if processes.main:
         make_folder(config.out)
         save_config(config)
@@ -179,6 +181,8 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
                 options,
                 updates=config.num_minibatches,
                 micro_batch=config.micro_batch,
+                memory=state.memory,
+                gather=processes.gather,
             )
 
             # Collect: sample, decode, render, score; advantages.
@@ -192,7 +196,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, state)
             means = Means()
-            for minibatch in experience.minibatches(config.num_minibatches, config.group_size, rng):
+            for minibatch in experience.minibatches(config.num_minibatches, rng):
                 optimizer.zero_grad()
                 for piece in minibatch.pieces(config.micro_batch):
                     loss, figures = objective.loss(policy, piece)
@@ -209,6 +213,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             # Average the weights, and report.
             state.average()
             state.iteration += 1
+            objective.remember(policy, state.memory, state.iteration)
             figures = processes.mean(run.describe(experience) | means.means(), len(experience))
             ended, reward_s = time.monotonic(), run.scorer.seconds
             seconds = {"seconds": ended - started, "rollout_s": collected - started - reward_s}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from rewards.mix import gated
 from rl3d.algorithms.base import Draw, Judgement
@@ -18,7 +19,9 @@ MAX_RATIO_DEVIATION = 1e-4
 """Mean abs(ratio - 1) on unchanged weights that is rounding and no fault."""
 
 
-def self_check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str, options: Any) -> float:
+def self_check(
+    policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str, options: Any, memory: nn.Module | None = None
+) -> float:
     """Mean abs(ratio - 1) on unchanged weights, from one group.
 
     ValueError with one line if it is more than rounding: log-probs are not those of the rollout, or
@@ -29,9 +32,9 @@ def self_check(policy: Generator, config: TrainConfig, scorer: Scorer, prompt: s
     def score(draw: Draw, asset: Asset) -> Judgement:
         if scorer.gates:
             gated(score_assets(scorer.rewards, [prompt] * len(asset), asset), scorer.gates)
-        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset), 1))
+        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset)), torch.zeros(len(asset), 1))
 
-    draw = Draw([prompt], config.group_size, -1, config.seed, options=options, updates=2)
+    draw = Draw([prompt], config.group_size, -1, config.seed, options=options, updates=2, memory=memory)
     experience = config.objective.collect(policy, draw, score)
     with torch.no_grad():
         _, metrics = config.objective.loss(policy, experience)

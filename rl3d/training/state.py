@@ -31,6 +31,8 @@ class State:
     optimizer: torch.optim.Optimizer
     prompts: PromptPool
     constraints: Constraints
+    memory: nn.Module | None = None
+    """What the objective keeps from iteration to iteration."""
     iteration: int = 0
     """Iterations that are done."""
     rollbacks: int = 0
@@ -70,12 +72,16 @@ class State:
             "prompts": {"priority": self.prompts.priority},
             "constraints": {name: torch.tensor(w, dtype=torch.float64) for name, w in self.constraints.weights.items()},
         }
+        if self.memory is not None:
+            named["memory"] = self.memory.state_dict()
         return {f"{kind}.{name}": tensor for kind, tensors in named.items() for name, tensor in tensors.items()}
 
     def load(self, tensors: dict[str, Tensor], path: Path) -> None:
         """Take over what ``tensors`` gave. FileError naming ``path`` for those of another run."""
         load_network(self.policy.network, _under("policy", tensors), path)
         load_network(self.ema, _under("ema", tensors), path)
+        if self.memory is not None:
+            load_network(self.memory, _under("memory", tensors), path)
         load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()}, path)
         self.prompts.priority = tensors["prompts.priority"].clone()
         self.constraints.weights |= {name: t.item() for name, t in _under("constraints", tensors).items()}

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from rl3d.algorithms.base import Judgement
-from rl3d.algorithms.grpo import step_advantages
+from rl3d.algorithms.steps import step_advantages
 from rl3d.check_generator import check_generator
 from rl3d.generators.load import load_generator
 from rl3d.generators.part_codes import END, FACES, MAX_OBJECTS, OBJECT, PART, SIZES, UNUSED, USED, is_object
@@ -221,8 +220,8 @@ def test_the_reward_of_a_part_moves_its_own_tokens(policy: PartTokens) -> None:
     rollout = policy.sample(policy.condition(PROMPTS), seeds=[1, 2, 3])
     parts = int(rollout.parts.sum(1).max())
     of_units = torch.arange(3 * parts, dtype=torch.float).view(3, parts)
-    judged = Judgement({}, torch.tensor([-1.0, -2.0, -3.0]), of_units)
-    advantages = step_advantages(judged, rollout.units, A * rollout.tokens.shape[1])
+    judged = torch.tensor([-1.0, -2.0, -3.0]), of_units
+    advantages = step_advantages(*judged, rollout.units, A * rollout.tokens.shape[1])
     for b in range(3):
         part = 0
         for place in range(rollout.tokens.shape[1]):

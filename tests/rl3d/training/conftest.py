@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rl3d.algorithms.load import find_objective
+from rl3d.algorithms.steps import StepObjective
 from rl3d.generators.base import Generator
 from rl3d.generators.part_flow import PartFlow
 from rl3d.generators.sde import Sampling
@@ -60,7 +61,7 @@ def start(tmp_path: Path, prompts: Path):
             "prompts_per_iteration": 2, "group_size": 6, "save_every": 2, "guard": "off", "bfloat16": False,
             "objective": own(**known),
         }  # fmt: skip
-        if policy != "tokens" and objective == "grpo":
+        if policy != "tokens" and issubclass(own, StepObjective):
             config["sampling"] = Sampling(steps=4, noise=0.7, sde_type="cps")
         return begin(TrainConfig(**{**config, **changes}), resume=resume, policy=make(policy))
 

@@ -17,7 +17,11 @@ from scenes.files.tensors import read_tensors, write_tensors
 from tests.rl3d.toys import TokenToy, redness
 from tests.rl3d.training.conftest import make
 
-PAIRS = [("part-flow", "awm"), ("part-flow", "grpo"), ("splats", "awm"), ("splats", "grpo"), ("tokens", "grpo")]
+PAIRS = [
+    ("part-flow", "awm"), ("part-flow", "grpo"), ("part-flow", "nft"), ("splats", "awm"), ("splats", "grpo"),
+    ("splats", "dgpo"), ("splats", "dro"), ("tokens", "grpo"), ("tokens", "ddpo"), ("tokens", "dpok"),
+    ("tokens", "dpo"),
+]  # fmt: skip
 
 
 def _weights(run) -> list[torch.Tensor]:
@@ -59,57 +63,36 @@ def test_resuming_repeats_the_uninterrupted_run(
     ]
 
 
-def test_the_exact_expected_reward_of_tokens_rises(start) -> None:
-    run = start(
-        "tokens", "grpo", iterations=60, group_size=16, warmup=1, save_every=60,
-        settings={"lr": 0.1, "clip": 0.2, "kl_weight": 0.0, "timesteps_per_iteration": 0},
-    )  # fmt: skip
-    policy = run.state.policy
-    assert isinstance(policy, TokenToy)
-    before = float(policy.expected(redness).detach())
-    measured = [m["red"] for m in iterate(run)]
-    after = float(policy.expected(redness).detach())
-    assert before < 0.25 and after > 0.8
-    assert sum(measured[-5:]) / 5 == pytest.approx(after, abs=0.1)
-
-
-def test_grpo_on_tokens_follows_the_exact_policy_gradient() -> None:
-    """With ratio 1 and no KL, the mean gradient over many samples is that of E[A] with A the
-    reward's advantage: it points along the exact gradient of the expected reward."""
-    from rl3d.algorithms.base import Draw, Judgement
-    from rl3d.algorithms.grpo import GRPO
-
-    policy = TokenToy()
-    policy.keep_reference()
-
-    def score(draw: Draw, asset) -> Judgement:
-        parts = asset.parts
-        red = ((parts.colors[..., 0] > 0.5) & (parts.colors[..., 1] < 0.5) & parts.exists).float().mean(-1)
-        centred = red - red.mean()
-        return Judgement({}, centred, centred.unsqueeze(1))
-
-    objective = GRPO(kl_weight=0.0, timesteps_per_iteration=0)
-    experience = objective.collect(policy, Draw(["a tower"], 4000, 0, 0), score)
-    loss, metrics = objective.loss(policy, experience)
-    (found,) = torch.autograd.grad(loss, policy.network.weight)
-    (exact,) = torch.autograd.grad(policy.expected(redness), policy.network.weight)
-    assert metrics["ratio_deviation"] == 0 and metrics["entropy"] > 1
-    cosine = torch.nn.functional.cosine_similarity(-found.flatten(), exact.flatten(), dim=0)
-    assert cosine > 0.97
-    # The loss averages over the steps that were taken; the expectation is over sequences.
-    steps = float(experience.rollout.mask.float().sum(0).mean())
-    assert float(-found.norm() * -steps / exact.norm()) == pytest.approx(1, abs=0.15)
-
-
-@pytest.mark.parametrize("objective", ["awm", "grpo"])
-@pytest.mark.parametrize("policy", ["part-flow", "splats"])
-def test_the_reward_rises(start, policy: str, objective: str) -> None:
-    run = start(
-        policy, objective, iterations=50, warmup=1, save_every=50, settings={"lr": 6e-3, "kl_weight": 0.0, "clip": 0.2}
-    )
-    reward = run.scorer.rewards[0].name
-    values = [metrics[reward] for metrics in iterate(run)]
-    assert sum(values[-5:]) / 5 > sum(values[:5]) / 5 + 0.1
+@pytest.mark.parametrize(
+    ("policy", "objective", "settings"),
+    [
+        ("tokens", "reinforce", {}),
+        ("tokens", "ddpo", {"clip": 0.2}),
+        ("tokens", "dpok", {"clip": 0.2}),
+        ("tokens", "grpo", {"clip": 0.2}),
+        ("tokens", "dgpo", {"clip": 0.2, "beta": 0.1}),
+        ("tokens", "dpo", {"beta": 0.02}),
+        ("tokens", "dro", {"bound": 10.0}),
+        ("splats", "grpo", {"clip": 0.2}),
+        ("splats", "awm", {"clip": 0.2}),
+        ("splats", "nft", {}),
+        ("splats", "dgpo", {"clip": 0.2}),
+    ],
+)
+def test_every_objective_reaches_the_optimum(start, policy: str, objective: str, settings: dict[str, float]) -> None:
+    """The reward of tokens and of splats is at most 1. Expectations are exact for tokens."""
+    lr = {"tokens": 0.3, "splats": 0.02}[policy]
+    own = {"lr": lr, "kl_weight": 0.0, "timesteps_per_iteration": 0 if policy == "tokens" else 2, **settings}
+    if objective in ("dgpo", "dpo", "dro") and policy == "tokens":
+        own["timesteps_per_iteration"] = 1  # tokens have no noise levels
+    run = start(policy, objective, iterations=60, group_size=16, warmup=1, save_every=60, settings=own)
+    values = [metrics[run.scorer.rewards[0].name] for metrics in iterate(run)]
+    reached = sum(values[-5:]) / 5
+    if isinstance(run.state.policy, TokenToy):
+        exact = float(run.state.policy.expected(redness).detach())
+        assert exact > 0.95 and reached == pytest.approx(exact, abs=0.1)
+    else:
+        assert values[0] < 0.7 and reached > 0.95
 
 
 @pytest.mark.parametrize(("policy", "objective"), PAIRS)
@@ -133,11 +116,11 @@ def test_several_minibatches_compare_with_the_policy_that_sampled(start, policy:
         iterations=2,
         num_minibatches=2,
         warmup=1,
-        settings={"lr": 0.02, "clip": 1e-4, "kl_weight": 0.1},
+        settings={"lr": 0.02, "kl_weight": 0.1},
     )
     before = _weights(run)
     metrics = next(iterate(run))
-    assert metrics["ratio_deviation"] > 0 and metrics["approx_kl"] > 0 and 0 < metrics["clip_fraction"] < 1
+    assert metrics["ratio_deviation"] > 0 and metrics["approx_kl"] > 0
     assert any(not torch.equal(a, b) for a, b in zip(before, _weights(run), strict=True))
 
 
@@ -365,7 +348,7 @@ def test_two_shards_of_the_prompts_are_the_whole_draw(start) -> None:
     def score(draw: Draw, asset):
         from rl3d.algorithms.base import Judgement
 
-        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset), 1))
+        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset)), torch.zeros(len(asset), 1))
 
     whole = run.config.objective.collect(policy, draw, score)
     pieces = [run.config.objective.collect(policy, part, score) for part in parts]

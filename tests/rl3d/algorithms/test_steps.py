@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rl3d.algorithms.ratio import clipped_policy_loss, ratio_metrics
+from rl3d.algorithms.steps import clipped_policy_loss, ratio_metrics
 
 
 def test_clip_stops_the_gradient_on_the_winning_side_only() -> None:

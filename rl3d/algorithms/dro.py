@@ -1,0 +1,43 @@
+"""DRO, direct reward optimisation (Li et al., DSO, 2025): the best sample of a group becomes
+likelier, its worst less likely. As published it has no bound and destroys the policy in the end;
+here each pair's margin is bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rl3d.algorithms.base import Draw, Experience
+from rl3d.algorithms.dpo import best_and_worst, margins, preferred
+from rl3d.algorithms.finished import FinishedObjective, Fit
+from rl3d.configs import at_least
+
+
+@dataclass(frozen=True)
+class DRO(FinishedObjective):
+    """Settings of ``--objective dro``."""
+
+    name = "dro"
+
+    lr: float = 1e-4
+    """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
+    bound: float = 0.02
+    """The margin to which a pair can be driven, relative to the reference policy. For tokens, whose
+    log-probs are sums, about 10."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, bound=0)
+
+    def chosen(self, draw: Draw, advantages: Float[Tensor, "b"]) -> tuple[Tensor, int]:
+        return best_and_worst(advantages, draw.group_size), 2
+
+    def sample_loss(
+        self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None
+    ) -> Float[Tensor, ""]:
+        """-bound * tanh(margin / bound), a mean over draws and pairs."""
+        margin = margins(new.log_likes, reference.log_likes)
+        return -(self.bound * torch.tanh(margin / self.bound) * preferred(minibatch.advantages)).mean()

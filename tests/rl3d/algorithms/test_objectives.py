@@ -1,0 +1,156 @@
+"""Every objective on policies whose expected reward can be computed exactly, and against closed
+forms."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from rl3d.algorithms.base import Draw, Experience, Judgement
+from rl3d.algorithms.ddpo import PromptStatistics
+from rl3d.algorithms.dgpo import dgpo_loss
+from rl3d.algorithms.dpo import best_and_worst, dpo_loss, margins, preferred
+from rl3d.algorithms.dpok import Value
+from rl3d.algorithms.load import find_objective
+from rl3d.algorithms.nft import nft_loss
+from rl3d.algorithms.reinforce import leave_one_out
+from scenes.asset import Asset
+from tests.rl3d.toys import STEPS, VOCABULARY, TokenRollout, TokenToy, redness
+
+ON_STEPS = ["reinforce", "ddpo", "dpok", "grpo"]
+
+
+class EverySequence(TokenToy):
+    """A sample of every sequence, once."""
+
+    def sample(self, condition: Any, *, seeds: Sequence[int], options: Any = None, **_: Any) -> TokenRollout:
+        tokens = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=STEPS))).T
+        rollout = TokenRollout(condition, options or self.default_options, tokens, torch.zeros(tokens.shape))
+        with torch.no_grad():
+            log_probs = self.log_probs(rollout, range(STEPS)).log_probs
+        return TokenRollout(condition, rollout.options, tokens, log_probs)
+
+
+def _score(draw: Draw, asset: Asset) -> Judgement:
+    parts = asset.parts
+    assert parts is not None
+    red = ((parts.colors[..., 0] > 0.5) & (parts.colors[..., 1] < 0.5) & parts.exists).float().mean(-1)
+    centred = red - red.mean()
+    return Judgement({}, red, centred, centred.unsqueeze(1))
+
+
+@pytest.mark.parametrize("name", [*ON_STEPS, "dgpo"])
+def test_the_gradient_is_that_of_the_expected_reward(name: str) -> None:
+    """Each of all sequences with its probability: the mean is the expectation, without noise."""
+    policy = EverySequence()
+    policy.network.double()
+    policy.keep_reference()
+    count = VOCABULARY**STEPS
+    objective = find_objective(name)()
+    draw = Draw(["a tower"], count, 0, 0, memory=objective.memory(policy))
+    found = objective.collect(policy, draw, _score)
+    rollout = found.rollout
+    taken = (rollout.log_probs * rollout.mask).sum(0).exp()
+    # A sequence that ends early is here once for each way to go on behind its end.
+    again = VOCABULARY ** (~rollout.mask).sum(0)
+    chance = taken / again
+    assert float(chance.sum()) == pytest.approx(1)
+    weighted = Experience(
+        rollout, found.advantages * (chance * count).unsqueeze(1), found.tensors, found.steps, found.group_size
+    )
+    loss, _ = objective.loss(policy, weighted)
+    (gradient,) = torch.autograd.grad(loss, policy.network.weight)
+    (exact,) = torch.autograd.grad(_expected(policy), policy.network.weight)
+    assert torch.nn.functional.cosine_similarity(-gradient.flatten(), exact.flatten(), dim=0) > 0.9999
+
+
+def _expected(policy: EverySequence) -> torch.Tensor:
+    """Of the redness, where tokens behind the end do not count."""
+    rollout = policy.sample(policy.condition(["a tower"] * VOCABULARY**STEPS), seeds=[])
+    log_probs = (policy.log_probs(rollout, range(STEPS)).log_probs * rollout.mask).sum(0)
+    again = VOCABULARY ** (~rollout.mask).sum(0)
+    return (log_probs.exp() / again * redness(rollout.tokens, rollout.mask)).sum()
+
+
+@pytest.mark.parametrize("name", ["reinforce", "ddpo", "dpok", "grpo", "dgpo", "dpo", "dro"])
+def test_the_kl_pulls_back_and_has_gradient(name: str) -> None:
+    """Away from the reference policy, the KL alone leads back to it."""
+    policy = TokenToy()
+    policy.keep_reference()
+    with torch.no_grad():
+        policy.network.weight.add_(0.5 * torch.randn(policy.network.weight.shape, generator=torch.manual_seed(0)))
+    flat = lambda draw, asset: Judgement({}, *([torch.zeros(len(asset))] * 2), torch.zeros(len(asset), 1))  # noqa: E731
+    objective = find_objective(name)(kl_weight=1.0)
+    found = objective.collect(policy, Draw(["a tower"], 32, 0, 0, memory=objective.memory(policy)), flat)
+    loss, metrics = objective.loss(policy, found)
+    (gradient,) = torch.autograd.grad(loss, policy.network.weight)
+    assert float(metrics["kl"]) > 0.01 and float(gradient.norm()) > 1e-3
+    with policy.reference():
+        back = policy.network.weight - 0
+    with torch.no_grad():
+        towards = back - policy.network.weight
+    assert float((-gradient * towards).sum()) > 0
+
+
+def test_leave_one_out_by_hand() -> None:
+    assert leave_one_out(torch.tensor([[1.0, 2.0, 6.0]])).tolist() == [[-3.0, -1.5, 4.5]]
+
+
+def test_statistics_of_prompts() -> None:
+    memory, prompts = PromptStatistics(), torch.tensor([3, 3, 3, 3, 7])
+    rewards = torch.tensor([1.0, 3.0, 1.0, 3.0, 10.0], dtype=torch.float64)
+    memory.add(prompts, rewards)
+    out = memory.normalized(prompts, rewards, rewards, least=4)
+    assert out[:4].tolist() == pytest.approx([-1, 1, -1, 1], rel=1e-4)
+    assert float(out[4]) == pytest.approx(float((rewards[4] - rewards.mean()) / rewards.std(correction=0)), rel=1e-4)
+
+
+def test_the_value_is_learnt() -> None:
+    rng = torch.Generator().manual_seed(0)
+    features = torch.cat([torch.randn(400, 3, generator=rng), torch.ones(400, 1)], 1).double()
+    truth = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    value = Value(4)
+    value.add(features, features @ truth)
+    assert torch.allclose(value(features), features @ truth, atol=0.01)
+
+
+def test_nft_gradient_by_hand() -> None:
+    """Where new is old, it is -2 (2 r - 1) (v - old) w: matching weighted by the advantage."""
+    rng = torch.Generator().manual_seed(0)
+    targets, old = torch.randn(2, 3, 2, 4, generator=rng), torch.randn(2, 3, 2, 4, generator=rng)
+    advantages, weights = torch.tensor([[0.5, 3.0], [-0.2, 0.0], [-7.0, 1.0]]), torch.rand(3, 2, 4, generator=rng)
+    new = old.clone().requires_grad_()
+    nft_loss(new, old, targets, advantages, weights, beta=0.5).backward()
+    expected = -2 * advantages.clamp(-1, 1).unsqueeze(-1) * (targets - old) * weights / 6
+    assert new.grad is not None and torch.allclose(new.grad, expected, atol=1e-6)
+
+
+def test_dgpo_is_the_gradient_of_its_groups_margins() -> None:
+    rng = torch.Generator().manual_seed(0)
+    new = torch.randn(2, 6, 1, generator=rng).requires_grad_()
+    reference, advantages = torch.randn(2, 6, 1, generator=rng), torch.randn(6, 1, generator=rng)
+    loss = dgpo_loss(new, new.detach(), reference, advantages, 3, beta=2.0, clip=0.1)
+    margin = (advantages * (new - reference)).sum(-1).unflatten(1, (2, 3)).mean(-1)
+    exact = -torch.nn.functional.logsigmoid(2.0 * margin).mean() / 2.0
+    (one,), (two,) = torch.autograd.grad(loss, new), torch.autograd.grad(exact, new)
+    assert torch.allclose(one, two, atol=1e-6)
+    done = dgpo_loss(new, new.detach() - 1, reference, torch.ones(6, 1), 3, beta=2.0, clip=0.1)
+    assert torch.autograd.grad(done, new)[0].abs().max() == 0  # likely enough already
+
+
+def test_dpo_by_hand() -> None:
+    advantages = torch.tensor([0.0, 2.0, -1.0, 1.0, 1.0, 1.0])
+    pairs = best_and_worst(advantages, 3)
+    assert pairs[:2].tolist() == [1, 2]
+    assert preferred(advantages[pairs].unsqueeze(1)).tolist() == [1, 0]  # the second group is all alike
+    new = torch.tensor([[[1.0], [0.5], [0.2], [0.1]]], requires_grad=True)
+    margin = margins(new, torch.tensor([[[0.8], [0.6], [0.0], [0.0]]]))
+    assert margin[0].tolist() == pytest.approx([0.3, 0.1])
+    dpo_loss(margin, torch.tensor([1.0, 0.0]), 4.0).backward()
+    assert new.grad is not None
+    slope = float(torch.sigmoid(torch.tensor(-2 * 0.3))) / 2  # a mean over two pairs
+    assert new.grad.flatten().tolist() == pytest.approx([-slope, slope, 0, 0])
