@@ -25,6 +25,7 @@ from rl3d.generators.base import (
     Generator,
     HasLogProbs,
     HasMatching,
+    HasSampleGradient,
     Retrieves,
     Streams,
     capabilities,
@@ -90,8 +91,8 @@ def check_generator(
             generator.network.load_state_dict(start)
 
 
-def _samples(g: Generator, options: Any = None, gradient: bool = False) -> Any:
-    return g.sample(g.condition(PROMPTS), seeds=SEEDS, options=options, gradient=gradient)
+def _samples(g: Generator, options: Any = None) -> Any:
+    return g.sample(g.condition(PROMPTS), seeds=SEEDS, options=options)
 
 
 def _numbers(asset: Asset) -> Tensor:
@@ -193,12 +194,17 @@ def _save(g: Generator) -> str:
     return f"{size / 1e6:.1f} MB, samples equal to the bit"
 
 
-def _path_gradient(g: Generator) -> str:
-    """For generators whose samples are differentiable; a token policy has no such gradient."""
-    numbers = _numbers(g.decode(_samples(g, gradient=True)))
-    if not numbers.requires_grad:
-        return "samples carry no gradient: rewards cannot be back-propagated"
-    return _reaches(g, numbers.square().mean())
+def _path_gradient(g: Any) -> str:
+    condition = g.condition(PROMPTS)
+    plain = _numbers(g.decode(_samples(g)))
+    _require(not plain.requires_grad, "sample carries gradient: that is for sample_with_gradient")
+    for last in (None, 1):
+        numbers = _numbers(g.decode(g.sample_with_gradient(condition, seeds=SEEDS, last=last)))
+        apart = float((numbers - plain).abs().max())
+        _require(apart < 1e-5, f"sample_with_gradient gives other samples than sample, {apart:.1e} apart")
+        _require(numbers.requires_grad, f"the samples carry no gradient with last={last}")
+        reached = _reaches(g, numbers.square().mean())
+    return reached
 
 
 def _log_probs(g: Any) -> str:
@@ -432,7 +438,7 @@ CLAUSES: list[tuple[str, type | None, Callable[[Any], str]]] = [
     ("seeds", None, _seeds),
     ("reference", None, _reference),
     ("save and load", None, _save),
-    ("gradient of samples", None, _path_gradient),
+    ("gradient of samples", HasSampleGradient, _path_gradient),
     ("log-probs", HasLogProbs, _log_probs),
     ("log-prob gradient", HasLogProbs, _log_prob_gradient),
     ("log-prob score", HasLogProbs, _score_identity),

@@ -67,7 +67,7 @@ def reward_values(
 ) -> Float[Tensor, "b"]:
     """Weighted sum of differentiable rewards, with gradient to the asset through decode and render.
 
-    With an asset from ``Generator.sample(..., gradient=True)`` the gradient reaches the network's
+    With an asset from ``sample_with_gradient`` the gradient reaches the network's
     weights. ValueError in one line for a reward that has no gradient.
     """
     for reward, _ in rewards:

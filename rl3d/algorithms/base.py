@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -119,7 +119,16 @@ class Judgement:
     none does."""
 
 
-Score = Callable[[Draw, Asset], Judgement]
+@runtime_checkable
+class Score(Protocol):
+    """The rewards of a run."""
+
+    def __call__(self, draw: Draw, asset: Asset) -> Judgement: ...
+
+    def values(self, prompts: list[str], asset: Asset, azimuth_deg: float) -> Float[Tensor, "b"]:
+        """The weighted sum of the rewards that have a gradient, with gradient to the asset.
+        ValueError if there are none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -138,14 +147,17 @@ class Experience:
     """Whether they also stay together where a minibatch is split into pieces."""
     judgement: Judgement | None = None
     asset: Asset | None = None
+    draw: Draw | None = None
+    score: Score | None = None
+    """For objectives that sample again, with gradient."""
 
     def __len__(self) -> int:
         return len(self.rollout)
 
     def __getitem__(self, index: Tensor) -> Experience:
         tensors = {name: value[index] for name, value in self.tensors.items()}
-        kept = self.steps, self.group_size, self.whole_groups
-        return Experience(self.rollout[index], self.advantages[index], tensors, *kept)
+        rollout, advantages = self.rollout[index], self.advantages[index]
+        return replace(self, rollout=rollout, advantages=advantages, tensors=tensors, judgement=None, asset=None)
 
     def minibatches(self, count: int, rng: np.random.Generator) -> Iterator[Experience]:
         """The samples in ``count`` minibatches of whole groups, in random order. For ``count`` 1

@@ -16,6 +16,7 @@ OBJECTIVES = {
     "dgpo": "rl3d.algorithms.dgpo:DGPO",
     "dpo": "rl3d.algorithms.dpo:DPO",
     "dro": "rl3d.algorithms.dro:DRO",
+    "draft": "rl3d.algorithms.draft:DRaFT",
 }
 
 

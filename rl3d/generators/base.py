@@ -2,9 +2,9 @@
 this.
 
 A generator is a subclass of ``Generator``: a small core that every policy has. What only some
-policies have is a capability, a protocol below: ``HasLogProbs``, ``HasMatching``, ``Encodes``,
-``Retrieves``, ``Completes``, ``Streams``. An objective names the capabilities it needs.
-docs/generators.md shows how to bring your own.
+policies have is a capability, a protocol below: ``HasLogProbs``, ``HasMatching``,
+``HasSampleGradient``, ``Encodes``, ``Retrieves``, ``Completes``, ``Streams``. An objective names
+those it needs. docs/generators.md shows how to bring your own.
 """
 
 from __future__ import annotations
@@ -156,14 +156,13 @@ class Generator(ABC):
         seeds: Sequence[int],
         options: Any = None,
         initial_seeds: Sequence[int] | None = None,
-        gradient: bool = False,
     ) -> Rollout:
         """Draw one sample for each entry of ``condition``.
 
         ``seeds`` (one an entry) fix all randomness: the same seed gives the same sample, whatever
         the batch. ``initial_seeds`` fix the first noise apart from the rest, so that a group can
         start from the same noise; a generator without such noise ignores them. ``options`` None
-        means ``default_options``. With ``gradient`` the sample carries gradient to the weights.
+        means ``default_options``.
         """
 
     @abstractmethod
@@ -281,6 +280,18 @@ class HasMatching(Protocol):
 
 
 @runtime_checkable
+class HasSampleGradient(Protocol):
+    """Generators whose samples carry gradient to the weights: a reward that has a gradient trains
+    them directly."""
+
+    def sample_with_gradient(
+        self, condition: Any, *, seeds: Sequence[int], options: Any = None, last: int | None = None
+    ) -> Rollout:
+        """The samples of ``sample``, with gradient through their last steps; None: through all."""
+        ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """Assets back to samples: for pairs of assets and for supervised training."""
 
@@ -328,6 +339,7 @@ class Streams(Protocol):
 CAPABILITIES: dict[str, type] = {
     "log-probs": HasLogProbs,
     "matching": HasMatching,
+    "sample gradient": HasSampleGradient,
     "encode": Encodes,
     "retrieve": Retrieves,
     "complete": Completes,

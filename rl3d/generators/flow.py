@@ -71,8 +71,24 @@ class Flow(Generator):
         seeds: Sequence[int],
         options: Sampling | None = None,
         initial_seeds: Sequence[int] | None = None,
-        gradient: bool = False,
     ) -> FlowRollout:
+        with torch.no_grad():
+            return self._integrate(condition, seeds, options, initial_seeds or seeds)
+
+    def sample_with_gradient(
+        self, condition: Any, *, seeds: Sequence[int], options: Sampling | None = None, last: int | None = None
+    ) -> FlowRollout:
+        return self._integrate(condition, seeds, options, seeds, last)
+
+    def _integrate(
+        self,
+        condition: Any,
+        seeds: Sequence[int],
+        options: Sampling | None,
+        initial_seeds: Sequence[int],
+        last: int | None = None,
+    ) -> FlowRollout:
+        """Only the ``last`` steps carry gradient; None: all."""
         sampling, count = options or self.default_options, len(condition)
         if len(seeds) != count:
             raise ValueError(f"{count} prompts need {count} seeds, got {len(seeds)}")
@@ -81,7 +97,7 @@ class Flow(Generator):
             # On the CPU whatever the device: the same seed means the same asset everywhere.
             return torch.randn((number, *self.shape), generator=torch.Generator().manual_seed(seed))
 
-        x = torch.stack([draws(s, 1)[0] for s in initial_seeds or seeds], 0).to(self.device)
+        x = torch.stack([draws(s, 1)[0] for s in initial_seeds], 0).to(self.device)
         # One stream per sample, apart from the initial noise's: samples do not depend on the batch
         # they are in.
         noise = (
@@ -90,19 +106,20 @@ class Flow(Generator):
             else None
         )
         states, means, stds = [x], [], sampling.stds()
-        with torch.set_grad_enabled(gradient):
-            for step, sigma in enumerate(sampling.sigmas()[:-1]):
+        first = 0 if last is None else sampling.steps - last
+        for step, sigma in enumerate(sampling.sigmas()[:-1]):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and step >= first):
                 velocity = self.velocity(x, torch.full((count,), sigma, device=x.device), condition, sampling.guidance)
                 mean = sampling.mean(x, velocity, step)
                 x = mean if noise is None else mean + stds[step] * noise[step]
                 means.append(mean)
                 states.append(x)
-            if noise is None:
-                log_probs = torch.zeros(sampling.steps, count, device=x.device)
-            else:
-                counted = self.counted(x)
-                steps = range(sampling.steps)
-                log_probs = torch.stack([_log_prob(states[t + 1], means[t], stds[t], counted) for t in steps])
+        if noise is None:
+            log_probs = torch.zeros(sampling.steps, count, device=x.device)
+        else:
+            counted = self.counted(x)
+            steps = range(sampling.steps)
+            log_probs = torch.stack([_log_prob(states[t + 1], means[t], stds[t], counted) for t in steps])
         levels = torch.tensor(stds, device=x.device)
         return FlowRollout(condition, sampling, torch.stack(states), torch.stack(means), levels, log_probs)
 

@@ -199,7 +199,6 @@ class PartTokens(Generator):
         seeds: Sequence[int],
         options: TokenSampling | None = None,
         initial_seeds: Sequence[int] | None = None,
-        gradient: bool = False,
     ) -> TokenRollout:
         """Tokens have no gradient, and there is no initial noise."""
         *_, last = self.stream(condition, seeds=seeds, options=options)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from rewards.base import Reward, Scores
+from rewards.base import Differentiable, Reward, Scores
 from rewards.mix import Constraints, gated
 from rl3d.algorithms.advantages import gdpo
 from rl3d.algorithms.base import Draw, Judgement
 from rl3d.generators.base import Generator
 from rl3d.generators.load import sampling_options
-from rl3d.scoring import score_assets
+from rl3d.scoring import reward_values, score_assets
 from rl3d.training.config import TrainConfig
 from rl3d.training.processes import Processes
 from scenes.asset import Asset
@@ -42,6 +43,14 @@ class Scorer:
         judgement = self.judge(gated(scores, self.gates), scores, draw.group_size, asset)
         self.seconds = time.monotonic() - started
         return judgement
+
+    def values(self, prompts: list[str], asset: Asset, azimuth_deg: float) -> Float[Tensor, "b"]:
+        """The weighted sum of the rewards that have a gradient, with gradient to the asset."""
+        weights = self.constraints.weights
+        smooth = [(r, weights[r.name]) for r in self.rewards if isinstance(r, Differentiable) and weights[r.name]]
+        if not smooth:
+            raise ValueError("none of the rewards that count has a gradient: rl3d rewards lists those that have one")
+        return reward_values(smooth, prompts, asset, azimuth_deg=azimuth_deg)
 
     def judge(self, counted: dict[str, Scores], scores: dict[str, Scores], group_size: int, asset: Asset) -> Judgement:
         """Advantages of the ``counted`` scores, which gates have passed."""

@@ -19,6 +19,15 @@ MAX_RATIO_DEVIATION = 1e-4
 """Mean abs(ratio - 1) on unchanged weights that is rounding and no fault."""
 
 
+class _Alike(Scorer):
+    """Every sample is as good as any other."""
+
+    def __call__(self, draw: Draw, asset: Asset) -> Judgement:
+        if self.gates:
+            gated(score_assets(self.rewards, draw.prompts * len(asset), asset), self.gates)
+        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset)), torch.zeros(len(asset), 1))
+
+
 def self_check(
     policy: Generator, config: TrainConfig, scorer: Scorer, prompt: str, options: Any, memory: nn.Module | None = None
 ) -> float:
@@ -29,13 +38,8 @@ def self_check(
     has no verdict, which is known only after scoring.
     """
 
-    def score(draw: Draw, asset: Asset) -> Judgement:
-        if scorer.gates:
-            gated(score_assets(scorer.rewards, [prompt] * len(asset), asset), scorer.gates)
-        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset)), torch.zeros(len(asset), 1))
-
     draw = Draw([prompt], config.group_size, -1, config.seed, options=options, updates=2, memory=memory)
-    experience = config.objective.collect(policy, draw, score)
+    experience = config.objective.collect(policy, draw, _Alike(scorer.rewards, scorer.gates, scorer.constraints))
     with torch.no_grad():
         _, metrics = config.objective.loss(policy, experience)
     deviation = float(metrics.get("ratio_deviation", 0.0))

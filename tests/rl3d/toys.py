@@ -97,7 +97,6 @@ class TokenToy(Generator):
         seeds: Sequence[int],
         options: TokenOptions | None = None,
         initial_seeds: Sequence[int] | None = None,
-        gradient: bool = False,
     ) -> TokenRollout:
         *_, last = self.stream(condition, seeds=seeds, options=options)
         return last
@@ -332,11 +331,10 @@ class SplatBalls(Generator):
         seeds: Sequence[int],
         options: Any = None,
         initial_seeds: Sequence[int] | None = None,
-        gradient: bool = False,
     ) -> SplatRollout:
         options = self.default_options if options is None else options
         noise = torch.stack([torch.randn(4, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        with torch.set_grad_enabled(gradient):
+        with torch.no_grad():
             mean = self.network(torch.zeros(len(seeds), 1))
             return SplatRollout(condition, mean + options.spread * noise)
 

@@ -18,8 +18,9 @@ from rl3d.algorithms.dpok import Value
 from rl3d.algorithms.load import find_objective
 from rl3d.algorithms.nft import nft_loss
 from rl3d.algorithms.reinforce import leave_one_out
+from rl3d.generators.sde import Sampling
 from scenes.asset import Asset
-from tests.rl3d.toys import STEPS, VOCABULARY, TokenRollout, TokenToy, redness
+from tests.rl3d.toys import STEPS, VOCABULARY, SplatFlow, TokenRollout, TokenToy, redness
 
 ON_STEPS = ["reinforce", "ddpo", "dpok", "grpo"]
 
@@ -35,12 +36,26 @@ class EverySequence(TokenToy):
         return TokenRollout(condition, rollout.options, tokens, log_probs)
 
 
-def _score(draw: Draw, asset: Asset) -> Judgement:
-    parts = asset.parts
-    assert parts is not None
-    red = ((parts.colors[..., 0] > 0.5) & (parts.colors[..., 1] < 0.5) & parts.exists).float().mean(-1)
-    centred = red - red.mean()
-    return Judgement({}, red, centred, centred.unsqueeze(1))
+class _Flat:
+    """Every sample is worth the same."""
+
+    def __call__(self, draw: Draw, asset: Asset) -> Judgement:
+        zeros = torch.zeros(len(asset))
+        return Judgement({}, zeros, zeros, zeros.unsqueeze(1))
+
+    def values(self, prompts: list[str], asset: Asset, azimuth_deg: float) -> torch.Tensor:
+        raise AssertionError("no objective but draft asks for a gradient")
+
+
+class _Red(_Flat):
+    """The share of red cubes."""
+
+    def __call__(self, draw: Draw, asset: Asset) -> Judgement:
+        parts = asset.parts
+        assert parts is not None
+        red = ((parts.colors[..., 0] > 0.5) & (parts.colors[..., 1] < 0.5) & parts.exists).float().mean(-1)
+        centred = red - red.mean()
+        return Judgement({}, red, centred, centred.unsqueeze(1))
 
 
 @pytest.mark.parametrize("name", [*ON_STEPS, "dgpo"])
@@ -52,7 +67,7 @@ def test_the_gradient_is_that_of_the_expected_reward(name: str) -> None:
     count = VOCABULARY**STEPS
     objective = find_objective(name)()
     draw = Draw(["a tower"], count, 0, 0, memory=objective.memory(policy))
-    found = objective.collect(policy, draw, _score)
+    found = objective.collect(policy, draw, _Red())
     rollout = found.rollout
     taken = (rollout.log_probs * rollout.mask).sum(0).exp()
     # A sequence that ends early is here once for each way to go on behind its end.
@@ -83,9 +98,8 @@ def test_the_kl_pulls_back_and_has_gradient(name: str) -> None:
     policy.keep_reference()
     with torch.no_grad():
         policy.network.weight.add_(0.5 * torch.randn(policy.network.weight.shape, generator=torch.manual_seed(0)))
-    flat = lambda draw, asset: Judgement({}, *([torch.zeros(len(asset))] * 2), torch.zeros(len(asset), 1))  # noqa: E731
     objective = find_objective(name)(kl_weight=1.0)
-    found = objective.collect(policy, Draw(["a tower"], 32, 0, 0, memory=objective.memory(policy)), flat)
+    found = objective.collect(policy, Draw(["a tower"], 32, 0, 0, memory=objective.memory(policy)), _Flat())
     loss, metrics = objective.loss(policy, found)
     (gradient,) = torch.autograd.grad(loss, policy.network.weight)
     assert float(metrics["kl"]) > 0.01 and float(gradient.norm()) > 1e-3
@@ -94,6 +108,42 @@ def test_the_kl_pulls_back_and_has_gradient(name: str) -> None:
     with torch.no_grad():
         towards = back - policy.network.weight
     assert float((-gradient * towards).sum()) > 0
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_draft_is_the_gradient_of_the_rewards(last: int) -> None:
+    """Against finite differences, of a flow whose only sample steps that count are the last."""
+    policy = SplatFlow()
+    prompts = ["a red ball", "a cube"]
+
+    class Height(_Flat):
+        def values(self, prompts: list[str], asset: Asset, azimuth_deg: float) -> torch.Tensor:
+            assert len(prompts) == len(asset) and azimuth_deg == 30
+            return asset.gaussians(32).means[..., 2].square().mean(-1)
+
+    draw = Draw(prompts, 2, 0, 0, options=Sampling(steps=3))
+    objective = find_objective("draft")(last=last)
+    found = objective.collect(policy, draw, Height())
+    loss, _ = objective.loss(policy, found[torch.tensor([1, 2])])
+    bias = policy.network[-1].bias
+    (gradient,) = torch.autograd.grad(loss, bias)
+    states, condition = found.rollout.states[:, [1, 2]], found.rollout.condition[torch.tensor([1, 2])]
+
+    def value() -> float:
+        """Goes on from the state before the last steps."""
+        x = states[3 - last]
+        for step in range(3 - last, 3):
+            sigma = torch.full((2,), 1 - step / 3)
+            x = draw.options.mean(x, policy.velocity(x, sigma, condition, 1.0), step)
+        return -float((0.25 * x[..., 2] + 0.45).square().mean())
+
+    with torch.no_grad():
+        bias[2] += 0.02
+        above = value()
+        bias[2] -= 0.04
+        below = value()
+        bias[2] += 0.02
+    assert float(gradient[2]) == pytest.approx((above - below) / 0.04, rel=2e-3)
 
 
 def test_leave_one_out_by_hand() -> None:

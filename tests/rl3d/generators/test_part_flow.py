@@ -144,7 +144,8 @@ def test_the_gradient_of_a_reward_reaches_a_weight_through_sampling_decoding_and
     prompts, rewards = ["a red ball", "a blue cube"], parse("alignment=1")
 
     def value(gradient: bool = False) -> torch.Tensor:
-        rollout = policy.sample(policy.condition(prompts), seeds=[3, 4], options=Sampling(steps=1), gradient=gradient)
+        draw = policy.sample_with_gradient if gradient else policy.sample
+        rollout = draw(policy.condition(prompts), seeds=[3, 4], options=Sampling(steps=1))
         return reward_values(rewards, prompts, policy.decode(rollout)).mean()
 
     # Weights that paint: the others move splats, and what a pixel shows then changes in jumps.

@@ -345,12 +345,7 @@ def test_two_shards_of_the_prompts_are_the_whole_draw(start) -> None:
     parts = [Processes(rank, 2).shard(draw) for rank in (0, 1)]
     assert [p.prompts for p in parts] == [["a red cube"], ["a blue ball", "a cat"]]
 
-    def score(draw: Draw, asset):
-        from rl3d.algorithms.base import Judgement
-
-        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset)), torch.zeros(len(asset), 1))
-
-    whole = run.config.objective.collect(policy, draw, score)
-    pieces = [run.config.objective.collect(policy, part, score) for part in parts]
+    whole = run.config.objective.collect(policy, draw, run.scorer)
+    pieces = [run.config.objective.collect(policy, part, run.scorer) for part in parts]
     assert torch.allclose(policy.final(whole.rollout), torch.cat([policy.final(p.rollout) for p in pieces]), atol=1e-5)
     assert torch.equal(whole.tensors["noise"], torch.cat([p.tensors["noise"] for p in pieces]))
