@@ -36,7 +36,9 @@ class DGPO(FinishedObjective):
         self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None
     ) -> Float[Tensor, ""]:
         return dgpo_loss(
-            *(one.log_likes for one in (new, old, reference)),
+            new.log_likes,
+            old.log_likes,
+            reference.log_likes,
             minibatch.advantages,
             minibatch.group_size,
             beta=self.beta,

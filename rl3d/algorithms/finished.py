@@ -66,7 +66,7 @@ class FinishedObjective(Objective):
         """The samples that are learnt from, and how many of each prompt. None: all."""
         return None
 
-    def drawing(self, policy: Generator, draw: Draw) -> AbstractContextManager[Any]:
+    def drawing(self, policy: Any, draw: Draw) -> AbstractContextManager[Any]:
         """In this context the policy has the weights that draw the samples."""
         return nullcontext()
 

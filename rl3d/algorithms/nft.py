@@ -54,7 +54,7 @@ class NFT(FinishedObjective):
         for old, present in zip(memory.parameters(), policy.network.parameters(), strict=True):
             old.lerp_(present, rate)
 
-    def drawing(self, policy: Generator, draw: Draw) -> AbstractContextManager[Any]:
+    def drawing(self, policy: Any, draw: Draw) -> AbstractContextManager[Any]:
         assert draw.memory is not None
         return policy.using(draw.memory)
 

@@ -121,7 +121,16 @@ class PartTokens(Generator):
     default_options = TokenSampling()
     exploration = TokenSampling(temperature=1.0, top_p=1.0)
     parallel_steps = True
-    objectives: ClassVar = {"grpo": {"lr": 1e-4, "clip": 0.2, "kl_weight": 0.05}}
+    objectives: ClassVar = {
+        "grpo": {"lr": 1e-4, "clip": 0.2, "kl_weight": 0.05},
+        "reinforce": {"lr": 1e-4, "kl_weight": 0.05},
+        "ddpo": {"lr": 1e-4, "clip": 0.2},
+        "dpok": {"lr": 1e-4, "clip": 0.2, "kl_weight": 0.05},
+        # Log-likelihoods are sums over hundreds of tokens, those of a flow are means.
+        "dgpo": {"beta": 0.1, "clip": 0.2},
+        "dpo": {"beta": 0.1},
+        "dro": {"bound": 10.0},
+    }
 
     network: PartTokensNetwork
 
