@@ -74,6 +74,13 @@ def at_least(config: Any, **bounds: float) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
 
 
+def above_0(config: Any, *names: str) -> None:
+    """ValueError with one line if a field of a config is not above 0."""
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {getattr(config, name)}")
+
+
 def check_seed(config: Any) -> None:
     """ValueError with one line if ``config.seed`` is not 0 to ``MAX_SEED``."""
     if not 0 <= config.seed <= MAX_SEED:

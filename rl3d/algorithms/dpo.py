@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rl3d.algorithms.base import Draw, Experience
 from rl3d.algorithms.finished import FinishedObjective, Fit
-from rl3d.configs import at_least
+from rl3d.configs import above_0
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DPO(FinishedObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, beta=0)
+        above_0(self, "beta")
 
     def chosen(self, draw: Draw, advantages: Float[Tensor, "b"]) -> tuple[Tensor, int]:
         return best_and_worst(advantages, draw.group_size), 2

@@ -13,7 +13,7 @@ from torch import Tensor
 from rl3d.algorithms.base import Draw, Experience
 from rl3d.algorithms.dpo import best_and_worst, margins, preferred
 from rl3d.algorithms.finished import FinishedObjective, Fit
-from rl3d.configs import at_least
+from rl3d.configs import above_0
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DRO(FinishedObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, bound=0)
+        above_0(self, "bound")
 
     def chosen(self, draw: Draw, advantages: Float[Tensor, "b"]) -> tuple[Tensor, int]:
         return best_and_worst(advantages, draw.group_size), 2

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rl3d.algorithms.base import Draw, Experience
 from rl3d.algorithms.finished import FinishedObjective, Fit
-from rl3d.configs import at_least
+from rl3d.configs import above_0
 from rl3d.generators.base import Generator
 
 
@@ -41,7 +41,9 @@ class NFT(FinishedObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, beta=0, spread=0, old_decay=0)
+        above_0(self, "beta", "spread")
+        if not 0 <= self.old_decay < 1:
+            raise ValueError(f"--old-decay must be from 0 to less than 1, got {self.old_decay}")
 
     def memory(self, policy: Generator) -> nn.Module:
         return copy.deepcopy(policy.network).requires_grad_(False)

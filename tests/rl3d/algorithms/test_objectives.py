@@ -146,6 +146,17 @@ def test_draft_is_the_gradient_of_the_rewards(last: int) -> None:
     assert float(gradient[2]) == pytest.approx((above - below) / 0.04, rel=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("dpo", {"beta": 0.0}), ("dro", {"bound": 0.0}), ("nft", {"beta": 0.0}), ("nft", {"spread": 0.0}),
+     ("nft", {"old_decay": 1.0}), ("dgpo", {"clip": -1.0}), ("ddpo", {"least_samples": 1}), ("draft", {"last": 0})],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_named(name: str, setting: dict[str, float]) -> None:
+    (option,) = setting
+    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} must be"):
+        find_objective(name)(**setting)
+
+
 def test_leave_one_out_by_hand() -> None:
     assert leave_one_out(torch.tensor([[1.0, 2.0, 6.0]])).tolist() == [[-3.0, -1.5, 4.5]]
 
