@@ -63,7 +63,8 @@ class FinishedObjective(Objective):
         return (generator.exploration if explores else None) or generator.default_options
 
     def chosen(self, draw: Draw, advantages: Float[Tensor, "b"]) -> tuple[Tensor, int] | None:
-        """The samples that are learnt from, and how many of each prompt. None: all."""
+        """The samples that are learnt from, and how many of each prompt; their units then have the
+        advantage of the sample. None: all samples."""
         return None
 
     def drawing(self, policy: Any, draw: Draw) -> AbstractContextManager[Any]:
@@ -84,7 +85,7 @@ class FinishedObjective(Objective):
         chosen = self.chosen(draw, judgement.advantages)
         if chosen is not None:
             index, size = chosen
-            rollout, advantages = rollout[index], advantages[index]
+            rollout, advantages = rollout[index], judgement.advantages[index].unsqueeze(1).to(advantages.device)
             tensors = {name: t[index] for name, t in tensors.items()}
         samples = Experience(rollout, advantages, tensors, (), size, True, judgement, asset)
 

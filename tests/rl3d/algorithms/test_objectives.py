@@ -110,6 +110,20 @@ def test_the_kl_pulls_back_and_has_gradient(name: str) -> None:
     assert float((-gradient * towards).sum()) > 0
 
 
+@pytest.mark.parametrize("name", ["dpo", "dro"])
+def test_a_pair_is_ordered_by_its_samples_and_not_by_their_units(name: str) -> None:
+    class Contrary(_Flat):
+        def __call__(self, draw: Draw, asset: Asset) -> Judgement:
+            whole = torch.arange(float(len(asset)))
+            return Judgement({}, whole, whole, -whole.unsqueeze(1).expand(-1, 32))
+
+    policy = SplatFlow()
+    policy.units_are_parts = True  # type: ignore[misc]
+    policy.keep_reference()
+    found = find_objective(name)().collect(policy, Draw(["a ball", "a cube"], 3, 0, 0), Contrary())
+    assert found.advantages.flatten().tolist() == [2, 0, 5, 3] and preferred(found.advantages).tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("last", [1, 3])
 def test_draft_is_the_gradient_of_the_rewards(last: int) -> None:
     """Against finite differences, of a flow whose only sample steps that count are the last."""
