@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rl3d.algorithms.base import Draw, Judgement
-from rl3d.algorithms.steps import StepObjective, clipped_policy_loss
+from rl3d.algorithms.steps import ClippedObjective
 from rl3d.configs import at_least
 from rl3d.generators.base import Generator
 
@@ -21,21 +21,19 @@ BUCKETS = 1 << 16
 
 
 @dataclass(frozen=True)
-class DDPO(StepObjective):
+class DDPO(ClippedObjective):
     """Settings of ``--objective ddpo``."""
 
     name = "ddpo"
 
     lr: float = 3e-5
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
-    clip: float = 5e-3
-    """Range of the probability ratio around 1."""
     least_samples: int = 16
     """A prompt with fewer rewards so far is normalised by those of the whole batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, clip=0, least_samples=2)
+        at_least(self, least_samples=2)
 
     def memory(self, policy: Generator) -> nn.Module:
         return PromptStatistics()
@@ -49,11 +47,6 @@ class DDPO(StepObjective):
         draw.memory.add(draw.gather(prompts), everyone)
         own = draw.memory.normalized(prompts, rewards, everyone, self.least_samples).float()
         return own, own.unsqueeze(1)
-
-    def policy_loss(
-        self, new: Float[Tensor, "s b"], old: Float[Tensor, "s b"], advantages: Float[Tensor, "s b"]
-    ) -> Float[Tensor, "s b"]:
-        return clipped_policy_loss(new, old, advantages, self.clip)
 
 
 class PromptStatistics(nn.Module):

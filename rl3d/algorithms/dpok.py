@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from rewards.text import shared_encoder
 from rewards.text.minilm import DIM
 from rl3d.algorithms.base import Draw, Judgement
-from rl3d.algorithms.steps import StepObjective, clipped_policy_loss
-from rl3d.configs import at_least
+from rl3d.algorithms.steps import ClippedObjective
 from rl3d.generators.base import Generator
 
 DECAY, RIDGE = 0.98, 0.1
@@ -26,21 +25,15 @@ samples."""
 
 
 @dataclass(frozen=True)
-class DPOK(StepObjective):
+class DPOK(ClippedObjective):
     """Settings of ``--objective dpok``."""
 
     name = "dpok"
 
     lr: float = 3e-5
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
-    clip: float = 5e-3
-    """Range of the probability ratio around 1."""
     kl_weight: float = 0.5
     """Weight of the KL to the reference policy."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(self, clip=0)
 
     def memory(self, policy: Generator) -> nn.Module:
         return Value()
@@ -56,11 +49,6 @@ class DPOK(StepObjective):
         own = (rewards - expected).float()
         draw.memory.add(draw.gather(text), everyone)
         return own, own.unsqueeze(1)
-
-    def policy_loss(
-        self, new: Float[Tensor, "s b"], old: Float[Tensor, "s b"], advantages: Float[Tensor, "s b"]
-    ) -> Float[Tensor, "s b"]:
-        return clipped_policy_loss(new, old, advantages, self.clip)
 
 
 class Value(nn.Module):

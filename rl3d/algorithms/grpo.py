@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from rl3d.algorithms.steps import StepObjective, clipped_policy_loss
+from rl3d.algorithms.steps import ClippedObjective, clipped_policy_loss
 from rl3d.configs import at_least
 
 
 @dataclass(frozen=True)
-class GRPO(StepObjective):
+class GRPO(ClippedObjective):
     """Settings of ``--objective grpo``."""
 
     name = "grpo"
@@ -26,9 +26,6 @@ class GRPO(StepObjective):
     """Peak learning rate of AdamW. It falls to a fiftieth over the run. Most of an advantage is
     noise, which Adam turns into a random walk of this step: 1e-4 wrecked a good flow within 20
     iterations."""
-    clip: float = 5e-3
-    """Range of the probability ratio around 1. Log-probs of a flow are averages over about 150
-    numbers, so ratios stay near 1."""
     clip_high: float | None = None
     """How far above 1 the ratio may be. None: ``clip``. Higher keeps unlikely tokens alive (DAPO;
     Yu et al., 2025)."""
@@ -37,7 +34,6 @@ class GRPO(StepObjective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, clip=0)
         if self.clip_high is not None:
             at_least(self, clip_high=0)
 

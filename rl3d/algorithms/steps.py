@@ -106,6 +106,24 @@ class StepObjective(Objective):
         return loss, metrics
 
 
+@dataclass(frozen=True)
+class ClippedObjective(StepObjective):
+    """Settings of an objective with PPO's clipped loss."""
+
+    clip: float = 5e-3
+    """Range of the probability ratio around 1. Log-probs of a flow are averages over about 150
+    numbers, so ratios stay near 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, clip=0)
+
+    def policy_loss(
+        self, new: Float[Tensor, "s b"], old: Float[Tensor, "s b"], advantages: Float[Tensor, "s b"]
+    ) -> Float[Tensor, "s b"]:
+        return clipped_policy_loss(new, old, advantages, self.clip)
+
+
 def step_advantages(
     whole: Float[Tensor, "b"], of_units: Float[Tensor, "b u"], units: Int[Tensor, "s b"] | None, count: int
 ) -> Float[Tensor, "b s"]:
