@@ -98,7 +98,10 @@ class Means:
         self._weights: dict[str, float] = {}
 
     def add(self, figures: dict[str, Tensor], weight: float) -> None:
+        """Figures that are not finite are left out."""
         for name, value in figures.items():
+            if not bool(value.isfinite()):
+                continue
             self._sums[name] = self._sums.get(name, 0.0) + weight * value.detach().double()
             self._weights[name] = self._weights.get(name, 0.0) + weight
 

@@ -49,6 +49,10 @@ class TrainConfig(RetrievalConfig):
     sampling: Any = None
     """How rollouts are drawn: the generator's options. None: the objective chooses the generator's
     defaults, or those for exploration."""
+    reference_decay: float = 1.0
+    """What is left of the reference policy after an iteration, as the policy replaces the rest. 1: it
+    stays the start of the run. 0.9: it follows as a moving average (EMA). 0: it is the policy of
+    the iteration before."""
     iterations: int = 240
     """Iterations of sampling, scoring and updating."""
     prompts_per_iteration: int = 12
@@ -90,6 +94,8 @@ class TrainConfig(RetrievalConfig):
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
         at_least(self, **dict.fromkeys(ones, 1), micro_batch=0)
         check_seed(self)
+        if not 0 <= self.reference_decay <= 1:
+            raise ValueError(f"--reference-decay must be from 0 to 1, got {self.reference_decay}")
         caption_kinds(self.kinds)
         if self.objective is None:
             kind = generator_class(self.checkpoint, self.generator or None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rewards.mix import Constraints, check_needs, parse, parse_gates
 from rl3d.algorithms.base import Draw, Experience
@@ -27,6 +28,8 @@ from rl3d.training.self_check import self_check
 from rl3d.training.state import State, checkpoints
 from scenes.files import FileError, check_folder, make_folder
 
+MAX_SKIPPED = 5
+"""Updates in a row that may be left out because their gradient is not finite."""
 CORPUS_PROMPTS = 3000
 """Number of corpus captions of a run without a prompt file: few enough that prompts of high
 priority come back often."""
@@ -46,6 +49,8 @@ class Run:
     """Set from outside: the loop ends after the iteration in work, and saves."""
     alarms: list[str] = field(default_factory=list)
     """Of the last iteration."""
+    skipped: int = 0
+    """Updates in a row that were left out."""
 
     @property
     def done(self) -> bool:
@@ -76,6 +81,20 @@ class Run:
         elif self.config.guard == "rollback":
             state.roll_back()
             state.stopped = state.rollbacks >= MAX_ROLLBACKS
+
+    def step(self, grad_norm: Tensor) -> bool:
+        """Let the optimiser step, unless the gradient is not finite; ValueError with one line when
+        that happens ``MAX_SKIPPED`` times in a row. Returns whether it stepped."""
+        if grad_norm.isfinite():
+            self.state.optimizer.step()
+            self.skipped = 0
+            return True
+        self.skipped += 1
+        if self.skipped == MAX_SKIPPED:
+            where = f"{self.config.out}: in iteration {self.state.iteration + 1} the gradient is not finite"
+            why = f"for the {MAX_SKIPPED}th update in a row"
+            raise ValueError(f"{where} {why}; the last checkpoint is kept: lower --lr, or look at the rewards")
+        return False
 
     def save(self) -> None:
         """Write the result, what resumes the run, a contact sheet and the report."""
@@ -124,18 +143,17 @@ def begin(
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
     memory = config.objective.memory(policy)
     state = State(policy, optimizer, PromptPool(prompts), constraints, memory)
-    if found:
-        state.resume(found[-1])
-    if config.guard == "rollback" and not state.good:
-        state.mark_good()
-    scorer = Scorer([reward for reward, _ in rewards], gates, constraints, processes)
     guard = (
         Guard(rewards, config.held_out, config.seed, config.kl_limit, avoid=prompts) if config.guard != "off" else None
     )
     if guard:
         check_needs(guard.rewards, policy.gives, policy.name)
-        with policy.reference():  # a resumed run then compares with the same start
-            guard.start = guard.read(policy)
+        guard.start = guard.read(policy)  # before a resumed run takes over its weights
+    if found:
+        state.resume(found[-1])
+    if config.guard == "rollback" and not state.good:
+        state.mark_good()
+    scorer = Scorer([reward for reward, _ in rewards], gates, constraints, processes)
     self_check(policy, config, scorer, prompts[0], options, copy.deepcopy(memory))
     if processes.main:
         make_folder(config.out)
@@ -195,7 +213,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             # Minibatches: an optimiser step each. Gradients accumulate over its pieces.
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, state)
-            means = Means()
+            means, skipped = Means(), 0
             for minibatch in experience.minibatches(config.num_minibatches, rng):
                 optimizer.zero_grad()
                 for piece in minibatch.pieces(config.micro_batch):
@@ -204,17 +222,18 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
                     means.add(figures, len(piece))
                 processes.average_gradients(policy.parameters())
                 grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-                if not grad_norm.isfinite():
-                    where = f"{config.out}: the gradient of iteration {state.iteration + 1} is not finite"
-                    raise ValueError(f"{where}; the last checkpoint is kept: lower --lr, or look at the rewards")
-                means.add({"grad_norm": grad_norm}, len(minibatch))
-                optimizer.step()
+                if run.step(grad_norm):
+                    means.add({"grad_norm": grad_norm}, len(minibatch))
+                else:
+                    skipped += 1
 
             # Average the weights, and report.
-            state.average()
+            state.average(config.reference_decay)
             state.iteration += 1
             objective.remember(policy, state.memory, state.iteration)
             figures = processes.mean(run.describe(experience) | means.means(), len(experience))
+            if skipped:
+                figures["skipped_updates"] = skipped
             ended, reward_s = time.monotonic(), run.scorer.seconds
             seconds = {"seconds": ended - started, "rollout_s": collected - started - reward_s}
             seconds |= {"reward_s": reward_s, "update_s": ended - collected}

@@ -55,11 +55,17 @@ class State:
             yield self.policy
 
     @torch.no_grad()
-    def average(self) -> None:
-        """Move the averaged weights towards the present ones; early on by more."""
+    def average(self, reference_decay: float = 1.0) -> None:
+        """Move the averaged weights towards the present ones, early on by more, and the reference
+        policy's by 1 - ``reference_decay``."""
         rate = 1 - min(EMA_DECAY, (1 + self.iteration) / (10 + self.iteration))
-        for ema, present in zip(self.ema.parameters(), self.policy.network.parameters(), strict=True):
+        present_weights = list(self.policy.network.parameters())
+        for ema, present in zip(self.ema.parameters(), present_weights, strict=True):
             ema.lerp_(present, rate)
+        if reference_decay < 1:
+            with self.policy.reference():
+                for reference, present in zip(self.policy.network.parameters(), present_weights, strict=True):
+                    reference.lerp_(present, 1 - reference_decay)
         for ema, present in zip(self.ema.buffers(), self.policy.network.buffers(), strict=True):
             ema.copy_(present)
 
@@ -67,6 +73,7 @@ class State:
         """All that changes, by name. The tensors are the state's own, not copies."""
         named = {
             "policy": self.policy.network.state_dict(),
+            "reference": self._reference_weights(),
             "ema": self.ema.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
             "prompts": {"priority": self.prompts.priority},
@@ -76,10 +83,16 @@ class State:
             named["memory"] = self.memory.state_dict()
         return {f"{kind}.{name}": tensor for kind, tensors in named.items() for name, tensor in tensors.items()}
 
+    def _reference_weights(self) -> dict[str, Tensor]:
+        with self.policy.reference():
+            return self.policy.network.state_dict()
+
     def load(self, tensors: dict[str, Tensor], path: Path) -> None:
         """Take over what ``tensors`` gave. FileError naming ``path`` for those of another run."""
         load_network(self.policy.network, _under("policy", tensors), path)
         load_network(self.ema, _under("ema", tensors), path)
+        with self.policy.reference():
+            load_network(self.policy.network, _under("reference", tensors), path)
         if self.memory is not None:
             load_network(self.memory, _under("memory", tensors), path)
         load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()}, path)
@@ -99,15 +112,13 @@ class State:
         """Write the checkpoint of this iteration into ``folder`` and drop older ones. FileError,
         and they stay, if a weight is not finite: nothing could be resumed from it."""
         path = folder / f"state_{self.iteration:06d}.safetensors"
-        with self.policy.reference():
-            reference = {f"reference.{k}": v for k, v in self.policy.network.state_dict().items()}
         tensors = self.tensors()
         broken = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
         if broken:
             raise FileError(f"{path}: not written, because {broken[0]} is not finite; the last checkpoint is kept")
         header = {"iteration": self.iteration, "rollbacks": self.rollbacks, "stopped": self.stopped}
         good = {f"good.{name}": tensor for name, tensor in self.good.items()}
-        write_tensors(path, tensors | good | reference, {"kind": "training-state", **header})
+        write_tensors(path, tensors | good, {"kind": "training-state", **header})
         for old in checkpoints(folder):
             if old != path:
                 old.unlink()
@@ -121,8 +132,6 @@ class State:
         if len(tensors["prompts.priority"]) != len(self.prompts):
             had, now = len(tensors["prompts.priority"]), len(self.prompts)
             raise FileError(f"{path}: the run had {had} prompts, now there are {now}")
-        with self.policy.reference():
-            load_network(self.policy.network, _under("reference", tensors), path)
         self.load(tensors, path)
         self.good = _under("good", tensors)
         known = header["iteration"], header.get("rollbacks"), header.get("stopped")

@@ -177,23 +177,47 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(start) -> None:
     assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
 
 
-def test_a_gradient_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(start, monkeypatch) -> None:
-    run = start("tokens", "grpo", iterations=6, save_every=2)
+def test_a_gradient_that_is_not_finite_is_skipped_and_ends_the_run_the_fifth_time(start, monkeypatch) -> None:
+    run = start("tokens", "grpo", iterations=20, save_every=2, guard="off")
     loop = iterate(run)
     next(loop), next(loop)
     objective = run.config.objective
     whole = type(objective).loss
+    left = [4]
 
     def broken(self, policy, minibatch):
         loss, metrics = whole(self, policy, minibatch)
-        return loss * torch.nan, metrics
+        left[0] -= 1
+        return (loss, metrics) if left[0] == -1 else (loss * torch.nan, {"loss": loss * torch.nan})
 
     monkeypatch.setattr(type(objective), "loss", broken)
-    with pytest.raises(ValueError, match="the gradient of iteration 3 is not finite; the last checkpoint is kept") as e:
+    before = _weights(run)
+    for _ in range(4):
+        metrics = next(loop)
+        assert metrics["skipped_updates"] == 1 and "loss" not in metrics and "grad_norm" not in metrics
+        assert all(torch.equal(a, b) for a, b in zip(before, _weights(run), strict=True))
+    metrics = next(loop)
+    assert "skipped_updates" not in metrics and metrics["grad_norm"] > 0
+    for _ in range(4):
+        next(loop)
+    with pytest.raises(ValueError, match="iteration 12 the gradient is not finite for the 5th update in a row;") as e:
         next(loop)
     assert "\n" not in str(e.value)
-    assert [p.stem for p in checkpoints(run.config.out / "checkpoints")] == ["state_000002"]
-    assert start("tokens", "grpo", iterations=6, resume=True).state.iteration == 2
+    assert [p.stem for p in checkpoints(run.config.out / "checkpoints")] == ["state_000010"]
+    assert start("tokens", "grpo", iterations=20, resume=True, guard="off").state.iteration == 10
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_reference_policy_follows(start, decay: float) -> None:
+    run = start("tokens", "grpo", iterations=3, reference_decay=decay)
+    loop = iterate(run)
+    expected = _weights(run)
+    for _ in range(3):
+        next(loop)
+        expected = [decay * e + (1 - decay) * w for e, w in zip(expected, _weights(run), strict=True)]
+    with run.state.policy.reference():
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(expected, _weights(run), strict=True))
+    assert run.guard is None or run.guard.start is not None
 
 
 def test_sequences_that_end_early_are_learnt_from_in_pieces(start, tmp_path: Path, monkeypatch) -> None:
