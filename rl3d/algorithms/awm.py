@@ -38,6 +38,9 @@ class AWM(FinishedObjective):
     """Weight of the KL to the reference policy."""
     timesteps_per_iteration: int = 3
     """Noise levels at which each sample is matched, drawn anew in every iteration."""
+    normalized: bool = False
+    """Whether the error of a noised sample is divided by its own size before the update, so that
+    every noise level weighs the same. The clip range is then relative."""
     bound: float = 0.0
     """Advantages A become bound * tanh(A / bound), so that no sample outweighs the others. 0: they
     stay as they are."""
@@ -53,4 +56,6 @@ class AWM(FinishedObjective):
         advantages = minibatch.advantages
         if self.bound:
             advantages = self.bound * torch.tanh(advantages / self.bound)
-        return clipped_policy_loss(new.log_likes, old.log_likes, advantages.unsqueeze(0), self.clip).sum(-1).mean()
+        size = old.log_likes.sum(-1, keepdim=True).abs().clamp_min(1e-6) if self.normalized else 1.0
+        likes = new.log_likes / size, old.log_likes / size
+        return clipped_policy_loss(*likes, advantages.unsqueeze(0), self.clip).sum(-1).mean()

@@ -8,7 +8,7 @@ arithmetic is a pure function of tensors in the same file, tested against closed
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -117,6 +117,8 @@ class Judgement:
     unit_advantages: Float[Tensor, "b u"]
     """The same for each unit (part) of a sample, where a reward gives per-part values; U is 1 where
     none does."""
+    among: Callable[[Collection[str]], Judgement] | None = None
+    """The judgement that only some of the rewards lead to, by their names."""
 
 
 @runtime_checkable
@@ -149,7 +151,8 @@ class Experience:
     asset: Asset | None = None
     draw: Draw | None = None
     score: Score | None = None
-    """For objectives that sample again, with gradient."""
+    """For objectives that sample again, with gradient; ``tensors["number"]`` has the samples'
+    numbers in the draw."""
 
     def __len__(self) -> int:
         return len(self.rollout)
@@ -168,6 +171,12 @@ class Experience:
         groups = torch.arange(len(self)).split(self.group_size)
         for chosen in np.array_split(rng.permutation(len(groups)), min(count, len(groups))):
             yield self[torch.cat([groups[k] for k in chosen])]
+
+    def halves(self) -> list[Experience]:
+        """Two halves of whole groups, or of a group where it may be split; else all of it."""
+        size = self.group_size if self.whole_groups or len(self) > self.group_size else 1
+        first = len(self) // size // 2 * size
+        return [self[index] for index in torch.arange(len(self)).split([first, len(self) - first]) if len(index)]
 
     def pieces(self, size: int) -> Iterator[Experience]:
         """At most ``size`` samples at a time, or a group where groups stay whole; all at once for
@@ -210,6 +219,11 @@ class Objective(ABC):
     def options(self, generator: type[Generator]) -> Any:
         """How rollouts of a generator are drawn unless the settings say otherwise."""
         return generator.default_options
+
+    def prompts(self) -> list[str] | None:
+        """The prompts that the objective learns from, where it brings its own samples. None: the
+        run's settings say which."""
+        return None
 
     def memory(self, policy: Generator) -> nn.Module | None:
         """What the objective keeps from iteration to iteration: averaged weights, statistics. It is

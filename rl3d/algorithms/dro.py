@@ -1,6 +1,6 @@
-"""DRO, direct reward optimisation (Li et al., DSO, 2025): the best sample of a group becomes
-likelier, its worst less likely. As published it has no bound and destroys the policy in the end;
-here each pair's margin is bounded."""
+"""DRO, direct reward optimisation (Li et al., DSO, 2025): of two samples the better one becomes
+likelier, the worse one less likely. As published it has no bound and destroys the policy in the
+end; here each pair's margin is bounded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rl3d.algorithms.base import Draw, Experience
-from rl3d.algorithms.dpo import best_and_worst, margins, preferred
-from rl3d.algorithms.finished import FinishedObjective, Fit
+from rl3d.algorithms.base import Experience
+from rl3d.algorithms.finished import Fit
+from rl3d.algorithms.pairs import PairObjective, margins, preferred
 from rl3d.configs import above_0
 
 
 @dataclass(frozen=True)
-class DRO(FinishedObjective):
+class DRO(PairObjective):
     """Settings of ``--objective dro``."""
 
     name = "dro"
@@ -31,9 +31,6 @@ class DRO(FinishedObjective):
     def __post_init__(self) -> None:
         super().__post_init__()
         above_0(self, "bound")
-
-    def chosen(self, draw: Draw, advantages: Float[Tensor, "b"]) -> tuple[Tensor, int]:
-        return best_and_worst(advantages, draw.group_size), 2
 
     def sample_loss(
         self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None

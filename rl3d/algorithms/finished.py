@@ -76,21 +76,29 @@ class FinishedObjective(Objective):
             rollout, asset = draw.sample(policy)
         judgement = score(draw, asset)
         advantages, size = unit_advantages(policy, rollout, judgement), draw.group_size
-        tensors: dict[str, Tensor] = {}
-        if isinstance(policy, HasMatching):
-            final, rng, count = policy.final(rollout), draw.torch_rng(1), self.timesteps_per_iteration
-            sigmas = draw.group_levels(count, rng).to(final.device)
-            noise = draw.group_noise(count, *final.shape[1:], rng=rng).to(final.device)
-            tensors = {"sigmas": sigmas.transpose(0, 1), "noise": noise.transpose(0, 1)}
+        tensors = {"number": torch.arange(len(rollout))} | self.noise(policy, draw, rollout)
         chosen = self.chosen(draw, judgement.advantages)
         if chosen is not None:
             index, size = chosen
             rollout, advantages = rollout[index], judgement.advantages[index].unsqueeze(1).to(advantages.device)
             tensors = {name: t[index] for name, t in tensors.items()}
-        samples = Experience(rollout, advantages, tensors, (), size, True, judgement, asset)
+        samples = Experience(rollout, advantages, tensors, (), size, True, judgement, asset, draw, score)
+        return self.with_fits(policy, samples, draw)
+
+    def noise(self, policy: Any, draw: Draw, rollout: Any) -> dict[str, Tensor]:
+        """Levels and noise at which the samples of a flow are matched; nothing for tokens."""
+        if not isinstance(policy, HasMatching):
+            return {}
+        final, rng, count = policy.final(rollout), draw.torch_rng(1), self.timesteps_per_iteration
+        sigmas = draw.group_levels(count, rng).to(final.device)
+        noise = draw.group_noise(count, *final.shape[1:], rng=rng).to(final.device)
+        return {"sigmas": sigmas.transpose(0, 1), "noise": noise.transpose(0, 1)}
+
+    def with_fits(self, policy: Any, samples: Experience, draw: Draw) -> Experience:
+        """The samples with how well the old and the reference policy fit them."""
 
         def fits(name: str) -> dict[str, Tensor]:
-            found = [fit(policy, samples[i]) for i in draw.pieces(len(rollout))]
+            found = [fit(policy, samples[i]) for i in draw.pieces(len(samples))]
             joined = {k: torch.cat([getattr(f, k) for f in found], 1) for k in ("log_likes", "predictions")}
             return {f"{name}.{k}": t.transpose(0, 1) for k, t in joined.items()}
 
@@ -101,7 +109,7 @@ class FinishedObjective(Objective):
                     known |= fits("old")
             with policy.reference():
                 known |= fits("reference")
-        return replace(samples, tensors=tensors | known)
+        return replace(samples, tensors=samples.tensors | known)
 
     def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
         new = fit(policy, minibatch)

@@ -17,6 +17,8 @@ OBJECTIVES = {
     "dpo": "rl3d.algorithms.dpo:DPO",
     "dro": "rl3d.algorithms.dro:DRO",
     "draft": "rl3d.algorithms.draft:DRaFT",
+    "nabla": "rl3d.algorithms.nabla:Nabla",
+    "hybrid": "rl3d.algorithms.hybrid:Hybrid",
 }
 
 

@@ -29,7 +29,11 @@ class StepObjective(Objective):
     timesteps_per_iteration: int | None = None
     """Steps of each trajectory that the policy loss looks at, drawn anew in every iteration; 0 is
     all. None: 4, or all where one pass through the network gives them all (tokens). Deterministic
-    steps come on top, for the KL alone."""
+    steps come on top, the last one, for the KL alone."""
+
+    recentred: bool = False
+    """Whether the KL is added to log ratios, which without it are below 0 on average (GRPO-Guard,
+    Wang et al., 2025). It costs a pass through the network."""
 
     def __post_init__(self) -> None:
         at_least(self, lr=0, kl_weight=0)
@@ -47,10 +51,22 @@ class StepObjective(Objective):
         """Of the samples, and of their units."""
         return judgement.advantages, judgement.unit_advantages
 
+    def of_steps(
+        self, policy: Any, rollout: Any, draw: Draw, judgement: Judgement, chosen: list[int]
+    ) -> Float[Tensor, "b s"]:
+        """The advantages of the chosen steps."""
+        units = rollout.units[chosen] if hasattr(rollout, "units") else None
+        return step_advantages(*self.advantages(draw, judgement), units, len(chosen)).to(policy.device)
+
+    def drawn(self, policy: Any, draw: Draw) -> Draw:
+        """How the rollouts of an iteration are drawn."""
+        return draw
+
     def options(self, generator: type[Generator]) -> Any:
         return generator.exploration or generator.default_options
 
     def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
+        draw = self.drawn(policy, draw)
         rollout, asset = draw.sample(policy, shared_noise=True)
         noisy, deterministic = policy.steps(rollout)
         taken = rollout.mask.any(1).tolist()
@@ -65,28 +81,31 @@ class StepObjective(Objective):
         if number is None:
             number = 0 if policy.parallel_steps else 4
         drawn = rng.permutation(noisy)[:number].tolist() if number else noisy
-        chosen = drawn + deterministic
+        chosen = drawn + deterministic[-1:]
         mask = rollout.mask[chosen]
         ratios = mask.clone()
         ratios[len(drawn) :] = False  # the ratio of a deterministic step is 1 by definition
         # Steps that count for nothing weigh nothing, the others so that they average to 1.
         weigh = lambda counted: (counted * (counted.numel() / counted.sum())).transpose(0, 1)  # noqa: E731
-        tensors = {"weights": weigh(mask), "ratios": weigh(ratios)}
+        tensors = {"weights": weigh(mask), "ratios": weigh(ratios), "number": torch.arange(len(rollout))}
 
-        def stats(name: str) -> Tensor:
-            pieces = [getattr(policy.log_probs(rollout[i], chosen), name) for i in draw.pieces(len(rollout))]
-            return torch.cat(pieces, 1).transpose(0, 1)
+        def stats(*names: str) -> list[Tensor]:
+            pieces = [policy.log_probs(rollout[i], chosen) for i in draw.pieces(len(rollout))]
+            return [torch.cat([getattr(piece, name) for piece in pieces], 1).transpose(0, 1) for name in names]
 
         with torch.no_grad():
             # One pass rounds differently from token after token, and the first ratio must be 1.
-            parallel = policy.parallel_steps
-            tensors["old"] = stats("log_probs") if parallel else rollout.log_probs[chosen].transpose(0, 1)
+            if policy.parallel_steps or self.recentred:
+                tensors["old"], old = stats("log_probs", "distribution")
+            if self.recentred:
+                tensors["old_distribution"] = old
+            if not policy.parallel_steps:
+                tensors["old"] = rollout.log_probs[chosen].transpose(0, 1)
             with policy.reference():
-                tensors["reference"] = stats("distribution")
-        units = rollout.units[chosen] if hasattr(rollout, "units") else None
-        advantages = step_advantages(*self.advantages(draw, judgement), units, len(chosen)).to(mask.device)
+                (tensors["reference"],) = stats("distribution")
+        advantages = self.of_steps(policy, rollout, draw, judgement, chosen)
         return Experience(
-            rollout, advantages, tensors, tuple(chosen), draw.group_size, judgement=judgement, asset=asset
+            rollout, advantages, tensors, tuple(chosen), draw.group_size, False, judgement, asset, draw, score
         )
 
     def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:
@@ -97,6 +116,10 @@ class StepObjective(Objective):
         new = policy.log_probs(minibatch.rollout, minibatch.steps)
         kl = policy.kl(minibatch.rollout, minibatch.steps, new, StepStats(old, distribution=reference))
         mean_kl = (kl * weights).mean()
+        if self.recentred:
+            drew = StepStats(old, distribution=minibatch.tensors["old_distribution"].transpose(0, 1))
+            exact = getattr(policy, "unweighted_kl", policy.kl)
+            old = old - exact(minibatch.rollout, minibatch.steps, drew, new)
         loss = (self.policy_loss(new.log_probs, old, minibatch.advantages.T) * weights).mean()
         loss = loss + self.kl_weight * mean_kl
         metrics = {"loss": loss.detach(), "kl": mean_kl.detach()}

@@ -84,7 +84,7 @@ def progress(config: TrainConfig, resume: bool = False) -> Path:
 
     def on_iteration(metrics: dict[str, float]) -> None:
         bar.start()  # only now, so that an error at the start is one line without a bar
-        for name in names:
+        for name in names if names[0] in metrics else ():
             shown[name] = 0.9 * shown.get(name, metrics[name]) + 0.1 * metrics[name]
         text = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
         bar.update(task, completed=metrics["iteration"], rewards=f"{text} kl {metrics.get('kl', 0.0):.3f}")

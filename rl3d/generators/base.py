@@ -3,8 +3,8 @@ this.
 
 A generator is a subclass of ``Generator``: a small core that every policy has. What only some
 policies have is a capability, a protocol below: ``HasLogProbs``, ``HasMatching``,
-``HasSampleGradient``, ``Encodes``, ``Retrieves``, ``Completes``, ``Streams``. An objective names
-those it needs. docs/generators.md shows how to bring your own.
+``HasSampleGradient``, ``HasCleanStates``, ``Encodes``, ``Retrieves``, ``Completes``, ``Streams``.
+An objective names those it needs. docs/generators.md shows how to bring your own.
 """
 
 from __future__ import annotations
@@ -207,6 +207,12 @@ class Generator(ABC):
         with self.using(self._reference):
             yield
 
+    def coarse(self, rollout: Any) -> Bool[Tensor, "t"]:
+        """The steps of a rollout that make the coarse shape; the others make detail and colour. Of
+        a generator that does not say so, it is the first half."""
+        count = len(rollout.log_probs)
+        return torch.arange(count, device=self.device) < count / 2
+
     @contextmanager
     def using(self, network: nn.Module) -> Iterator[None]:
         """The same policy with the weights of another network."""
@@ -243,7 +249,8 @@ class HasLogProbs(Protocol):
     def log_probs(self, rollout: Any, steps: Sequence[int]) -> StepStats: ...
 
     def kl(self, rollout: Any, steps: Sequence[int], new: StepStats, reference: StepStats) -> Float[Tensor, "s b"]:
-        """KL of the chosen steps to the reference policy's, with gradient to ``new``."""
+        """KL of the chosen steps to the reference policy's, with gradient to ``new``. Where some
+        numbers weigh more in it than in the log-probs, ``unweighted_kl`` is the exact one."""
         ...
 
 
@@ -288,6 +295,28 @@ class HasSampleGradient(Protocol):
         self, condition: Any, *, seeds: Sequence[int], options: Any = None, last: int | None = None
     ) -> Rollout:
         """The samples of ``sample``, with gradient through their last steps; None: through all."""
+        ...
+
+
+@dataclass(frozen=True)
+class CleanStates:
+    """States on the way of B samples, and where they lead."""
+
+    states: Float[Tensor, "b ..."]
+    """They take gradient."""
+    std: float
+    """Standard deviation of the Gaussian that they were drawn from."""
+    rollout: Rollout
+    """Its samples are the clean ones that the network predicts from the states, with gradient."""
+
+
+@runtime_checkable
+class HasCleanStates(Protocol):
+    """Flows and diffusion models with log-probs that can predict the sample a state leads to: its
+    reward then has a gradient at the state."""
+
+    def clean(self, rollout: Any, step: int) -> CleanStates:
+        """The states after a step; ``log_probs(...).distribution`` has their means."""
         ...
 
 
@@ -340,6 +369,7 @@ CAPABILITIES: dict[str, type] = {
     "log-probs": HasLogProbs,
     "matching": HasMatching,
     "sample gradient": HasSampleGradient,
+    "clean states": HasCleanStates,
     "encode": Encodes,
     "retrieve": Retrieves,
     "complete": Completes,

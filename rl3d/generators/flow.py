@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rl3d.generators.base import Generator, MatchingStats, StepStats, valid_mask
+from rl3d.generators.base import CleanStates, Generator, MatchingStats, StepStats, valid_mask
 from rl3d.generators.sde import Sampling, gaussian_log_prob
 
 
@@ -153,6 +153,27 @@ class Flow(Generator):
         min_std = min((std for std in rollout.sampling.stds() if std > 0), default=1.0)
         stds = rollout.stds[list(steps)].clamp_min(min_std)
         return gaussian_kl(new.distribution, reference.distribution, stds, self.kl_weights(rollout))
+
+    def unweighted_kl(
+        self, rollout: FlowRollout, steps: Sequence[int], new: StepStats, reference: StepStats
+    ) -> Float[Tensor, "s b"]:
+        """The KL of steps with noise, averaged over numbers as ``log_probs`` is; 0 for others."""
+        counted = self.counted(rollout.states[-1])
+        weights, stds = counted / counted.sum((-1, -2), keepdim=True), rollout.stds[list(steps)]
+        return gaussian_kl(new.distribution, reference.distribution, stds.masked_fill(stds == 0, torch.inf), weights)
+
+    def clean(self, rollout: FlowRollout, step: int) -> CleanStates:
+        """x - s v, with gradient to x but not through the network."""
+        states = rollout.states[step + 1].detach().clone().requires_grad_()
+        level = rollout.sampling.sigmas()[step + 1]
+        samples = states
+        if level:
+            with torch.no_grad():
+                sigma = torch.full((len(states),), level, device=states.device)
+                velocity = self.velocity(states, sigma, rollout.condition, rollout.sampling.guidance)
+            samples = states - level * velocity
+        std = rollout.sampling.stds()[step]
+        return CleanStates(states, std, replace(rollout, states=samples.unsqueeze(0)))
 
     def final(self, rollout: FlowRollout) -> Float[Tensor, "b u f"]:
         return rollout.states[-1]

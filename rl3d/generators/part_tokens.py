@@ -23,6 +23,7 @@ from torch import Tensor
 from rl3d.configs import from_file
 from rl3d.generators.base import Generator, StepStats, TextCondition
 from rl3d.generators.part_codes import (
+    COLOR_TOKEN,
     END,
     FACES,
     OBJECT,
@@ -239,6 +240,11 @@ class PartTokens(Generator):
 
     def steps(self, rollout: TokenRollout) -> tuple[list[int], list[int]]:
         return list(range(len(rollout.log_probs))), []
+
+    def coarse(self, rollout: TokenRollout) -> Bool[Tensor, "t"]:
+        """All tokens of an element but its colours and its surface."""
+        geometry = torch.arange(A, device=self.device) < COLOR_TOKEN
+        return geometry.repeat(len(rollout.log_probs) // A)
 
     def log_probs(self, rollout: TokenRollout, steps: Sequence[int]) -> StepStats:
         tokens, options = rollout.tokens, rollout.options

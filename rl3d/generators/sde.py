@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -36,6 +35,10 @@ class Sampling:
     sde_type: SdeType = "flow"
     """Shape of the noise over the steps: flow = a sqrt(s / (1 - s)), dance = constant, cps =
     coefficient-preserving."""
+    noise_from: int = 0
+    """The first step with noise; those before it are deterministic."""
+    noise_until: int = MOST_STEPS
+    """The first step after those with noise."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST_STEPS:
@@ -45,6 +48,9 @@ class Sampling:
         if not 0 <= self.noise <= (1 if self.sde_type == "cps" else math.inf):
             most = "0 to 1 with the sde-type cps" if self.sde_type == "cps" else "at least 0"
             raise ValueError(f"--sampling.noise must be {most}, got {self.noise}")
+        if not 0 <= self.noise_from < self.noise_until:
+            numbers = f"{self.noise_from} and {self.noise_until}"
+            raise ValueError(f"--sampling.noise-from must be from 0 to less than --sampling.noise-until, got {numbers}")
         if self.sde_type not in ("flow", "dance", "cps"):
             raise ValueError(f"--sampling.sde-type {self.sde_type!r} is unknown: choose flow, dance or cps")
 
@@ -54,10 +60,12 @@ class Sampling:
 
     def stds(self) -> list[float]:
         """Standard deviation of each step's Gaussian; the last step of cps is deterministic."""
-        levels = self.sigmas()
-        return [self._std(s, n) for s, n in pairwise(levels)]
+        return [self._std(step) for step in range(self.steps)]
 
-    def _std(self, sigma: float, following: float) -> float:
+    def _std(self, step: int) -> float:
+        if not self.noise_from <= step < self.noise_until:
+            return 0.0
+        sigma, following = self.sigmas()[step : step + 2]
         if self.sde_type == "cps":
             return following * math.sin(self.noise * math.pi / 2)
         # Flow-GRPO's rate is infinite at level 1: the next level stands in there, as in its
@@ -70,7 +78,7 @@ class Sampling:
         """Mean of the step's Gaussian from state ``x`` at level ``step``."""
         levels = self.sigmas()
         sigma, following = levels[step], levels[step + 1]
-        std = self._std(sigma, following)
+        std = self._std(step)
         if self.sde_type == "cps":
             clean, noise = x - sigma * velocity, x + (1 - sigma) * velocity
             return (1 - following) * clean + math.sqrt(max(following**2 - std**2, 0.0)) * noise

@@ -4,6 +4,7 @@ iteration."""
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,9 +53,20 @@ class Scorer:
             raise ValueError("none of the rewards that count has a gradient: rl3d rewards lists those that have one")
         return reward_values(smooth, prompts, asset, azimuth_deg=azimuth_deg)
 
-    def judge(self, counted: dict[str, Scores], scores: dict[str, Scores], group_size: int, asset: Asset) -> Judgement:
-        """Advantages of the ``counted`` scores, which gates have passed."""
-        weights, count = self.constraints.weights, len(asset)
+    def judge(
+        self,
+        counted: dict[str, Scores],
+        scores: dict[str, Scores],
+        group_size: int,
+        asset: Asset,
+        names: Collection[str] | None = None,
+    ) -> Judgement:
+        """Advantages of the ``counted`` scores, which gates have passed; of those ``names`` alone,
+        if they are given."""
+        weights, count = dict(self.constraints.weights), len(asset)
+        if names is not None:
+            self.check_names(names)
+            weights = {name: weight if name in names else 0.0 for name, weight in weights.items()}
         if not any(weights.values()):  # every constraint is met and nothing has a weight
             return Judgement(scores, torch.zeros(count), torch.zeros(count), torch.zeros(count, 1))
         values = {name: s.values.view(-1, group_size) for name, s in counted.items()}
@@ -68,7 +80,15 @@ class Scorer:
             }
         sample, unit = gdpo(values, weights, per_part_reward=per_part, gather=self.processes.gather)
         total = torch.stack([weights[name] * values[name].flatten() for name in weights]).sum(0)
-        return Judgement(scores, total, sample.flatten(), unit.flatten(0, 1))
+        among = lambda some: self.judge(counted, scores, group_size, asset, some)  # noqa: E731
+        return Judgement(scores, total, sample.flatten(), unit.flatten(0, 1), among)
+
+    def check_names(self, names: Collection[str]) -> None:
+        """ValueError with one line for a name that is none of the rewards."""
+        known = [reward.name for reward in self.rewards]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{name!r} is none of the run's rewards ({', '.join(known)})")
 
 
 def training_options(policy: Generator, config: TrainConfig) -> Any:

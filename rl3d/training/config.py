@@ -50,7 +50,7 @@ class TrainConfig(RetrievalConfig):
     """How rollouts are drawn: the generator's options. None: the objective chooses the generator's
     defaults, or those for exploration."""
     reference_decay: float = 1.0
-    """What is left of the reference policy after an iteration, as the policy replaces the rest. 1: it
+    """Share of the reference policy that stays in an iteration; the policy replaces the rest. 1: it
     stays the start of the run. 0.9: it follows as a moving average (EMA). 0: it is the policy of
     the iteration before."""
     iterations: int = 240
@@ -120,9 +120,14 @@ def as_saved(config: TrainConfig) -> dict[str, Any]:
 
 def save_config(config: TrainConfig) -> None:
     """Write config.yaml into the run's folder, with its paths in full."""
-    paths = {name: str(value) for name, value in vars(config).items() if isinstance(value, Path)}
+    saved: dict[str, Any] = as_saved(config) | _paths(config)
+    saved["objective"] |= _paths(config.objective)
     with atomic_write(config.out / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(as_saved(config) | paths, sort_keys=False))
+        temporary.write_text(yaml.safe_dump(saved, sort_keys=False))
+
+
+def _paths(config: Any) -> dict[str, str]:
+    return {name: str(value) for name, value in vars(config).items() if isinstance(value, Path)}
 
 
 def saved_config(out: Path) -> TrainConfig:

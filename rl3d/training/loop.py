@@ -136,7 +136,12 @@ def begin(
     config = replace(config, generator=policy.name)  # a resumed run then knows it
     options = training_options(policy, config)
     policy.bfloat16 = config.bfloat16
-    if config.prompts:
+    own = config.objective.prompts()
+    if own is not None and (config.prompts or config.kinds):
+        raise ValueError("the prompts of a run with --pairs are those of the pairs: leave --prompts and --kinds out")
+    if own is not None:
+        prompts = own
+    elif config.prompts:
         prompts = read_prompts(config.prompts)
     else:
         prompts = corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -25,7 +26,14 @@ class _Alike(Scorer):
     def __call__(self, draw: Draw, asset: Asset) -> Judgement:
         if self.gates:
             gated(score_assets(self.rewards, draw.prompts * len(asset), asset), self.gates)
-        return Judgement({}, torch.zeros(len(asset)), torch.zeros(len(asset)), torch.zeros(len(asset), 1))
+        zeros = torch.zeros(len(asset))
+
+        def among(names: Collection[str]) -> Judgement:
+            self.check_names(names)
+            return alike
+
+        alike = Judgement({}, zeros, zeros, zeros.unsqueeze(1), among)
+        return alike
 
 
 def self_check(

@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from rewards.base import Scores
 from rl3d.algorithms.base import Draw, Experience, Judgement
 from rl3d.algorithms.ddpo import PromptStatistics
 from rl3d.algorithms.dgpo import dgpo_loss
-from rl3d.algorithms.dpo import best_and_worst, dpo_loss, margins, preferred
+from rl3d.algorithms.dpo import dpo_loss
 from rl3d.algorithms.dpok import Value
+from rl3d.algorithms.finished import Fit
+from rl3d.algorithms.grpo import GRPO
 from rl3d.algorithms.load import find_objective
+from rl3d.algorithms.nabla import held
 from rl3d.algorithms.nft import nft_loss
+from rl3d.algorithms.pairs import best_and_worst, margins, preferred
 from rl3d.algorithms.reinforce import leave_one_out
+from rl3d.generators.base import StepStats
+from rl3d.generators.load import load_generator
+from rl3d.generators.part_codes import ATTRIBUTES
 from rl3d.generators.sde import Sampling
 from scenes.asset import Asset
 from tests.rl3d.toys import STEPS, VOCABULARY, SplatFlow, TokenRollout, TokenToy, redness
@@ -58,21 +67,19 @@ class _Red(_Flat):
         return Judgement({}, red, centred, centred.unsqueeze(1))
 
 
-@pytest.mark.parametrize("name", [*ON_STEPS, "dgpo"])
-def test_the_gradient_is_that_of_the_expected_reward(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"), [*((name, {}) for name in [*ON_STEPS, "dgpo"]), ("grpo", {"recentred": True})]
+)
+def test_the_gradient_is_that_of_the_expected_reward(name: str, settings: dict[str, Any]) -> None:
     """Each of all sequences with its probability: the mean is the expectation, without noise."""
     policy = EverySequence()
     policy.network.double()
     policy.keep_reference()
     count = VOCABULARY**STEPS
-    objective = find_objective(name)()
+    objective = find_objective(name)(**settings)
     draw = Draw(["a tower"], count, 0, 0, memory=objective.memory(policy))
     found = objective.collect(policy, draw, _Red())
-    rollout = found.rollout
-    taken = (rollout.log_probs * rollout.mask).sum(0).exp()
-    # A sequence that ends early is here once for each way to go on behind its end.
-    again = VOCABULARY ** (~rollout.mask).sum(0)
-    chance = taken / again
+    rollout, chance = found.rollout, _chances(found.rollout)
     assert float(chance.sum()) == pytest.approx(1)
     weighted = Experience(
         rollout, found.advantages * (chance * count).unsqueeze(1), found.tensors, found.steps, found.group_size
@@ -81,6 +88,12 @@ def test_the_gradient_is_that_of_the_expected_reward(name: str) -> None:
     (gradient,) = torch.autograd.grad(loss, policy.network.weight)
     (exact,) = torch.autograd.grad(_expected(policy), policy.network.weight)
     assert torch.nn.functional.cosine_similarity(-gradient.flatten(), exact.flatten(), dim=0) > 0.9999
+
+
+def _chances(rollout: TokenRollout) -> torch.Tensor:
+    """Of every sequence. One that ends early is here once for each way to go on behind its end."""
+    taken = (rollout.log_probs * rollout.mask).sum(0).exp()
+    return taken / VOCABULARY ** (~rollout.mask).sum(0)
 
 
 def _expected(policy: EverySequence) -> torch.Tensor:
@@ -229,3 +242,174 @@ def test_dpo_by_hand() -> None:
     assert new.grad is not None
     slope = float(torch.sigmoid(torch.tensor(-2 * 0.3))) / 2  # a mean over two pairs
     assert new.grad.flatten().tolist() == pytest.approx([-slope, slope, 0, 0])
+
+
+class _Ratios(GRPO):
+    """Its loss is the mean log ratio."""
+
+    def policy_loss(self, new: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+        return new - old
+
+
+@pytest.mark.parametrize("recentred", [False, True])
+def test_recentred_log_ratios_are_0_on_average(recentred: bool) -> None:
+    """Over all sequences, each with its probability under the policy that drew it."""
+    policy = EverySequence()
+    policy.network.double()
+    policy.keep_reference()
+    count = VOCABULARY**STEPS
+    found = _Ratios(recentred=recentred, kl_weight=0.0).collect(policy, Draw(["a tower"], count, 0, 0), _Flat())
+    chance = _chances(found.rollout)
+    with torch.no_grad():
+        moved = torch.randn(policy.network.weight.shape, generator=torch.manual_seed(0))
+        policy.network.weight.add_(moved)
+    # Only steps that are taken count.
+    tensors = found.tensors | {"weights": found.rollout.mask[list(found.steps)].T * chance.unsqueeze(1) * count}
+    loss, _ = _Ratios(recentred=recentred, kl_weight=0.0).loss(policy, replace(found, tensors=tensors))
+    if recentred:
+        assert abs(float(loss)) < 1e-7
+    else:
+        assert float(loss) < -0.05
+
+
+def test_recentred_log_ratios_of_a_flow_are_linear_in_its_means() -> None:
+    """log r + KL of two Gaussians is (x - m_old) (m - m_old) / std^2, without a square."""
+    policy = SplatFlow()
+    policy.keep_reference()
+    objective = _Ratios(recentred=True, kl_weight=0.0)
+    found = objective.collect(policy, Draw(["a ball"], 4, 0, 0, options=policy.exploration), _Flat())
+    rollout, steps = found.rollout, list(found.steps[:-1])  # the last one is deterministic
+    with torch.no_grad():
+        policy.network[-1].bias.add_(0.1)
+        means = policy.log_probs(rollout, steps).distribution
+        counted = policy.counted(rollout.states[-1])
+        drawn = torch.stack([rollout.states[t + 1] for t in steps])
+        old = torch.stack([rollout.means[t] for t in steps])
+        stds = rollout.stds[steps].view(-1, 1, 1, 1)
+        linear = (drawn - old) * (means - old) / stds**2 * counted
+        expected = linear.sum((-1, -2)) / counted.sum((-1, -2))
+        loss, _ = objective.loss(policy, found)
+    assert float(loss) == pytest.approx(float(expected.sum()) / (4 * len(found.steps)), rel=1e-3, abs=1e-6)
+
+
+def test_the_window_of_noise_moves_over_the_steps() -> None:
+    policy = SplatFlow()
+    policy.keep_reference()
+    objective = find_objective("grpo")(window=2, window_every=3, timesteps_per_iteration=0)
+    seen = []
+    for iteration in (0, 2, 3, 17, 18):
+        draw = Draw(["a ball"], 2, iteration, 0, options=Sampling(steps=7, noise=0.7, sde_type="flow"))
+        found = objective.collect(policy, draw, _Flat())
+        noisy = [t for t, std in enumerate(found.rollout.stds.tolist()) if std > 0]
+        assert sorted(found.steps)[-1] == 6 or noisy[-1] == 6
+        assert set(noisy) <= set(found.steps) and len(found.steps) <= 3  # and the last deterministic one
+        seen.append(noisy)
+    assert seen == [[0, 1], [0, 1], [1, 2], [5, 6], [0, 1]]
+    with pytest.raises(ValueError, match=r"--window is for flows, and .* is none"):
+        objective.check(TokenToy())
+
+
+def test_coarse_steps_have_the_advantages_of_their_rewards() -> None:
+    class Two(_Flat):
+        def __call__(self, draw: Draw, asset: Asset) -> Judgement:
+            def among(names: Any) -> Judgement:
+                value = 1.0 if set(names) == {"shape"} else -2.0
+                numbers = torch.full((len(asset),), value)
+                return Judgement({}, numbers, numbers, numbers.unsqueeze(1))
+
+            zeros = torch.zeros(len(asset))
+            scores = dict.fromkeys(["shape", "paint"], Scores(zeros))
+            return Judgement(scores, zeros, zeros, zeros.unsqueeze(1), among)
+
+    policy = TokenToy()
+    policy.keep_reference()
+    found = find_objective("grpo")(coarse="shape").collect(policy, Draw(["a tower"], 3, 0, 0), Two())
+    by_step = dict(zip(found.steps, found.advantages.T.tolist(), strict=True))
+    assert {t: row[0] for t, row in by_step.items()} == {0: 1.0, 1: 1.0, 2: -2.0, 3: -2.0}
+    tokens = load_generator(generator="part-tokens")
+    rollout = tokens.sample(tokens.condition(["a red ball"]), seeds=[0])
+    coarse = tokens.coarse(rollout).view(-1, len(ATTRIBUTES))
+    assert [name for name, shape in zip(ATTRIBUTES, coarse[0].tolist(), strict=True) if not shape] == [
+        "color", "surface", "second color",
+    ]  # fmt: skip
+
+
+class _Height(_Flat):
+    """The mean height of Gaussians: linear in the state, so its gradient is known."""
+
+    def values(self, prompts: list[str], asset: Asset, azimuth_deg: float) -> torch.Tensor:
+        assert len(prompts) == len(asset)
+        return asset.gaussians(32).means[..., 2].mean(-1)
+
+
+def test_nabla_moves_the_means_by_the_gradient_of_the_rewards() -> None:
+    policy = SplatFlow()
+    policy.keep_reference()
+    objective = find_objective("nabla")(beta=50.0, timesteps_per_iteration=3)
+    options = Sampling(steps=3, noise=0.7, sde_type="flow")
+    found = objective.collect(policy, Draw(["a ball", "a cube"], 2, 0, 0, options=options), _Height())
+    slope = 0.25 / 32  # metres of mean height for 1 of a Gaussian's z
+    for step, moves in zip(found.steps, found.tensors["moves"].unbind(1), strict=True):
+        assert torch.allclose(moves[..., 2], torch.tensor(50 * slope * options.stds()[step]))
+        assert float(moves[..., :2].abs().max()) == 0
+    loss, metrics = objective.loss(policy, found)
+    assert float(metrics["kl"]) == 0
+    assert float(loss.detach()) == pytest.approx(0.5 * float(found.tensors["moves"].square().mean()))
+    # Where the means have moved so far, the loss is 0: the optimum of rewards with a KL.
+    with policy.reference():
+        means = policy.log_probs(found.rollout, found.steps).distribution.detach()
+    moved = means + (found.tensors["moves"] * found.tensors["stds"]).transpose(0, 1)
+    policy.log_probs = lambda rollout, steps: StepStats(moved[..., 0, 0], distribution=moved)  # type: ignore
+    assert float(objective.loss(policy, found)[0]) < 1e-10
+    assert held(torch.tensor([[3.0, 4.0], [0.1, 0.0]]), 1.0).square().mean(1).sqrt().tolist() == pytest.approx(
+        [1.0, 0.1 / 2**0.5]
+    )
+
+
+def test_hybrid_is_the_sum_of_both_gradients() -> None:
+    class Both(_Height):
+        def __call__(self, draw: Draw, asset: Asset) -> Judgement:
+            low = -asset.gaussians(32).means[..., 2].mean(-1).detach()
+            centred = (low - low.mean()) / low.std()
+            return Judgement({}, low, centred, centred.unsqueeze(1))
+
+    policy = SplatFlow()
+    policy.keep_reference()
+    draw = Draw(["a ball", "a cube"], 4, 0, 0)
+    objective = find_objective("hybrid")(pathwise=0.5)
+    found = objective.collect(policy, draw, Both())
+
+    def gradient(one: Any, samples: Experience) -> torch.Tensor:
+        loss, _ = one.loss(policy, samples)
+        parts = torch.autograd.grad(loss, policy.parameters(), allow_unused=True, materialize_grads=True)
+        return torch.cat([g.flatten() for g in parts])
+
+    awm, draft = find_objective("awm")(), find_objective("draft")()
+    one, two = gradient(awm, found), gradient(draft, found)
+    whole = gradient(objective, found)
+    assert torch.allclose(whole, one + 0.5 * one.norm() / two.norm() * two, atol=1e-3 * float(whole.abs().max()))
+    _, metrics = objective.loss(policy, found)
+    for name, base in (("policy_noise", awm), ("pathwise_noise", draft)):
+        halves = [gradient(base, half) for half in found.halves()]
+        assert [len(half) for half in found.halves()] == [4, 4]
+        mean = (halves[0] + halves[1]) / 2
+        variance = (halves[0] - halves[1]).square().sum() / 4
+        assert float(metrics[name]) == pytest.approx(float(variance / mean.square().sum()), rel=1e-3)
+    assert 0 < float(metrics["pathwise_noise"]) < float(metrics["policy_noise"])
+    with pytest.raises(ValueError, match="--policy-objective draft has no policy gradient"):
+        find_objective("hybrid")(policy_objective="draft").check(policy)
+
+
+def test_normalized_errors_weigh_every_noise_level_alike() -> None:
+    """Ten times the error at a level is ten times the gradient, unless errors are normalized."""
+    policy = SplatFlow()
+    policy.keep_reference()
+    found = find_objective("awm")().collect(policy, Draw(["a ball"], 2, 0, 0), _Flat())
+    likes = torch.tensor([[[-0.1], [-0.2]], [[-1.0], [-2.0]]])
+    samples = replace(found, advantages=torch.tensor([[1.0], [-1.0]]))
+    for normalized, expected in ((False, [-0.25, 0.25, -0.25, 0.25]), (True, [-2.5, 1.25, -0.25, 0.125])):
+        new = likes.clone().requires_grad_()
+        old = Fit(likes, likes)
+        loss = find_objective("awm")(normalized=normalized).sample_loss(Fit(new, new), old, old, samples, None)
+        loss.backward()
+        assert new.grad is not None and new.grad.flatten().tolist() == pytest.approx(expected)
