@@ -23,6 +23,7 @@ from rl3d.generators.base import (
     Completes,
     Encodes,
     Generator,
+    HasCleanStates,
     HasLogProbs,
     HasMatching,
     HasSampleGradient,
@@ -263,6 +264,23 @@ def _kl(g: Any) -> str:
     return f"0 to itself, {float(kl.detach().mean()):.2g} to perturbed weights; gradient: {_reaches(g, kl.mean())}"
 
 
+def _clean(g: Any) -> str:
+    """States are those that the step drew, and what they lead to has gradient to them."""
+    rollout, steps = _explore(g)
+    spreads = []
+    for step in steps:
+        clean = g.clean(rollout, step)
+        with torch.no_grad():
+            means = g.log_probs(rollout, [step]).distribution[0]
+        _require(clean.states.shape == means.shape, f"states {tuple(clean.states.shape)}, means {tuple(means.shape)}")
+        spreads.append(float(((clean.states.detach() - means) / clean.std).square().mean().sqrt()))
+        scene = g.decode(clean.rollout).gaussians(256)
+        (gradient,) = torch.autograd.grad(scene.means.sum() + scene.colors.sum(), clean.states)
+        _require(bool(gradient.isfinite().all()) and float(gradient.abs().sum()) > 0, "no gradient reaches the states")
+    _require(all(0.5 < s < 2 for s in spreads), f"states are {max(spreads):.2g} of the step's std from its mean")
+    return f"of {len(steps)} steps, {min(spreads):.2f} to {max(spreads):.2f} std from their means; gradient: yes"
+
+
 def _matching(g: Any) -> str:
     rollout = _samples(g)
     final = g.final(rollout)
@@ -443,6 +461,7 @@ CLAUSES: list[tuple[str, type | None, Callable[[Any], str]]] = [
     ("log-prob gradient", HasLogProbs, _log_prob_gradient),
     ("log-prob score", HasLogProbs, _score_identity),
     ("KL", HasLogProbs, _kl),
+    ("clean states", HasCleanStates, _clean),
     ("matching", HasMatching, _matching),
     ("matching gradient", HasMatching, _matching_gradient),
     ("encode and decode", Encodes, _encode),

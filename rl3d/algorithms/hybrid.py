@@ -86,6 +86,7 @@ class _Gradient:
     metrics: Metrics
 
 
+@torch.enable_grad()
 def _gradient(objective: Objective, policy: Any, halves: list[Experience], weights: list[nn.Parameter]) -> _Gradient:
     """The gradient of a loss, a mean over the samples of the halves."""
     found, figures = [], []

@@ -56,6 +56,12 @@ class OldKL(SplatFlow):
         return super().kl(rollout, steps, new, reference) + 1
 
 
+class BeforeTheStep(SplatFlow):
+    def clean(self, rollout, step):
+        found = super().clean(rollout, step)
+        return replace(found, states=found.states + 3 * rollout.stds[step])
+
+
 class WrongTarget(SplatFlow):
     def matching(self, rollout, sigmas, noise):
         stats = super().matching(rollout, sigmas, noise)
@@ -123,6 +129,7 @@ class Needy(ExampleToy):
         (Detached, "log-probs", "no gradient reaches the weights|does not require grad"),
         (Biased, "log-prob score", "standard errors from 0"),
         (OldKL, "KL", "the KL of a policy to itself is 1"),
+        (BeforeTheStep, "clean states", "of the step's std from its mean|appears to not have been used"),
         (WrongTarget, "matching", "neither noise - sample, nor noise, nor the sample"),
         (HiddenState, "save and load", "is all state in the network"),
         (NoReference, "reference", "samples are not those of the kept weights"),

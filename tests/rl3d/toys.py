@@ -282,9 +282,12 @@ class Low:
     name, version, needs = "low", "1", Needs()
 
     def __call__(self, batch: Batch) -> Scores:
+        values = self.values(batch).detach().cpu()
+        return Scores(values, verdict=values > 0.5)
+
+    def values(self, batch: Batch) -> Float[Tensor, "b"]:
         scene = batch.asset.gaussians(UNITS)  # type: ignore[union-attr]
-        values = (1 - scene.means[..., 2].mean(-1)).clamp(0, 1)
-        return Scores(values.detach().cpu(), verdict=values.detach().cpu() > 0.5)
+        return (1 - scene.means[..., 2].mean(-1)).clamp(0, 1)
 
 
 COUNT = 600

@@ -52,8 +52,9 @@ def start(tmp_path: Path, prompts: Path):
         settings: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Run:
-        known: dict[str, Any] = {"lr": 3e-3, "timesteps_per_iteration": 2, **(settings or {})}
         own = find_objective(objective)
+        usual = {"lr": 3e-3, "timesteps_per_iteration": 2}
+        known: dict[str, Any] = {k: v for k, v in usual.items() if hasattr(own, k)} | (settings or {})
         reward = {"part-flow": "redness", "tokens": "tests.rl3d.toys:Red", "splats": "tests.rl3d.toys:Low"}
         rewards = {"part-flow": "tests.rl3d.training.conftest:Redness"}.get(policy, reward[policy])
         config: dict[str, Any] = {

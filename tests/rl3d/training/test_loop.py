@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rl3d.algorithms.load import find_objective
 from rl3d.generators.load import load_generator
 from rl3d.training.loop import iterate
 from rl3d.training.state import checkpoints
@@ -28,7 +29,7 @@ def _weights(run) -> list[torch.Tensor]:
     return [p.detach().clone() for p in run.state.policy.network.parameters()]
 
 
-@pytest.mark.parametrize(("policy", "objective"), PAIRS)
+@pytest.mark.parametrize(("policy", "objective"), [*PAIRS, ("splats", "nabla"), ("splats", "hybrid")])
 def test_resuming_repeats_the_uninterrupted_run(
     start, tmp_path: Path, monkeypatch, policy: str, objective: str
 ) -> None:
@@ -77,12 +78,17 @@ def test_resuming_repeats_the_uninterrupted_run(
         ("splats", "awm", {"clip": 0.2}),
         ("splats", "nft", {}),
         ("splats", "dgpo", {"clip": 0.2}),
+        ("splats", "grpo", {"clip": 0.2, "window": 2, "recentred": True}),
+        ("splats", "draft", {}),
+        ("splats", "nabla", {"beta": 1e4}),
+        ("splats", "hybrid", {}),
     ],
 )
 def test_every_objective_reaches_the_optimum(start, policy: str, objective: str, settings: dict[str, float]) -> None:
     """The reward of tokens and of splats is at most 1. Expectations are exact for tokens."""
     lr = {"tokens": 0.3, "splats": 0.02}[policy]
-    own = {"lr": lr, "kl_weight": 0.0, "timesteps_per_iteration": 0 if policy == "tokens" else 2, **settings}
+    own = {"lr": lr, "kl_weight": 0.0, "timesteps_per_iteration": 0 if policy == "tokens" else 2}
+    own = {k: v for k, v in own.items() if hasattr(find_objective(objective), k)} | settings
     if objective in ("dgpo", "dpo", "dro") and policy == "tokens":
         own["timesteps_per_iteration"] = 1  # tokens have no noise levels
     run = start(policy, objective, iterations=60, group_size=16, warmup=1, save_every=60, settings=own)
