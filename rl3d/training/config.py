@@ -53,6 +53,15 @@ class TrainConfig(RetrievalConfig):
     """Share of the reference policy that stays in an iteration; the policy replaces the rest. 1: it
     stays the start of the run. 0.9: it follows as a moving average (EMA). 0: it is the policy of
     the iteration before."""
+    replay: float = 0.0
+    """Weight of replay: on samples of the run's start, for prompts of all kinds, the generator
+    keeps predicting what the start predicts."""
+    ewc: float = 0.0
+    """Weight of elastic weight consolidation: weights stay near the start's, those the most on
+    which its samples depend."""
+    keep_prompts: Path | None = None
+    """Text file with the prompts of --replay and --ewc. None: captions of the corpus's training
+    split, of all kinds."""
     iterations: int = 240
     """Iterations of sampling, scoring and updating."""
     prompts_per_iteration: int = 12
@@ -90,9 +99,9 @@ class TrainConfig(RetrievalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_paths(self, "out", "checkpoint", "prompts")
+        as_paths(self, "out", "checkpoint", "prompts", "keep_prompts")
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
-        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0)
+        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, replay=0, ewc=0)
         check_seed(self)
         if not 0 <= self.reference_decay <= 1:
             raise ValueError(f"--reference-decay must be from 0 to 1, got {self.reference_decay}")

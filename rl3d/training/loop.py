@@ -21,6 +21,7 @@ from rl3d.scoring import VIEW_AZIMUTH_DEG
 from rl3d.training.collect import Means, Scorer, summarize, training_options
 from rl3d.training.config import TrainConfig, as_saved, save_config
 from rl3d.training.guard import MAX_ROLLBACKS, Guard
+from rl3d.training.keeping import Keeping
 from rl3d.training.logging import RunLog
 from rl3d.training.processes import Processes
 from rl3d.training.prompts import PromptPool
@@ -45,6 +46,7 @@ class Run:
     guard: Guard | None
     log: RunLog
     processes: Processes
+    keeping: Keeping | None = None
     interrupted: bool = False
     """Set from outside: the loop ends after the iteration in work, and saves."""
     alarms: list[str] = field(default_factory=list)
@@ -154,6 +156,10 @@ def begin(
     if guard:
         check_needs(guard.rewards, policy.gives, policy.name)
         guard.start = guard.read(policy)  # before a resumed run takes over its weights
+    keeping = None
+    if config.replay or config.ewc:
+        kept = read_prompts(config.keep_prompts) if config.keep_prompts else corpus_prompts(CORPUS_PROMPTS, config.seed)
+        keeping = Keeping(policy, kept, config.seed, replay=config.replay, ewc=config.ewc)
     if found:
         state.resume(found[-1])
     if config.guard == "rollback" and not state.good:
@@ -164,7 +170,7 @@ def begin(
         make_folder(config.out)
         save_config(config)
     log = RunLog(config.out, state.iteration, writes=processes.main)
-    return Run(config, state, scorer, guard, log, processes)
+    return Run(config, state, scorer, guard, log, processes, keeping)
 
 
 def learning_rate(config: TrainConfig, state: State) -> float:
@@ -225,6 +231,10 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
                     loss, figures = objective.loss(policy, piece)
                     (loss * (len(piece) / len(minibatch))).backward()
                     means.add(figures, len(piece))
+                if run.keeping is not None:
+                    loss, figures = run.keeping.loss(policy, state.iteration)
+                    loss.backward()
+                    means.add(figures, len(minibatch))
                 processes.average_gradients(policy.parameters())
                 grad_norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
                 if run.step(grad_norm):
