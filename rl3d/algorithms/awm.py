@@ -11,6 +11,7 @@ another advantage than the rest. Noise levels are shared by a group and stratifi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -49,9 +50,7 @@ class AWM(FinishedObjective):
         super().__post_init__()
         at_least(self, clip=0, bound=0)
 
-    def sample_loss(
-        self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None
-    ) -> Float[Tensor, ""]:
+    def sample_loss(self, policy: Any, minibatch: Experience, new: Fit, old: Fit, reference: Fit) -> Float[Tensor, ""]:
         """The mean over draws and samples of the clipped loss, summed over units."""
         advantages = minibatch.advantages
         if self.bound:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,9 +33,7 @@ class DGPO(FinishedObjective):
         super().__post_init__()
         at_least(self, beta=0, clip=0)
 
-    def sample_loss(
-        self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None
-    ) -> Float[Tensor, ""]:
+    def sample_loss(self, policy: Any, minibatch: Experience, new: Fit, old: Fit, reference: Fit) -> Float[Tensor, ""]:
         return dgpo_loss(
             new.log_likes,
             old.log_likes,

@@ -5,6 +5,7 @@ sample of a group, or offline, from stored pairs."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -32,9 +33,7 @@ class DPO(PairObjective):
         super().__post_init__()
         above_0(self, "beta")
 
-    def sample_loss(
-        self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None
-    ) -> Float[Tensor, ""]:
+    def sample_loss(self, policy: Any, minibatch: Experience, new: Fit, old: Fit, reference: Fit) -> Float[Tensor, ""]:
         return dpo_loss(margins(new.log_likes, reference.log_likes), preferred(minibatch.advantages), self.beta)
 
 

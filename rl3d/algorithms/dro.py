@@ -5,6 +5,7 @@ end; here each pair's margin is bounded."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,9 +33,7 @@ class DRO(PairObjective):
         super().__post_init__()
         above_0(self, "bound")
 
-    def sample_loss(
-        self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None
-    ) -> Float[Tensor, ""]:
+    def sample_loss(self, policy: Any, minibatch: Experience, new: Fit, old: Fit, reference: Fit) -> Float[Tensor, ""]:
         """-bound * tanh(margin / bound), a mean over draws and pairs."""
         margin = margins(new.log_likes, reference.log_likes)
         return -(self.bound * torch.tanh(margin / self.bound) * preferred(minibatch.advantages)).mean()

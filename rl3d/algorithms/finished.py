@@ -51,12 +51,10 @@ class FinishedObjective(Objective):
         at_least(self, lr=0, kl_weight=0, timesteps_per_iteration=1)
 
     @abstractmethod
-    def sample_loss(
-        self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None
-    ) -> Float[Tensor, ""]:
+    def sample_loss(self, policy: Any, minibatch: Experience, new: Fit, old: Fit, reference: Fit) -> Float[Tensor, ""]:
         """The loss without the distance to the reference policy. ``old`` is the fit of the policy
-        that drew the samples, ``reference`` that of the reference policy, both without gradient;
-        ``weights`` (B, U, F) those of the numbers of a flow's state."""
+        that drew the samples, ``reference`` that of the reference policy, both without
+        gradient."""
 
     def options(self, generator: type[Generator]) -> Any:
         explores = not issubclass(generator, HasMatching)
@@ -117,8 +115,7 @@ class FinishedObjective(Objective):
         old = old or Fit(new.log_likes.detach(), new.predictions.detach())
         assert reference is not None
         kl = distances(policy, minibatch, new, reference).mean()
-        weights = policy.kl_weights(minibatch.rollout) if new.targets is not None else None
-        loss = self.sample_loss(new, old, reference, minibatch, weights) + self.kl_weight * kl
+        loss = self.sample_loss(policy, minibatch, new, old, reference) + self.kl_weight * kl
         metrics = {"loss": loss.detach(), "kl": kl.detach()}
         return loss, metrics | ratio_metrics(new.log_likes, old.log_likes, getattr(self, "clip", 0.2))
 

@@ -18,6 +18,7 @@ OBJECTIVES = {
     "dro": "rl3d.algorithms.dro:DRO",
     "draft": "rl3d.algorithms.draft:DRaFT",
     "nabla": "rl3d.algorithms.nabla:Nabla",
+    "distill": "rl3d.algorithms.distill:Distill",
     "hybrid": "rl3d.algorithms.hybrid:Hybrid",
 }
 

@@ -60,16 +60,14 @@ class NFT(FinishedObjective):
         assert draw.memory is not None
         return policy.using(draw.memory)
 
-    def sample_loss(
-        self, new: Fit, old: Fit, reference: Fit, minibatch: Experience, weights: Tensor | None
-    ) -> Float[Tensor, ""]:
-        assert new.targets is not None and weights is not None
+    def sample_loss(self, policy: Any, minibatch: Experience, new: Fit, old: Fit, reference: Fit) -> Float[Tensor, ""]:
+        assert new.targets is not None
         return nft_loss(
             new.predictions,
             old.predictions,
             new.targets,
             minibatch.advantages / self.spread,
-            weights,
+            policy.kl_weights(minibatch.rollout),
             beta=self.beta,
         )
 

@@ -32,7 +32,7 @@ class _Nothing:
 def _loss(new: Fit, advantages: torch.Tensor, old: torch.Tensor | None = None, **settings: Any) -> torch.Tensor:
     before = Fit(new.log_likes.detach() if old is None else old, new.predictions.detach())
     minibatch = Experience(_Nothing(), advantages)
-    return AWM(**{"clip": 0.1, **settings}).sample_loss(new, before, before, minibatch, None)
+    return AWM(**{"clip": 0.1, **settings}).sample_loss(None, minibatch, new, before, before)
 
 
 def test_on_policy_gradient_is_the_weighted_matching_gradient() -> None:

@@ -410,6 +410,6 @@ def test_normalized_errors_weigh_every_noise_level_alike() -> None:
     for normalized, expected in ((False, [-0.25, 0.25, -0.25, 0.25]), (True, [-2.5, 1.25, -0.25, 0.125])):
         new = likes.clone().requires_grad_()
         old = Fit(likes, likes)
-        loss = find_objective("awm")(normalized=normalized).sample_loss(Fit(new, new), old, old, samples, None)
+        loss = find_objective("awm")(normalized=normalized).sample_loss(policy, samples, Fit(new, new), old, old)
         loss.backward()
         assert new.grad is not None and new.grad.flatten().tolist() == pytest.approx(expected)
