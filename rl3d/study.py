@@ -78,6 +78,13 @@ class Domain:
         excludes(self, "prompts", "num_prompts", "kinds")
         caption_kinds(self.kinds)
 
+    def describe(self) -> str:
+        """In words."""
+        if self.prompts is not None:
+            return f"{len(read_prompts(self.prompts))} prompts of {self.prompts.name}"
+        kinds = " and ".join(caption_kinds(self.kinds)) or "all kinds"
+        return f"{self.num_prompts} held-out captions of the corpus ({kinds})"
+
     def items(self, seed: int) -> list[Spec]:
         if self.prompts is not None:
             return [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(self.prompts)]
@@ -381,8 +388,9 @@ def _differences(old: Any, new: Any, where: str = "") -> list[tuple[str, Any, An
 
 def machine() -> str:
     """The machine in one line."""
-    bound = f"{torch.get_num_threads()} threads"
-    return f"{processor()}, {os.cpu_count()} processors, {bound}, torch {torch.__version__}"
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' if count > 1 else ''}"
+    return f"{processor()}, {os.cpu_count()} processors, {threads}, torch {torch.__version__}"
 
 
 def compare(path: Path, say: Callable[[str], None] = print) -> Path:
@@ -541,6 +549,7 @@ def write_page(study: Study, record: Record, left_out: Mapping[str, list[str]]) 
         "written": time.strftime("%Y-%m-%d"),
         "machines": record.machines,
         **{name: getattr(study, name) for name in ("minutes", "marks", "figure", "share", "seeds")},
+        "prompts": {key: domain.describe() for key, domain in study.domains.items()},
         "evaluation": record.fixed["study"],
         "generators": {
             start.label: _results(study, start, record, left_out[start.label]) for start in study.generators
@@ -569,7 +578,7 @@ def _results(study: Study, start: Start, record: Record, left_out: list[str]) ->
                 settings = record.fixed["runs"][f"{start.label}/{contender.label}"]
                 runs[contender.label] = {
                     "objective": contender.objective,
-                    "settings": {**settings["objective"], **contender.train},
+                    "settings": {k: v for k, v in settings["objective"].items() if k != "name"} | contender.train,
                     "pilot_seconds": seconds,
                     **_of_objective(done, begun, marks),
                 }

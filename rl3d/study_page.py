@@ -26,7 +26,7 @@ def curves(generator: Results, figure: str) -> str:
             panels[title], bands[title] = {}, {}
             for label, run in generator["objectives"].items():
                 begun = {**generator["start"][key][name], "seeds_error": 0.0}
-                points = [(0.0, begun)] + [(round(c["minutes"], 2), c[key][name]) for c in run["curve"]]
+                points = [(0.0, begun)] + [(float(f"{c['minutes']:.3g}"), c[key][name]) for c in run["curve"]]
                 panels[title][label] = [(x, e["mean"]) for x, e in points]
                 if len(run["seeds"]) > 1:
                     ends = [(x, e["mean"], e["seeds_error"]) for x, e in points]
@@ -66,9 +66,9 @@ def _table(generator: Results, figure: str, share: str) -> list[str]:
     rows = [["start", *["–"] * 4, *_figures(generator["start"], figure), *["–"] * 3]]
     for label, run in generator["objectives"].items():
         minutes = sum(run["minutes"]) / len(run["minutes"])
-        begin = [label, str(len(run["seeds"])), str(run["iterations"]), f"{run['seconds']:.2f}", f"{minutes:.1f}"]
+        begin = [label, str(len(run["seeds"])), str(run["iterations"]), f"{run['seconds']:.2f}", f"{minutes:.3g}"]
         reached = run["minutes_to_share"]
-        end = [_cell(run["forgetting"], sign="+"), "not reached" if reached is None else f"{reached:.1f}"]
+        end = [_cell(run["forgetting"], sign="+"), "not reached" if reached is None else f"{reached:.3g}"]
         end.append(f"{run['alarmed']} of {run['readings']} readings" if run["readings"] else "–")
         rows.append([*begin, *_figures(run["curve"][-1], figure), *end])
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
@@ -97,15 +97,13 @@ def _notes(generator: Results, results: Results) -> Iterator[str]:
             yield f"{label}: not done yet: seeds {', '.join(map(str, missing))}.\n"
         for seed, minutes in zip(run["seeds"], run["minutes"], strict=True):
             if abs(minutes / wanted - 1) > UNEQUAL:
-                yield f"{label}, seed {seed}: trained for {minutes:.1f} minutes, not {wanted:g}: the speed changed.\n"
+                yield f"{label}, seed {seed}: trained for {minutes:.3g} minutes, not {wanted:g}: the speed changed.\n"
     if generator["objectives"]:
         yield "Settings:\n"
     for label, run in generator["objectives"].items():
-        shown = (
-            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in run["settings"].items()
-        )
-        yield f"- {label}: {', '.join(shown)}"
+        found = {key: value for key, value in run["settings"].items() if value is not None}
+        shown = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in found.items()]
+        yield f"- {label}: objective {run['objective']}, {', '.join(shown)}"
     if any(run["alarms"] for run in generator["objectives"].values()):
         yield "\nAlarms of the guard:\n"
     for label, run in generator["objectives"].items():
@@ -122,11 +120,10 @@ def _measured(results: Results, share: str, several: bool) -> list[str]:
     if len(results["machines"]) > 1:
         lines.append("- Runs on several machines: their training times do not compare.")
     for key, domain in DOMAINS.items():
-        prompts = evaluation[key]
-        lines.append(f"- {domain}: {len(prompts['prompts'])} prompts with {prompts['samples']} samples each.")
+        lines.append(f"- {domain.capitalize()}: {results['prompts'][key]}, {evaluation[key]['samples']} samples each.")
     lines += [
         f"- Samples have the same seeds for all weights (seed {evaluation['seed']}).",
-        f"- Errors are standard errors {errors}.",
+        f"- Errors are standard errors {errors}. All rows share the prompts.",
         "- Minutes are training time: evaluations, checkpoints and the guard do not count. A pilot "
         "measured the seconds of an iteration, and so how many iterations a run has.",
         "- Measured are the averaged weights, in the table those after the last iteration.",
