@@ -557,6 +557,8 @@ def write_page(study: Study, record: Record, left_out: Mapping[str, list[str]]) 
     }
     _write_json(study.out / "study.json", results)
     for label, found in results["generators"].items():
+        if not found["objectives"]:
+            continue
         with atomic_write(study.out / f"{label}.svg") as temporary:
             temporary.write_text(curves(found, study.figure), encoding="utf-8")
     with atomic_write(study.out / "study.md") as temporary:

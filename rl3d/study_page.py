@@ -39,10 +39,10 @@ def page(results: Results) -> str:
     figure, share = _words(results["figure"]), f"{100 * results['share']:g} %"
     several = len(results["seeds"]) > 1
     lines = [
-        f"# Objectives compared at {results['minutes']:g} minutes of training",
+        "# Objectives at equal training time",
         "",
-        f"Every run starts from the same weights and trains for {results['minutes']:g} minutes. "
-        f"The main figure is {figure}. Higher is better, except for forgetting.",
+        f"Every run of a generator starts from the same weights. Its training time is {results['minutes']:g} min. "
+        f"The main figure is {figure}: higher is better.",
     ]
     for label, generator in results["generators"].items():
         lines += ["", f"## {label}", ""]
@@ -51,7 +51,9 @@ def page(results: Results) -> str:
             band = ", with the standard error over seeds" if several else ""
             lines += [f"Each line is the mean over seeds{band}. All begin with the weights of the start.", ""]
         lines += [*_table(generator, results["figure"], share), ""]
-        if generator["target"] is not None:
+        if generator["target"] is None and generator["objectives"]:
+            lines += ["No objective has gained on the start: there is no share of a gain to reach.", ""]
+        elif generator["objectives"]:
             lines += [f"{share} of the largest gain is a {figure} of {generator['target']:.3f}, in-domain.", ""]
         lines += [*_notes(generator, results)]
     return "\n".join([*lines, *_measured(results, share, several)]) + "\n"
@@ -67,8 +69,8 @@ def _table(generator: Results, figure: str, share: str) -> list[str]:
     for label, run in generator["objectives"].items():
         minutes = sum(run["minutes"]) / len(run["minutes"])
         begin = [label, str(len(run["seeds"])), str(run["iterations"]), f"{run['seconds']:.2f}", f"{minutes:.3g}"]
-        reached = run["minutes_to_share"]
-        end = [_cell(run["forgetting"], sign="+"), "not reached" if reached is None else f"{reached:.3g}"]
+        reached, none = run["minutes_to_share"], "–" if generator["target"] is None else "not reached"
+        end = [_cell(run["forgetting"], sign="+"), none if reached is None else f"{reached:.3g}"]
         end.append(f"{run['alarmed']} of {run['readings']} readings" if run["readings"] else "–")
         rows.append([*begin, *_figures(run["curve"][-1], figure), *end])
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
@@ -97,7 +99,7 @@ def _notes(generator: Results, results: Results) -> Iterator[str]:
             yield f"{label}: not done yet: seeds {', '.join(map(str, missing))}.\n"
         for seed, minutes in zip(run["seeds"], run["minutes"], strict=True):
             if abs(minutes / wanted - 1) > UNEQUAL:
-                yield f"{label}, seed {seed}: trained for {minutes:.3g} minutes, not {wanted:g}: the speed changed.\n"
+                yield f"{label}, seed {seed}: trained for {minutes:.3g} min, not {wanted:g}: the speed changed.\n"
     if generator["objectives"]:
         yield "Settings:\n"
     for label, run in generator["objectives"].items():
