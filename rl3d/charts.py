@@ -162,7 +162,7 @@ def _smoothed(points: Points) -> Points:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers, about a fifth of the range apart, that enclose the range."""
-    span = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-9)
+    span = max(high - low, 5e-3 * max(abs(low), abs(high)), 1e-9)  # four digits tell the ticks apart
     step = 10 ** math.floor(math.log10(span / 4))
     step *= next(k for k in (1, 2, 5, 10) if k * step >= span / 5)
     first, last = math.floor(low / step), math.ceil(high / step)

@@ -46,6 +46,7 @@ from rl3d.tables import mean_and_error, mean_of_seeds, per_prompt
 from rl3d.train import interrupts
 from rl3d.training.config import TrainConfig, as_saved
 from rl3d.training.loop import begin, iterate
+from rl3d.training.state import checkpoints
 from scenes.files import FileError, atomic_write, check_folder, make_folder
 from scenes.files.trees import parse_json, parse_yaml
 
@@ -424,18 +425,27 @@ def compare(path: Path, say: Callable[[str], None] = print) -> Path:
         say(f"{name}: {record.seconds[name]:.2f} s an iteration, {_iterations(study, record.seconds[name])} iterations")
     for seed, (start, contender) in itertools.product(study.seeds, pairs):
         iterations = _iterations(study, record.seconds[f"{start.label}/{contender.label}"])
-        folder = study.folder(start, contender, seed)
-        weights = {mark: folder / "marks" / f"{mark:06d}.safetensors" for mark in study.marks_of(iterations)}
-        if not weights[iterations].exists():
-            say(f"{start.label}/{contender.label} seed {seed}: training in {folder}")
-            _train(study.config(start, contender, folder, seed, iterations), weights)
-        for mark, file in weights.items():
-            known = file.with_suffix(".json").exists()
-            values = _measured(study, lambda f=file: load_generator(f, study.device), file.with_suffix(".json"))
-            if not known:
-                say(f"{start.label}/{contender.label} seed {seed} iteration {mark}: {_brief(study, values)}")
+        _train_and_measure(study, start, contender, seed, iterations, say)
         write_page(study, record, left_out)
-    return write_page(study, record, left_out)
+    return study.out / "study.md"
+
+
+def _train_and_measure(
+    study: Study, start: Start, contender: Contender, seed: int, iterations: int, say: Callable[[str], None]
+) -> None:
+    """One run of a study, or what is left of it."""
+    name, folder = f"{start.label}/{contender.label} seed {seed}", study.folder(start, contender, seed)
+    weights = {mark: folder / "marks" / f"{mark:06d}.safetensors" for mark in study.marks_of(iterations)}
+    if not weights[iterations].exists():
+        say(f"{name}: training in {folder}")
+        _train(study.config(start, contender, folder, seed, iterations), weights)
+    for mark, file in weights.items():
+        figures = file.with_suffix(".json")
+        if not figures.exists():
+            values = _measured(study, lambda f=file: load_generator(f, study.device), figures)
+            say(f"{name} iteration {mark}: {_brief(study, values)}")
+    for state in checkpoints(folder / "checkpoints"):
+        state.unlink()  # nothing is left to resume, and they are ten times as large as the weights
 
 
 def _pairs(study: Study, starts: Mapping[str, Generator]) -> tuple[list[tuple[Start, Contender]], dict[str, list[str]]]:
@@ -453,7 +463,8 @@ def _pairs(study: Study, starts: Mapping[str, Generator]) -> tuple[list[tuple[St
                 reasons.append(str(error))
                 continue
             try:
-                check_needs([reward for reward, _ in parse(config.rewards)], policy.gives, policy.name)
+                rewards = parse(",".join(filter(None, (config.rewards, config.held_out))))
+                check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
             except ValueError as error:
                 raise FileError(f"{study.file}: train: {error}") from error
             pairs.append((start, contender))
@@ -472,12 +483,12 @@ def pilot(study: Study, start: Start, contender: Contender) -> float:
 
 
 def _iterations(study: Study, seconds: float) -> int:
-    """Iterations of a run. ValueError if they are fewer than its marks."""
+    """Iterations of a run. FileError if they are fewer than its marks."""
     found = round(60 * study.minutes / seconds)
     if found < study.marks:
         raise FileError(
             f"{study.file}: minutes: {study.minutes} are enough for {found} iterations of {seconds:.2f} s, "
-            f"fewer than the {study.marks} marks: give more minutes, or smaller train settings"
+            f"fewer than the {study.marks} marks: give more minutes, and another out"
         )
     return found
 

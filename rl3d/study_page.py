@@ -120,7 +120,7 @@ def _measured(results: Results, share: str, several: bool) -> list[str]:
     lines += [f"Begun {results['began']}, page written {results['written']}.", ""]
     lines += [f"- Machine: {machine}." for machine in results["machines"]]
     if len(results["machines"]) > 1:
-        lines.append("- Runs on several machines: their training times do not compare.")
+        lines.append("- The machine changed: training times before and after do not compare.")
     for key, domain in DOMAINS.items():
         lines.append(f"- {domain.capitalize()}: {results['prompts'][key]}, {evaluation[key]['samples']} samples each.")
     lines += [

@@ -3,6 +3,7 @@ that was stopped goes on where it was."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,4 +24,8 @@ def run(arguments: list[str]) -> None:
     config = parse(CompareConfig, "compare", __doc__, arguments)
     from rl3d.study import compare
 
-    print(compare(config.study, lambda line: print(line, flush=True)))
+    try:
+        print(compare(config.study, lambda line: print(line, flush=True)))
+    except KeyboardInterrupt:
+        print(f"go on with  rl3d compare {config.study}", file=sys.stderr)
+        raise
