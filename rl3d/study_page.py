@@ -41,7 +41,7 @@ def page(results: Results) -> str:
     lines = [
         "# Objectives at equal training time",
         "",
-        f"Every run of a generator starts from the same weights. Its training time is {results['minutes']:g} min. "
+        f"Every run of a generator starts from the same weights. It was planned for {results['minutes']:g} min of training. "
         f"The main figure is {figure}: higher is better.",
     ]
     for label, generator in results["generators"].items():
