@@ -41,8 +41,8 @@ def page(results: Results) -> str:
     lines = [
         "# Objectives at equal training time",
         "",
-        f"Every run of a generator starts from the same weights. It was planned for {results['minutes']:g} min of training. "
-        f"The main figure is {figure}: higher is better.",
+        "Every run of a generator starts from the same weights. "
+        f"It was planned for {results['minutes']:g} min of training. The main figure is {figure}: higher is better.",
     ]
     for label, generator in results["generators"].items():
         lines += ["", f"## {label}", ""]
