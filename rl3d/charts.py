@@ -14,6 +14,8 @@ _SMOOTHING = 0.95
 _LARGEST = 1e30
 """Larger values are not drawn."""
 Points = list[tuple[float, float]]
+Band = list[tuple[float, float, float]]
+"""Each x with the lowest and the highest value."""
 
 
 def charts(metrics: list[dict[str, float]], width: int = 620) -> str:
@@ -22,19 +24,30 @@ def charts(metrics: list[dict[str, float]], width: int = 620) -> str:
     return "".join(_figure(*group, metrics, width) for group in _groups(metrics))
 
 
-def picture(panels: dict[str, dict[str, Points]], unit: str, columns: int = 2, width: int = 420) -> str:
+def picture(
+    panels: dict[str, dict[str, Points]],
+    unit: str,
+    columns: int = 2,
+    width: int = 420,
+    bands: dict[str, dict[str, Band]] | None = None,
+) -> str:
     """An SVG file: a chart for each title, with the same curves in all. ``unit`` is that of the
-    x axis."""
-    height, top = _HEIGHT + 24, 26
-    parts, names = [], list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    x axis. A curve may have a band, under the same title and name."""
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    across, step = columns * width, 50 + 8 * max(map(len, names), default=0)
+    row = max((across - _LEFT) // step, 1)
+    height, top = _HEIGHT + 24, 8 + 18 * -(-len(names) // row)
+    parts = []
     for i, name in enumerate(names):
-        parts.append(f'<text x="{_LEFT + 160 * i}" y="18" fill="{_COLORS[i]}">{html.escape(name)}</text>')
+        x, y = _LEFT + i % row * step, 18 + i // row * 18
+        parts.append(f'<line x1="{x}" x2="{x + 24}" y1="{y - 4}" y2="{y - 4}" {_stroke(i)} stroke-width="2"/>')
+        parts.append(f'<text x="{x + 30}" y="{y}" fill="{_COLORS[i % len(_COLORS)]}">{html.escape(name)}</text>')
     for i, (title, curves) in enumerate(panels.items()):
         heading = f'<text x="{_LEFT}" y="18" font-weight="bold">{html.escape(title)}</text>'
-        chart = f'<g transform="translate(0 20)">{_chart(curves, {}, unit, width)}</g>'
+        chart = _chart(curves, {}, unit, width, (bands or {}).get(title, {}))
         x, y = i % columns * width, top + i // columns * height
-        parts.append(f'<g transform="translate({x} {y})">{heading}{chart}</g>')
-    across, down = columns * width, top + -(-len(panels) // columns) * height
+        parts.append(f'<g transform="translate({x} {y})">{heading}<g transform="translate(0 20)">{chart}</g></g>')
+    down = top + -(-len(panels) // columns) * height
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {down}" font-family="sans-serif" '
         f'font-size="12" fill="#6e6e74"><rect width="{across}" height="{down}" fill="white"/>{"".join(parts)}</svg>\n'
@@ -81,18 +94,28 @@ def _figure(title: str, names: Sequence[str], metrics: list[dict[str, float]], w
     inside = _chart(smooth, curves, "iterations", width)
     if not inside:
         return ""
-    mark = "display:inline-block;width:.8rem;height:.2rem;margin-right:.35rem;vertical-align:middle;background:"
+    mark = "display:inline-block;width:.8rem;margin-right:.35rem;vertical-align:middle;border-top:.2rem "
     legend = "".join(
-        f'<span style="margin-right:1rem"><i style="{mark}{c}"></i>{html.escape(n)}</span>'
-        for n, c in zip(curves, _COLORS, strict=False)
+        f'<span style="margin-right:1rem"><i style="{mark}{"dashed" if i >= len(_COLORS) else "solid"} '
+        f'{_COLORS[i % len(_COLORS)]}"></i>{html.escape(n)}</span>'
+        for i, n in enumerate(curves)
     )
     svg = f'<svg viewBox="0 0 {width} {_HEIGHT}" font-size="12" fill="#6e6e74" role="img">{inside}</svg>'
     heading = f"<strong>{html.escape(title)}</strong>"
     return f'<figure style="margin:0 0 12px">{heading}{svg}<figcaption>{legend}</figcaption></figure>'
 
 
-def _chart(curves: dict[str, Points], faint: dict[str, Points], unit: str, width: int) -> str:
-    """Axes, faint lines and bold lines as SVG elements; none if all values are 0."""
+def _stroke(number: int) -> str:
+    """Colour of a curve, and dashes where the colours begin again."""
+    dashes = f' stroke-dasharray="{max(6 // (number // len(_COLORS)), 1)} 3"' if number >= len(_COLORS) else ""
+    return f'stroke="{_COLORS[number % len(_COLORS)]}"{dashes}'
+
+
+def _chart(
+    curves: dict[str, Points], faint: dict[str, Points], unit: str, width: int, bands: dict[str, Band] | None = None
+) -> str:
+    """Axes, faint lines, bands and bold lines as SVG elements; none if all values are 0."""
+    bands = bands or {}
     points = [*faint.values()] or [*curves.values()]
     values = sorted(y for curve in points for _, y in curve)
     if not any(values):
@@ -100,11 +123,12 @@ def _chart(curves: dict[str, Points], faint: dict[str, Points], unit: str, width
     # The most extreme 2 % of the values do not decide the range. The bold lines always fit.
     cut = len(values) // 100
     inner = [values[cut], values[-1 - cut], *(y for curve in curves.values() for _, y in curve)]
+    inner += [y for band in bands.values() for _, *ends in band for y in ends]
     ticks = _ticks(min(inner), max(inner))
     low, high, last = ticks[0], ticks[-1], max(x for curve in points for x, _ in curve)
 
     def place(points: Points) -> str:
-        across, up = (width - _LEFT - _RIGHT) / max(last, 1), (_HEIGHT - _TOP - _BOTTOM) / (high - low)
+        across, up = (width - _LEFT - _RIGHT) / (last or 1), (_HEIGHT - _TOP - _BOTTOM) / (high - low)
         return " ".join(
             f"{_LEFT + x * across:.1f},{_HEIGHT - _BOTTOM - (min(max(y, low), high) - low) * up:.1f}" for x, y in points
         )
@@ -116,9 +140,14 @@ def _chart(curves: dict[str, Points], faint: dict[str, Points], unit: str, width
         parts.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{tick:.4g}</text>')
     parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 6}">0</text>')
     parts.append(f'<text x="{width - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">{last:g} {unit}</text>')
+    for i, name in enumerate(curves):
+        if band := bands.get(name):
+            outline = [(x, y) for x, y, _ in band] + [(x, y) for x, _, y in reversed(band)]
+            color = _COLORS[i % len(_COLORS)]
+            parts.append(f'<polygon points="{place(outline)}" fill="{color}" fill-opacity=".12"/>')
     for lines, style in ((faint, 'stroke-opacity=".18"'), (curves, 'stroke-width="2"')):
-        for points, color in zip(lines.values(), _COLORS, strict=False):
-            parts.append(f'<polyline points="{place(points)}" fill="none" stroke="{color}" {style}/>')
+        for i, curve in enumerate(lines.values()):
+            parts.append(f'<polyline points="{place(curve)}" fill="none" {_stroke(i)} {style}/>')
     return "".join(parts)
 
 
@@ -133,7 +162,7 @@ def _smoothed(points: Points) -> Points:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers, about a fifth of the range apart, that enclose the range."""
-    span = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-9)
+    span = max(high - low, 5e-3 * max(abs(low), abs(high)), 1e-9)  # four digits tell the ticks apart
     step = 10 ** math.floor(math.log10(span / 4))
     step *= next(k for k in (1, 2, 5, 10) if k * step >= span / 5)
     first, last = math.floor(low / step), math.ceil(high / step)

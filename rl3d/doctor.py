@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 
 PACKAGES = ("torch", "gsplat", "pytorch3d", "kaolin", "nerfstudio", "mujoco", "trimesh", "viser")
 TOLERANCE = 1e-4
@@ -17,6 +18,16 @@ def version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def processor() -> str:
+    """The name of the processor, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def machine() -> dict[str, str]:
@@ -32,7 +43,8 @@ def machine() -> dict[str, str]:
     compiled = kernels.unavailable() or f"{kernels.instruction_set()} on {kernels.thread_count()} threads"
     return {
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "processors": f"{os.cpu_count()}, matrix products in {'bfloat16' if has_bfloat16() else 'float32'}",
+        "processors": f"{os.cpu_count()} x {processor()}, "
+        f"matrix products in {'bfloat16' if has_bfloat16() else 'float32'}",
         "cuda": cuda,
         "kernels": compiled,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,7 +163,7 @@ def measure(
     """
     specs = [item for item in items for _ in range(samples)]
     seeds = [seed * 1000 + i for i in range(len(specs))]
-    judge = Judge(generator.device)
+    judge = _judge(generator.device)
     values: dict[str, list[Tensor]] = defaultdict(list)
     assets = []
     whole = samples * max(1, BATCH // samples)  # the samples of a prompt stay together
@@ -222,6 +223,11 @@ class Judge:
     def _match(self, images: Tensor, captions: list[str]) -> Tensor:
         text = shared_encoder().encode(captions).to(self.device)
         return self.scorer.match(images, self.scorer.embed_text(text.tokens, text.mask)).cpu()
+
+
+@cache
+def _judge(device: torch.device) -> Judge:
+    return Judge(device)
 
 
 FACTS = ("colors", "relation", "count", "pattern", "finish")

@@ -60,6 +60,23 @@ def mean_and_error(per_prompt: Float[Tensor, "p"]) -> Estimate:
     return Estimate(kept.mean().item() if len(kept) else math.nan, error, len(kept))
 
 
+def mean_of_seeds(per_prompt: Float[Tensor, "s p"]) -> Estimate:
+    """Mean over S seeds that were measured on the same P prompts. The standard error is that of
+    other seeds and other prompts (crossed random effects). Of one seed it is that of the prompts.
+    """
+    kept = per_prompt[:, ~per_prompt.isnan().any(0)]
+    seeds, prompts = kept.shape
+    if min(seeds, prompts) < 2:
+        return mean_and_error(kept.flatten())._replace(prompts=prompts)
+    of_seeds, of_prompts, mean = kept.mean(1, keepdim=True), kept.mean(0), kept.mean()
+    # Mean squares: each has the variance of the rest in it, which must count once.
+    between_seeds, between_prompts = prompts * of_seeds.var(), seeds * of_prompts.var()
+    rest = (kept - of_seeds - of_prompts + mean).square().sum() / ((seeds - 1) * (prompts - 1))
+    largest = max(between_seeds, between_prompts)
+    variance = max(between_seeds + between_prompts - rest, largest) / (seeds * prompts)
+    return Estimate(mean.item(), math.sqrt(variance), prompts)
+
+
 def cells(table: Table) -> dict[str, list[str]]:
     """The text of every row: an estimate a column, then the number of prompts."""
     rows = {}

@@ -27,7 +27,7 @@ def train(
     second one stops at once.
     """
     run = begin(config or TrainConfig(), resume=resume)
-    with _interrupts(run):
+    with interrupts(run):
         for metrics in iterate(run):
             if on_iteration:
                 on_iteration(metrics)
@@ -43,7 +43,7 @@ def train(
 
 
 @contextmanager
-def _interrupts(run: Run) -> Iterator[None]:
+def interrupts(run: Run) -> Iterator[None]:
     """The first interrupt asks the run to end after its iteration."""
 
     def remember(*_: object) -> None:

@@ -12,6 +12,7 @@ COMMANDS = {
     "optimize": "sample assets from a prompt, and correct the best by its rewards",
     "train": "fine-tune a generator with reinforcement learning",
     "evaluate": "measure one or two checkpoints on held-out prompts",
+    "compare": "train with several objectives for the same time, and compare them",
     "check-generator": "check that a generator keeps the contract",
     "rewards": "list the rewards, and measure what they cost",
     "report": "write one page about a training run: curves, sheets, tables",

@@ -22,3 +22,20 @@ def test_a_picture_has_a_line_of_each_curve_in_each_panel():
         assert flow_start[0] < flow_end[0] < tokens_end[0], "the x axis is shared"
         assert "80 minutes" in [text.text for text in panel.iter(f"{SVG}text")]
     assert [text.text for text in root.findall(f"{SVG}text")] == ["flow", "tokens <1>"]
+
+
+def test_a_picture_has_bands_and_dashes_where_colours_begin_again():
+    curves = {f"curve {i}": [(0.0, 0.1 * i), (0.5, 0.2 * i)] for i in range(9)}
+    band = [(0.0, 0.3, 0.5), (0.5, 0.4, 2.0)]
+    root = ET.fromstring(picture({"all": curves}, "minutes", bands={"all": {"curve 2": band}}))
+    lines = list(root.iter(f"{SVG}polyline"))
+    looks = [(line.get("stroke"), line.get("stroke-dasharray")) for line in lines]
+    assert len(set(looks)) == 9 and looks[0][0] == looks[6][0]
+    (polygon,) = root.iter(f"{SVG}polygon")
+    assert polygon.get("fill") == looks[2][0]
+    corners = [tuple(map(float, point.split(","))) for point in (polygon.get("points") or "").split()]
+    (left, low), (right, _), (_, top), (_, high) = corners
+    assert left < right and top < high < low, "the range holds the band"
+    legend = root.findall(f"{SVG}text")
+    assert [text.text for text in legend] == list(curves)
+    assert len({(text.get("x"), text.get("y")) for text in legend}) == 9

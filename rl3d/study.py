@@ -1,0 +1,682 @@
+"""A study: objectives, generators and seeds compared at equal training time from the same weights.
+
+The learning rate falls over the iterations, so their number must be known before a run: a short
+pilot measures the seconds of an iteration. Runs go one after the other, because runs at the same
+time slow each other down. A study that was stopped goes on where it was: runs by their checkpoints,
+and what was measured is read again from the folder of the study.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rewards.mix import Constraints, check_needs, parse, parse_gates
+from rl3d.algorithms.base import Objective
+from rl3d.algorithms.load import find_objective, usual_objective
+from rl3d.charts import Points
+from rl3d.configs import MAX_SEED, above_0, as_paths, at_least, excludes, from_file
+from rl3d.corpus import MIX, Facts, Spec
+from rl3d.corpus import prompts as held_out_prompts
+from rl3d.doctor import processor
+from rl3d.evaluate import measure
+from rl3d.generators.base import Generator
+from rl3d.generators.load import find_generator, generator_class, load_generator, save_generator
+from rl3d.prompts import caption_kinds, read_prompts
+from rl3d.retrieval import RetrievalConfig
+from rl3d.runs import read_run
+from rl3d.study_page import DOMAINS, FORGETTING, curves, page
+from rl3d.tables import mean_and_error, mean_of_seeds, per_prompt
+from rl3d.train import interrupts
+from rl3d.training.config import TrainConfig, as_saved
+from rl3d.training.loop import begin, iterate
+from rl3d.training.state import checkpoints
+from scenes.files import FileError, atomic_write, check_folder, make_folder
+from scenes.files.trees import parse_json, parse_yaml
+
+PILOT_ITERATIONS = 6
+"""Iterations of a pilot. The first one is not timed: it compiles and fills caches."""
+_LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*")
+_FIXED = {"out", "generator", "checkpoint", "objective", "sampling", "iterations", "seed"}
+_TRAIN = {f.name for f in fields(TrainConfig)} - {f.name for f in fields(RetrievalConfig)} - _FIXED
+"""Settings of a training that a study may set. It decides the others itself."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Prompts of an evaluation."""
+
+    kinds: str = ""
+    """Kinds of captions of the corpus's held-out split: some of single, relation, count,
+    composition, scene. Empty: all."""
+    prompts: Path | None = None
+    """Text file with one prompt a line, all of which are used. None: captions of the corpus."""
+    num_prompts: int = 64
+    """Number of those captions."""
+    samples: int = 2
+    """Assets for each prompt."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "prompts")
+        at_least(self, num_prompts=2, samples=2)
+        excludes(self, "prompts", "num_prompts", "kinds")
+        caption_kinds(self.kinds)
+
+    def describe(self) -> str:
+        """In words."""
+        if self.prompts is not None:
+            return f"{len(read_prompts(self.prompts))} prompts of {self.prompts.name}"
+        kinds = " and ".join(caption_kinds(self.kinds)) or "all kinds"
+        return f"{self.num_prompts} held-out captions of the corpus ({kinds})"
+
+    def items(self, seed: int) -> list[Spec]:
+        if self.prompts is not None:
+            return [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(self.prompts)]
+        kinds = caption_kinds(self.kinds) or tuple(MIX)
+        return [item.spec for item in held_out_prompts(self.num_prompts, seed, "heldout", kinds)]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured of the weights of every mark."""
+
+    rewards: str = "stability,connected,alignment"
+    """Rewards to measure."""
+    seed: int = 12345
+    """Seed of prompts and samples."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be at least 0 and at most {MAX_SEED}, got {self.seed}")
+        parse(self.rewards)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plain settings of a study."""
+
+    out: Path
+    """Folder of the study."""
+    minutes: float
+    """Training time of every run. Evaluations, checkpoints and the guard do not count."""
+    marks: int = 5
+    """How often, at even distances, a run's averaged weights are kept and measured."""
+    figure: str = "stable_and_connected"
+    """The main figure: of the curves, and of the time to reach a share."""
+    share: float = 0.9
+    """The page says when an objective had reached this share of the largest gain of the main
+    figure."""
+
+    def __post_init__(self) -> None:
+        as_paths(self, "out")
+        at_least(self, marks=1)
+        above_0(self, "minutes", "share")
+        if self.share > 1:
+            raise ValueError(f"--share must be at most 1, got {self.share}")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A generator, and the weights that all its runs start from."""
+
+    label: str
+    generator: str
+    checkpoint: Path | None
+
+    def load(self, device: str) -> Generator:
+        named = self.generator or None
+        return load_generator(self.checkpoint, device, generator=named, pretrained=True)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An objective with its settings, and those of the training that it has for itself."""
+
+    label: str
+    objective: str
+    settings: dict[str, Any]
+    train: dict[str, Any]
+
+    def made_for(self, kind: type[Generator]) -> Objective:
+        usual = usual_objective(kind, self.objective)
+        return from_file(type(usual), {**asdict(usual), **self.settings}) if self.settings else usual
+
+
+@dataclass(frozen=True)
+class Study(Plan):
+    """A study file, read and checked."""
+
+    file: Path = Path()
+    generators: tuple[Start, ...] = ()
+    objectives: tuple[Contender, ...] = ()
+    seeds: tuple[int, ...] = ()
+    train: dict[str, Any] = dataclasses.field(default_factory=dict)
+    evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+    domains: dict[str, Domain] = dataclasses.field(default_factory=dict)
+
+    def config(self, start: Start, contender: Contender, out: Path, seed: int, iterations: int) -> TrainConfig:
+        values = {**self.train, **contender.train, "generator": start.generator, "iterations": iterations}
+        values |= {"checkpoint": start.checkpoint, "seed": seed, "out": out}
+        objective = contender.made_for(generator_class(start.checkpoint, start.generator or None))
+        return dataclasses.replace(from_file(TrainConfig, values), objective=objective)
+
+    def folder(self, start: Start, contender: Contender, seed: int) -> Path:
+        return self.out / start.label / contender.label / f"seed-{seed}"
+
+    def marks_of(self, iterations: int) -> list[int]:
+        """The iterations after which weights are kept."""
+        return [round(iterations * k / self.marks) for k in range(1, self.marks + 1)]
+
+    @property
+    def device(self) -> str:
+        return self.train.get("device", "cpu")
+
+
+def read_study(path: Path) -> Study:
+    """A study file. FileError with one line, naming the file and the key, for what does not fit."""
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise FileError(f"{path}: cannot read the study ({reason}); name a YAML file") from error
+    except ValueError as error:
+        raise FileError(f"{path}: {error}") from error
+    plain = {f.name for f in fields(Plan)}
+    nested = ("generators", "objectives", "seeds", "train", "evaluation")
+    _check_keys(values, {*plain, *nested}, f"{path}")
+    for key in ("out", "minutes", "generators", "objectives", "evaluation"):
+        if key not in values:
+            raise FileError(f"{path}: {key} is missing: a study needs it")
+    plan = _config(Plan, {key: value for key, value in values.items() if key in plain}, f"{path}")
+    train = _train_settings(values.get("train", {}), f"{path}: train")
+    evaluation = values["evaluation"]
+    _check_keys(evaluation, {*DOMAINS, *(f.name for f in fields(Evaluation))}, f"{path}: evaluation")
+    for key in DOMAINS:
+        if key not in evaluation:
+            raise FileError(f"{path}: evaluation.{key} is missing: say which prompts, such as {{kinds: single}}")
+    own = {key: value for key, value in evaluation.items() if key not in DOMAINS}
+    study = Study(
+        **vars(plan),
+        file=path,
+        generators=_labelled(values["generators"], _start, f"{path}: generators"),
+        objectives=_labelled(values["objectives"], _contender, f"{path}: objectives"),
+        seeds=_seeds(values.get("seeds", [0]), f"{path}: seeds"),
+        train=train,
+        evaluation=_config(Evaluation, own, f"{path}: evaluation"),
+        domains={key: _config(Domain, evaluation[key], f"{path}: evaluation.{key}") for key in DOMAINS},
+    )
+    known = [reward.name for reward, _ in parse(study.evaluation.rewards)]
+    figures = [*known, *(f"{name}_success_rate" for name in known), "judge", "category", "diversity"]
+    if {"stability", "connected"} <= set(known):
+        figures.append("stable_and_connected")
+    if study.figure not in figures:
+        raise FileError(f"{path}: figure: {study.figure!r} is not measured: choose one of {', '.join(figures)}")
+    for start, contender in itertools.product(study.generators, study.objectives):
+        try:
+            study.config(start, contender, study.out, 0, 1)
+        except ValueError as error:
+            raise FileError(f"{path}: objectives: {contender.label}: {error}") from error
+    return study
+
+
+def _start(entry: Any, where: str) -> Start:
+    entry = {"generator": entry} if isinstance(entry, str) else entry
+    _check_keys(entry, {"label", "generator", "checkpoint"}, where)
+    if not entry or not all(isinstance(value, str) and value for value in entry.values()):
+        raise FileError(f"{where}: give a name, or generator and checkpoint as texts")
+    name, checkpoint = entry.get("generator", ""), entry.get("checkpoint")
+    try:
+        kind = find_generator(name) if name else generator_class(Path(checkpoint) if checkpoint else None)
+    except ValueError as error:
+        raise FileError(f"{where}: {error}") from error
+    label = entry.get("label") or kind.name.rpartition(":")[2]
+    return Start(label, name, Path(checkpoint) if checkpoint else None)
+
+
+def _contender(entry: Any, where: str) -> Contender:
+    entry = {"objective": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("objective"), str):
+        raise FileError(f"{where}: each is a name, or has the key objective with a name")
+    name = entry["objective"]
+    try:
+        kind = find_objective(name)
+    except ValueError as error:
+        raise FileError(f"{where}: {error}") from error
+    own = {f.name for f in fields(kind)}
+    label = entry.get("label", name.rpartition(":")[2])
+    _check_keys(entry, {"label", "objective", *own, *_TRAIN}, f"{where}: {label}")
+    train = _train_settings({k: v for k, v in entry.items() if k in _TRAIN}, f"{where}: {label}")
+    return Contender(label, name, {k: v for k, v in entry.items() if k in own}, train)
+
+
+def _train_settings(values: Any, where: str) -> dict[str, Any]:
+    """Settings of a training that fit, by themselves."""
+    _check_keys(values, _TRAIN, where)
+    config = _config(TrainConfig, values, where)
+    try:
+        weights = {reward.name: weight for reward, weight in parse(config.rewards)}
+        parse_gates(config.gates, weights)
+        Constraints(config.constraints, weights)
+        if config.held_out:
+            parse(config.held_out)
+        if config.prompts is not None:
+            read_prompts(config.prompts)
+    except ValueError as error:
+        raise FileError(f"{where}: {error}") from error
+    if config.guard not in ("off", "warn"):
+        raise FileError(f"{where}: guard must be off or warn: a run that it ends has no equal time")
+    return values
+
+
+def _seeds(values: Any, where: str) -> tuple[int, ...]:
+    fit = isinstance(values, list) and values and all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in values)
+    if not fit or len(set(values)) < len(values):
+        raise FileError(f"{where}: must be a list of different whole numbers from 0 to {MAX_SEED}, such as [0, 1, 2]")
+    return tuple(values)
+
+
+def _labelled(entries: Any, read: Callable[[Any, str], T], where: str) -> tuple[T, ...]:
+    """The entries of a list, whose labels are different names of folders."""
+    if not isinstance(entries, list) or not entries:
+        raise FileError(f"{where}: must be a list with at least one entry")
+    found = [read(entry, where) for entry in entries]
+    labels = [getattr(one, "label", None) for one in found]
+    for label in labels:
+        if not isinstance(label, str) or not _LABEL.fullmatch(label):
+            raise FileError(f"{where}: the label {label!r} names a folder: use letters, digits, . _ + and -")
+        if labels.count(label) > 1:
+            raise FileError(f"{where}: {label!r} is there twice: give each a label of its own")
+    return tuple(found)
+
+
+def _check_keys(values: Any, known: set[str], where: str) -> None:
+    """FileError naming the first key that is not known, with the nearest one that is."""
+    if not isinstance(values, dict):
+        raise FileError(f"{where}: must have keys with values, such as {min(known)}: ...")
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"choose among {', '.join(sorted(known))}"
+            raise FileError(f"{where}: there is no setting {key!r}: {hint}")
+
+
+def _config(kind: type[T], values: Any, where: str) -> T:
+    """A config of the values of a key; FileError naming the first that does not fit."""
+    _check_keys(values, {f.name for f in fields(kind)}, where)  # type: ignore[arg-type]
+    try:
+        return from_file(kind, values)
+    except ValueError as error:
+        raise FileError(f"{where}: {error} does not fit" if " = " in str(error) else f"{where}: {error}") from error
+
+
+class Record:
+    """What a study has settled: the settings it began with, and the pilots' seconds. It is kept in
+    ``settings.json``, so that a study that goes on uses the same."""
+
+    def __init__(self, study: Study, starts: Mapping[str, Generator]) -> None:
+        self.path = study.out / "settings.json"
+        self.values: dict[str, Any] = {"began": time.strftime("%Y-%m-%d"), "machines": [], "seconds": {}}
+        if self.path.exists():
+            try:
+                self.values = parse_json(self.path.read_text(encoding="utf-8"))
+                known = self.values["fixed"]
+                self.machines, self.seconds = list(self.values["machines"]), dict(self.values["seconds"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise FileError(f"{self.path}: not the record of a study; name another out") from error
+        elif study.out.is_dir() and any(study.out.iterdir()):
+            raise FileError(f"{study.out}: holds something else than a study: name another out")
+        else:
+            known, self.machines, self.seconds = {}, [], {}
+        fixed = json.loads(json.dumps(_fixed(study, starts)))
+        for where, old, new in _differences(known, fixed):
+            raise FileError(
+                f"{study.file}: {where} was {old!r} when the study in {study.out} began, and is now {new!r}: "
+                "put it back, or name another out"
+            )
+        self.fixed = {kind: {**known.get(kind, {}), **entries} for kind, entries in fixed.items()}
+        here = machine()
+        if here not in self.machines:
+            self.machines.append(here)
+
+    def save(self) -> None:
+        self.values |= {"machines": self.machines, "seconds": self.seconds, "fixed": self.fixed}
+        _write_json(self.path, self.values)
+
+
+def _fixed(study: Study, starts: Mapping[str, Generator]) -> dict[str, dict[str, Any]]:
+    """What must stay as it is while a study goes on, by kind. New generators, objectives and seeds
+    may come."""
+    shared = {"minutes": study.minutes, "marks": study.marks, **asdict(study.evaluation)}
+    runs, generators = {}, {}
+    for start, contender in itertools.product(study.generators, study.objectives):
+        policy = starts[start.label]
+        generators[start.label] = {"name": policy.name, **policy.source}
+        config = study.config(start, contender, study.out, 0, 1)
+        values = {key: value for key, value in as_saved(config).items() if key not in _FIXED - {"objective"}}
+        if config.prompts is not None:
+            values["prompts"] = hashlib.sha256(config.prompts.read_bytes()).hexdigest()
+        runs[f"{start.label}/{contender.label}"] = values
+    for key, domain in study.domains.items():
+        captions = [item.caption for item in domain.items(study.evaluation.seed)]
+        shared[key] = {"samples": domain.samples, "prompts": captions}
+    return {"study": shared, "generators": generators, "runs": runs}
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two trees that share their upper keys differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        both = [key for key in old if key in new]
+        return [found for key in both for found in _differences(old[key], new[key], f"{where}.{key}".lstrip("."))]
+    return [] if old == new else [(where, old, new)]
+
+
+def machine() -> str:
+    """The machine in one line."""
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' if count > 1 else ''}"
+    return f"{processor()}, {os.cpu_count()} processors, {threads}, torch {torch.__version__}"
+
+
+def compare(path: Path, say: Callable[[str], None] = print) -> Path:
+    """Run the study of a file, or go on with it; returns the page, which is brought up to date
+    after every run.
+
+    FileError or ValueError with one line, before anything is written, for a study that cannot be
+    done. An interrupt (Ctrl-C) lets the iteration in work finish and saves.
+    """
+    study = read_study(path)
+    check_folder(study.out)
+    starts = {start.label: start.load(study.device) for start in study.generators}
+    rewards = [reward for reward, _ in parse(study.evaluation.rewards)]
+    for start in study.generators:
+        check_needs(rewards, starts[start.label].gives, starts[start.label].name)
+    pairs, left_out = _pairs(study, starts)
+    record = Record(study, starts)
+    make_folder(study.out)
+    record.save()
+    for start in study.generators:
+        values = _measured(study, lambda s=start: starts[s.label], study.out / start.label / "start.json")
+        if not values["in_domain"].get(study.figure, torch.tensor([math.nan])).isfinite().any():
+            raise FileError(f"{path}: figure: {start.label} has no {study.figure} on the in-domain prompts")
+        say(f"{start.label} start: {_brief(study, values)}")
+    starts.clear()
+    for start, contender in pairs:
+        name = f"{start.label}/{contender.label}"
+        if name not in record.seconds:
+            record.seconds[name] = pilot(study, start, contender)
+            record.save()
+        say(f"{name}: {record.seconds[name]:.2f} s an iteration, {_iterations(study, record.seconds[name])} iterations")
+    for seed, (start, contender) in itertools.product(study.seeds, pairs):
+        iterations = _iterations(study, record.seconds[f"{start.label}/{contender.label}"])
+        _train_and_measure(study, start, contender, seed, iterations, say)
+        write_page(study, record, left_out)
+    return study.out / "study.md"
+
+
+def _train_and_measure(
+    study: Study, start: Start, contender: Contender, seed: int, iterations: int, say: Callable[[str], None]
+) -> None:
+    """One run of a study, or what is left of it."""
+    name, folder = f"{start.label}/{contender.label} seed {seed}", study.folder(start, contender, seed)
+    weights = {mark: folder / "marks" / f"{mark:06d}.safetensors" for mark in study.marks_of(iterations)}
+    if not weights[iterations].exists():
+        say(f"{name}: training in {folder}")
+        _train(study.config(start, contender, folder, seed, iterations), weights)
+    for mark, file in weights.items():
+        figures = file.with_suffix(".json")
+        if not figures.exists():
+            values = _measured(study, lambda f=file: load_generator(f, study.device), figures)
+            say(f"{name} iteration {mark}: {_brief(study, values)}")
+    for state in checkpoints(folder / "checkpoints"):
+        state.unlink()  # nothing is left to resume, and they are ten times as large as the weights
+
+
+def _pairs(study: Study, starts: Mapping[str, Generator]) -> tuple[list[tuple[Start, Contender]], dict[str, list[str]]]:
+    """Generators with the objectives that can train them, and those left out by generator.
+    FileError for an objective that can train none."""
+    pairs, left_out = [], {start.label: [] for start in study.generators}
+    for contender in study.objectives:
+        reasons = []
+        for start in study.generators:
+            policy, config = starts[start.label], study.config(start, contender, study.out, 0, 1)
+            try:
+                config.objective.check(policy)
+            except ValueError as error:
+                left_out[start.label].append(contender.label)
+                reasons.append(str(error))
+                continue
+            try:
+                rewards = parse(",".join(filter(None, (config.rewards, config.held_out))))
+                check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
+            except ValueError as error:
+                raise FileError(f"{study.file}: train: {error}") from error
+            pairs.append((start, contender))
+        if len(reasons) == len(study.generators):
+            raise FileError(f"{study.file}: objectives: {contender.label}: {reasons[0]}")
+    return pairs, left_out
+
+
+def pilot(study: Study, start: Start, contender: Contender) -> float:
+    """Seconds of an iteration, measured over some."""
+    with tempfile.TemporaryDirectory(prefix=".pilot-", dir=study.out) as folder:
+        config = study.config(start, contender, Path(folder) / "run", 0, PILOT_ITERATIONS)
+        run = begin(dataclasses.replace(config, guard="off", save_every=PILOT_ITERATIONS))
+        seconds = [metrics["seconds"] for metrics in iterate(run)]
+    return sum(seconds[1:]) / len(seconds[1:])
+
+
+def _iterations(study: Study, seconds: float) -> int:
+    """Iterations of a run. FileError if they are fewer than its marks."""
+    found = round(60 * study.minutes / seconds)
+    if found < study.marks:
+        raise FileError(
+            f"{study.file}: minutes: {study.minutes} are enough for {found} iterations of {seconds:.2f} s, "
+            f"fewer than the {study.marks} marks: give more minutes, and another out"
+        )
+    return found
+
+
+def _train(config: TrainConfig, weights: Mapping[int, Path]) -> None:
+    """Train, or go on training, and keep the averaged weights at the marks."""
+    run = begin(config, resume=config.out.is_dir())
+
+    def keep() -> None:
+        file = weights.get(run.state.iteration)
+        if file is not None and not file.exists():
+            save_generator(file, run.state.policy, run.state.ema, step=run.state.iteration)
+
+    keep()  # a study that was killed may have saved the state of this iteration alone
+    with interrupts(run):
+        for _ in iterate(run):
+            keep()
+    if run.interrupted:
+        raise KeyboardInterrupt
+
+
+Values = dict[str, dict[str, Tensor]]
+"""{domain: {figure: a value a prompt}}. NaN where a figure does not apply."""
+
+
+def _measured(study: Study, load: Callable[[], Generator], file: Path) -> Values:
+    """The figures of a generator, from their file if they were measured before."""
+    if not file.exists():
+        generator, found = load(), {}
+        rewards = [reward for reward, _ in parse(study.evaluation.rewards)]
+        for key, domain in study.domains.items():
+            seed, samples = study.evaluation.seed, domain.samples
+            values = measure(generator, domain.items(seed), rewards, samples=samples, seed=seed).values
+            means = {name: per_prompt(value, samples).tolist() for name, value in values.items()}
+            found[key] = {name: [None if math.isnan(x) else x for x in mean] for name, mean in means.items()}
+        _write_json(file, found)
+    return _read_values(file)
+
+
+def _read_values(file: Path) -> Values:
+    try:
+        kept = parse_json(file.read_text(encoding="utf-8"))
+        return {
+            key: {
+                name: torch.tensor([math.nan if x is None else x for x in mean], dtype=torch.float64)
+                for name, mean in kept[key].items()
+            }
+            for key in DOMAINS
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{file}: not the figures of a study; remove it, and they are measured again") from error
+
+
+def _brief(study: Study, values: Values) -> str:
+    return ", ".join(f"{name} {values[key][study.figure].nanmean():.3f}" for key, name in DOMAINS.items())
+
+
+def _write_json(path: Path, values: Any) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_page(study: Study, record: Record, left_out: Mapping[str, list[str]]) -> Path:
+    """Write study.json, the curves and study.md, with the runs that are done."""
+    results = {
+        "command": f"rl3d compare {study.file}",
+        "settings": study.file.read_text(encoding="utf-8"),
+        "began": record.values["began"],
+        "written": time.strftime("%Y-%m-%d"),
+        "machines": record.machines,
+        **{name: getattr(study, name) for name in ("minutes", "marks", "figure", "share", "seeds")},
+        "prompts": {key: domain.describe() for key, domain in study.domains.items()},
+        "evaluation": record.fixed["study"],
+        "generators": {
+            start.label: _results(study, start, record, left_out[start.label]) for start in study.generators
+        },
+    }
+    _write_json(study.out / "study.json", results)
+    for label, found in results["generators"].items():
+        if not found["objectives"]:
+            continue
+        with atomic_write(study.out / f"{label}.svg") as temporary:
+            temporary.write_text(curves(found, study.figure), encoding="utf-8")
+    with atomic_write(study.out / "study.md") as temporary:
+        temporary.write_text(page(results), encoding="utf-8")
+    return study.out / "study.md"
+
+
+def _results(study: Study, start: Start, record: Record, left_out: list[str]) -> dict[str, Any]:
+    """What was found of a generator, as plain values."""
+    begun = _read_values(study.out / start.label / "start.json")
+    runs = {}
+    for contender in study.objectives:
+        seconds = record.seconds.get(f"{start.label}/{contender.label}")
+        if contender.label not in left_out and seconds is not None:
+            marks = study.marks_of(_iterations(study, seconds))
+            found = [_read_seed(study.folder(start, contender, seed), marks) for seed in study.seeds]
+            done = {seed: one for seed, one in zip(study.seeds, found, strict=True) if one is not None}
+            if done:
+                settings = record.fixed["runs"][f"{start.label}/{contender.label}"]
+                runs[contender.label] = {
+                    "objective": contender.objective,
+                    "settings": {k: v for k, v in settings["objective"].items() if k != "name"} | contender.train,
+                    "pilot_seconds": seconds,
+                    **_of_objective(done, begun, marks),
+                }
+    base = _estimates([begun])
+    origin = base["in_domain"][study.figure]["mean"]
+    ends = [run["curve"][-1]["in_domain"][study.figure]["mean"] for run in runs.values()]
+    target = origin + study.share * (max(ends) - origin) if ends and max(ends) > origin else None
+    for run in runs.values():
+        points = [(0.0, origin)] + [(c["minutes"], c["in_domain"][study.figure]["mean"]) for c in run["curve"]]
+        run["minutes_to_share"] = reached(points, target) if target is not None else None
+    return {"start": base, "target": target, "left_out": left_out, "objectives": runs}
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """A run that is done."""
+
+    values: list[Values]
+    """Of each mark."""
+    minutes: list[float]
+    """Training time until each mark."""
+    readings: list[dict[str, Any]]
+    """Of the guard."""
+
+
+def _read_seed(folder: Path, marks: list[int]) -> SeedResult | None:
+    """A run in its folder; None if it is not done."""
+    files = [folder / "marks" / f"{mark:06d}.json" for mark in marks]
+    if not all(file.exists() for file in files):
+        return None
+    seconds = {int(metrics["iteration"]): metrics["seconds"] for metrics in read_run(folder)[1]}
+    minutes = [sum(s for iteration, s in seconds.items() if iteration <= mark) / 60 for mark in marks]
+    guard = folder / "guard.jsonl"
+    lines = guard.read_text(encoding="utf-8").splitlines() if guard.exists() else []
+    return SeedResult([_read_values(file) for file in files], minutes, [parse_json(line) for line in lines])
+
+
+def _of_objective(done: Mapping[int, SeedResult], begun: Values, marks: list[int]) -> dict[str, Any]:
+    """What was found of an objective, over its seeds."""
+    results = list(done.values())
+    curve = []
+    for k, mark in enumerate(marks):
+        minutes = sum(result.minutes[k] for result in results) / len(results)
+        curve.append({"iteration": mark, "minutes": minutes, **_estimates([r.values[k] for r in results])})
+    lost = begun["out_of_domain"][FORGETTING] - _stacked([r.values[-1] for r in results], "out_of_domain", FORGETTING)
+    alarms = [
+        {"seed": seed, "iteration": reading["iteration"], "alarm": alarm}
+        for seed, result in done.items()
+        for reading in result.readings
+        for alarm in reading["alarms"]
+    ]
+    return {
+        "seeds": list(done),
+        "iterations": marks[-1],
+        "seconds": sum(60 * r.minutes[-1] for r in results) / len(results) / marks[-1],
+        "minutes": [result.minutes[-1] for result in results],
+        "curve": curve,
+        "forgetting": mean_of_seeds(lost)._asdict(),
+        "readings": sum(len(result.readings) for result in results),
+        "alarmed": sum(bool(reading["alarms"]) for result in results for reading in result.readings),
+        "alarms": alarms,
+    }
+
+
+def _stacked(values: list[Values], key: str, figure: str) -> Float[Tensor, "s p"]:
+    return torch.stack([one[key][figure] for one in values])
+
+
+def _estimates(values: list[Values]) -> dict[str, dict[str, dict[str, float]]]:
+    """{domain: {figure: estimate}} over seeds, of the figures that apply to a prompt."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for key in DOMAINS:
+        stacked = {name: _stacked(values, key, name) for name in values[0][key]}
+        found[key] = {
+            name: {**mean_of_seeds(v)._asdict(), "seeds_error": mean_and_error(v.nanmean(1)).error}
+            for name, v in stacked.items()
+            if not v.isnan().any(0).all()
+        }
+    return found
+
+
+def reached(points: Points, target: float) -> float | None:
+    """Where a curve first reaches ``target``, on straight lines between its points; None if it
+    does not."""
+    for (x, y), (x_next, y_next) in itertools.pairwise(points):
+        if y_next >= target:
+            return x_next if y_next == y else max(x, x + (x_next - x) * (target - y) / (y_next - y))
+    return None
