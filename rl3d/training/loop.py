@@ -12,6 +12,7 @@ import torch
 
 from rewards.mix import Constraints, check_needs, parse, parse_gates
 from rl3d.algorithms.base import Draw, Experience
+from rl3d.generators.adapters import ADAPTER, add_adapter, merged, save_adapter
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
 from rl3d.prompts import caption_kinds, corpus_prompts, read_prompts
@@ -82,7 +83,11 @@ class Run:
         config, state = self.config, self.state
         if not self.processes.main:
             return
-        save_generator(config.weights, state.policy, state.ema, training=as_saved(config), step=state.iteration)
+        network, header = state.ema, {"training": as_saved(config), "step": state.iteration}
+        if config.adapter_rank:
+            save_adapter(config.out / ADAPTER, state.policy, network, **header)
+            network = merged(network)
+        save_generator(config.weights, state.policy, network, **header)
         state.save(config.out / "checkpoints")
         with state.averaged() as policy:
             self.log.sheet(policy, state.prompts.prompts, state.iteration)
@@ -109,11 +114,13 @@ def begin(
     if found and not resume:
         raise FileError(f"{config.out}: holds a run already: add --resume to go on with it, or choose another folder")
     if policy is None:
-        named = config.generator or None
-        policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True)
+        named, adapter = config.generator or None, config.adapter
+        policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True, adapter=adapter)
     config.objective.check(policy)
     check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
     use_library(policy, config)
+    if config.adapter_rank:
+        add_adapter(policy, config.adapter_rank, config.seed)
     config = replace(config, generator=policy.name)  # a resumed run then knows it
     options = training_options(policy, config)
     policy.bfloat16 = config.bfloat16
