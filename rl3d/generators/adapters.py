@@ -128,7 +128,8 @@ def merge_adapters(generator: Generator, text: str) -> None:
                 "add --generator or --checkpoint"
             )
         rank, alpha, base = header.get("rank"), header.get("alpha"), header.get("base")
-        if type(rank) is not int or rank < 1 or not isinstance(alpha, int | float) or not isinstance(base, dict):
+        known = type(rank) is int and rank > 0 and isinstance(alpha, int | float) and math.isfinite(alpha)
+        if not known or not isinstance(base, dict):
             raise FileError(f"{path}: its header does not describe an adapter; make or fetch it again")
         if base.get("sha256") not in (start, generator.source["sha256"]):
             raise FileError(
