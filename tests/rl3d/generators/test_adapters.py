@@ -142,7 +142,7 @@ def test_an_adapter_of_adapted_weights_follows_their_adapters(tmp_path: Path) ->
     wanted = merged(adapted(SPLATS, 2, adapter=f"{first}=0.5").network)
     assert all(torch.equal(a, b) for a, b in zip(both.network.parameters(), wanted.parameters(), strict=True))
     for other in (f"{second}", f"{first}=1,{second}"):
-        with pytest.raises(FileError, match="second.safetensors: was trained on other weights, as its class"):
+        with pytest.raises(FileError, match=r"second.safetensors: was trained on other weights, as its class"):
             load_generator(generator=SPLATS, adapter=other)
 
 
