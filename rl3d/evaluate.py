@@ -177,7 +177,12 @@ def _tuning(config: EvaluateConfig) -> Tuning:
     if not files:
         assert config.checkpoint is not None
         files = [config.checkpoint]
-    return reduce(or_, map(tuned_on, files))
+    tuning = reduce(or_, map(tuned_on, files))
+    # Runs name a user's reward by its path, the table by its own name.
+    text = config.rewards or _REWARDS
+    named = zip((reward.name for reward, _ in parse(text)), text.split(","), strict=True)
+    same = {name for name, entry in named if entry.partition("=")[0].strip() in tuning.rewards}
+    return tuning | Tuning(rewards=frozenset(same))
 
 
 def _items(config: EvaluateConfig) -> list[Spec]:

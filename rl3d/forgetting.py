@@ -4,6 +4,7 @@ al., 2024)."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,17 +47,18 @@ def tuned_on(path: Path) -> Tuning:
     header = read_tensors(path / RESULT if path.is_dir() else path).header
     try:
         training: dict[str, Any] = header["training"]
-        own_prompts, mixed = training["prompts"] is not None, training["rewards"].split(",")
+        own_prompts = training["prompts"] is not None
         kinds = () if own_prompts else caption_kinds(training["kinds"]) or tuple(MIX)
-        pairs = [[piece.strip() for piece in entry.partition("=")] for entry in mixed]
-        counted = {name for name, equals, weight in pairs if not equals or float(weight) > 0}
-        held = f"{training['gates']},{training['constraints']}".replace("+", ",").replace("=", ",").split(",")
+        weighted = [entry.partition("=") for entry in training["rewards"].split(",")]
+        names = [name for name, equals, weight in weighted if not equals or float(weight) > 0]
+        names += [name for name, _, _ in (entry.partition("=") for entry in training["constraints"].split(","))]
+        names += re.split("[,=+]", training["gates"])  # a reward counts more where its gates are good
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(
             f"{path}: does not say what it was tuned on, which --forgetting needs: name the {RESULT} or the {ADAPTER} "
             "of rl3d train"
         ) from error
-    return Tuning(frozenset(kinds), frozenset(counted | {name.strip() for name in held}))
+    return Tuning(frozenset(kinds), frozenset(name.strip() for name in names if name.strip()))
 
 
 def not_tuned_on(

@@ -128,8 +128,7 @@ def merge_adapters(generator: Generator, text: str) -> None:
                 "add --generator or --checkpoint"
             )
         rank, alpha, base = header.get("rank"), header.get("alpha"), header.get("base")
-        known = type(rank) is int and rank > 0 and isinstance(alpha, int | float) and math.isfinite(alpha)
-        if not known or not isinstance(base, dict):
+        if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float) and isinstance(base, dict)):
             raise FileError(f"{path}: its header does not describe an adapter; make or fetch it again")
         if base.get("sha256") not in (start, generator.source["sha256"]):
             raise FileError(
@@ -140,9 +139,10 @@ def merge_adapters(generator: Generator, text: str) -> None:
             change = _change(layers.get(name), tensors.get(f"{name}.A"), tensors.get(f"{name}.B"), rank)
             if change is None:
                 raise FileError(f"{path}: layer {name} does not fit: the adapter is of another network or version")
+            change *= weight * alpha / rank
             if not change.isfinite().all():
                 raise FileError(f"{path}: layer {name} has values that are not finite numbers; train it again")
-            layers[name].weight.add_(change, alpha=weight * alpha / rank)
+            layers[name].weight.add_(change)
         together = hashlib.sha256(f"{generator.source['sha256']} {sha256} {weight!r}".encode()).hexdigest()
         weights = f"{generator.source['weights']} + {path.name}={weight:g}"
         generator.source = {"weights": weights, "sha256": together}

@@ -34,7 +34,7 @@ REAL = ["part-flow", "part-tokens"]
 PROMPTS = ["a red chair with white legs", "two blue balls"]
 
 
-def adapted(name: str, seed: int = 0, adapter: str = "", size: float = 0.02) -> Generator:
+def adapted(name: str, seed: int = 0, adapter: str = "") -> Generator:
     """A generator with an adapter whose B is not 0 any more."""
     generator = load_generator(generator=name, adapter=adapter)
     add_adapter(generator, 2, seed)
@@ -42,13 +42,13 @@ def adapted(name: str, seed: int = 0, adapter: str = "", size: float = 0.02) -> 
     with torch.no_grad():
         for layer in adapted_layers(generator.network).values():
             b = layer.lora_B["default"].weight
-            b.copy_(size * torch.randn(b.shape, generator=rng))
+            b.copy_(0.02 * torch.randn(b.shape, generator=rng))
     return generator
 
 
-def saved(path: Path, name: str = SPLATS, seed: int = 0, **settings: Any) -> Path:
-    generator = adapted(name, seed, **settings)
-    save_adapter(path, generator, generator.network)
+def saved(path: Path, name: str = SPLATS, seed: int = 0, adapter: str = "", **header: Any) -> Path:
+    generator = adapted(name, seed, adapter)
+    save_adapter(path, generator, generator.network, **header)
     return path
 
 
@@ -171,7 +171,8 @@ WRONG: list[tuple[dict[str, Any], dict[str, Tensor], str]] = [
     ({"base": {"weights": "old", "sha256": "5"}}, {}, "was trained on other weights, old: name them with --checkpoint"),
     ({"base": 5}, {}, "its header does not describe an adapter"),
     ({"rank": 0}, {}, "its header does not describe an adapter"),
-    ({"alpha": float("nan")}, {}, "its header does not describe an adapter"),
+    ({"alpha": "2"}, {}, "its header does not describe an adapter"),
+    ({"alpha": float("nan")}, {}, "layer 0 has values that are not finite numbers"),
     ({}, {"7.A": torch.zeros(2, 28)}, "layer 7 does not fit: the adapter is of another network"),
     ({}, {"1.A": torch.zeros(2, 28)}, "layer 1 does not fit"),
     ({}, {"0.B": torch.zeros(2, 2)}, "layer 0 does not fit"),
