@@ -85,6 +85,15 @@ def save_adapter(path: Path, generator: Generator, network: nn.Module, **header:
     write_tensors(path, tensors, {**known, **header})
 
 
+def check_base(path: Path, generator: Generator) -> None:
+    """FileError with one line if the adapter of a run that goes on belongs to other weights than
+    those of ``generator``: its file would then name the wrong ones."""
+    base = read_tensors(path).header.get("base")
+    if not isinstance(base, dict) or base.get("sha256") != generator.source.get("sha256"):
+        name = base.get("weights") if isinstance(base, dict) else "unknown"
+        raise FileError(f"{path}: was trained on other weights, {name}: put them back, or begin another run")
+
+
 def parse_adapters(text: str) -> list[tuple[Path, float]]:
     """Read ``stable.safetensors=1,runs/tall=0.5``: files, or folders of runs, and weights; a file
     alone weighs 1. ValueError with one line for a weight that is no finite number."""

@@ -12,7 +12,7 @@ import torch
 
 from rewards.mix import Constraints, check_needs, parse, parse_gates
 from rl3d.algorithms.base import Draw, Experience
-from rl3d.generators.adapters import ADAPTER, add_adapter, merged, save_adapter
+from rl3d.generators.adapters import ADAPTER, add_adapter, check_base, merged, save_adapter
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
 from rl3d.prompts import caption_kinds, corpus_prompts, read_prompts
@@ -120,6 +120,8 @@ def begin(
     check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
     use_library(policy, config)
     if config.adapter_rank:
+        if found:
+            check_base(config.out / ADAPTER, policy)
         add_adapter(policy, config.adapter_rank, config.seed)
     config = replace(config, generator=policy.name)  # a resumed run then knows it
     options = training_options(policy, config)

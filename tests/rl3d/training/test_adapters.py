@@ -11,7 +11,7 @@ import torch
 
 from rl3d.algorithms.awm import AWM
 from rl3d.generators.adapters import ADAPTER, adapted_layers, linear_layers
-from rl3d.generators.load import load_generator
+from rl3d.generators.load import load_generator, save_generator
 from rl3d.training.config import TrainConfig, saved_config
 from rl3d.training.loop import Run, begin, iterate
 from scenes.files import FileError
@@ -116,3 +116,15 @@ def test_a_run_starts_from_adapters(prompts: Path, tmp_path: Path) -> None:
     training = read_tensors(second.config.weights).header["training"]
     assert training["adapter"] == f"{ADAPTER}=0.5", "names, not places of this machine"
     assert not (second.config.out / ADAPTER).exists()
+
+
+def test_a_run_does_not_go_on_from_other_weights(prompts: Path, tmp_path: Path) -> None:
+    """Its adapter would say that it belongs to them."""
+    start = tmp_path / "start.safetensors"
+    save_generator(start, load_generator(generator=SPLATS), step=1)
+    settings = _settings(prompts, iterations=1, group_size=4, adapter_rank=2, checkpoint=start, out=tmp_path / "run")
+    list(iterate(begin(TrainConfig(**settings))))
+    begin(TrainConfig(**settings), resume=True)
+    save_generator(start, load_generator(generator=SPLATS), step=2)
+    with pytest.raises(FileError, match=r"adapter\.safetensors: was trained on other weights, start\.safetensors"):
+        begin(TrainConfig(**settings), resume=True)
