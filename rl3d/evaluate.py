@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,11 @@ from rewards.mix import check_needs, parse
 from rewards.text import shared_encoder
 from rl3d.comparison import comparison
 from rl3d.configs import as_paths, at_least, check_seed, excludes
-from rl3d.corpus import CATALOGUE, MIX, Facts, Item, Spec, check_facts, prompts
+from rl3d.corpus import CATALOGUE, MIX, Facts, Spec, check_facts, prompts
+from rl3d.forgetting import Tuning, not_tuned_on, tuned_on
+from rl3d.generators.adapters import parse_adapters
 from rl3d.generators.base import Generator
-from rl3d.generators.load import WEIGHTS, generator_name, load_generator, sampling_options
+from rl3d.generators.load import BUILT_IN, WEIGHTS, generator_name, load_generator, sampling_options
 from rl3d.measures import diversity, shape_of
 from rl3d.pictures import save_image
 from rl3d.prompts import caption_kinds, read_prompts
@@ -55,13 +58,20 @@ class EvaluateConfig(RetrievalConfig):
     --against, else the embedded one."""
     against: Path | None = None
     """A second checkpoint, evaluated on the same prompts and seeds."""
+    adapter: str = ""
+    """Adapters, FILE=WEIGHT,...: each an adapter.safetensors, or the folder of a run with
+    --adapter-rank. The weights with them are the second checkpoint."""
+    forgetting: str | None = None
+    """What --checkpoint was tuned from: weights file, folder of a run, or name of a generator. The
+    table then has only the kinds of prompts and the rewards that it was not tuned on, before and
+    after. With --adapter: what the adapters were not tuned on."""
     out: Path = Path("runs/evaluation")
     """Folder for table.json, table.md and sheet.png."""
     prompts: Path | None = None
     """Text file with one prompt per line, all of which are used. Default: the held-out split of the
     corpus."""
     num_prompts: int = 256
-    """Held-out prompts drawn from the corpus."""
+    """Held-out prompts drawn from the corpus. With --forgetting, equally many of each kind."""
     kinds: str = ""
     """Kinds of those prompts: some of single, relation, count, composition, scene. Empty: all."""
     split: Literal["heldout", "novel"] = "heldout"
@@ -86,7 +96,13 @@ class EvaluateConfig(RetrievalConfig):
         as_paths(self, "checkpoint", "against", "out", "prompts")
         at_least(self, num_prompts=1, samples=1, pictures=1)
         check_seed(self)
+        parse_adapters(self.adapter)
         excludes(self, "prompts", "num_prompts", "kinds", "split")
+        excludes(self, "forgetting", "against", "prompts", "split")
+        if self.adapter and self.against is not None:
+            raise ValueError("--adapter excludes --against: leave one of them out")
+        if self.forgetting is not None and self.checkpoint is None and not self.adapter:
+            raise ValueError("--forgetting needs --checkpoint or --adapter: the tuned weights")
         if self.split == "novel" and set(caption_kinds(self.kinds)) - {"single"}:
             raise ValueError("--split novel has captions of the kind single only: leave --kinds out")
         caption_kinds(self.kinds)
@@ -104,29 +120,27 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     """Measure one checkpoint or two; write table.json, table.md and sheet.png into ``config.out``.
 
     Returns {column: {figure: (mean, standard error, prompts)}}. One checkpoint gives the column
-    "before"; two give "before", "after" and "difference", the last paired prompt by prompt.
+    "before"; two give "before", "after" and "difference", the last paired prompt by prompt. With
+    ``config.forgetting`` the figures are those of ``not_tuned_on``.
     ValueError with one line, before anything is written, for a reward that the assets cannot have.
     """
     config = config or EvaluateConfig()
     check_folder(config.out)
-    if config.prompts:
-        items = [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(config.prompts)]
-    else:
-        items = [item.spec for item in _held_out(config)]
-    named = config.generator
-    if named is None and config.checkpoint is None and config.against is not None:
-        named = generator_name(config.against)
-    generators = [load_generator(config.checkpoint, config.device, generator=named, pretrained=True)]
-    if config.against is not None:
-        generators.append(load_generator(config.against, config.device))
+    tuning = _tuning(config) if config.forgetting is not None else None
+    generators = _generators(config)
     rewards = _rewards(config, generators)
+    items = _items(config) if tuning is None else _other_items(config, tuning, rewards)
     options = [sampling_options(generator, config.sampling) for generator in generators]
     for generator in generators:
         use_library(generator, config)
     make_folder(config.out)
     settings = {"samples": config.samples, "seed": config.seed}
     results = [measure(g, items, rewards, options=o, **settings) for g, o in zip(generators, options, strict=True)]
-    table = compare(results[0].values, results[1].values if len(results) == 2 else None, config.samples)
+    figures = [result.values for result in results]
+    if tuning is not None:
+        kinds = [item.kind for item in items for _ in range(config.samples)]
+        figures = [not_tuned_on(values, kinds, [reward.name for reward in rewards], tuning) for values in figures]
+    table = compare(figures[0], figures[1] if len(figures) == 2 else None, config.samples)
     write_table(config.out, table, [{"name": g.name, **g.source} for g in generators])
     captions = [item.caption for item in items]
     verdicts = [result.values.get("stable_and_connected") for result in results]
@@ -135,8 +149,58 @@ def evaluate(config: EvaluateConfig | None = None) -> Table:
     return table
 
 
-def _held_out(config: EvaluateConfig) -> list[Item]:
-    return prompts(config.num_prompts, config.seed, config.split, caption_kinds(config.kinds) or tuple(MIX))
+def _generators(config: EvaluateConfig) -> list[Generator]:
+    """The one that is measured, or the two that are compared."""
+    named, against, device = config.generator, config.against, config.device
+    if named is None and config.checkpoint is None and against is not None:
+        named = generator_name(against)
+
+    def own(adapter: str) -> Generator:
+        return load_generator(config.checkpoint, device, generator=named, pretrained=True, adapter=adapter)
+
+    if config.forgetting is not None:
+        return [_parent(config.forgetting, device), own(config.adapter)]
+    if config.adapter:
+        return [own(""), own(config.adapter)]
+    return [own("")] if against is None else [own(""), load_generator(against, device)]
+
+
+def _parent(name: str, device: str) -> Generator:
+    if name in BUILT_IN or (":" in name and not Path(name).exists()):
+        return load_generator(None, device, generator=name, pretrained=True)
+    return load_generator(Path(name), device)
+
+
+def _tuning(config: EvaluateConfig) -> Tuning:
+    """What the adapters were tuned on, or without any the checkpoint."""
+    files = [path for path, _ in parse_adapters(config.adapter)]
+    if not files:
+        assert config.checkpoint is not None
+        files = [config.checkpoint]
+    tuning = reduce(or_, map(tuned_on, files))
+    # Runs name a user's reward by its path, the table by its own name.
+    text = config.rewards or _REWARDS
+    named = zip((reward.name for reward, _ in parse(text)), text.split(","), strict=True)
+    same = {name for name, entry in named if entry.partition("=")[0].strip() in tuning.rewards}
+    return tuning | Tuning(rewards=frozenset(same))
+
+
+def _items(config: EvaluateConfig) -> list[Spec]:
+    if config.prompts:
+        return [Spec(prompt, "prompt", "", Facts(())) for prompt in read_prompts(config.prompts)]
+    kinds = caption_kinds(config.kinds) or tuple(MIX)
+    return [item.spec for item in prompts(config.num_prompts, config.seed, config.split, kinds)]
+
+
+def _other_items(config: EvaluateConfig, tuning: Tuning, rewards: list[Reward]) -> list[Spec]:
+    """Equally many prompts of each kind on which some reward was not optimised. ValueError with one
+    line if there is none."""
+    names = [reward.name for reward in rewards]
+    kinds = [kind for kind in caption_kinds(config.kinds) or MIX if tuning.other_rewards(kind, names)]
+    if not kinds:
+        raise ValueError("nothing to measure: these kinds and rewards were all tuned on; name others with --rewards")
+    each = math.ceil(config.num_prompts / len(kinds))
+    return [item.spec for kind in kinds for item in prompts(each, config.seed, kinds=(kind,))]
 
 
 def _rewards(config: EvaluateConfig, generators: list[Generator]) -> list[Reward]:

@@ -14,6 +14,7 @@ from rewards import Reward
 from rewards.mix import check_needs, parse
 from rl3d.assets import GeneratedAsset, check_apart
 from rl3d.configs import as_paths, at_least, check_seed
+from rl3d.generators.adapters import parse_adapters
 from rl3d.generators.base import Completes, Generator
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.retrieval import Example, RetrievalConfig, use_library
@@ -40,6 +41,9 @@ class GenerateConfig(RetrievalConfig):
     generator: str | None = None
     """Name of a generator, or my_file:MyGenerator. Default: the checkpoint's, or the
     embedded one."""
+    adapter: str = ""
+    """Adapters to merge into the weights, FILE=WEIGHT,...: each an adapter.safetensors, or the
+    folder of a run with --adapter-rank. A file alone has the weight 1."""
     rewards: str = "stability=1,connected=1,alignment=1"
     """Rewards on the card. Their weighted sum chooses among candidates."""
     complete: Path | None = None
@@ -57,6 +61,7 @@ class GenerateConfig(RetrievalConfig):
         as_paths(self, "out", "checkpoint", "complete")
         at_least(self, num=1, best_of=1)
         check_seed(self)
+        parse_adapters(self.adapter)
         if self.keep is not None:
             at_least(self, keep=1)
             if self.complete is None:
@@ -90,7 +95,9 @@ def generate(
     if config.complete is not None:
         check_apart(config.out, config.complete)
     on_progress(0.0)
-    generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
+    if generator is None:
+        named, adapter = config.generator, config.adapter
+        generator = load_generator(config.checkpoint, config.device, generator=named, adapter=adapter)
     check_needs(rewards, generator.gives, generator.name)
     options = sampling_options(generator, config.sampling)
     before = generator.find_examples, generator.given

@@ -17,6 +17,7 @@ from rl3d.assets import check_apart
 from rl3d.configs import as_paths, check_seed, excludes
 from rl3d.correction import Score, Stage, correct
 from rl3d.devices import usable_device
+from rl3d.generators.adapters import parse_adapters
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.scoring import score_assets
@@ -54,6 +55,9 @@ class OptimizeConfig:
     generator: str | None = None
     """Name of a generator, or my_file:MyGenerator. Default: the checkpoint's, or the
     embedded one."""
+    adapter: str = ""
+    """Adapters to merge into the weights, FILE=WEIGHT,...: each an adapter.safetensors, or the
+    folder of a run with --adapter-rank. A file alone has the weight 1."""
     sampling: Any = None
     """The generator's sampling options. None: its defaults."""
     device: str = "cpu"
@@ -64,7 +68,8 @@ class OptimizeConfig:
         if not 0 < self.seconds < float("inf"):
             raise ValueError(f"--seconds must be above 0 and finite, got {self.seconds}")
         check_seed(self)
-        excludes(self, "asset", "checkpoint", "generator", "against_best_of_n")
+        parse_adapters(self.adapter)
+        excludes(self, "asset", "checkpoint", "generator", "adapter", "against_best_of_n")
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,9 @@ def optimize(prompt: str, config: OptimizeConfig | None = None, *, generator: Ge
         stages = [Stage("given", 0.0, 1, total, total)]
         corrected, more = correct(asset, prompt, score, smooth, config.seconds, config.seed)
         return Optimized(prompt, asset.to("cpu"), corrected, stages + more, {"asset": str(config.asset)})
-    generator = generator or load_generator(config.checkpoint, config.device, generator=config.generator)
+    if generator is None:
+        named, adapter = config.generator, config.adapter
+        generator = load_generator(config.checkpoint, config.device, generator=named, adapter=adapter)
     check_needs(rewards, generator.gives, generator.name)
     options = sampling_options(generator, config.sampling)
     generator.condition([prompt])  # the text encoder is loaded before the clock starts

@@ -77,11 +77,17 @@ def recipe(path: str | Path) -> Recipe:
 
 
 def replay(
-    path: str | Path, checkpoint: Path | None = None, out: Path | None = None, *, generator: str | None = None
+    path: str | Path,
+    checkpoint: Path | None = None,
+    out: Path | None = None,
+    *,
+    generator: str | None = None,
+    adapter: str = "",
 ) -> Replay:
     """Make the asset of a card again, with the generator, seeds and batch that the card names.
 
-    ``checkpoint`` holds the weights if they are not the generator's own. A card that names a
+    ``checkpoint`` holds the weights if they are not the generator's own, ``adapter`` names adapters
+    that were merged into them. A card that names a
     generator in a user's file (``module:Class``) is followed only if ``generator`` names it too:
     opening a card must not run code that the card chooses. ``out`` is where the asset is saved;
     None compares only. FileError with one line if the card cannot be followed.
@@ -98,9 +104,9 @@ def replay(
     if generator not in (None, made.generator):
         raise FileError(f"cannot replay {path}: its generator is {made.generator}, not {generator}")
     try:
-        policy = load_generator(checkpoint, made.device, generator=made.generator)
+        policy = load_generator(checkpoint, made.device, generator=made.generator, adapter=adapter)
     except FileError as error:
-        if checkpoint is not None:
+        if checkpoint is not None or adapter:
             raise
         add = f"add --checkpoint FILE with the weights of the card ({made.weights})"
         raise FileError(f"cannot replay {path}: {error}; {add}") from error

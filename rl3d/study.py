@@ -500,7 +500,7 @@ def _train(config: TrainConfig, weights: Mapping[int, Path]) -> None:
     def keep() -> None:
         file = weights.get(run.state.iteration)
         if file is not None and not file.exists():
-            save_generator(file, run.state.policy, run.state.ema, step=run.state.iteration)
+            save_generator(file, run.state.policy, run.result(), step=run.state.iteration)
 
     keep()  # a study that was killed may have saved the state of this iteration alone
     with interrupts(run):

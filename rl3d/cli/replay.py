@@ -9,6 +9,7 @@ import tyro
 
 from rl3d.cli.options import parse
 from rl3d.configs import as_paths
+from rl3d.generators.adapters import parse_adapters
 from rl3d.replay import replay
 
 
@@ -21,6 +22,8 @@ class ReplayConfig:
     checkpoint: Path | None = None
     """The weights of the card: a file, or the folder of a training run. Default: the generator's
     own."""
+    adapter: str = ""
+    """The adapters of the card, FILE=WEIGHT,... in its order."""
     generator: str | None = None
     """The card's generator, if it is my_file:MyGenerator: a card alone may not run code."""
     out: Path | None = None
@@ -28,11 +31,12 @@ class ReplayConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "path", "checkpoint", "out")
+        parse_adapters(self.adapter)
 
 
 def run(arguments: list[str]) -> None:
     config = parse(ReplayConfig, "replay", __doc__, arguments)
-    found = replay(config.path, config.checkpoint, config.out, generator=config.generator)
+    found = replay(config.path, config.checkpoint, config.out, generator=config.generator, adapter=config.adapter)
     because = "; ".join(found.environment)
     if found.changed:
         why = because or "the card knows of no difference; the processor may be another one"

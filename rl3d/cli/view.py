@@ -10,6 +10,7 @@ from typing import Literal
 import tyro
 
 from rl3d.cli.options import parse
+from rl3d.generators.adapters import parse_adapters
 from scenes.files.splats import Axes
 
 
@@ -24,6 +25,9 @@ class ViewConfig:
     """Name of a generator, or my_file:MyGenerator, for the prompt box. Default: the shipped
     generator before and after tuning, or those of the training run. A run of a generator in a
     user's file needs this name too: its code is not run unless you name it."""
+    adapter: str = ""
+    """Adapters, FILE=WEIGHT,...: the prompt box then has the own weights of --generator, or of the
+    embedded one, with these merged into them and without."""
     host: str = "127.0.0.1"
     """Address to listen on. The default is reachable from this machine only."""
     port: int = 8080
@@ -36,6 +40,7 @@ class ViewConfig:
     export."""
 
     def __post_init__(self) -> None:
+        parse_adapters(self.adapter)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"--port must lie between 0 and 65535, got {self.port}")
         if self.axes != "z-up" and self.path is None:
@@ -56,4 +61,5 @@ def run(arguments: list[str]) -> None:
         return
     from rl3d.viewer.server import serve
 
-    serve(config.path, host=config.host, port=config.port, axes=config.axes, generator=config.generator)
+    place = {"host": config.host, "port": config.port}
+    serve(config.path, **place, axes=config.axes, generator=config.generator, adapter=config.adapter)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rl3d.checkpoints import check_weights, load_network
 from rl3d.configs import find_class
 from rl3d.devices import usable_device
+from rl3d.generators.adapters import merge_adapters
 from rl3d.generators.base import Generator
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
@@ -54,20 +55,31 @@ def find_generator(name: str) -> type[Generator]:
 
 
 def load_generator(
-    checkpoint: Path | None = None, device: str = "cpu", *, generator: str | None = None, pretrained: bool = False
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    *,
+    generator: str | None = None,
+    pretrained: bool = False,
+    adapter: str = "",
 ) -> Generator:
     """The generator of a weights file or of a run's folder, which know their own class.
 
     Without a checkpoint, ``generator`` names one: a built-in one comes with its shipped weights
     (the tuned ones, or with ``pretrained`` those that training starts from), a user's own is made
-    without arguments. With both, they must agree. FileError or ValueError with one line for
-    anything else.
+    without arguments. With both, they must agree. ``adapter``, FILE=WEIGHT,..., names adapters to
+    merge into the weights. FileError or ValueError with one line for anything else.
     """
     place = usable_device(device)
+    made = _load(checkpoint, generator, pretrained)
+    merge_adapters(made, adapter)
+    return made.to(place)
+
+
+def _load(checkpoint: Path | None, generator: str | None, pretrained: bool) -> Generator:
     if checkpoint is None:
         name = generator or DEFAULT
         if name not in BUILT_IN:
-            return _untrained(find_generator(name)).to(place)
+            return _untrained(find_generator(name))
         checkpoint = BUILT_IN[name].pretrained if pretrained else BUILT_IN[name].tuned
         if not checkpoint.exists():
             raise FileError(f"generator {name!r} has no weights yet: run rl3d pretrain {name}, then add --checkpoint")
@@ -82,7 +94,7 @@ def load_generator(
     load_network(made.network, tensors, path)
     made.source = {"weights": path.name, "sha256": sha256}
     made.network.eval()
-    return made.to(place)
+    return made
 
 
 def starting_policy(kind: type[G], checkpoint: Path | None, **sizes: Any) -> G:

@@ -168,7 +168,7 @@ class PartTokensNetwork(nn.Module):
     def tables(self) -> Tables:
         maps = self.part_in, self.object_in, self.so_far, self.pointed_at, self.last, self.last_but_one, self.opposite
         values = F.pad(self.values, (0, 0, 0, 1))
-        part_in, object_in, so_far, pointed_at, *beside = (F.linear(values, m.weight).float() for m in maps)
+        part_in, object_in, so_far, pointed_at, *beside = (m(values).float() for m in maps)
         return Tables(part_in, torch.cat([part_in, object_in]), so_far, torch.cat(beside), pointed_at)
 
     def memory(

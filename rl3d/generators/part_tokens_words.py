@@ -72,7 +72,7 @@ class Words(nn.Module):
         ``mask`` says what is seen: no word, the words, the parts of examples. ``objects`` says how
         many of each noun come before the parts, ``last`` has 1 at the noun of the last of them."""
         number = list(NAMED).index(k)
-        query = F.linear(y, self.query.weight.unflatten(0, (len(NAMED), -1))[number])
+        query = self.query(y).unflatten(-1, (len(NAMED), -1))[..., number, :]
         seen = mask[:, : keys.shape[2]]
         if k == OBJECT:
             words, examples = seen[:, 1:], mask[:, keys.shape[2] :]

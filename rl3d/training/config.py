@@ -13,6 +13,7 @@ from rl3d.algorithms.base import Objective
 from rl3d.algorithms.load import find_objective, usual_objective
 from rl3d.configs import as_paths, at_least, check_seed, from_file
 from rl3d.devices import has_bfloat16
+from rl3d.generators.adapters import parse_adapters, shown
 from rl3d.generators.load import RESULT, generator_class
 from rl3d.prompts import caption_kinds
 from rl3d.retrieval import RetrievalConfig
@@ -32,6 +33,13 @@ class TrainConfig(RetrievalConfig):
     checkpoint: Path | None = None
     """Weights to start from, also those of the reference policy: a file, or the folder of a run.
     Default: the generator's own weights."""
+    adapter: str = ""
+    """Adapters to merge into the weights of the start, FILE=WEIGHT,...: each an
+    adapter.safetensors, or the folder of a run with --adapter-rank. A file alone has the weight
+    1."""
+    adapter_rank: int = 0
+    """Train an adapter (LoRA) of this rank on every linear layer, and hold the weights. It is saved
+    beside the run's result as adapter.safetensors. 0: train all weights."""
     rewards: str = "stability=1,connected=1,alignment=0.5"
     """Rewards and weights, NAME=WEIGHT,... A weight of 0 is measured but not optimised."""
     gates: str = ""
@@ -101,10 +109,11 @@ class TrainConfig(RetrievalConfig):
         super().__post_init__()
         as_paths(self, "out", "checkpoint", "prompts", "keep_prompts")
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
-        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, replay=0, ewc=0)
+        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, adapter_rank=0, replay=0, ewc=0)
         check_seed(self)
         if not 0 <= self.reference_decay <= 1:
             raise ValueError(f"--reference-decay must be from 0 to 1, got {self.reference_decay}")
+        parse_adapters(self.adapter)
         caption_kinds(self.kinds)
         if self.objective is None:
             kind = generator_class(self.checkpoint, self.generator or None)
@@ -123,13 +132,14 @@ class TrainConfig(RetrievalConfig):
 
 def as_saved(config: TrainConfig) -> dict[str, Any]:
     """The settings as plain values. Paths are names: the file may go to other machines."""
-    values = asdict(config) | {"objective": {"name": config.objective.name, **asdict(config.objective)}}
+    objective = {"name": config.objective.name, **asdict(config.objective)}
+    values = asdict(config) | {"objective": objective, "adapter": shown(config.adapter)}
     return json.loads(json.dumps(values, default=lambda path: path.name))
 
 
 def save_config(config: TrainConfig) -> None:
     """Write config.yaml into the run's folder, with its paths in full."""
-    saved: dict[str, Any] = as_saved(config) | _paths(config)
+    saved: dict[str, Any] = as_saved(config) | _paths(config) | {"adapter": config.adapter}
     saved["objective"] |= _paths(config.objective)
     with atomic_write(config.out / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(saved, sort_keys=False))

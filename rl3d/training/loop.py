@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rewards.mix import Constraints, check_needs, parse, parse_gates
 from rl3d.algorithms.base import Draw, Experience
+from rl3d.generators.adapters import ADAPTER, add_adapter, check_base, merged, save_adapter
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
 from rl3d.prompts import caption_kinds, corpus_prompts, read_prompts
@@ -98,12 +99,19 @@ class Run:
             raise ValueError(f"{where} {why}; the last checkpoint is kept: lower --lr, or look at the rewards")
         return False
 
+    def result(self) -> nn.Module:
+        """The averaged weights as a plain network."""
+        return merged(self.state.ema) if self.config.adapter_rank else self.state.ema
+
     def save(self) -> None:
         """Write the result, what resumes the run, a contact sheet and the report."""
         config, state = self.config, self.state
         if not self.processes.main:
             return
-        save_generator(config.weights, state.policy, state.ema, training=as_saved(config), step=state.iteration)
+        header = {"training": as_saved(config), "step": state.iteration}
+        if config.adapter_rank:
+            save_adapter(config.out / ADAPTER, state.policy, state.ema, **header)
+        save_generator(config.weights, state.policy, self.result(), **header)
         state.save(config.out / "checkpoints")
         with state.averaged() as policy:
             self.log.sheet(policy, state.prompts.prompts, state.iteration)
@@ -130,11 +138,15 @@ def begin(
     if found and not resume:
         raise FileError(f"{config.out}: holds a run already: add --resume to go on with it, or choose another folder")
     if policy is None:
-        named = config.generator or None
-        policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True)
+        named, adapter = config.generator or None, config.adapter
+        policy = load_generator(config.checkpoint, config.device, generator=named, pretrained=True, adapter=adapter)
     config.objective.check(policy)
     check_needs([reward for reward, _ in rewards], policy.gives, policy.name)
     use_library(policy, config)
+    if config.adapter_rank:
+        if found:
+            check_base(config.out / ADAPTER, policy)
+        add_adapter(policy, config.adapter_rank, config.seed)
     config = replace(config, generator=policy.name)  # a resumed run then knows it
     options = training_options(policy, config)
     policy.bfloat16 = config.bfloat16

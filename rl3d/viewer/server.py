@@ -59,13 +59,15 @@ def serve(
     block: bool = True,
     axes: Axes = "z-up",
     generator: str | None = None,
+    adapter: str = "",
 ) -> Viewer:
     """Show the asset, the assets or the training run at ``path``, or only the prompt box. With
     ``block``, until Ctrl-C.
 
-    ``generator`` replaces the shipped generators of the prompt box. If the port is taken, the next
-    free one is used; 0 takes any. ``Viewer.url`` has the result. FileError or ValueError with one
-    line, before anything is served, for a path or a generator that cannot be read.
+    ``generator`` replaces the shipped generators of the prompt box, and so does ``adapter``. If the
+    port is taken, the next free one is used; 0 takes any. ``Viewer.url`` has the result. FileError
+    or ValueError with one line, before anything is served, for a path or a generator that cannot be
+    read.
     """
     found = find_entries(path, axes) if path is not None else []
     names = [entry.name for entry in found]
@@ -76,7 +78,7 @@ def serve(
     # The first asset is read before the server starts: damage is reported at once, and the first
     # browser does not wait.
     first = Subject.read(found[0]) if found else None
-    studio = Studio(Path(path) if path is not None else None, generator)
+    studio = Studio(Path(path) if path is not None else None, generator, adapter)
     picture = markup(first.splats, first.bounds) if first is not None and first.splats is not None else ""
     with shown_first(picture) as folder:
         server, url = open_server(host, port)

@@ -23,6 +23,8 @@ from scenes.files import FileError
 REWARDS = "stability=1,connected=1,alignment=1"
 MOST = 8
 """Assets of one request."""
+WITH_ADAPTERS = "with adapters"
+"""Name of the generator of --adapter in the prompt box."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Origin:
 
     checkpoint: Path | None = None
     generator: str | None = None
+    adapter: str = ""
 
     def written(self) -> int:
         """When its weights were last written, in nanoseconds; 0 if there is no file yet."""
@@ -47,11 +50,13 @@ class Origin:
 class Studio:
     """The generators of the prompt box, by name.
 
-    ``generator`` replaces those of the page. A run of this very generator keeps its own. The files
-    of a run may name a generator in a user's code (``module:Class``). This code is imported only if
-    ``generator`` names it too: opening a folder must not run code that the folder chooses."""
+    ``generator`` replaces those of the page. So does ``adapter``, FILE=WEIGHT,...: the page then
+    has the own weights of ``generator``, or of the embedded one, with these adapters and
+    without. A run of this very generator keeps its own. The files of a run may name a generator
+    in a user's code (``module:Class``). This code is imported only if ``generator`` names it
+    too: opening a folder must not run code that the folder chooses."""
 
-    def __init__(self, path: Path | None = None, generator: str | None = None) -> None:
+    def __init__(self, path: Path | None = None, generator: str | None = None, adapter: str = "") -> None:
         self.run = path if path is not None and path.is_dir() and is_run(path) else None
         self.generators = {name: Origin(built.tuned) for name, built in BUILT_IN.items()}
         if self.run:
@@ -64,6 +69,12 @@ class Studio:
         if generator is not None and generator not in own:
             self.generators = {generator: Origin(None, generator)}
             self._generator(generator)  # an unknown one is refused before anything is served
+        if adapter:
+            self.generators = {
+                WITH_ADAPTERS: Origin(None, generator, adapter),
+                generator or DEFAULT: Origin(None, generator),
+            }
+            self._generator(WITH_ADAPTERS)  # so are adapters that do not fit
 
     def make(
         self,
@@ -95,7 +106,7 @@ class Studio:
                     f"cannot generate with {name}: its generator is code of a user, {named}; "
                     f"add --generator {named} to rl3d view if you trust it"
                 )
-            self._loaded[name] = written, load_generator(origin.checkpoint, generator=named)
+            self._loaded[name] = written, load_generator(origin.checkpoint, generator=named, adapter=origin.adapter)
         return self._loaded[name][1]
 
 
