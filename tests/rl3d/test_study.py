@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from rl3d.cli import main
-from rl3d.study import compare, reached, read_study
+from rl3d.study import compare, reached
+from rl3d.study_file import read_study
 from rl3d.tables import mean_and_error, mean_of_seeds
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors
