@@ -41,7 +41,7 @@ def picture(panels: dict[str, dict[str, Points]], unit: str, columns: int = 2, w
     )
 
 
-_POLICY = ("loss", "approx_kl", "clip_fraction", "ratio_deviation", "grad_norm", "entropy")
+_POLICY = ("loss", "approx_kl", "clip_fraction", "ratio_deviation", "grad_norm", "entropy", "redrawn")
 _TIMES = ("rollout_s", "reward_s", "update_s")
 _SUCCESS = "_success_rate"
 
@@ -65,6 +65,7 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
         ("Deviation of the importance ratio from 1", ["ratio_deviation"]),
         ("Gradient norm", ["grad_norm"]),
         ("Entropy", ["entropy"]),
+        ("Groups redrawn", ["redrawn"]),
         ("Loss", ["loss"]),
         ("Seconds an iteration", list(_TIMES)),
     ]

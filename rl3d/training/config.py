@@ -52,7 +52,10 @@ class TrainConfig(RetrievalConfig):
     iterations: int = 240
     """Iterations of sampling, scoring and updating."""
     prompts_per_iteration: int = 12
-    """Prompts drawn for an iteration."""
+    """Prompts learnt from in an iteration."""
+    redraw: int = 0
+    """Further prompts drawn for each of them. The candidate whose samples differ most is learnt from
+    (dynamic sampling)."""
     group_size: int = 8
     """Samples of each prompt. Their mean reward is the baseline."""
     num_minibatches: int = 1
@@ -88,7 +91,7 @@ class TrainConfig(RetrievalConfig):
         super().__post_init__()
         as_paths(self, "out", "checkpoint", "prompts")
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
-        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0)
+        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, redraw=0)
         check_seed(self)
         caption_kinds(self.kinds)
         if self.objective is None:

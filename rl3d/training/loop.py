@@ -22,7 +22,7 @@ from rl3d.training.config import TrainConfig, as_saved, save_config
 from rl3d.training.guard import MAX_ROLLBACKS, Guard
 from rl3d.training.logging import RunLog
 from rl3d.training.processes import Processes
-from rl3d.training.prompts import PromptPool
+from rl3d.training.prompts import PromptPool, most_to_learn
 from rl3d.training.self_check import self_check
 from rl3d.training.state import State, checkpoints
 from scenes.files import FileError, check_folder, make_folder
@@ -121,6 +121,12 @@ def begin(
         prompts = read_prompts(config.prompts)
     else:
         prompts = corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))
+    candidates = config.prompts_per_iteration * (1 + config.redraw)
+    if config.redraw and candidates > len(prompts):
+        raise ValueError(
+            f"--redraw {config.redraw} needs {candidates} prompts an iteration, and there are {len(prompts)}: lower "
+            "--redraw or --prompts-per-iteration"
+        )
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
     memory = config.objective.memory(policy)
     state = State(policy, optimizer, PromptPool(prompts), constraints, memory)
@@ -170,7 +176,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             # Draw prompts, and move the camera a little, so that the policy cannot overfit to one
             # view. All views stay close to those of the scorer's training.
             rng = np.random.default_rng([config.seed, state.iteration])
-            drawn = state.prompts.draw(config.prompts_per_iteration, rng)
+            drawn = state.prompts.draw(config.prompts_per_iteration * (1 + config.redraw), rng)
             prompts = [state.prompts.prompts[i] for i in drawn]
             azimuth_deg = VIEW_AZIMUTH_DEG + float(rng.uniform(-15, 15))
             who = state.iteration, config.seed, azimuth_deg
@@ -186,17 +192,18 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             )
 
             # Collect: sample, decode, render, score; advantages.
-            experience = objective.collect(policy, processes.shard(draw), run.scorer)
+            experience = objective.collect(policy, processes.shard(draw, 1 + config.redraw), run.scorer)
             collected = time.monotonic()
 
             # Gather what all processes need to know.
             state.prompts.update(drawn, processes.gather(experience.advantages))
+            batch, redrawn = most_to_learn(experience, 1 + config.redraw)
 
             # Minibatches: an optimiser step each. Gradients accumulate over its pieces.
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, state)
             means = Means()
-            for minibatch in experience.minibatches(config.num_minibatches, rng):
+            for minibatch in batch.minibatches(config.num_minibatches, rng):
                 optimizer.zero_grad()
                 for piece in minibatch.pieces(config.micro_batch):
                     loss, figures = objective.loss(policy, piece)
@@ -214,7 +221,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             state.average()
             state.iteration += 1
             objective.remember(policy, state.memory, state.iteration)
-            figures = processes.mean(run.describe(experience) | means.means(), len(experience))
+            figures = processes.mean(run.describe(experience) | means.means() | redrawn, len(experience))
             ended, reward_s = time.monotonic(), run.scorer.seconds
             seconds = {"seconds": ended - started, "rollout_s": collected - started - reward_s}
             seconds |= {"reward_s": reward_s, "update_s": ended - collected}
