@@ -57,7 +57,7 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
     groups = [
         ("Rewards", rewards),
         ("Success rates", success),
-        ("Weights of constraints", weights),
+        ("Weights that change", weights),
         ("Parts of an asset", ["parts"]),
         ("KL to the reference policy", ["kl"]),
         ("Approximate KL to the sampling policy", ["approx_kl"]),

@@ -35,7 +35,9 @@ class TrainConfig(RetrievalConfig):
     rewards: str = "stability=1,connected=1,alignment=0.5"
     """Rewards and weights, NAME=WEIGHT,... A weight of 0 is measured but not optimised."""
     gates: str = ""
-    """alignment=stability+connected: alignment counts only where the verdicts of both are good."""
+    """alignment=stability+connected: alignment counts only where the verdicts of both are good.
+    alignment=connected>0.95: it counts once the running mean of connected has passed 0.95 (a
+    curriculum)."""
     constraints: str = ""
     """alignment=0.55: the weight of the reward rises while its mean is below the target, and falls,
     down to 0, while it is above (dual ascent)."""
@@ -54,7 +56,7 @@ class TrainConfig(RetrievalConfig):
     prompts_per_iteration: int = 12
     """Prompts learnt from in an iteration."""
     redraw: int = 0
-    """Further prompts drawn for each of them. The candidate whose samples differ most is learnt from
+    """Further prompts drawn for each of them. The one whose samples differ most is learnt from
     (dynamic sampling)."""
     group_size: int = 8
     """Samples of each prompt. Their mean reward is the baseline."""

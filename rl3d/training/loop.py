@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from rewards.mix import Constraints, check_needs, parse, parse_gates
+from rewards.mix import Constraints, Gates, check_needs, parse
 from rl3d.algorithms.base import Draw, Experience
 from rl3d.generators.base import Generator
 from rl3d.generators.load import load_generator, save_generator
@@ -56,8 +56,8 @@ class Run:
         out = summarize(experience.judgement.scores) if experience.judgement else {}
         if experience.asset is not None and experience.asset.parts is not None:
             out["parts"] = experience.asset.parts.exists.sum(-1).float().mean().item()
-        constraints = self.state.constraints
-        return out | {f"{name}_weight": constraints.weights[name] for name in constraints.targets}
+        changing = self.state.constraints.targets | self.state.gates.running
+        return out | {f"{name}_weight": self.scorer.weights[name] for name in changing}
 
     def watch(self, kl: float) -> None:
         """Let the guard read the averaged weights when it is time, and act on its alarms."""
@@ -104,7 +104,7 @@ def begin(
     check_folder(config.out)
     rewards = parse(config.rewards)
     weights = {reward.name: weight for reward, weight in rewards}
-    gates, constraints = parse_gates(config.gates, weights), Constraints(config.constraints, weights)
+    gates, constraints = Gates(config.gates, weights), Constraints(config.constraints, weights)
     found = checkpoints(config.out / "checkpoints")
     if found and not resume:
         raise FileError(f"{config.out}: holds a run already: add --resume to go on with it, or choose another folder")
@@ -129,7 +129,7 @@ def begin(
         )
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
     memory = config.objective.memory(policy)
-    state = State(policy, optimizer, PromptPool(prompts), constraints, memory)
+    state = State(policy, optimizer, PromptPool(prompts), constraints, gates, memory)
     if found:
         state.resume(found[-1])
     if config.guard == "rollback" and not state.good:

@@ -35,6 +35,8 @@ def test_resuming_repeats_the_uninterrupted_run(
     start, tmp_path: Path, monkeypatch, policy: str, objective: str
 ) -> None:
     settings = {"num_minibatches": 2, "constraints": "low=0.6" if policy == "splats" else ""}
+    if policy == "tokens":
+        settings |= {"rewards": "tests.rl3d.toys:Red=1,structure=1", "gates": "structure=red>0.06"}
     whole = start(policy, objective, **settings)
     first = list(iterate(whole))
     out = tmp_path / "cut"
@@ -80,6 +82,16 @@ class Solved:
         return Scores(torch.where(hard, Red()(batch).values, 1.0))
 
 
+class Blue:
+    """Fraction of the four places that hold a blue cube."""
+
+    name, version, needs, instead = "blue", "1", Needs(parts=True), "vivid"
+
+    def __call__(self, batch: Batch) -> Scores:
+        parts = batch.need_parts()
+        return Scores(((parts.colors[..., 2] > 0.5) & parts.exists).float().mean(-1))
+
+
 @pytest.mark.parametrize(("policy", "objective"), PAIRS[4::2])
 def test_redrawing_keeps_the_size_of_the_batch_and_resumes_exactly(
     start, tmp_path: Path, monkeypatch, policy: str, objective: str
@@ -104,6 +116,19 @@ def test_redrawing_keeps_the_size_of_the_batch_and_resumes_exactly(
     assert again.state.iteration == 1
     assert [metrics["redrawn"] for metrics in iterate(again)] == [first[1]["redrawn"]]
     assert all(torch.equal(a, b) for a, b in zip(_weights(whole), _weights(again), strict=True))
+
+
+def test_a_reward_waits_until_another_has_been_reached(start) -> None:
+    """Blue counts once half of a tower is red. Until then its weight is 0, then 1 to the end."""
+    rewards = "tests.rl3d.toys:Red=1,tests.rl3d.training.test_loop:Blue=1"
+    settings = {"rewards": rewards, "gates": "blue=red>0.5", "settings": {"lr": 0.3, "clip": 0.2, "kl_weight": 0.0}}
+    metrics = list(iterate(start("tokens", "grpo", iterations=40, warmup=1, save_every=40, **settings)))
+    weights, mean, expected = [m["blue_weight"] for m in metrics], 0.0, []
+    for red in (m["red"] for m in metrics):
+        mean = mean if mean > 0.5 else 0.8 * mean + 0.2 * red
+        expected.append(float(mean > 0.5))
+    assert weights == expected and 5 < weights.index(1.0) < 35
+    assert metrics[weights.index(1.0)]["blue"] < metrics[0]["blue"] + 0.1
 
 
 def test_redrawing_learns_sooner_where_most_prompts_are_solved(start, tmp_path: Path) -> None:
@@ -362,6 +387,12 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
             "both trained and held out",
         ),
         ("part-flow", "awm", {"rewards": "one_face=1,worst_view=1", "gates": "one_face=worst_view"}, "no verdict"),
+        (
+            "part-flow",
+            "awm",
+            {"rewards": "one_face=1,worst_view=1", "gates": "one_face=worst_view_success_rate>0.5"},
+            "no verdict",
+        ),
     ],
 )
 def test_impossible_runs_are_refused_before_anything_is_written(
