@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rewards.mix import Constraints, parse
+from rewards.mix import Constraints, Gates, parse
 from rl3d.algorithms.base import Draw, Objective
 from rl3d.algorithms.load import find_objective, usual_objective
 from rl3d.generators.base import Generator
@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     policy = load_generator(generator=options.generator, pretrained=True)
     policy.keep_reference()
     rewards = parse(options.rewards)
-    scorer = Scorer([r for r, _ in rewards], {}, Constraints("", {r.name: w for r, w in rewards}))
+    weights = {reward.name: weight for reward, weight in rewards}
+    scorer = Scorer([r for r, _ in rewards], Gates("", weights), Constraints("", weights))
     captions = corpus_prompts(options.gradients * options.prompts, 0)
     print("| objective | s a gradient | noise | noise x s | signal in the mean |\n|---|---|---|---|---|", flush=True)
     for name in options.objectives.split(","):

@@ -7,7 +7,7 @@ weighted (GDPO)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from rewards import resolve
 from rewards.base import FINER, Batch, Reward, Scores
+
+SUCCESS = "_success_rate"
+"""What follows the name of a reward where the mean of its verdicts is meant."""
 
 
 def parse(text: str) -> list[tuple[Reward, float]]:
@@ -96,38 +99,83 @@ def _checked(reward: Reward, result: Scores, batch: Batch) -> Scores:
     return result
 
 
-def parse_gates(text: str, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Read ``alignment=stability+connected``: alignment counts only where the verdicts of stability
-    and connected are good."""
-    gates: dict[str, tuple[str, ...]] = {}
-    for name, value in _pairs(text, "gates", "alignment=stability+connected"):
-        gates[name] = tuple(gate.strip() for gate in value.split("+"))
-        for known in (name, *gates[name]):
-            if known not in names:
-                raise ValueError(f"gates name {known!r}, which is none of the rewards ({', '.join(names)})")
-        if name in gates[name]:
-            raise ValueError(f"reward {name!r} cannot be its own gate")
-    return gates
+class Gates:
+    """What must hold before a reward counts, ``alignment=stability+connected>0.95``.
 
+    ``stability`` is a gate of a sample: alignment counts where its verdict is good. This is a
+    lexicographic preference with the gates first. ``connected>0.95`` is a gate of the run (a
+    curriculum): alignment weighs 0 until the running mean of connected has passed 0.95, and from
+    then on counts. ``connected_success_rate`` is the mean of its verdicts."""
 
-def gated(scores: dict[str, Scores], gates: dict[str, tuple[str, ...]]) -> dict[str, Scores]:
-    """The scores after the gates. Where a gate of a reward is shut, the reward's values and its
-    per-part, per-view and per-frame scores are 0 (NaN stays). This is a lexicographic preference
-    with the gates first.
+    RATE = 0.2
+    """Weight of the present iteration in a running mean, which starts at 0: one lucky batch is not
+    enough."""
 
-    Verdicts stay, so the order of gates does not matter. ValueError for a gate without verdicts."""
-    out = dict(scores)
-    for name, needed in gates.items():
-        for gate in needed:
-            verdict = scores[gate].verdict
-            if verdict is None:
+    def __init__(self, text: str, weights: Mapping[str, float]) -> None:
+        self.verdicts: dict[str, list[str]] = {}
+        """The gates of samples, by the reward that they shut."""
+        self.thresholds: dict[str, dict[str, float]] = {}
+        """The gates of the run, likewise."""
+        for name, value in _pairs(text, "gates", "alignment=stability+connected"):
+            for gate in value.split("+"):
+                figure, above, number = (piece.strip() for piece in gate.partition(">"))
+                if above:
+                    self.thresholds.setdefault(name, {})[figure] = _threshold(gate.strip(), number)
+                    figure = figure.removesuffix(SUCCESS)
+                else:
+                    self.verdicts.setdefault(name, []).append(figure)
+                for known in (name, figure):
+                    if known not in weights:
+                        raise ValueError(f"gates name {known!r}, which is none of the rewards ({', '.join(weights)})")
+                if name == figure:
+                    raise ValueError(f"reward {name!r} cannot be its own gate")
+        self.running = {name: dict.fromkeys(gates, 0.0) for name, gates in self.thresholds.items()}
+        """The running means. Those of a reward stay as they are once they have opened its gates."""
+        if all(self.shut(name) for name, weight in weights.items() if weight):
+            raise ValueError(f"gates {text!r} leave no reward at the start: one of weight above 0 must not wait")
+
+    def shut(self, name: str) -> bool:
+        """Whether a reward still waits for a gate of the run."""
+        return any(self.running[name][figure] <= least for figure, least in self.thresholds.get(name, {}).items())
+
+    def update(self, values: Mapping[str, Float[Tensor, "..."]]) -> None:
+        """Take the values and verdicts of an iteration into the running means."""
+        for name, running in self.running.items():
+            if self.shut(name):
+                for figure, mean in running.items():
+                    running[figure] = mean + self.RATE * (values[figure].mean().item() - mean)
+
+    def apply(self, scores: dict[str, Scores]) -> dict[str, Scores]:
+        """The scores after the gates of samples. Where a gate of a reward is shut, the reward's
+        values and its per-part, per-view and per-frame scores are 0 (NaN stays).
+
+        Verdicts stay, so the order of gates does not matter. ValueError for a gate without
+        verdicts."""
+        rates = [f.removesuffix(SUCCESS) for gates in self.thresholds.values() for f in gates if f.endswith(SUCCESS)]
+        for gate in [*rates, *(gate for gates in self.verdicts.values() for gate in gates)]:
+            if scores[gate].verdict is None:
                 raise ValueError(f"reward {gate!r} gives no verdict, so it cannot be a gate")
-            left = {"values": torch.where(verdict, out[name].values, 0)}
-            for key in FINER:
-                if (finer := getattr(out[name], key)) is not None:
-                    left[key] = torch.where(verdict.unsqueeze(-1) | finer.isnan(), finer, 0)
-            out[name] = replace(out[name], **left)
-    return out
+        out = dict(scores)
+        for name, needed in self.verdicts.items():
+            for gate in needed:
+                verdict = scores[gate].verdict
+                assert verdict is not None
+                left = {"values": torch.where(verdict, out[name].values, 0)}
+                for key in FINER:
+                    if (finer := getattr(out[name], key)) is not None:
+                        left[key] = torch.where(verdict.unsqueeze(-1) | finer.isnan(), finer, 0)
+                out[name] = replace(out[name], **left)
+        return out
+
+
+def _threshold(gate: str, number: str) -> float:
+    try:
+        threshold = float(number)
+    except ValueError:
+        threshold = math.nan
+    if not 0 <= threshold < 1:
+        raise ValueError(f"gate {gate!r} must have a mean in [0, 1) behind the >, got {number!r}")
+    return threshold
 
 
 class Constraints:
@@ -155,8 +203,11 @@ class Constraints:
         self.weights = dict(weights)
 
     def update(self, values: dict[str, Float[Tensor, "..."]]) -> None:
-        """One step of dual ascent on a batch's values."""
+        """One step of dual ascent on a batch's values. A reward without values keeps its
+        weight."""
         for name, target in self.targets.items():
+            if name not in values:
+                continue
             raised = self.weights[name] + self.RATE * (target - values[name].mean().item())
             self.weights[name] = min(max(raised, 0.0), self.MOST)
 

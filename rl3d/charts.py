@@ -54,7 +54,7 @@ def picture(
     )
 
 
-_POLICY = ("loss", "approx_kl", "clip_fraction", "ratio_deviation", "grad_norm", "entropy")
+_POLICY = ("loss", "approx_kl", "clip_fraction", "ratio_deviation", "grad_norm", "entropy", "redrawn")
 _TIMES = ("rollout_s", "reward_s", "update_s")
 _SUCCESS = "_success_rate"
 
@@ -70,7 +70,7 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
     groups = [
         ("Rewards", rewards),
         ("Success rates", success),
-        ("Weights of constraints", weights),
+        ("Weights that change", weights),
         ("Parts of an asset", ["parts"]),
         ("KL to the reference policy", ["kl"]),
         ("Approximate KL to the sampling policy", ["approx_kl"]),
@@ -78,6 +78,7 @@ def _groups(metrics: list[dict[str, float]]) -> list[tuple[str, list[str]]]:
         ("Deviation of the importance ratio from 1", ["ratio_deviation"]),
         ("Gradient norm", ["grad_norm"]),
         ("Entropy", ["entropy"]),
+        ("Groups redrawn", ["redrawn"]),
         ("Loss", ["loss"]),
         ("Seconds an iteration", list(_TIMES)),
     ]

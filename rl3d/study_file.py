@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rewards.mix import Constraints, parse, parse_gates
+from rewards.mix import Constraints, Gates, parse
 from rl3d.algorithms.base import Objective
 from rl3d.algorithms.load import find_objective, usual_objective
 from rl3d.configs import MAX_SEED, above_0, as_paths, at_least, excludes, from_file
@@ -248,7 +248,7 @@ def _train_settings(values: Any, where: str) -> dict[str, Any]:
     config = _config(TrainConfig, values, where)
     try:
         weights = {reward.name: weight for reward, weight in parse(config.rewards)}
-        parse_gates(config.gates, weights)
+        Gates(config.gates, weights)
         Constraints(config.constraints, weights)
         if config.held_out:
             parse(config.held_out)

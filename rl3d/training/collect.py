@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rewards.base import Differentiable, Reward, Scores
-from rewards.mix import Constraints, gated
+from rewards.mix import SUCCESS, Constraints, Gates
 from rl3d.algorithms.advantages import gdpo
 from rl3d.algorithms.base import Draw, Judgement
 from rl3d.generators.base import Generator
@@ -29,25 +29,35 @@ class Scorer:
     """Scores the samples of an iteration and turns the scores into advantages."""
 
     rewards: list[Reward]
-    gates: dict[str, tuple[str, ...]]
+    gates: Gates
     constraints: Constraints
     processes: Processes = field(default_factory=Processes)
     seconds: float = 0.0
     """Of the last call."""
 
     def __call__(self, draw: Draw, asset: Asset) -> Judgement:
-        """One call an iteration: the constraints' weights move by a step of dual ascent."""
+        """One call an iteration: the running means of gates and the weights of constraints move by
+        a step."""
         started = time.monotonic()
         prompts = [prompt for prompt in draw.prompts for _ in range(draw.group_size)]
         scores = score_assets(self.rewards, prompts, asset, azimuth_deg=draw.azimuth_deg)
-        self.constraints.update({name: self.processes.gather(s.values) for name, s in scores.items()})
-        judgement = self.judge(gated(scores, self.gates), scores, draw.group_size, asset)
+        measured = {name: s.values for name, s in scores.items()}
+        measured |= {f"{name}{SUCCESS}": s.verdict.float() for name, s in scores.items() if s.verdict is not None}
+        measured = {name: self.processes.gather(values) for name, values in measured.items()}
+        self.gates.update(measured)
+        self.constraints.update({name: values for name, values in measured.items() if not self.gates.shut(name)})
+        judgement = self.judge(self.gates.apply(scores), scores, draw.group_size, asset)
         self.seconds = time.monotonic() - started
         return judgement
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The present weights: 0 for a reward that waits for a gate."""
+        return {name: 0.0 if self.gates.shut(name) else w for name, w in self.constraints.weights.items()}
+
     def values(self, prompts: list[str], asset: Asset, azimuth_deg: float) -> Float[Tensor, "b"]:
         """The weighted sum of the rewards that have a gradient, with gradient to the asset."""
-        weights = self.constraints.weights
+        weights = self.weights
         smooth = [(r, weights[r.name]) for r in self.rewards if isinstance(r, Differentiable) and weights[r.name]]
         if not smooth:
             raise ValueError("none of the rewards that count has a gradient: rl3d rewards lists those that have one")
@@ -63,11 +73,11 @@ class Scorer:
     ) -> Judgement:
         """Advantages of the ``counted`` scores, which gates have passed; of those ``names`` alone,
         if they are given."""
-        weights, count = dict(self.constraints.weights), len(asset)
+        weights, count = self.weights, len(asset)
         if names is not None:
             self.check_names(names)
             weights = {name: weight if name in names else 0.0 for name, weight in weights.items()}
-        if not any(weights.values()):  # every constraint is met and nothing has a weight
+        if not any(weights.values()):  # nothing has a weight: constraints are met, gates are shut
             return Judgement(scores, torch.zeros(count), torch.zeros(count), torch.zeros(count, 1))
         values = {name: s.values.view(-1, group_size) for name, s in counted.items()}
         per_part = {}
@@ -104,7 +114,7 @@ def summarize(scores: dict[str, Scores]) -> dict[str, float]:
     for name, score in scores.items():
         out[name] = score.values.mean().item()
         if score.verdict is not None:
-            out[f"{name}_success_rate"] = score.verdict.float().mean().item()
+            out[f"{name}{SUCCESS}"] = score.verdict.float().mean().item()
         if score.failed:
             out[f"{name}_failed"] = score.failed
     return out

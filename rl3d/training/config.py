@@ -43,7 +43,9 @@ class TrainConfig(RetrievalConfig):
     rewards: str = "stability=1,connected=1,alignment=0.5"
     """Rewards and weights, NAME=WEIGHT,... A weight of 0 is measured but not optimised."""
     gates: str = ""
-    """alignment=stability+connected: alignment counts only where the verdicts of both are good."""
+    """alignment=stability+connected: alignment counts only where the verdicts of both are good.
+    alignment=connected>0.95: it counts once the running mean of connected has passed 0.95 (a
+    curriculum)."""
     constraints: str = ""
     """alignment=0.55: the weight of the reward rises while its mean is below the target, and falls,
     down to 0, while it is above (dual ascent)."""
@@ -73,7 +75,10 @@ class TrainConfig(RetrievalConfig):
     iterations: int = 240
     """Iterations of sampling, scoring and updating."""
     prompts_per_iteration: int = 12
-    """Prompts drawn for an iteration."""
+    """Prompts learnt from in an iteration."""
+    redraw: int = 0
+    """Further prompts drawn for each of them. The one whose samples differ most is learnt from
+    (dynamic sampling)."""
     group_size: int = 8
     """Samples of each prompt. Their mean reward is the baseline."""
     num_minibatches: int = 1
@@ -109,7 +114,7 @@ class TrainConfig(RetrievalConfig):
         super().__post_init__()
         as_paths(self, "out", "checkpoint", "prompts", "keep_prompts")
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
-        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, adapter_rank=0, replay=0, ewc=0)
+        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, adapter_rank=0, redraw=0, replay=0, ewc=0)
         check_seed(self)
         if not 0 <= self.reference_decay <= 1:
             raise ValueError(f"--reference-decay must be from 0 to 1, got {self.reference_decay}")

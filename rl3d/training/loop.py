@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rewards.mix import Constraints, check_needs, parse, parse_gates
+from rewards.mix import Constraints, Gates, check_needs, parse
 from rl3d.algorithms.base import Draw, Experience
 from rl3d.generators.adapters import ADAPTER, add_adapter, check_base, merged, save_adapter
 from rl3d.generators.base import Generator
@@ -25,7 +25,7 @@ from rl3d.training.guard import MAX_ROLLBACKS, Guard
 from rl3d.training.keeping import Keeping
 from rl3d.training.logging import RunLog
 from rl3d.training.processes import Processes
-from rl3d.training.prompts import PromptPool
+from rl3d.training.prompts import PromptPool, most_to_learn
 from rl3d.training.self_check import self_check
 from rl3d.training.state import State, checkpoints
 from scenes.files import FileError, check_folder, make_folder
@@ -64,8 +64,8 @@ class Run:
         out = summarize(experience.judgement.scores) if experience.judgement else {}
         if experience.asset is not None and experience.asset.parts is not None:
             out["parts"] = experience.asset.parts.exists.sum(-1).float().mean().item()
-        constraints = self.state.constraints
-        return out | {f"{name}_weight": constraints.weights[name] for name in constraints.targets}
+        changing = self.state.constraints.targets | self.state.gates.running
+        return out | {f"{name}_weight": self.scorer.weights[name] for name in changing}
 
     def watch(self, kl: float) -> None:
         """Let the guard read the averaged weights when it is time, and act on its alarms."""
@@ -133,7 +133,7 @@ def begin(
     check_folder(config.out)
     rewards = parse(config.rewards)
     weights = {reward.name: weight for reward, weight in rewards}
-    gates, constraints = parse_gates(config.gates, weights), Constraints(config.constraints, weights)
+    gates, constraints = Gates(config.gates, weights), Constraints(config.constraints, weights)
     found = checkpoints(config.out / "checkpoints")
     if found and not resume:
         raise FileError(f"{config.out}: holds a run already: add --resume to go on with it, or choose another folder")
@@ -159,9 +159,15 @@ def begin(
         prompts = read_prompts(config.prompts)
     else:
         prompts = corpus_prompts(CORPUS_PROMPTS, config.seed, caption_kinds(config.kinds))
+    candidates = config.prompts_per_iteration * (1 + config.redraw)
+    if config.redraw and candidates > len(prompts):
+        raise ValueError(
+            f"--redraw {config.redraw} needs {candidates} prompts an iteration, and there are {len(prompts)}: lower "
+            "--redraw or --prompts-per-iteration"
+        )
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.objective.lr, betas=(0.9, 0.99), weight_decay=0.0)
     memory = config.objective.memory(policy)
-    state = State(policy, optimizer, PromptPool(prompts), constraints, memory)
+    state = State(policy, optimizer, PromptPool(prompts), constraints, gates, memory)
     guard = (
         Guard(rewards, config.held_out, config.seed, config.kl_limit, avoid=prompts) if config.guard != "off" else None
     )
@@ -211,7 +217,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             # Draw prompts, and move the camera a little, so that the policy cannot overfit to one
             # view. All views stay close to those of the scorer's training.
             rng = np.random.default_rng([config.seed, state.iteration])
-            drawn = state.prompts.draw(config.prompts_per_iteration, rng)
+            drawn = state.prompts.draw(config.prompts_per_iteration * (1 + config.redraw), rng)
             prompts = [state.prompts.prompts[i] for i in drawn]
             azimuth_deg = VIEW_AZIMUTH_DEG + float(rng.uniform(-15, 15))
             who = state.iteration, config.seed, azimuth_deg
@@ -227,17 +233,18 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             )
 
             # Collect: sample, decode, render, score; advantages.
-            experience = objective.collect(policy, processes.shard(draw), run.scorer)
+            experience = objective.collect(policy, processes.shard(draw, 1 + config.redraw), run.scorer)
             collected = time.monotonic()
 
             # Gather what all processes need to know.
             state.prompts.update(drawn, processes.gather(experience.advantages))
+            batch, redrawn = most_to_learn(experience, 1 + config.redraw)
 
             # Minibatches: an optimiser step each. Gradients accumulate over its pieces.
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, state)
             means, skipped = Means(), 0
-            for minibatch in experience.minibatches(config.num_minibatches, rng):
+            for minibatch in batch.minibatches(config.num_minibatches, rng):
                 optimizer.zero_grad()
                 for piece in minibatch.pieces(config.micro_batch):
                     loss, figures = objective.loss(policy, piece)
@@ -258,7 +265,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             state.average(config.reference_decay)
             state.iteration += 1
             objective.remember(policy, state.memory, state.iteration)
-            figures = processes.mean(run.describe(experience) | means.means(), len(experience))
+            figures = processes.mean(run.describe(experience) | means.means() | redrawn, len(experience))
             if skipped:
                 figures["skipped_updates"] = skipped
             ended, reward_s = time.monotonic(), run.scorer.seconds

@@ -24,11 +24,12 @@ class Processes:
         """Whether this process writes files."""
         return self.rank == 0
 
-    def shard(self, draw: Draw) -> Draw:
-        """The prompts of a draw that this process samples, with the seeds they have anywhere."""
-        total = len(draw.prompts)
-        first, last = (total * rank // self.count for rank in (self.rank, self.rank + 1))
-        return replace(draw, prompts=draw.prompts[first:last], first=first, total=total)
+    def shard(self, draw: Draw, together: int = 1) -> Draw:
+        """The prompts of a draw that this process samples, with the seeds they have anywhere. Every
+        ``together`` prompts in a row stay in one process."""
+        places = len(draw.prompts) // together
+        first, last = (together * (places * rank // self.count) for rank in (self.rank, self.rank + 1))
+        return replace(draw, prompts=draw.prompts[first:last], first=first, total=len(draw.prompts))
 
     def gather(self, local: Tensor) -> Tensor:
         """The tensors of all processes, one after the other along the first dimension."""

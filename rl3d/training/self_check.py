@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from rewards.mix import gated
 from rl3d.algorithms.base import Draw, Judgement
 from rl3d.generators.base import Generator
 from rl3d.scoring import score_assets
@@ -24,8 +23,8 @@ class _Alike(Scorer):
     """Every sample is as good as any other."""
 
     def __call__(self, draw: Draw, asset: Asset) -> Judgement:
-        if self.gates:
-            gated(score_assets(self.rewards, draw.prompts * len(asset), asset), self.gates)
+        if self.gates.verdicts or self.gates.thresholds:
+            self.gates.apply(score_assets(self.rewards, draw.prompts * len(asset), asset))
         zeros = torch.zeros(len(asset))
 
         def among(names: Collection[str]) -> Judgement:

@@ -1,4 +1,4 @@
-"""The state of a run: weights, optimiser, priorities, constraints. It is saved, and resumed
+"""The state of a run: weights, optimiser, priorities, constraints, gates. It is saved, and resumed
 exactly."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rewards.mix import Constraints
+from rewards.mix import Constraints, Gates
 from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
 from rl3d.generators.base import Generator
 from rl3d.training.prompts import PromptPool
@@ -31,6 +31,7 @@ class State:
     optimizer: torch.optim.Optimizer
     prompts: PromptPool
     constraints: Constraints
+    gates: Gates
     memory: nn.Module | None = None
     """What the objective keeps from iteration to iteration."""
     iteration: int = 0
@@ -78,6 +79,11 @@ class State:
             "optimizer": optimizer_tensors(self.optimizer),
             "prompts": {"priority": self.prompts.priority},
             "constraints": {name: torch.tensor(w, dtype=torch.float64) for name, w in self.constraints.weights.items()},
+            "gates": {
+                f"{name}.{figure}": torch.tensor(mean, dtype=torch.float64)
+                for name, running in self.gates.running.items()
+                for figure, mean in running.items()
+            },
         }
         if self.memory is not None:
             named["memory"] = self.memory.state_dict()
@@ -98,6 +104,9 @@ class State:
         load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()}, path)
         self.prompts.priority = tensors["prompts.priority"].clone()
         self.constraints.weights |= {name: t.item() for name, t in _under("constraints", tensors).items()}
+        means = _under("gates", tensors)
+        for name, running in self.gates.running.items():
+            running |= {figure: means[f"{name}.{figure}"].item() for figure in running if f"{name}.{figure}" in means}
 
     def mark_good(self) -> None:
         """Keep a copy of this state to return to."""

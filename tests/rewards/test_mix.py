@@ -9,7 +9,7 @@ import torch
 
 from rewards import KNOWN as BUILT_IN
 from rewards import Needs, Reward, Scores, resolve
-from rewards.mix import Constraints, check_needs, gated, parse, parse_gates, score
+from rewards.mix import Constraints, Gates, check_needs, parse, score
 
 KNOWN = f"(known: {', '.join(BUILT_IN)}, or package.module:attribute)"
 
@@ -156,17 +156,20 @@ def test_missing_inputs_are_named(batch, table):
         Batch(["one", "two"], batch(table()).asset)
 
 
+ONE = {"alignment": 1.0, "stability": 1.0}
+
+
 def test_gates_shut_what_depends_on_them(batch, table):
     scores = {
         "alignment": Scores(torch.tensor([0.9, 0.8])),
         "stability": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([False, True])),
     }
-    shut = gated(scores, parse_gates("alignment=stability", scores))
+    shut = Gates("alignment=stability", ONE).apply(scores)
     assert shut["alignment"].values.tolist() == pytest.approx([0, 0.8])
     assert shut["stability"] is scores["stability"]
-    assert gated(scores, {})["alignment"].values.tolist() == pytest.approx([0.9, 0.8])
+    assert Gates("", ONE).apply(scores)["alignment"].values.tolist() == pytest.approx([0.9, 0.8])
     with pytest.raises(ValueError, match="'alignment' gives no verdict, so it cannot be a gate"):
-        gated(scores, parse_gates("stability=alignment", scores))
+        Gates("stability=alignment", ONE).apply(scores)
 
 
 def test_a_shut_gate_gives_no_advantage():
@@ -182,7 +185,7 @@ def test_a_shut_gate_gives_no_advantage():
         "stability": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([False, True])),
         "connected": Scores(torch.tensor([0.5, 0.9]), verdict=torch.tensor([True, True])),
     }
-    shut = gated(scores, parse_gates("contact=stability+connected", scores))["contact"]
+    shut = Gates("contact=stability+connected", dict.fromkeys(scores, 1.0)).apply(scores)["contact"]
     torch.testing.assert_close(shut.values, torch.tensor([0.0, 0.8]))
     torch.testing.assert_close(shut.per_part, torch.tensor([[0, 0, nan], [1, 0.5, nan]]), equal_nan=True)
     torch.testing.assert_close(shut.per_view, torch.tensor([[0, 0], [0.3, 0.7]]))
@@ -240,12 +243,45 @@ def test_what_an_asset_lacks_is_refused_in_one_line():
         ("colour=stability", "gates name 'colour', which is none of the rewards (alignment, stability)"),
         ("stability=stability", "reward 'stability' cannot be its own gate"),
         ("alignment=stability,alignment=stability", "gates name 'alignment' twice"),
+        ("alignment=stability>1", "gate 'stability>1' must have a mean in [0, 1) behind the >, got '1'"),
+        ("alignment=stability>high", "gate 'stability>high' must have a mean in [0, 1) behind the >, got 'high'"),
+        (
+            "alignment=stability_rate>0.5",
+            "gates name 'stability_rate', which is none of the rewards (alignment, stability)",
+        ),
+        ("alignment=alignment>0.5", "reward 'alignment' cannot be its own gate"),
+        (
+            "alignment=stability>0.5,stability=alignment>0.5",
+            "gates 'alignment=stability>0.5,stability=alignment>0.5' leave no reward at the start: "
+            "one of weight above 0 must not wait",
+        ),
     ],
 )
 def test_wrong_gates_are_refused(text, message):
     with pytest.raises(ValueError) as error:
-        parse_gates(text, ["alignment", "stability"])
+        Gates(text, ONE)
     assert str(error.value) == message
+
+
+def test_a_gate_of_the_run_opens_once_the_running_mean_has_passed_and_stays_open():
+    gates = Gates("alignment=stability>0.5+stability_success_rate>0.6", ONE)
+    for value in (1.0, 1.0, 1.0):  # the running mean is 1 - 0.8 ** 3 = 0.488
+        assert gates.shut("alignment") and not gates.shut("stability")
+        gates.update({"stability": torch.tensor([value]), "stability_success_rate": torch.ones(2)})
+    assert gates.running["alignment"]["stability"] == pytest.approx(0.488)
+    gates.update({"stability": torch.ones(1), "stability_success_rate": torch.ones(2)})
+    assert gates.shut("alignment")  # 0.5904 of verdicts
+    gates.update({"stability": torch.ones(1), "stability_success_rate": torch.ones(2)})
+    assert not gates.shut("alignment")
+    gates.update({"stability": torch.zeros(1), "stability_success_rate": torch.zeros(2)})
+    assert not gates.shut("alignment")
+
+
+def test_a_success_rate_without_verdicts_is_refused():
+    scores = {name: Scores(torch.ones(2)) for name in ONE}
+    assert Gates("alignment=stability>0.5", ONE).apply(scores) == scores
+    with pytest.raises(ValueError, match="reward 'stability' gives no verdict, so it cannot be a gate"):
+        Gates("alignment=stability_success_rate>0.5", ONE).apply(scores)
 
 
 def test_a_constraint_finds_the_weight_that_meets_it():

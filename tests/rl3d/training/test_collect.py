@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rewards.base import Batch, Needs, Scores
-from rewards.mix import Constraints
+from rewards.mix import Constraints, Gates
 from rl3d.algorithms.base import Draw
 from rl3d.training.collect import Means, Scorer, summarize
 from tests.rl3d.toys import tower
@@ -31,8 +31,8 @@ def _asset():
     return PartAsset(tower(tokens, torch.ones_like(tokens, dtype=torch.bool)))
 
 
-def _scorer(rewards, weights, gates=None, constraints="") -> Scorer:
-    return Scorer(rewards, gates or {}, Constraints(constraints, weights))
+def _scorer(rewards, weights, gates="", constraints="") -> Scorer:
+    return Scorer(rewards, Gates(gates, weights), Constraints(constraints, weights))
 
 
 def test_a_gate_zeroes_values_and_per_part_rewards() -> None:
@@ -43,7 +43,7 @@ def test_a_gate_zeroes_values_and_per_part_rewards() -> None:
     gate = PerPart("stands", Scores(torch.tensor([0.1, 1.0, 1.0, 1.0]), verdict=verdict))
     weights = {"looks": 1.0, "stands": 0.0}
     draw, asset = Draw(["a tower"], 4, 0, 0), _asset()
-    shut = _scorer([gated, gate], weights, {"looks": ("stands",)})(draw, asset)
+    shut = _scorer([gated, gate], weights, "looks=stands")(draw, asset)
     opened = _scorer([gated, gate], weights)(draw, asset)
     assert opened.advantages.argmax() == 0 and shut.advantages.argmin() == 0
     assert opened.unit_advantages[0, 0] > opened.unit_advantages[0, 1]
@@ -70,6 +70,21 @@ def test_met_constraints_give_no_advantage() -> None:
     judged = scorer(Draw(["a tower"], 4, 0, 0), _asset())
     assert scorer.constraints.weights["looks"] == 0
     assert not judged.advantages.any() and judged.unit_advantages.shape == (4, 1)
+
+
+def test_a_reward_that_waits_weighs_nothing_and_its_constraint_stands_still() -> None:
+    looks = PerPart("looks", Scores(torch.tensor([0.9, 0.1, 0.2, 0.2]), per_part=torch.rand(4, 2)))
+    stands = PerPart("stands", Scores(torch.tensor([0.0, 0.0, 1.0, 1.0])))
+    scorer = _scorer([looks, stands], {"looks": 1.0, "stands": 1.0}, "looks=stands>0.3", "looks=0.9")
+    draw, asset = Draw(["a tower"], 4, 0, 0), _asset()
+    alone = _scorer([stands], {"stands": 1.0})(draw, asset)
+    for _ in range(4):  # the running mean of stands is at most 0.5 * (1 - 0.8 ** 4) = 0.295
+        judged = scorer(draw, asset)
+        assert scorer.weights == {"looks": 0.0, "stands": 1.0} and scorer.constraints.weights["looks"] == 1.0
+        assert torch.equal(judged.advantages, alone.advantages) and judged.rewards.tolist() == [0, 0, 1, 1]
+    judged = scorer(draw, asset)
+    assert scorer.weights["looks"] == scorer.constraints.weights["looks"] > 1.0
+    assert judged.advantages[0] > judged.advantages[1] and judged.unit_advantages.shape == (4, 2)
 
 
 def test_summary() -> None:

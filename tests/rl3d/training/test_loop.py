@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from rewards.base import Batch, Needs, Scores
 from rl3d.algorithms.load import find_objective
 from rl3d.generators.load import load_generator
 from rl3d.training.loop import iterate
 from rl3d.training.state import checkpoints
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
-from tests.rl3d.toys import TokenToy, redness
+from tests.rl3d.toys import Red, TokenToy, redness
 from tests.rl3d.training.conftest import make
 
 PAIRS = [
@@ -34,6 +35,8 @@ def test_resuming_repeats_the_uninterrupted_run(
     start, tmp_path: Path, monkeypatch, policy: str, objective: str
 ) -> None:
     settings = {"num_minibatches": 2, "constraints": "low=0.6" if policy == "splats" else ""}
+    if policy == "tokens":
+        settings |= {"rewards": "tests.rl3d.toys:Red=1,structure=1", "gates": "structure=red>0.06"}
     whole = start(policy, objective, **settings)
     first = list(iterate(whole))
     out = tmp_path / "cut"
@@ -62,6 +65,87 @@ def test_resuming_repeats_the_uninterrupted_run(
     assert [{k: v for k, v in m.items() if k not in timed} for m in first] == [
         {k: v for k, v in m.items() if k not in timed} for m in lines
     ]
+
+
+def _many(path: Path, easy: int, hard: int) -> Path:
+    path.write_text("".join(f"easy {i}\n" for i in range(easy)) + "".join(f"hard {i}\n" for i in range(hard)))
+    return path
+
+
+class Solved:
+    """Red, of prompts that are hard; the others are solved."""
+
+    name, version, needs, instead = "solved", "1", Needs(parts=True), "red"
+
+    def __call__(self, batch: Batch) -> Scores:
+        hard = torch.tensor([prompt.startswith("hard") for prompt in batch.prompts])
+        return Scores(torch.where(hard, Red()(batch).values, 1.0))
+
+
+class Blue:
+    """Fraction of the four places that hold a blue cube."""
+
+    name, version, needs, instead = "blue", "1", Needs(parts=True), "vivid"
+
+    def __call__(self, batch: Batch) -> Scores:
+        parts = batch.need_parts()
+        return Scores(((parts.colors[..., 2] > 0.5) & parts.exists).float().mean(-1))
+
+
+@pytest.mark.parametrize(("policy", "objective"), PAIRS[4::2])
+def test_redrawing_keeps_the_size_of_the_batch_and_resumes_exactly(
+    start, tmp_path: Path, monkeypatch, policy: str, objective: str
+) -> None:
+    prompts = _many(tmp_path / "many.txt", 4, 4)
+    settings = {"redraw": 2, "num_minibatches": 2, "prompts": prompts, "iterations": 2}
+    sizes, loss = [], find_objective(objective).loss
+
+    def counting(self, policy, minibatch):
+        sizes.append(len(minibatch.rollout.condition) // minibatch.group_size)
+        return loss(self, policy, minibatch)
+
+    monkeypatch.setattr(find_objective(objective), "loss", counting)
+    whole = start(policy, objective, **settings)
+    sizes.clear()  # of the self-check
+    first = list(iterate(whole))
+    assert sizes == [1, 1, 1, 1] and all(0 <= metrics["redrawn"] <= 1 for metrics in first)
+    cut = iterate(start(policy, objective, out=tmp_path / "cut", **settings))
+    next(cut)
+    cut.close()
+    again = start(policy, objective, out=tmp_path / "cut", resume=True, **settings)
+    assert again.state.iteration == 1
+    assert [metrics["redrawn"] for metrics in iterate(again)] == [first[1]["redrawn"]]
+    assert all(torch.equal(a, b) for a, b in zip(_weights(whole), _weights(again), strict=True))
+
+
+def test_a_reward_waits_until_another_has_been_reached(start) -> None:
+    """Blue counts once half of a tower is red. Until then its weight is 0, then 1 to the end."""
+    rewards = "tests.rl3d.toys:Red=1,tests.rl3d.training.test_loop:Blue=1"
+    settings = {"rewards": rewards, "gates": "blue=red>0.5", "settings": {"lr": 0.3, "clip": 0.2, "kl_weight": 0.0}}
+    metrics = list(iterate(start("tokens", "grpo", iterations=40, warmup=1, save_every=40, **settings)))
+    weights, mean, expected = [m["blue_weight"] for m in metrics], 0.0, []
+    for red in (m["red"] for m in metrics):
+        mean = mean if mean > 0.5 else 0.8 * mean + 0.2 * red
+        expected.append(float(mean > 0.5))
+    assert weights == expected and 5 < weights.index(1.0) < 35
+    assert metrics[weights.index(1.0)]["blue"] < metrics[0]["blue"] + 0.1
+
+
+def test_redrawing_learns_sooner_where_most_prompts_are_solved(start, tmp_path: Path) -> None:
+    """A solved prompt teaches nothing. Three of four prompts are solved."""
+    prompts, taught, reached = _many(tmp_path / "many.txt", 90, 30), [], []
+    for redraw in (0, 3):
+        settings = {"redraw": redraw, "prompts": prompts, "rewards": "tests.rl3d.training.test_loop:Solved"}
+        settings |= {
+            "iterations": 12,
+            "prompts_per_iteration": 1,
+            "warmup": 1,
+            "settings": {"lr": 0.2, "clip": 0.2, "kl_weight": 0.0},
+        }
+        run = start("tokens", "grpo", out=tmp_path / str(redraw), **settings)
+        taught.append(sum(metrics["grad_norm"] > 1e-6 for metrics in iterate(run)))
+        reached.append(float(run.state.policy.expected(redness).detach()))
+    assert taught[1] > taught[0] and reached[1] > reached[0] + 0.02
 
 
 @pytest.mark.parametrize(
@@ -323,6 +407,7 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
             {"held_out": "contact", "guard": "warn"},
             r"reward 'contact' needs parts, which .*lacks: use ",
         ),
+        ("tokens", "grpo", {"redraw": 1}, r"--redraw 1 needs 4 prompts an iteration, and there are 2: lower --redraw"),
         ("splats", "awm", {"rewards": "tests.rl3d.toys:Low", "gates": "low=low"}, "cannot be its own gate"),
         (
             "part-flow",
@@ -331,6 +416,12 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
             "both trained and held out",
         ),
         ("part-flow", "awm", {"rewards": "one_face=1,worst_view=1", "gates": "one_face=worst_view"}, "no verdict"),
+        (
+            "part-flow",
+            "awm",
+            {"rewards": "one_face=1,worst_view=1", "gates": "one_face=worst_view_success_rate>0.5"},
+            "no verdict",
+        ),
     ],
 )
 def test_impossible_runs_are_refused_before_anything_is_written(
@@ -357,6 +448,7 @@ def test_bad_settings_are_refused() -> None:
         ({"group_size": 1}, "--group-size must be at least 2"),
         ({"iterations": 0}, "--iterations must be at least 1"),
         ({"num_minibatches": 0}, "--num-minibatches must be at least 1"),
+        ({"redraw": -1}, "--redraw must be at least 0"),
         ({"micro_batch": -1}, "--micro-batch must be at least 0"),
     ):
         with pytest.raises(ValueError, match=message):

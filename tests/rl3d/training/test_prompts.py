@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from rl3d.algorithms.base import Draw, Experience
 from rl3d.prompts import corpus_prompts, read_prompts
-from rl3d.training.prompts import LOWEST_PRIORITY, PromptPool
+from rl3d.training.processes import Processes
+from rl3d.training.prompts import LOWEST_PRIORITY, PromptPool, most_to_learn
 from scenes.files import FileError
+from tests.rl3d.toys import TokenToy
 
 
 def test_prompts_are_drawn_in_proportion_to_their_squared_priority() -> None:
@@ -47,3 +50,31 @@ def test_corpus_prompts_are_distinct_and_repeat() -> None:
     first = corpus_prompts(50, 3)
     assert len(set(first)) == 50 and first == corpus_prompts(50, 3) and first != corpus_prompts(50, 4)
     assert corpus_prompts(10, 3) == first[:10]
+
+
+def _experience(advantages: torch.Tensor, group_size: int) -> Experience:
+    policy = TokenToy()
+    rollout = policy.sample(policy.condition(["a tower"] * len(advantages)), seeds=range(len(advantages)))
+    return Experience(rollout, advantages, {"number": torch.arange(len(advantages))}, (), group_size)
+
+
+def test_of_the_candidates_of_a_place_the_group_with_the_largest_spread_is_kept() -> None:
+    spread = torch.tensor([0.1, 0.3, 0.2, 0.5, 0.5, 0.4])  # two places with three candidates each
+    advantages = (spread.unsqueeze(1) * torch.tensor([1.0, -1.0])).reshape(-1, 1).expand(-1, 4)
+    kept, figures = most_to_learn(_experience(advantages, 2), 3)
+    assert kept.tensors["number"].tolist() == [2, 3, 6, 7]  # of equals the first
+    assert figures == {"redrawn": 0.5}
+    all_of_them = _experience(advantages, 2)
+    assert most_to_learn(all_of_them, 1) == (all_of_them, {})
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_processes_keep_together_what_one_process_keeps(count: int) -> None:
+    draw = Draw([str(i) for i in range(30)], 2, 0, 0)  # ten places with three candidates each
+    advantages = torch.rand(30, generator=torch.Generator().manual_seed(0)).repeat_interleave(2).unsqueeze(1)
+    shards = [Processes(rank, count).shard(draw, 3) for rank in range(count)]
+    kept = []
+    for shard in shards:
+        index = torch.arange(2 * shard.first, 2 * (shard.first + len(shard.prompts)))
+        kept += most_to_learn(_experience(advantages[index], 2), 3)[0].advantages.flatten().tolist()
+    assert kept == most_to_learn(_experience(advantages, 2), 3)[0].advantages.flatten().tolist()

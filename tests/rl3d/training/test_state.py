@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rewards.mix import Constraints
+from rewards.mix import Constraints, Gates
 from rl3d.training.prompts import PromptPool
 from rl3d.training.state import EMA_DECAY, State, checkpoints
 from scenes.files import FileError
@@ -15,7 +15,9 @@ from tests.rl3d.toys import SplatFlow, TokenToy
 def _state(policy=None) -> State:
     policy = policy or SplatFlow()
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.01)
-    return State(policy, optimizer, PromptPool(["a", "b", "c"]), Constraints("x=0.5", {"x": 1.0}))
+    weights = {"x": 1.0, "y": 1.0}
+    gates = Gates("y=x>0.5", weights)
+    return State(policy, optimizer, PromptPool(["a", "b", "c"]), Constraints("x=0.5", weights), gates)
 
 
 def _step(state: State) -> None:
@@ -30,6 +32,7 @@ def test_a_checkpoint_holds_everything(tmp_path) -> None:
     state = _state()
     _step(state)
     state.prompts.priority[1], state.constraints.weights["x"], state.rollbacks = 0.3, 2.5, 1
+    state.gates.update({"x": torch.tensor([0.7])})
     path = state.save(tmp_path)
     again = _state()
     with torch.no_grad():  # another start: what counts is in the file
@@ -37,7 +40,8 @@ def test_a_checkpoint_holds_everything(tmp_path) -> None:
             p.add_(1.0)
     again.policy.keep_reference()
     again.resume(path)
-    assert (again.iteration, again.rollbacks, again.constraints.weights) == (1, 1, {"x": 2.5})
+    assert (again.iteration, again.rollbacks, again.constraints.weights) == (1, 1, {"x": 2.5, "y": 1.0})
+    assert again.gates.running == state.gates.running == {"y": {"x": pytest.approx(0.14)}}
     one, other = state.tensors(), again.tensors()
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     with state.policy.reference(), again.policy.reference():
