@@ -1,5 +1,5 @@
 """The page of ``rl3d prefer``: two assets side by side, seen by linked cameras, and a button for
-each answer."""
+each answer. Rewards can answer instead of a person."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rewards.base import Reward
+from rewards.mix import check_needs, parse
 from rl3d.configs import as_paths, at_least
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.preferences import Choice, Pair, append_pair, read_pairs
 from rl3d.prompts import corpus_prompts, read_prompts
+from rl3d.scoring import score_assets
 from rl3d.viewer.server import Viewer, open_server, run_until_stopped
 from rl3d.viewer.stage import Stage
 from rl3d.viewer.subjects import Subject, is_empty
@@ -28,8 +31,10 @@ if TYPE_CHECKING:
     import viser
 
 PROMPTS = 2000
-AT_ONCE = 4
-"""Pairs that are made at once."""
+AT_ONCE, SCORED_AT_ONCE = 4, 32
+"""Pairs that are made at once for a person, and for rewards."""
+EQUAL = 0.01
+"""Rewards that differ by less find two assets equally good."""
 MOST_ALIKE = 32
 """Pairs in a row that are passed over because they look the same."""
 ANSWERS: dict[str, Choice] = {"left is better": "left", "right is better": "right", "equally good": "equal"}
@@ -50,8 +55,13 @@ class PreferConfig:
     """A second checkpoint. One asset of every pair is then made with it."""
     prompts: Path | None = None
     """Text file with one prompt per line. Default: captions of the corpus's training split."""
+    rewards: str = ""
+    """Rewards that answer instead of a person, NAME=WEIGHT,...: the asset with the larger sum is
+    better. Empty: a page."""
+    count: int = 500
+    """Pairs that --rewards answer."""
     seed: int = 0
-    """Seed of prompts, samples and sides."""
+    """Seed of prompts, samples and sides. Another one gives other pairs."""
     sampling: Any = None
     """The generator's sampling options. None: its defaults."""
     host: str = "127.0.0.1"
@@ -61,9 +71,38 @@ class PreferConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out", "checkpoint", "against", "prompts")
-        at_least(self, seed=0)
+        at_least(self, seed=0, count=1)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"--port must lie between 0 and 65535, got {self.port}")
+
+
+def answer_by_rewards(config: PreferConfig) -> Iterator[Pair]:
+    """Add ``config.count`` pairs that the rewards have answered to ``config.out``; gives each.
+    FileError or ValueError with one line, before anything is made, for a file that is not one of
+    pairs and for rewards that the assets cannot have."""
+    rewards = parse(config.rewards)
+    session = Session(config)
+    for generator in session.generators:
+        check_needs([reward for reward, _ in rewards], generator.gives, generator.name)
+    make_folder(config.out.parent)
+    return _answered(session, rewards, config.count)
+
+
+def _answered(session: Session, rewards: list[tuple[Reward, float]], count: int) -> Iterator[Pair]:
+    left = count
+    while left:
+        pairs = [session.next() for _ in range(min(left, SCORED_AT_ONCE))]
+        sums = []
+        for assets in ([pair.left for pair in pairs], [pair.right for pair in pairs]):
+            together = type(assets[0]).concatenate(assets)
+            scores = score_assets([r for r, _ in rewards], [pair.prompt for pair in pairs], together)
+            sums.append(torch.stack([weight * scores[r.name].values.cpu() for r, weight in rewards]).sum(0))
+        for pair, better in zip(pairs, (sums[0] - sums[1]).tolist(), strict=True):
+            choice: Choice = "equal" if abs(better) < EQUAL else "left" if better > 0 else "right"
+            answered = replace(pair, choice=choice)
+            session.keep(answered)
+            yield answered
+        left -= len(pairs)
 
 
 def serve(config: PreferConfig, *, block: bool = True) -> Viewer:
@@ -71,8 +110,6 @@ def serve(config: PreferConfig, *, block: bool = True) -> Viewer:
 
     FileError with one line, before anything is served, if the file is not one of pairs.
     """
-    if config.out.exists() and config.out.stat().st_size:
-        read_pairs(config.out)
     session = Session(config)
     make_folder(config.out.parent)
     server, url = open_server(config.host, config.port)
@@ -97,6 +134,8 @@ class Session:
     """What all browsers share: the pairs still to be shown, and the file."""
 
     def __init__(self, config: PreferConfig) -> None:
+        if config.out.exists() and config.out.stat().st_size:
+            read_pairs(config.out)
         self.config = config
         self.generators = [load_generator(config.checkpoint, generator=config.generator)]
         if config.against is not None:
@@ -113,13 +152,13 @@ class Session:
     def _make(self, prompts: list[str]) -> Iterator[Pair]:
         sides = random.Random(self.config.seed)
         makers = [(self.generators[k % len(self.generators)], self.options[k % len(self.options)]) for k in (0, 1)]
-        alike = 0
-        for start in itertools.count(step=AT_ONCE):
-            chosen = [prompts[i % len(prompts)] for i in range(start, start + AT_ONCE)]
+        alike, at_once = 0, SCORED_AT_ONCE if self.config.rewards else AT_ONCE
+        for start in itertools.count(step=at_once):
+            chosen = [prompts[i % len(prompts)] for i in range(start, start + at_once)]
             first = 2 * start + 1000 * self.config.seed
             made = []
             for k, (generator, options) in enumerate(makers):
-                seeds = list(range(first + k * AT_ONCE, first + (k + 1) * AT_ONCE))
+                seeds = list(range(first + k * at_once, first + (k + 1) * at_once))
                 made.append(generator.generate(chosen, seeds=seeds, options=options).to("cpu").detach())
             for i, prompt in enumerate(chosen):
                 assets = [asset[i : i + 1] for asset in made]

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from rewards import Batch, Differentiable, Shots, resolve
+from rewards import Batch, Differentiable, Needs, Scores, Shots, resolve
 from rewards.image.preference import KIND, PreferenceHead, load_head
+from rl3d.cli import main
 from rl3d.corpus.corruptions import CORRUPTIONS
 from rl3d.corpus.sampling import sample
 from rl3d.preferences import Pair, append_pair, read_pairs
@@ -195,3 +196,31 @@ def test_the_page_keeps_what_is_chosen(tmp_path, tmp_path_factory):
     out.write_text("something else\n")
     with pytest.raises(FileError, match="line 1 is not a pair"):
         serve(PreferConfig(out=out, prompts=prompts, port=0), block=False)
+
+
+class Tall:
+    """How many parts there are."""
+
+    name, version, needs = "tall", "1", Needs(parts=True)
+
+    def __call__(self, batch):
+        return Scores(batch.need_parts().exists.float().sum(-1).cpu() / 4)
+
+
+def test_rewards_answer_instead_of_a_person(tmp_path, capsys):
+    out = tmp_path / "choices.jsonl"
+    own = ["--generator", "tests.rl3d.toys:TokenToy", "--rewards", f"{__name__}:Tall"]
+    wanted = ["prefer", *own, "--count", "40"]
+    assert main([*wanted, "--out", str(out)]) == 0
+    pairs = read_pairs(out)
+    height = [[float(Tall()(Batch([p.prompt], a)).values) for a in (p.left, p.right)] for p in pairs]
+    assert [p.choice for p in pairs] == ["equal" if a == b else "left" if a > b else "right" for a, b in height]
+    decided = sum(p.choice != "equal" for p in pairs)
+    assert len(pairs) == 40 and 10 < decided < 40
+    assert f"{decided} pairs decided, {40 - decided} equally good" in capsys.readouterr().out
+    assert main([*wanted[:3], "--rewards", "temperature", "--out", str(tmp_path / "new" / "x.jsonl")]) == 2
+    splats = ["prefer", "--generator", "tests.rl3d.toys:SplatFlow", "--rewards", "composition"]
+    assert main([*splats, "--out", str(tmp_path / "new" / "x.jsonl")]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 2 and "unknown reward 'temperature'" in error[0] and "needs parts" in error[1]
+    assert not (tmp_path / "new").exists()
