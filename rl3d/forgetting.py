@@ -52,7 +52,8 @@ def tuned_on(path: Path) -> Tuning:
         weighted = [entry.partition("=") for entry in training["rewards"].split(",")]
         names = [name for name, equals, weight in weighted if not equals or float(weight) > 0]
         names += [name for name, _, _ in (entry.partition("=") for entry in training["constraints"].split(","))]
-        names += re.split("[,=+]", training["gates"])  # a reward counts more where its gates are good
+        # A reward counts more where its gates are good. A threshold says only when it begins to.
+        names += [name for name in re.split("[,=+]", training["gates"]) if ">" not in name]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(
             f"{path}: does not say what it was tuned on, which --forgetting needs: name the {RESULT} or the {ADAPTER} "

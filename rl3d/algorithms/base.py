@@ -200,6 +200,8 @@ class Objective(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     """Capabilities of the generator that it cannot do without, keys of ``CAPABILITIES``; "a or b"
     for one of two."""
+    compares: ClassVar[bool] = True
+    """Whether it learns from how the samples of a prompt differ in their rewards."""
     lr: float = 1e-4
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
 

@@ -22,6 +22,7 @@ class Distill(FinishedObjective):
     """Settings of ``--objective distill``. Rewards are measured, not learnt."""
 
     name = "distill"
+    compares = False
 
     lr: float = 1e-4
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""

@@ -20,6 +20,7 @@ class DRaFT(Objective):
 
     name = "draft"
     needs = ("sample gradient",)
+    compares = False
 
     lr: float = 3e-5
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""

@@ -28,6 +28,7 @@ class Hybrid(Objective):
 
     name = "hybrid"
     needs = ("sample gradient",)
+    compares = False
 
     lr: float = 1e-4
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""

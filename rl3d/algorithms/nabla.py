@@ -27,6 +27,7 @@ class Nabla(Objective):
 
     name = "nabla"
     needs = ("log-probs", "clean states")
+    compares = False
 
     lr: float = 3e-5
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""

@@ -30,6 +30,8 @@ from rl3d.training.self_check import self_check
 from rl3d.training.state import State, checkpoints
 from scenes.files import FileError, check_folder, make_folder
 
+MAX_ALIKE, LEAST_SPREAD = 10, 1e-6
+"""Iterations without any difference between samples that end a run, and the least difference."""
 MAX_SKIPPED = 5
 """Updates in a row that may be left out because their gradient is not finite."""
 CORPUS_PROMPTS = 3000
@@ -52,6 +54,8 @@ class Run:
     """Set from outside: the loop ends after the iteration in work, and saves."""
     alarms: list[str] = field(default_factory=list)
     """Of the last iteration."""
+    differed: bool = False
+    """Whether the rewards of any two samples of a prompt have differed."""
     skipped: int = 0
     """Updates in a row that were left out."""
 
@@ -84,6 +88,21 @@ class Run:
         elif self.config.guard == "rollback":
             state.roll_back()
             state.stopped = state.rollbacks >= MAX_ROLLBACKS
+
+    def check_spread(self, experience: Experience) -> None:
+        """ValueError with one line if no samples of a prompt have differed in ``MAX_ALIKE``
+        iterations from the start: the rewards then teach nothing."""
+        judgement, objective = experience.judgement, self.config.objective
+        if judgement is None or not objective.compares:
+            return
+        groups = judgement.rewards.view(-1, self.config.group_size)
+        alike = self.processes.gather((groups.amax(1) - groups.amin(1)).flatten()) < LEAST_SPREAD
+        self.differed = self.differed or not bool(alike.all())
+        if not self.differed and self.state.iteration == MAX_ALIKE - 1:
+            raise ValueError(
+                f"{self.config.out}: in {MAX_ALIKE} iterations all samples of a prompt scored the same, so there is "
+                "nothing to learn: choose other --rewards or --prompts, or more noise with --sampling"
+            )
 
     def step(self, grad_norm: Tensor) -> bool:
         """Let the optimiser step, unless the gradient is not finite; ValueError with one line when
@@ -234,6 +253,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
 
             # Collect: sample, decode, render, score; advantages.
             experience = objective.collect(policy, processes.shard(draw, 1 + config.redraw), run.scorer)
+            run.check_spread(experience)
             collected = time.monotonic()
 
             # Gather what all processes need to know.

@@ -51,6 +51,7 @@ def _tuned(path: Path, **settings: Any) -> Path:
             set(MIX),
             {"alignment", "stability", "connected"},
         ),
+        ({"rewards": "alignment=1,stability=0", "gates": "alignment=stability>0.9"}, set(MIX), {"alignment"}),
         ({"prompts": Path("prompts.txt"), "rewards": "stability=1"}, set(), {"stability"}),
     ],
 )

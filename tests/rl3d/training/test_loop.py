@@ -16,7 +16,7 @@ from rl3d.training.loop import iterate
 from rl3d.training.state import checkpoints
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
-from tests.rl3d.toys import Red, TokenToy, redness
+from tests.rl3d.toys import Low, Red, TokenToy, redness
 from tests.rl3d.training.conftest import make
 
 PAIRS = [
@@ -471,3 +471,19 @@ def test_two_shards_of_the_prompts_are_the_whole_draw(start) -> None:
     pieces = [run.config.objective.collect(policy, part, run.scorer) for part in parts]
     assert torch.allclose(policy.final(whole.rollout), torch.cat([policy.final(p.rollout) for p in pieces]), atol=1e-5)
     assert torch.equal(whole.tensors["noise"], torch.cat([p.tensors["noise"] for p in pieces]))
+
+
+class Constant(Low):
+    """Every sample is worth the same."""
+
+    def __call__(self, batch: Batch) -> Scores:
+        return Scores(torch.full((len(batch),), 0.5))
+
+
+def test_rewards_that_never_differ_end_the_run_in_one_line(start) -> None:
+    same = "tests.rl3d.training.test_loop:Constant"
+    run = start("splats", "awm", rewards=same, iterations=20, save_every=4)
+    with pytest.raises(ValueError, match="in 10 iterations all samples of a prompt scored the same") as error:
+        list(iterate(run))
+    assert "\n" not in str(error.value) and run.state.iteration == 9
+    assert [path.stem for path in checkpoints(run.config.out / "checkpoints")] == ["state_000008"]
