@@ -38,18 +38,21 @@ def test_every_command_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         return output
 
     checked = rl3d("check-generator", NAME)
-    assert "FAIL" not in checked and checked.count("ok  ") == 14
+    assert "FAIL" not in checked and checked.count("ok  ") == 15
 
     from my_generator import Blobs  # type: ignore[import-not-found]
 
-    for name in OBJECTIVES:  # a flow can do everything
-        find_objective(name)().check(Blobs())
+    own = {"distill": {"teachers": "runs/awm"}}
     small = ["--prompts-per-iteration", "2", "--group-size", "3", "--rewards", "alignment=1", "--guard", "off"]
-    for objective in ("awm", "grpo", "dpo", "draft"):
+    for objective in ("awm", "grpo", "dpo", "hybrid", "distill"):
         out = ["--objective", objective, "--out", f"runs/{objective}"]
+        out += [text for name, value in own.get(objective, {}).items() for text in (f"--{name}", value)]
         rl3d("train", "--generator", NAME, *out, *small, "--iterations", "2")
         metrics = [json.loads(line) for line in (tmp_path / f"runs/{objective}/metrics.jsonl").open()]
         assert [m["iteration"] for m in metrics] == [1, 2] and metrics[1]["grad_norm"] > 0
+
+    for name in OBJECTIVES:  # a flow can do everything
+        find_objective(name)(**own.get(name, {})).check(Blobs())
 
     # A checkpoint knows its generator.
     table = rl3d(

@@ -317,7 +317,7 @@ def test_the_studies_of_the_docs_can_be_read(tmp_path: Path, monkeypatch) -> Non
     assert [contender.label for contender in study.objectives] == ["awm", "awm-wide"]
     study = read_study(Path("docs/studies/objectives.yaml"))
     assert [start.label for start in study.generators] == ["part-tokens", "part-flow"]
-    assert len(study.objectives) == 9 and study.seeds == (0, 1, 2)
+    assert len(study.objectives) == 11 and study.seeds == (0, 1, 2)
 
 
 def test_reached_lies_on_the_line_between_two_points() -> None:
