@@ -201,7 +201,7 @@ def _path_gradient(g: Any) -> str:
     _require(not plain.requires_grad, "sample carries gradient: that is for sample_with_gradient")
     for last in (None, 1):
         numbers = _numbers(g.decode(g.sample_with_gradient(condition, seeds=SEEDS, last=last)))
-        apart = float((numbers - plain).abs().max())
+        apart = float((numbers - plain).detach().abs().max())
         _require(apart < 1e-5, f"sample_with_gradient gives other samples than sample, {apart:.1e} apart")
         _require(numbers.requires_grad, f"the samples carry no gradient with last={last}")
         reached = _reaches(g, numbers.square().mean())
@@ -214,7 +214,7 @@ def _log_probs(g: Any) -> str:
     wanted = (len(steps), len(rollout))
     _require(tuple(stats.log_probs.shape) == wanted, f"log_probs {tuple(stats.log_probs.shape)}, not {wanted}")
     mask = rollout.mask[steps]
-    error = float(((stats.log_probs.detach() - rollout.log_probs[steps]).exp() - 1).abs()[mask].max())
+    error = float(((stats.log_probs - rollout.log_probs[steps]).detach().exp() - 1).abs()[mask].max())
     _require(error < 1e-3, f"the importance ratio of unchanged weights is off by {error:.1e}")
     return f"{len(steps)} steps, ratio 1 within {error:.0e}; gradient: {_reaches(g, stats.log_probs[mask].sum())}"
 

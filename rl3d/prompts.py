@@ -26,13 +26,13 @@ def read_prompts(path: Path) -> list[str]:
 
 def corpus_prompts(count: int, seed: int, kinds: Sequence[str] = ()) -> list[str]:
     """Distinct captions of the corpus's training split. ``kinds`` empty means all kinds."""
-    from rl3d.corpus import sample
+    from rl3d.corpus import sample_spec
 
     rng, found = np.random.default_rng([seed, 77]), {}
     while len(found) < count:
-        item = sample(rng, "train")
-        if not kinds or item.kind in kinds:
-            found.setdefault(item.caption)
+        spec = sample_spec(rng, "train")
+        if not kinds or spec.kind in kinds:
+            found.setdefault(spec.caption)
     return list(found)
 
 

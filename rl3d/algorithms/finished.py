@@ -117,7 +117,7 @@ class FinishedObjective(Objective):
         kl = distances(policy, minibatch, new, reference).mean()
         loss = self.sample_loss(policy, minibatch, new, old, reference) + self.kl_weight * kl
         metrics = {"loss": loss.detach(), "kl": kl.detach()}
-        return loss, metrics | ratio_metrics(new.log_likes, old.log_likes, getattr(self, "clip", 0.2))
+        return loss, metrics | ratio_metrics(new.log_likes, old.log_likes, getattr(self, "clip", None))
 
 
 def _kept(name: str, minibatch: Experience) -> Fit | None:

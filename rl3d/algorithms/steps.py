@@ -123,7 +123,7 @@ class StepObjective(Objective):
         loss = (self.policy_loss(new.log_probs, old, minibatch.advantages.T) * weights).mean()
         loss = loss + self.kl_weight * mean_kl
         metrics = {"loss": loss.detach(), "kl": mean_kl.detach()}
-        metrics |= ratio_metrics(new.log_probs, old, getattr(self, "clip", 0.2), ratios)
+        metrics |= ratio_metrics(new.log_probs, old, getattr(self, "clip", None), ratios)
         if new.entropy is not None:
             metrics["entropy"] = (new.entropy.detach() * weights).mean()
         return loss, metrics
@@ -179,20 +179,22 @@ def clipped_policy_loss(
 def ratio_metrics(
     log_probs: Float[Tensor, "s *b"],
     old_log_probs: Float[Tensor, "s *b"],
-    clip: float,
+    clip: float | None,
     weights: Float[Tensor, "s *b"] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Diagnostics of the importance ratio r.
 
     ``ratio_deviation``: mean abs(r - 1). ``clip_fraction``: fraction of ratios outside the clip
-    range. ``approx_kl``: mean r - 1 - log r, an estimate of the KL between the old and the present
-    policy (Schulman, Approximating KL divergence, 2020). ``weights`` average to 1 over the batch.
+    range, if the objective has one. ``approx_kl``: mean r - 1 - log r, an estimate of the KL
+    between the old and the present policy (Schulman, Approximating KL divergence, 2020).
+    ``weights`` average to 1 over the batch.
     """
     log_ratio = log_probs - old_log_probs
     deviation = (log_ratio.exp() - 1).abs()
     figures = {
         "ratio_deviation": deviation,
-        "clip_fraction": (deviation > clip).float(),
         "approx_kl": torch.expm1(log_ratio) - log_ratio,
     }
+    if clip is not None:
+        figures["clip_fraction"] = (deviation > clip).float()
     return {name: (value if weights is None else value * weights).mean() for name, value in figures.items()}

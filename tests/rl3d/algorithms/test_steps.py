@@ -24,6 +24,7 @@ def test_metrics_by_hand() -> None:
     assert metrics["clip_fraction"] == 0.5
     expected = (0 + (0.05 - math.log(1.05)) + (-0.5 - math.log(0.5)) + (1 - math.log(2))) / 4
     assert metrics["approx_kl"] == pytest.approx(expected, rel=1e-5)
+    assert "clip_fraction" not in ratio_metrics(log_ratio, torch.zeros(1, 4), None)  # nothing is clipped
 
 
 def test_the_approximate_kl_is_that_of_two_gaussians() -> None:
