@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rl3d.checkpoints import load_network, load_optimizer, optimizer_tensors
+from rl3d.training.muon import Muon
 from rl3d.training.process_group import ProcessGroup
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
@@ -86,10 +87,7 @@ def fit(
     others = [p for p in network.parameters() if all(p is not h for h in hidden)]
     shares = [hidden[rank :: group.count] for rank in range(min(group.count, len(hidden)))]
     optimizers = [
-        *(
-            torch.optim.Muon(own, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw")
-            for own in shares
-        ),
+        *(Muon(own, lr=recipe.lr, weight_decay=recipe.weight_decay) for own in shares),
         torch.optim.AdamW(others, lr=recipe.adam_lr, betas=recipe.adam_betas, weight_decay=recipe.weight_decay),
     ]
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
