@@ -24,7 +24,9 @@ from rl3d.training.process_group import ProcessGroup
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors, write_tensors
 
-REPORT_EVERY, SAVE_EVERY, KEEP_EVERY = 25, 200, 1000
+REPORT_EVERY, SAVE_EVERY = 25, 200
+COPIES = 10
+"""Copies of the averaged weights that a training leaves, evenly spread over its steps."""
 
 
 @runtime_checkable
@@ -65,7 +67,7 @@ def fit(
     group: ProcessGroup | None = None,
 ) -> Iterator[dict[str, int | float]]:
     """Train; yields mean metrics every 25 steps. The result is the averaged weights, in
-    ``config.out/result`` as float16; every 1,000 steps a copy stays in ``config.out/steps``.
+    ``config.out/result`` as float16; ten copies on the way stay in ``config.out/steps``.
 
     ``loss_of(step)`` must depend on the step and the network alone: an interrupted training then
     resumes from ``config.out`` exactly. The result's header is ``header`` with the settings, the
@@ -131,12 +133,12 @@ def fit(
                 ema[name].lerp_(value, 1 - min(recipe.ema, (1 + step) / (10 + step)))
         for name, value in zip(("loss", *metrics), figures.tolist(), strict=True):
             sums[name] = sums.get(name, 0.0) + value
-        last = step + 1 == recipe.steps
+        last, copied = step + 1 == recipe.steps, (step + 1) * COPIES % recipe.steps < COPIES
         if (step + 1) % REPORT_EVERY == 0 or last:
             count = step + 1 - since
             yield {"step": step + 1, **{k: v / count for k, v in sums.items()}, "seconds": time.monotonic() - started}
             sums, since = {}, step + 1
-        if group.main and ((step + 1) % SAVE_EVERY == 0 or last):
+        if group.main and ((step + 1) % SAVE_EVERY == 0 or copied or last):
             tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {
                 f"ema.{k}": v for k, v in ema.items()
             }
@@ -151,7 +153,7 @@ def fit(
             made = {**header, **done}
             averaged = {k: v.half() for k, v in ema.items()}
             write_tensors(out / result, averaged, made)
-            if (step + 1) % KEEP_EVERY == 0:
+            if copied:
                 write_tensors(out / f"steps/{step + 1:06d}.safetensors", averaged, made)
 
 

@@ -184,6 +184,8 @@ def test_an_interrupted_training_goes_on_exactly(
     run(tmp_path / "cut", None)
     resumed, _, _ = read_tensors(tmp_path / "cut" / "generator.safetensors")
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+    copies = sorted((tmp_path / "cut" / "steps").iterdir())  # ten, or all of fewer steps
+    assert [copy.name for copy in copies] == [f"{step:06d}.safetensors" for step in (1, 2, 3)]
     generator = load_generator(tmp_path / "whole")
     assert generator.name == header["generator"] == f"part-{kind}"
     asset = generator.generate(["a red chair"], seeds=[0])
