@@ -153,10 +153,10 @@ def compare(path: Path, say: Callable[[str], None] = print) -> Path:
 def _train_and_measure(
     study: Study, start: Start, contender: Contender, seed: int, iterations: int, say: Callable[[str], None]
 ) -> None:
-    """One run of a study, or what is left of it."""
+    """One run of a study, or what is left of it. What was measured needs no weights any more."""
     name, folder = f"{start.label}/{contender.label} seed {seed}", study.folder(start, contender, seed)
     weights = {mark: folder / "marks" / f"{mark:06d}.safetensors" for mark in study.marks_of(iterations)}
-    if not weights[iterations].exists():
+    if not weights[iterations].exists() and not all(file.with_suffix(".json").exists() for file in weights.values()):
         say(f"{name}: training in {folder}")
         _train(study.config(start, contender, folder, seed, iterations), weights)
     for mark, file in weights.items():
