@@ -202,6 +202,10 @@ class Constraints:
                 raise ValueError(f"constraint on {name!r} must be a mean in (0, 1], got {value!r}")
         self.weights = dict(weights)
 
+    def counts(self, name: str) -> bool:
+        """Whether a reward has a weight, or may have one later."""
+        return bool(self.weights[name]) or name in self.targets
+
     def update(self, values: dict[str, Float[Tensor, "..."]]) -> None:
         """One step of dual ascent on a batch's values. A reward without values keeps its
         weight."""

@@ -199,6 +199,13 @@ def _path_gradient(g: Any) -> str:
     condition = g.condition(PROMPTS)
     plain = _numbers(g.decode(_samples(g)))
     _require(not plain.requires_grad, "sample carries gradient: that is for sample_with_gradient")
+    shared = [SEEDS[0]] * len(SEEDS)
+    from_shared = _numbers(g.decode(g.sample(condition, seeds=SEEDS, initial_seeds=shared)))
+    numbers = _numbers(g.decode(g.sample_with_gradient(condition, seeds=SEEDS, initial_seeds=shared, last=1)))
+    apart = float((numbers - from_shared).detach().abs().max())
+    _require(
+        apart < 1e-5, f"sample_with_gradient gives other samples than sample with initial_seeds, {apart:.1e} apart"
+    )
     for last in (None, 1):
         numbers = _numbers(g.decode(g.sample_with_gradient(condition, seeds=SEEDS, last=last)))
         apart = float((numbers - plain).detach().abs().max())

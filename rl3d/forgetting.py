@@ -54,11 +54,16 @@ def tuned_on(path: Path) -> Tuning:
         names += [name for name, _, _ in (entry.partition("=") for entry in training["constraints"].split(","))]
         # A reward counts more where its gates are good. A threshold says only when it begins to.
         names += [name for name in re.split("[,=+]", training["gates"]) if ">" not in name]
+        objective, pairs = training["objective"]["name"], training["objective"].get("pairs")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(
             f"{path}: does not say what it was tuned on, which --forgetting needs: name the {RESULT} or the {ADAPTER} "
             "of rl3d train"
         ) from error
+    if objective == "distill":
+        raise FileError(f"{path}: was distilled, and does not say what its teachers were tuned on")
+    if pairs is not None:  # their prompts are of no known kind, and what they prefer is no reward
+        return Tuning()
     return Tuning(frozenset(kinds), frozenset(name.strip() for name in names if name.strip()))
 
 

@@ -33,8 +33,8 @@ class AWM(FinishedObjective):
     lr: float = 1e-4
     """Peak learning rate of AdamW. It falls to a fiftieth over the run."""
     clip: float = 5e-3
-    """Range of the probability ratio around 1. The stand-in for the log-prob is an average over
-    about 150 numbers, so ratios stay near 1."""
+    """Range of the probability ratio of a unit (part) around 1. The stand-in for its log-prob is
+    its share of an average over about 150 numbers, so ratios stay near 1."""
     kl_weight: float = 0.1
     """Weight of the KL to the reference policy."""
     timesteps_per_iteration: int = 3
@@ -55,6 +55,8 @@ class AWM(FinishedObjective):
         advantages = minibatch.advantages
         if self.bound:
             advantages = self.bound * torch.tanh(advantages / self.bound)
+        return clipped_policy_loss(*self.likes(new, old), advantages.unsqueeze(0), self.clip).sum(-1).mean()
+
+    def likes(self, new: Fit, old: Fit) -> tuple[Float[Tensor, "d b u"], Float[Tensor, "d b u"]]:
         size = old.log_likes.sum(-1, keepdim=True).abs().clamp_min(1e-6) if self.normalized else 1.0
-        likes = new.log_likes / size, old.log_likes / size
-        return clipped_policy_loss(*likes, advantages.unsqueeze(0), self.clip).sum(-1).mean()
+        return new.log_likes / size, old.log_likes / size

@@ -51,14 +51,14 @@ class Draw:
     """What ``Objective.memory`` gave."""
     gather: Callable[[Tensor], Tensor] = lambda local: local
     """Joins what all processes have, along the first dimension."""
+    shared_noise: bool = False
+    """Whether the samples of a prompt start from the same noise."""
 
-    def sample(self, policy: Generator, *, shared_noise: bool = False) -> tuple[Any, Asset]:
-        """Rollout and asset of the draw, without gradient. With ``shared_noise`` a group starts
-        from the same noise."""
+    def sample(self, policy: Generator) -> tuple[Any, Asset]:
+        """Rollout and asset of the draw, without gradient."""
         with torch.no_grad():
             condition = repeat(policy.prepare(self.prompts), self.group_size)
-            initial = self.group_seeds if shared_noise else None
-            rollout = policy.sample(condition, seeds=self.seeds, initial_seeds=initial, options=self.options)
+            rollout = policy.sample(condition, seeds=self.seeds, initial_seeds=self.initial_seeds, options=self.options)
             return rollout, policy.decode(rollout)
 
     def pieces(self, count: int) -> Iterator[Tensor]:
@@ -71,8 +71,10 @@ class Draw:
         return [self._base + self.first * self.group_size + i for i in range(len(self.prompts) * self.group_size)]
 
     @property
-    def group_seeds(self) -> list[int]:
-        """One a sample, the same for all samples of a prompt."""
+    def initial_seeds(self) -> list[int] | None:
+        """Of the noise that the samples start from, one a sample. None: those of the samples."""
+        if not self.shared_noise:
+            return None
         return [self._base + self.first + i // self.group_size for i in range(len(self.prompts) * self.group_size)]
 
     @property
@@ -156,6 +158,14 @@ class Experience:
 
     def __len__(self) -> int:
         return len(self.rollout)
+
+    @property
+    def among_prompt(self) -> Float[Tensor, "b"]:
+        """How much better each sample was judged than the others of its prompt, for any baseline
+        that the objective has: what there is to learn from a prompt."""
+        if self.judgement is not None:
+            return self.judgement.advantages
+        return self.advantages.flatten(1).mean(1)
 
     def __getitem__(self, index: Tensor) -> Experience:
         tensors = {name: value[index] for name, value in self.tensors.items()}

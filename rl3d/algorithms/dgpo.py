@@ -26,8 +26,8 @@ class DGPO(FinishedObjective):
     beta: float = 100.0
     """How soon a group that is already preferred stops counting."""
     clip: float = 0.01
-    """A sample whose probability ratio has left 1 ± clip in the direction of its advantage is not
-    pushed further."""
+    """A unit (part or token) of a sample whose probability ratio has left 1 ± clip in the direction
+    of its advantage is not pushed further."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -44,8 +44,13 @@ class DRaFT(Objective):
         draw, score = minibatch.draw, minibatch.score
         assert draw is not None and score is not None
         numbers = minibatch.tensors["number"].tolist()
+        initial = None if draw.initial_seeds is None else [draw.initial_seeds[n] for n in numbers]
         rollout = policy.sample_with_gradient(
-            minibatch.rollout.condition, seeds=[draw.seeds[n] for n in numbers], options=draw.options, last=self.last
+            minibatch.rollout.condition,
+            seeds=[draw.seeds[n] for n in numbers],
+            initial_seeds=initial,
+            options=draw.options,
+            last=self.last,
         )
         prompts = [draw.prompts[n // draw.group_size] for n in numbers]
         values = score.values(prompts, policy.decode(rollout), draw.azimuth_deg)

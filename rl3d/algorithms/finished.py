@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rl3d.algorithms.base import Draw, Experience, Judgement, Metrics, Objective, Score
-from rl3d.algorithms.steps import ratio_metrics, step_advantages
+from rl3d.algorithms.steps import clip_range, ratio_metrics, step_advantages
 from rl3d.configs import at_least
 from rl3d.generators.base import Generator, HasMatching, StepStats
 
@@ -117,7 +117,13 @@ class FinishedObjective(Objective):
         kl = distances(policy, minibatch, new, reference).mean()
         loss = self.sample_loss(policy, minibatch, new, old, reference) + self.kl_weight * kl
         metrics = {"loss": loss.detach(), "kl": kl.detach()}
-        return loss, metrics | ratio_metrics(new.log_likes, old.log_likes, getattr(self, "clip", None))
+        taken = None if new.targets is not None else minibatch.rollout.mask.T.expand_as(new.log_likes)
+        weights = None if taken is None else taken * (taken.numel() / taken.sum())
+        return loss, metrics | ratio_metrics(*self.likes(new, old), weights, **clip_range(self))
+
+    def likes(self, new: Fit, old: Fit) -> tuple[Float[Tensor, "d b u"], Float[Tensor, "d b u"]]:
+        """What stands for log-probs in ratios, under the present policy and the one that drew."""
+        return new.log_likes, old.log_likes
 
 
 def _kept(name: str, minibatch: Experience) -> Fit | None:

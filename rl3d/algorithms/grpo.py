@@ -20,7 +20,7 @@ from rl3d.algorithms.base import Draw, Judgement
 from rl3d.algorithms.steps import ClippedObjective, clipped_policy_loss
 from rl3d.configs import at_least
 from rl3d.generators.base import Generator
-from rl3d.generators.sde import Sampling
+from rl3d.generators.sde import MOST_STEPS, Sampling
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class GRPO(ClippedObjective):
         if not self.window:
             return draw
         options = draw.options or self.options(type(policy))
-        places = max(options.steps - self.window, 0) + 1
+        noisy = sum(std > 0 for std in replace(options, noise_from=0, noise_until=MOST_STEPS).stds())
+        places = max(noisy - self.window, 0) + 1  # the last step of cps has no noise
         first = max(draw.iteration, 0) // self.window_every % places
         return replace(draw, options=replace(options, noise_from=first, noise_until=first + self.window))
 

@@ -15,9 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rl3d.algorithms.base import Draw, Experience, Metrics, Objective, Score
+from rl3d.algorithms.distill import Distill
 from rl3d.algorithms.draft import DRaFT
 from rl3d.algorithms.load import usual_objective
 from rl3d.algorithms.nabla import Nabla
+from rl3d.algorithms.pairs import PairObjective
 from rl3d.configs import at_least
 from rl3d.generators.base import Generator
 
@@ -46,8 +48,10 @@ class Hybrid(Objective):
     def base(self, generator: type[Generator]) -> Objective:
         """The objective of the policy gradient. ValueError for one that has none."""
         found = usual_objective(generator, self.policy_objective or None)
-        if isinstance(found, (DRaFT, Nabla, Hybrid)):
-            raise ValueError(f"--policy-objective {found.name} has no policy gradient: choose another one")
+        if isinstance(found, (DRaFT, Nabla, Hybrid, PairObjective, Distill)):
+            raise ValueError(
+                f"--policy-objective {found.name} has no policy gradient of all samples: choose another one"
+            )
         return found
 
     def check(self, policy: Generator) -> None:
@@ -64,6 +68,8 @@ class Hybrid(Objective):
         self.base(type(policy)).remember(policy, memory, iteration)
 
     def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
+        if draw.micro_batch:
+            raise ValueError("hybrid needs all samples of an update at once: leave --micro-batch out")
         return self.base(type(policy)).collect(policy, draw, score)
 
     def loss(self, policy: Any, minibatch: Experience) -> tuple[Float[Tensor, ""], Metrics]:

@@ -4,7 +4,7 @@ the policy that drew them, the KL to the reference policy."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,8 @@ class StepObjective(Objective):
         return generator.exploration or generator.default_options
 
     def collect(self, policy: Any, draw: Draw, score: Score) -> Experience:
-        draw = self.drawn(policy, draw)
-        rollout, asset = draw.sample(policy, shared_noise=True)
+        draw = replace(self.drawn(policy, draw), shared_noise=True)
+        rollout, asset = draw.sample(policy)
         noisy, deterministic = policy.steps(rollout)
         taken = rollout.mask.any(1).tolist()
         noisy = [step for step in noisy if taken[step]]
@@ -123,7 +123,7 @@ class StepObjective(Objective):
         loss = (self.policy_loss(new.log_probs, old, minibatch.advantages.T) * weights).mean()
         loss = loss + self.kl_weight * mean_kl
         metrics = {"loss": loss.detach(), "kl": mean_kl.detach()}
-        metrics |= ratio_metrics(new.log_probs, old, getattr(self, "clip", None), ratios)
+        metrics |= ratio_metrics(new.log_probs, old, ratios, **clip_range(self))
         if new.entropy is not None:
             metrics["entropy"] = (new.entropy.detach() * weights).mean()
         return loss, metrics
@@ -175,26 +175,31 @@ def clipped_policy_loss(
     return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + high))
 
 
+def clip_range(objective: Objective) -> dict[str, float | None]:
+    """The clip range of an objective's ratios, if it has one."""
+    return {name: getattr(objective, name, None) for name in ("clip", "clip_high")}
+
+
 @torch.no_grad()
 def ratio_metrics(
     log_probs: Float[Tensor, "s *b"],
     old_log_probs: Float[Tensor, "s *b"],
-    clip: float | None,
     weights: Float[Tensor, "s *b"] | None = None,
+    *,
+    clip: float | None = None,
+    clip_high: float | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
     """Diagnostics of the importance ratio r.
 
     ``ratio_deviation``: mean abs(r - 1). ``clip_fraction``: fraction of ratios outside the clip
-    range, if the objective has one. ``approx_kl``: mean r - 1 - log r, an estimate of the KL
-    between the old and the present policy (Schulman, Approximating KL divergence, 2020).
-    ``weights`` average to 1 over the batch.
+    range, if there is one (``clip_high`` None is ``clip``). ``approx_kl``: mean r - 1 - log r, an
+    estimate of the KL between the old and the present policy (Schulman, Approximating KL
+    divergence, 2020). ``weights`` average to 1 over the batch.
     """
     log_ratio = log_probs - old_log_probs
-    deviation = (log_ratio.exp() - 1).abs()
-    figures = {
-        "ratio_deviation": deviation,
-        "approx_kl": torch.expm1(log_ratio) - log_ratio,
-    }
+    off = torch.expm1(log_ratio)
+    figures = {"ratio_deviation": off.abs(), "approx_kl": off - log_ratio}
     if clip is not None:
-        figures["clip_fraction"] = (deviation > clip).float()
+        high = clip if clip_high is None else clip_high
+        figures["clip_fraction"] = ((off < -clip) | (off > high)).float()
     return {name: (value if weights is None else value * weights).mean() for name, value in figures.items()}

@@ -292,7 +292,13 @@ class HasSampleGradient(Protocol):
     them directly."""
 
     def sample_with_gradient(
-        self, condition: Any, *, seeds: Sequence[int], options: Any = None, last: int | None = None
+        self,
+        condition: Any,
+        *,
+        seeds: Sequence[int],
+        options: Any = None,
+        initial_seeds: Sequence[int] | None = None,
+        last: int | None = None,
     ) -> Rollout:
         """The samples of ``sample``, with gradient through their last steps; None: through all."""
         ...

@@ -76,9 +76,15 @@ class Flow(Generator):
             return self._integrate(condition, seeds, options, initial_seeds or seeds)
 
     def sample_with_gradient(
-        self, condition: Any, *, seeds: Sequence[int], options: Sampling | None = None, last: int | None = None
+        self,
+        condition: Any,
+        *,
+        seeds: Sequence[int],
+        options: Sampling | None = None,
+        initial_seeds: Sequence[int] | None = None,
+        last: int | None = None,
     ) -> FlowRollout:
-        return self._integrate(condition, seeds, options, seeds, last)
+        return self._integrate(condition, seeds, options, initial_seeds or seeds, last)
 
     def _integrate(
         self,

@@ -58,10 +58,18 @@ class Scorer:
     def values(self, prompts: list[str], asset: Asset, azimuth_deg: float) -> Float[Tensor, "b"]:
         """The weighted sum of the rewards that have a gradient, with gradient to the asset."""
         weights = self.weights
-        smooth = [(r, weights[r.name]) for r in self.rewards if isinstance(r, Differentiable) and weights[r.name]]
+        counted = [reward for reward in self.rewards if self.constraints.counts(reward.name)]
+        smooth = [(reward, weights[reward.name]) for reward in counted if isinstance(reward, Differentiable)]
         if not smooth:
             raise ValueError("none of the rewards that count has a gradient: rl3d rewards lists those that have one")
-        return reward_values(smooth, prompts, asset, azimuth_deg=azimuth_deg)
+        gated = [reward.name for reward, _ in smooth if reward.name in self.gates.verdicts]
+        if gated:
+            raise ValueError(
+                f"--gates shuts {gated[0]} by verdicts, which have no gradient: choose another --objective, or a "
+                f"threshold, {gated[0]}={self.gates.verdicts[gated[0]][0]}>0.9"
+            )
+        present = [(reward, weight) for reward, weight in smooth if weight] or smooth[:1]  # of weight 0, if all are
+        return reward_values(present, prompts, asset, azimuth_deg=azimuth_deg)
 
     def judge(
         self,
@@ -74,11 +82,12 @@ class Scorer:
         """Advantages of the ``counted`` scores, which gates have passed; of those ``names`` alone,
         if they are given."""
         weights, count = self.weights, len(asset)
+        among = lambda some: self.judge(counted, scores, group_size, asset, some)  # noqa: E731
         if names is not None:
             self.check_names(names)
             weights = {name: weight if name in names else 0.0 for name, weight in weights.items()}
         if not any(weights.values()):  # nothing has a weight: constraints are met, gates are shut
-            return Judgement(scores, torch.zeros(count), torch.zeros(count), torch.zeros(count, 1))
+            return Judgement(scores, torch.zeros(count), torch.zeros(count), torch.zeros(count, 1), among)
         values = {name: s.values.view(-1, group_size) for name, s in counted.items()}
         per_part = {}
         if asset.parts is not None:
@@ -90,7 +99,6 @@ class Scorer:
             }
         sample, unit = gdpo(values, weights, per_part_reward=per_part, gather=self.processes.gather)
         total = torch.stack([weights[name] * values[name].flatten() for name in weights]).sum(0)
-        among = lambda some: self.judge(counted, scores, group_size, asset, some)  # noqa: E731
         return Judgement(scores, total, sample.flatten(), unit.flatten(0, 1), among)
 
     def check_names(self, names: Collection[str]) -> None:

@@ -172,6 +172,12 @@ def begin(
     own = config.objective.prompts()
     if own is not None and (config.prompts or config.kinds):
         raise ValueError("the prompts of a run with --pairs are those of the pairs: leave --prompts and --kinds out")
+    if own is not None and (config.redraw or config.gates or config.constraints or config.sampling):
+        raise ValueError(
+            "a run with --pairs samples nothing: leave --redraw, --gates, --constraints and --sampling out"
+        )
+    if config.ewc and config.adapter_rank:
+        raise ValueError("--ewc does not hold an adapter, whose weights begin at 0: use --replay")
     if own is not None:
         prompts = own
     elif config.prompts:
@@ -197,12 +203,13 @@ def begin(
     if config.replay or config.ewc:
         kept = read_prompts(config.keep_prompts) if config.keep_prompts else corpus_prompts(CORPUS_PROMPTS, config.seed)
         keeping = Keeping(policy, kept, config.seed, replay=config.replay, ewc=config.ewc)
+    scorer = Scorer([reward for reward, _ in rewards], gates, constraints, processes)
+    # With the weights of the start: what an objective remembers of a run is another policy.
+    self_check(policy, config, scorer, prompts[0], options, copy.deepcopy(memory))
     if found:
         state.resume(found[-1])
     if config.guard == "rollback" and not state.good:
         state.mark_good()
-    scorer = Scorer([reward for reward, _ in rewards], gates, constraints, processes)
-    self_check(policy, config, scorer, prompts[0], options, copy.deepcopy(memory))
     if processes.main:
         make_folder(config.out)
         save_config(config)
@@ -257,7 +264,7 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
             collected = time.monotonic()
 
             # Gather what all processes need to know.
-            state.prompts.update(drawn, processes.gather(experience.advantages))
+            state.prompts.update(drawn, processes.gather(experience.among_prompt))
             batch, redrawn = most_to_learn(experience, 1 + config.redraw)
 
             # Minibatches: an optimiser step each. Gradients accumulate over its pieces.

@@ -45,7 +45,8 @@ def self_check(
     has no verdict, which is known only after scoring.
     """
 
-    draw = Draw([prompt], config.group_size, -1, config.seed, options=options, updates=2, memory=memory)
+    settings = {"options": options, "updates": 2, "micro_batch": config.micro_batch, "memory": memory}
+    draw = Draw([prompt], config.group_size, -1, config.seed, **settings)
     experience = config.objective.collect(policy, draw, _Alike(scorer.rewards, scorer.gates, scorer.constraints))
     with torch.no_grad():
         _, metrics = config.objective.loss(policy, experience)

@@ -103,7 +103,8 @@ class State:
             load_network(self.memory, _under("memory", tensors), path)
         load_optimizer(self.optimizer, {name: t.clone() for name, t in _under("optimizer", tensors).items()}, path)
         self.prompts.priority = tensors["prompts.priority"].clone()
-        self.constraints.weights |= {name: t.item() for name, t in _under("constraints", tensors).items()}
+        known = _under("constraints", tensors)
+        self.constraints.weights |= {name: known[name].item() for name in self.constraints.targets if name in known}
         means = _under("gates", tensors)
         for name, running in self.gates.running.items():
             running |= {figure: means[f"{name}.{figure}"].item() for figure in running if f"{name}.{figure}" in means}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from rl3d.algorithms.load import find_objective
 from rl3d.cli import main
 from rl3d.corpus import MIX
 from rl3d.evaluate import EvaluateConfig, evaluate
@@ -53,6 +54,7 @@ def _tuned(path: Path, **settings: Any) -> Path:
         ),
         ({"rewards": "alignment=1,stability=0", "gates": "alignment=stability>0.9"}, set(MIX), {"alignment"}),
         ({"prompts": Path("prompts.txt"), "rewards": "stability=1"}, set(), {"stability"}),
+        ({"objective": find_objective("dpo")(pairs=Path("pairs.jsonl"))}, set(), set()),
     ],
 )
 def test_the_header_says_what_was_tuned_on(settings, kinds: set[str], rewards: set[str], tmp_path: Path) -> None:
@@ -130,6 +132,7 @@ def test_a_parent_is_a_file_too_and_the_same_weights_lose_nothing(tmp_path: Path
         ({}, {"rewards": "stability=1"}, "nothing to measure: these kinds and rewards were all tuned on"),
         ({}, {"forgetting": "none.safetensors"}, r"none\.safetensors: no such file"),
         ({}, {"against": PRETRAINED}, "--forgetting excludes --against"),
+        ({"objective": find_objective("distill")(teachers="a")}, {}, "was distilled, and does not say what its teach"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(checkpoint, settings, message: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -396,8 +396,33 @@ def test_hybrid_is_the_sum_of_both_gradients() -> None:
         variance = (halves[0] - halves[1]).square().sum() / 4
         assert float(metrics[name]) == pytest.approx(float(variance / mean.square().sum()), rel=1e-3)
     assert 0 < float(metrics["pathwise_noise"]) < float(metrics["policy_noise"])
-    with pytest.raises(ValueError, match="--policy-objective draft has no policy gradient"):
-        find_objective("hybrid")(policy_objective="draft").check(policy)
+    for name in ("draft", "dpo", "distill"):
+        with pytest.raises(ValueError, match=f"--policy-objective {name} has no policy gradient of all samples"):
+            find_objective("hybrid")(policy_objective=name).check(policy)
+
+
+def test_the_pathwise_gradient_is_of_the_samples_that_were_scored() -> None:
+    """Also where the samples of a prompt start from the same noise, as in grpo."""
+
+    class Seen(_Height):
+        assets: ClassVar[list[torch.Tensor]] = []
+
+        def __call__(self, draw: Draw, asset: Asset) -> Judgement:
+            self.assets.append(asset.gaussians(32).means)
+            return super().__call__(draw, asset)
+
+        def values(self, prompts: list[str], asset: Asset, azimuth_deg: float) -> torch.Tensor:
+            self.assets.append(asset.gaussians(32).means)
+            return super().values(prompts, asset, azimuth_deg)
+
+    policy, score = SplatFlow(), Seen()
+    policy.keep_reference()
+    sampling = Sampling(steps=4, noise=0.7, sde_type="cps")
+    objective = find_objective("hybrid")(policy_objective="grpo")
+    found = objective.collect(policy, Draw(["a ball", "a cube"], 4, 0, 0, options=sampling), score)
+    objective.loss(policy, found)
+    scored, first, second = (means.detach() for means in score.assets)
+    assert torch.allclose(scored, torch.cat([first, second]), atol=1e-5)
 
 
 def test_normalized_errors_weigh_every_noise_level_alike() -> None:

@@ -26,6 +26,19 @@ PAIRS = [
 ]  # fmt: skip
 
 
+BOTH = "tests.rl3d.toys:Low=1,tests.rl3d.training.test_loop:Other=1"
+
+
+class Other:
+    """A reward with a verdict and without a gradient, that all samples fulfil."""
+
+    name, version, needs = "other", "1", Needs()
+
+    def __call__(self, batch: Batch) -> Scores:
+        ones = torch.ones(len(batch.prompts))
+        return Scores(ones, verdict=ones > 0)
+
+
 def _weights(run) -> list[torch.Tensor]:
     return [p.detach().clone() for p in run.state.policy.network.parameters()]
 
@@ -65,6 +78,57 @@ def test_resuming_repeats_the_uninterrupted_run(
     assert [{k: v for k, v in m.items() if k not in timed} for m in first] == [
         {k: v for k, v in m.items() if k not in timed} for m in lines
     ]
+
+
+def test_what_an_objective_remembers_of_a_run_is_no_fault_when_it_resumes(start) -> None:
+    """The weights that draw lag behind: the self-check asks for unchanged ones."""
+    cut = start("splats", "nft", iterations=3, save_every=1)
+    next(iterate(cut))
+    with torch.no_grad():
+        for p in cut.state.memory.parameters():
+            p.add_(0.1)
+    cut.save()
+    again = start("splats", "nft", iterations=3, resume=True)
+    lag = [(a - b).abs().max() for a, b in zip(again.state.memory.parameters(), _weights(again), strict=True)]
+    assert again.state.iteration == 1 and max(lag) > 0.05
+    assert len(list(iterate(again))) == 2
+
+
+def test_a_resumed_run_has_the_weights_that_are_asked_for_and_those_of_its_constraints(start) -> None:
+    rewards = "tests.rl3d.toys:Red={},structure={}"
+    first = start("tokens", "grpo", rewards=rewards.format(1, 1), constraints="structure=0.99", iterations=2)
+    list(iterate(first))
+    reached = first.scorer.weights["structure"]
+    assert reached != 1
+    again = start(
+        "tokens", "grpo", rewards=rewards.format(3, 1), constraints="structure=0.99", iterations=4, resume=True
+    )
+    assert again.scorer.weights == {"red": 3, "structure": reached}
+    alone = start("tokens", "grpo", rewards="tests.rl3d.toys:Red=2", iterations=4, resume=True)
+    assert alone.scorer.weights == {"red": 2} and len(list(iterate(alone))) == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "objective", "own"),
+    [("splats", "draft", {}), ("splats", "nabla", {}), ("splats", "hybrid", {}), ("tokens", "grpo", {"coarse": "red"})],
+)
+def test_a_run_goes_on_where_a_constraint_is_met(start, policy: str, objective: str, own: dict[str, str]) -> None:
+    """Its reward then weighs nothing, and there is no other."""
+    name = {"splats": "low", "tokens": "red"}[policy]
+    run = start(policy, objective, constraints=f"{name}=0.001", settings=own, iterations=2)
+    run.scorer.constraints.weights[name] = 0.0
+    metrics = list(iterate(run))
+    assert [m[f"{name}_weight"] for m in metrics] == [0, 0] and all(m["grad_norm"] < 1e-6 for m in metrics)
+
+
+@pytest.mark.parametrize("objective", ["ddpo", "dpok", "reinforce", "grpo"])
+def test_prompts_come_back_where_samples_differ_whatever_the_baseline(start, tmp_path: Path, objective: str) -> None:
+    prompts = _many(tmp_path / "many.txt", 3, 3)
+    settings = {"prompts_per_iteration": 6, "iterations": 1, "prompts": prompts}
+    run = start("tokens", objective, rewards="tests.rl3d.training.test_loop:Solved", **settings)
+    next(iterate(run))
+    priority = dict(zip(run.state.prompts.prompts, run.state.prompts.priority.tolist(), strict=True))
+    assert all(priority[f"easy {i}"] < 1e-3 < 0.3 < priority[f"hard {i}"] for i in range(3))
 
 
 def _many(path: Path, easy: int, hard: int) -> Path:
@@ -406,6 +470,17 @@ def test_the_self_check_finds_a_network_that_does_not_repeat_itself(start, monke
             "awm",
             {"held_out": "contact", "guard": "warn"},
             r"reward 'contact' needs parts, which .*lacks: use ",
+        ),
+        ("part-flow", "awm", {"ewc": 1.0, "adapter_rank": 2}, "--ewc does not hold an adapter, .*: use --replay"),
+        ("splats", "hybrid", {"micro_batch": 5}, "hybrid needs all samples of an update at once: leave --micro-batch"),
+        *(
+            (
+                "splats",
+                objective,
+                {"rewards": BOTH, "gates": "low=other"},
+                "--gates shuts low by verdicts, .*low=other>",
+            )
+            for objective in ("draft", "nabla", "hybrid")
         ),
         ("tokens", "grpo", {"redraw": 1}, r"--redraw 1 needs 4 prompts an iteration, and there are 2: lower --redraw"),
         ("splats", "awm", {"rewards": "tests.rl3d.toys:Low", "gates": "low=low"}, "cannot be its own gate"),

@@ -70,6 +70,8 @@ def test_pairs_that_cannot_be_learnt_from_are_refused(start, tmp_path: Path) -> 
     _stored(towers, TokenToy()), _stored(alike, SplatFlow(), choice="equal")
     for policy, file, settings, message in [
         ("splats", splats, {}, "those of the pairs: leave --prompts and --kinds out"),
+        ("splats", splats, {"prompts": None, "redraw": 1}, "a run with --pairs samples nothing: leave --redraw, --ga"),
+        ("splats", splats, {"prompts": None, "constraints": "low=0.5"}, "a run with --pairs samples nothing"),
         ("tokens", towers, {"prompts": None}, "cannot take stored assets: leave --pairs out"),
         ("part-flow", splats, {"prompts": None}, "a pair for 'a ball' does not fit: part-flow encodes assets of"),
         ("splats", alike, {"prompts": None}, "all pairs are equal"),

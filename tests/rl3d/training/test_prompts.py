@@ -28,11 +28,10 @@ def test_no_prompt_is_drawn_twice_in_an_iteration() -> None:
     assert sorted(pool.draw(50, np.random.default_rng(1))) == list(range(20))
 
 
-def test_the_priority_is_the_root_mean_square_over_samples_and_units() -> None:
+def test_the_priority_is_the_root_mean_square_over_samples() -> None:
     pool = PromptPool(["a", "b"])
-    advantages = torch.tensor([[3.0, 0.0], [0.0, 4.0], [1.0, 1.0], [-1.0, -1.0]])  # 2 samples of each, 2 units
-    pool.update([1, 0], advantages)
-    assert pool.priority.tolist() == pytest.approx([1.0, 2.5])
+    pool.update([1, 0], torch.tensor([3.0, -4.0, 1.0, -1.0]))  # 2 samples of each
+    assert pool.priority.tolist() == pytest.approx([1.0, 12.5**0.5])
 
 
 def test_prompt_files(tmp_path) -> None:
