@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -68,9 +69,9 @@ def as_paths(config: Any, *names: str) -> None:
 
 
 def at_least(config: Any, **bounds: float) -> None:
-    """ValueError with one line if a field of a config is below its bound."""
+    """ValueError with one line if a field of a config is below its bound, or not finite."""
     for name, least in bounds.items():
-        if getattr(config, name) < least:
+        if not least <= getattr(config, name) < math.inf:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(config, name)}")
 
 

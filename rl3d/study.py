@@ -44,6 +44,8 @@ from scenes.files.trees import parse_json
 
 PILOT_ITERATIONS = 6
 """Iterations of a pilot. The first one is not timed: it compiles and fills caches."""
+CERTAIN = 2.0
+"""A gain below this many of its errors is none."""
 
 
 class Record:
@@ -90,8 +92,11 @@ def _fixed(study: Study, starts: Mapping[str, Generator]) -> dict[str, dict[str,
         generators[start.label] = {"name": policy.name, **policy.source}
         config = study.config(start, contender, study.out, 0, 1)
         values = {key: value for key, value in as_saved(config).items() if key not in FIXED - {"objective"}}
-        if config.prompts is not None:
-            values["prompts"] = hashlib.sha256(config.prompts.read_bytes()).hexdigest()
+        if "bfloat16" not in study.train | contender.train:
+            del values["bfloat16"]  # the default is what the machine is fast in
+        files = {name: getattr(config, name) for name in ("prompts", "keep_prompts")}
+        files["pairs"] = getattr(config.objective, "pairs", None)
+        values |= {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file}
         runs[f"{start.label}/{contender.label}"] = values
     for key, domain in study.domains.items():
         captions = [item.caption for item in domain.items(study.evaluation.seed)]
@@ -129,13 +134,21 @@ def compare(path: Path, say: Callable[[str], None] = print) -> Path:
         check_needs(rewards, starts[start.label].gives, starts[start.label].name)
     pairs, left_out = _pairs(study, starts)
     record = Record(study, starts)
+    for start, contender in pairs:
+        if f"{start.label}/{contender.label}" not in record.seconds:
+            _try(study, start, contender)
+    files = {start.label: study.out / start.label / "start.json" for start in study.generators}
+    fresh = {label: _figures_of(study, starts[label]) for label, file in files.items() if not file.exists()}
+    begun = fresh | {label: _read_values(file) for label, file in files.items() if file.exists()}
+    for label, values in begun.items():
+        if not values["in_domain"].get(study.figure, torch.tensor([math.nan])).isfinite().any():
+            raise FileError(f"{path}: figure: {label} has no {study.figure} on the in-domain prompts")
     make_folder(study.out)
     record.save()
-    for start in study.generators:
-        values = _measured(study, lambda s=start: starts[s.label], study.out / start.label / "start.json")
-        if not values["in_domain"].get(study.figure, torch.tensor([math.nan])).isfinite().any():
-            raise FileError(f"{path}: figure: {start.label} has no {study.figure} on the in-domain prompts")
-        say(f"{start.label} start: {_brief(study, values)}")
+    for label, values in fresh.items():
+        _write_values(files[label], values)
+    for label, values in begun.items():
+        say(f"{label} start: {_brief(study, values)}")
     starts.clear()
     for start, contender in pairs:
         name = f"{start.label}/{contender.label}"
@@ -193,6 +206,16 @@ def _pairs(study: Study, starts: Mapping[str, Generator]) -> tuple[list[tuple[St
     return pairs, left_out
 
 
+def _try(study: Study, start: Start, contender: Contender) -> None:
+    """FileError if a run cannot begin. Nothing of the study is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = study.config(start, contender, Path(folder) / "run", 0, PILOT_ITERATIONS)
+        try:
+            begin(dataclasses.replace(config, guard="off")).log.close()
+        except ValueError as error:
+            raise FileError(f"{study.file}: {start.label}/{contender.label}: {error}") from error
+
+
 def pilot(study: Study, start: Start, contender: Contender) -> float:
     """Seconds of an iteration, measured over some."""
     with tempfile.TemporaryDirectory(prefix=".pilot-", dir=study.out) as folder:
@@ -237,15 +260,25 @@ Values = dict[str, dict[str, Tensor]]
 def _measured(study: Study, load: Callable[[], Generator], file: Path) -> Values:
     """The figures of a generator, from their file if they were measured before."""
     if not file.exists():
-        generator, found = load(), {}
-        rewards = [reward for reward, _ in parse(study.evaluation.rewards)]
-        for key, domain in study.domains.items():
-            seed, samples = study.evaluation.seed, domain.samples
-            values = measure(generator, domain.items(seed), rewards, samples=samples, seed=seed).values
-            means = {name: per_prompt(value, samples).tolist() for name, value in values.items()}
-            found[key] = {name: [None if math.isnan(x) else x for x in mean] for name, mean in means.items()}
-        _write_json(file, found)
+        _write_values(file, _figures_of(study, load()))
     return _read_values(file)
+
+
+def _figures_of(study: Study, generator: Generator) -> Values:
+    rewards = [reward for reward, _ in parse(study.evaluation.rewards)]
+    found, seed = {}, study.evaluation.seed
+    for key, domain in study.domains.items():
+        values = measure(generator, domain.items(seed), rewards, samples=domain.samples, seed=seed).values
+        found[key] = {name: per_prompt(value, domain.samples).double().cpu() for name, value in values.items()}
+    return found
+
+
+def _write_values(file: Path, values: Values) -> None:
+    plain = {
+        key: {name: [None if math.isnan(x) else x for x in mean.tolist()] for name, mean in found.items()}
+        for key, found in values.items()
+    }
+    _write_json(file, plain)
 
 
 def _read_values(file: Path) -> Values:
@@ -313,12 +346,12 @@ def _results(study: Study, start: Start, record: Record, left_out: list[str]) ->
                     "objective": contender.objective,
                     "settings": {k: v for k, v in settings["objective"].items() if k != "name"} | contender.train,
                     "pilot_seconds": seconds,
-                    **_of_objective(done, begun, marks),
+                    **_of_objective(done, begun, marks, study.figure),
                 }
     base = _estimates([begun])
     origin = base["in_domain"][study.figure]["mean"]
-    ends = [run["curve"][-1]["in_domain"][study.figure]["mean"] for run in runs.values()]
-    target = origin + study.share * (max(ends) - origin) if ends and max(ends) > origin else None
+    gained = [run["gain"] for run in runs.values() if run["gain"]["mean"] > CERTAIN * run["gain"]["error"]]
+    target = origin + study.share * max(gain["mean"] for gain in gained) if gained else None
     for run in runs.values():
         points = [(0.0, origin)] + [(c["minutes"], c["in_domain"][study.figure]["mean"]) for c in run["curve"]]
         run["minutes_to_share"] = reached(points, target) if target is not None else None
@@ -349,14 +382,16 @@ def _read_seed(folder: Path, marks: list[int]) -> SeedResult | None:
     return SeedResult([_read_values(file) for file in files], minutes, [parse_json(line) for line in lines])
 
 
-def _of_objective(done: Mapping[int, SeedResult], begun: Values, marks: list[int]) -> dict[str, Any]:
+def _of_objective(done: Mapping[int, SeedResult], begun: Values, marks: list[int], figure: str) -> dict[str, Any]:
     """What was found of an objective, over its seeds."""
     results = list(done.values())
     curve = []
     for k, mark in enumerate(marks):
         minutes = sum(result.minutes[k] for result in results) / len(results)
         curve.append({"iteration": mark, "minutes": minutes, **_estimates([r.values[k] for r in results])})
-    lost = begun["out_of_domain"][FORGETTING] - _stacked([r.values[-1] for r in results], "out_of_domain", FORGETTING)
+    ends = [result.values[-1] for result in results]
+    gained = _stacked(ends, "in_domain", figure) - begun["in_domain"][figure]
+    lost = begun["out_of_domain"][FORGETTING] - _stacked(ends, "out_of_domain", FORGETTING)
     alarms = [
         {"seed": seed, "iteration": reading["iteration"], "alarm": alarm}
         for seed, result in done.items()
@@ -369,6 +404,7 @@ def _of_objective(done: Mapping[int, SeedResult], begun: Values, marks: list[int
         "seconds": sum(60 * r.minutes[-1] for r in results) / len(results) / marks[-1],
         "minutes": [result.minutes[-1] for result in results],
         "curve": curve,
+        "gain": mean_of_seeds(gained)._asdict(),
         "forgetting": mean_of_seeds(lost)._asdict(),
         "readings": sum(len(result.readings) for result in results),
         "alarmed": sum(bool(reading["alarms"]) for result in results for reading in result.readings),
@@ -394,9 +430,11 @@ def _estimates(values: list[Values]) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def reached(points: Points, target: float) -> float | None:
-    """Where a curve first reaches ``target``, on straight lines between its points; None if it
-    does not."""
-    for (x, y), (x_next, y_next) in itertools.pairwise(points):
-        if y_next >= target:
-            return x_next if y_next == y else max(x, x + (x_next - x) * (target - y) / (y_next - y))
-    return None
+    """From where a curve stays at ``target`` or above, on straight lines between its points; None
+    if its end is below."""
+    if points[-1][1] < target:
+        return None
+    for (x, y), (x_next, y_next) in reversed(list(itertools.pairwise(points))):
+        if y < target:
+            return x + (x_next - x) * (target - y) / (y_next - y)
+    return points[0][0]

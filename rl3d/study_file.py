@@ -28,7 +28,7 @@ from scenes.files import FileError
 from scenes.files.trees import parse_yaml
 
 _LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*")
-FIXED = {"out", "generator", "checkpoint", "objective", "sampling", "iterations", "seed"}
+FIXED = {"out", "generator", "checkpoint", "adapter", "objective", "sampling", "iterations", "seed"}
 """Settings of a training that a study decides for each run."""
 _TRAIN = {f.name for f in fields(TrainConfig)} - {f.name for f in fields(RetrievalConfig)} - FIXED
 """Settings of a training that the file may set."""
@@ -54,6 +54,8 @@ class Domain:
         at_least(self, num_prompts=2, samples=2)
         excludes(self, "prompts", "num_prompts", "kinds")
         caption_kinds(self.kinds)
+        if self.prompts is not None and len(read_prompts(self.prompts)) < 2:
+            raise ValueError(f"{self.prompts} holds one prompt: an error needs at least 2")
 
     def describe(self) -> str:
         """In words."""
@@ -237,7 +239,7 @@ def _contender(entry: Any, where: str) -> Contender:
         raise FileError(f"{where}: {error}") from error
     own = {f.name for f in fields(kind)}
     label = entry.get("label", name.rpartition(":")[2])
-    _check_keys(entry, {"label", "objective", *own, *_TRAIN}, f"{where}: {label}")
+    _check_keys(entry, {"label", "objective", *own, *_TRAIN} - {"device"}, f"{where}: {label}")
     train = _train_settings({k: v for k, v in entry.items() if k in _TRAIN}, f"{where}: {label}")
     return Contender(label, name, {k: v for k, v in entry.items() if k in own}, train)
 

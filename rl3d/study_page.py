@@ -24,6 +24,8 @@ def curves(generator: Results, figure: str) -> str:
         for key, domain in DOMAINS.items():
             title = f"{_words(name)}, {domain}"
             panels[title], bands[title] = {}, {}
+            if name not in generator["start"][key]:  # no prompt of the domain has it
+                continue
             for label, run in generator["objectives"].items():
                 begun = {**generator["start"][key][name], "seeds_error": 0.0}
                 points = [(0.0, begun)] + [(float(f"{c['minutes']:.3g}"), c[key][name]) for c in run["curve"]]
@@ -37,7 +39,9 @@ def curves(generator: Results, figure: str) -> str:
 def page(results: Results) -> str:
     """The page as Markdown."""
     figure, share = _words(results["figure"]), f"{100 * results['share']:g} %"
-    several = len(results["seeds"]) > 1
+    several = (
+        min((len(r["seeds"]) for g in results["generators"].values() for r in g["objectives"].values()), default=0) > 1
+    )
     lines = [
         "# Objectives at equal training time",
         "",
@@ -52,7 +56,7 @@ def page(results: Results) -> str:
             lines += [f"Each line is the mean over seeds{band}. All begin with the weights of the start.", ""]
         lines += [*_table(generator, results["figure"], share), ""]
         if generator["target"] is None and generator["objectives"]:
-            lines += ["No objective has gained on the start: there is no share of a gain to reach.", ""]
+            lines += ["No objective has gained more than twice the error: there is no share of a gain to reach.", ""]
         elif generator["objectives"]:
             lines += [f"{share} of the largest gain is a {figure} of {generator['target']:.3f}, in-domain.", ""]
         lines += [*_notes(generator, results)]
@@ -64,21 +68,21 @@ def _table(generator: Results, figure: str, share: str) -> list[str]:
     words = _words(figure)
     head = ["objective", "seeds", "iterations", "seconds an iteration", "minutes"]
     head += [f"{words}, {domain}" for domain in DOMAINS.values()]
-    head += ["judge", "diversity (m)", "parts", "forgetting", f"minutes to {share} of the gain", "alarms"]
-    rows = [["start", *["–"] * 4, *_figures(generator["start"], figure), *["–"] * 3]]
+    head += ["gain", "judge", "diversity (m)", "parts", "forgetting", f"minutes to {share} of the gain", "alarms"]
+    rows = [["start", *["–"] * 4, *_figures(generator["start"], figure, None), *["–"] * 3]]
     for label, run in generator["objectives"].items():
         minutes = sum(run["minutes"]) / len(run["minutes"])
         begin = [label, str(len(run["seeds"])), str(run["iterations"]), f"{run['seconds']:.2f}", f"{minutes:.3g}"]
         reached, none = run["minutes_to_share"], "–" if generator["target"] is None else "not reached"
         end = [_cell(run["forgetting"], sign="+"), none if reached is None else f"{reached:.3g}"]
         end.append(f"{run['alarmed']} of {run['readings']} readings" if run["readings"] else "–")
-        rows.append([*begin, *_figures(run["curve"][-1], figure), *end])
+        rows.append([*begin, *_figures(run["curve"][-1], figure, run["gain"]), *end])
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def _figures(found: Results, figure: str) -> list[str]:
+def _figures(found: Results, figure: str, gain: Results | None) -> list[str]:
     inside = found["in_domain"]
-    cells = [_cell(found[key].get(figure)) for key in DOMAINS]
+    cells = [*(_cell(found[key].get(figure)) for key in DOMAINS), _cell(gain, sign="+")]
     return cells + [_cell(inside.get(name)) for name in ("judge", "diversity")] + [_cell(inside.get(_PARTS), digits=1)]
 
 
@@ -125,7 +129,8 @@ def _measured(results: Results, share: str, several: bool) -> list[str]:
         lines.append(f"- {domain.capitalize()}: {results['prompts'][key]}, {evaluation[key]['samples']} samples each.")
     lines += [
         f"- Samples have the same seeds for all weights (seed {evaluation['seed']}).",
-        f"- Errors are standard errors {errors}. All rows share the prompts.",
+        f"- Errors are standard errors {errors}. All rows share the prompts, so compare their gains.",
+        "- Gain: of the main figure since the start, in-domain, paired by prompt.",
         "- Minutes are training time: evaluations, checkpoints and the guard do not count. A pilot "
         "measured the seconds of an iteration, and so how many iterations a run has.",
         "- Measured are the averaged weights, in the table those after the last iteration.",
@@ -134,8 +139,8 @@ def _measured(results: Results, share: str, several: bool) -> list[str]:
         "mean number; in-domain.",
         "- Forgetting: how much the judge's probability fell out-of-domain since the start, paired "
         "by prompt. Below 0 it rose.",
-        f"- Minutes to {share} of the gain: when the mean curve reached that share of the largest gain that "
-        "an objective had at its end, on straight lines between marks.",
+        f"- Minutes to {share} of the gain: from when the mean curve stayed above that share of the largest gain "
+        "that an objective had at its end, on straight lines between marks.",
         "- Alarms: readings of the guard that raised one.",
         "",
         "All figures: [study.json](study.json). The study file:",

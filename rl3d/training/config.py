@@ -114,7 +114,7 @@ class TrainConfig(RetrievalConfig):
         super().__post_init__()
         as_paths(self, "out", "checkpoint", "prompts", "keep_prompts")
         ones = ("iterations", "prompts_per_iteration", "num_minibatches", "save_every", "warmup", "guard_every")
-        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, adapter_rank=0, redraw=0, replay=0, ewc=0)
+        at_least(self, **dict.fromkeys(ones, 1), micro_batch=0, adapter_rank=0, redraw=0, replay=0, ewc=0, kl_limit=0)
         check_seed(self)
         if not 0 <= self.reference_decay <= 1:
             raise ValueError(f"--reference-decay must be from 0 to 1, got {self.reference_decay}")

@@ -16,7 +16,7 @@ import torch
 
 from rewards.base import Reward
 from rewards.mix import check_needs, parse
-from rl3d.configs import as_paths, at_least
+from rl3d.configs import as_paths, at_least, check_seed
 from rl3d.generators.load import load_generator, sampling_options
 from rl3d.preferences import Choice, Pair, append_pair, read_pairs
 from rl3d.prompts import corpus_prompts, read_prompts
@@ -57,9 +57,9 @@ class PreferConfig:
     """Text file with one prompt per line. Default: captions of the corpus's training split."""
     rewards: str = ""
     """Rewards that answer instead of a person, NAME=WEIGHT,...: the asset with the larger sum is
-    better. Empty: a page."""
+    better. Sums that differ by less than 0.01 are equal. Empty: a page."""
     count: int = 500
-    """Pairs that --rewards answer."""
+    """Pairs that --rewards answer. As many as the file has already are passed over first."""
     seed: int = 0
     """Seed of prompts, samples and sides. Another one gives other pairs."""
     sampling: Any = None
@@ -71,7 +71,8 @@ class PreferConfig:
 
     def __post_init__(self) -> None:
         as_paths(self, "out", "checkpoint", "against", "prompts")
-        at_least(self, seed=0, count=1)
+        check_seed(self)
+        at_least(self, count=1)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"--port must lie between 0 and 65535, got {self.port}")
 
@@ -85,6 +86,8 @@ def answer_by_rewards(config: PreferConfig) -> Iterator[Pair]:
     for generator in session.generators:
         check_needs([reward for reward, _ in rewards], generator.gives, generator.name)
     make_folder(config.out.parent)
+    for _ in range(len(read_pairs(config.out)) if config.out.exists() else 0):
+        session.next()  # the file has these already, if it was begun with the same settings
     return _answered(session, rewards, config.count)
 
 

@@ -16,6 +16,7 @@ import yaml
 from rl3d.cli import main
 from rl3d.study import compare, reached
 from rl3d.study_file import read_study
+from rl3d.study_page import curves
 from rl3d.tables import mean_and_error, mean_of_seeds
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors
@@ -274,6 +275,17 @@ def test_a_study_may_grow_but_not_change(tmp_path: Path, capsys) -> None:
         ({"train": {"rewards": "stabilty=1"}}, "train: unknown reward 'stabilty', did you mean 'stability'?"),
         ({"train": {"guard": "stop"}}, "train: guard must be off or warn"),
         ({"train": {"prompts": "none.txt"}}, "train: none.txt: cannot read prompts"),
+        ({"train": {"adapter": "a=1"}}, "train: there is no setting 'adapter'"),
+        ({"objectives": [{"objective": "grpo", "device": "cuda"}]}, "objectives: grpo: there is no setting 'device'"),
+        (
+            {"objectives": ["grpo", {"objective": "grpo", "label": "gated", "gates": "alignment=stability"}]},
+            "TokenToy/gated: gates name 'alignment', which is none of the rewards (red)",
+        ),
+        (
+            {"objectives": [{"objective": "grpo", "guard": "warn", "held_out": RED}]},
+            "train: reward 'red' is given twice",
+        ),
+        ({"figure": "category"}, "figure: TokenToy has no category on the in-domain prompts"),
         ({"figure": "blue"}, "figure: 'blue' is not measured: choose one of red, red_success_rate, judge"),
         ({"evaluation": {"in_domain": {}}}, "evaluation.out_of_domain is missing"),
         ({"evaluation": {"in_domain": {"kinds": "x"}, "out_of_domain": {}}}, "in_domain: --kinds names 'x'"),
@@ -319,16 +331,26 @@ def test_the_studies_of_the_docs_can_be_read(tmp_path: Path, monkeypatch) -> Non
     shown.write_text(section.split("```yaml\n")[1].split("```")[0])
     study = read_study(shown)
     assert [contender.label for contender in study.objectives] == ["awm", "awm-wide"]
-    study = read_study(Path("docs/studies/objectives.yaml"))
-    assert [start.label for start in study.generators] == ["part-tokens", "part-flow"]
-    assert len(study.objectives) == 11 and study.seeds == (0, 1, 2)
+    for generator, count in (("part-flow", 12), ("part-tokens", 8)):
+        study = read_study(Path(f"docs/studies/{generator}.yaml"))
+        assert [start.label for start in study.generators] == [generator]
+        assert len(study.objectives) == count and study.seeds == (0, 1, 2)
 
 
 def test_reached_lies_on_the_line_between_two_points() -> None:
     points = [(0.0, 0.2), (2.0, 0.4), (4.0, 0.3), (8.0, 0.7)]
     assert reached(points, 0.3) == pytest.approx(1.0)
     assert reached(points, 0.5) == pytest.approx(6.0)
-    assert reached(points, 0.8) is None
+    assert reached(points, 0.35) == pytest.approx(4.5)  # it fell below once more
+    assert reached(points, 0.8) is None and reached(points[:3], 0.35) is None
+
+
+def test_figures_that_one_domain_lacks_have_no_panel(done: Path) -> None:
+    found = json.loads((done / "study.json").read_text())["generators"]["splats"]
+    assert curves(found, "low").count("out-of-domain") == 2
+    for kept in (found["start"], *(c for run in found["objectives"].values() for c in run["curve"])):
+        del kept["out_of_domain"]["low"]
+    assert curves(found, "low").count("out-of-domain") == 1
 
 
 def test_the_error_over_seeds_and_prompts_is_that_of_the_mean() -> None:
