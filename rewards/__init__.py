@@ -46,16 +46,16 @@ no simulator."""
 
 def resolve(name: str) -> Reward:
     """The reward called ``name``, the one in the .safetensors file ``name`` that ``rl3d
-    train-reward`` wrote, or the one at ``package.module:attribute``.
+    train-reward`` or ``rl3d pretrain alignment`` wrote, or the one at ``package.module:attribute``.
 
     That may be an instance, a class that takes no arguments, or a plain function of a ``Batch``
     that returns one number in [0, 1] an asset, or ``Scores``. A function gets the asset and four
     views of 64 pixels, or the views that its attribute ``needs`` states. ValueError for anything
     else."""
     if name.endswith(".safetensors"):
-        from rewards.image.preference import Preference
+        from rewards.image.preference import from_weights
 
-        return Preference(Path(name))
+        return from_weights(Path(name))
     if ":" not in name and name not in KNOWN:
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.5)
         hint = f", did you mean {close[0]!r}?" if close else ""

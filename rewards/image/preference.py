@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rewards.base import Batch, Needs, Scores
-from rewards.image.alignment import SHIPPED, embed_prompts, load_scorer, one_by_one
+from rewards.image.alignment import SHIPPED, AlignmentReward, embed_prompts, load_scorer, one_by_one
 from rewards.image.scorer import SIZE, VIEWS, Scorer
 from scenes.files import FileError
 from scenes.files.tensors import read_tensors
@@ -70,6 +70,13 @@ class Preference:
         values = self.values(batch).cpu()
         failed = ~values.isfinite()
         return Scores(torch.where(failed, 0.0, values), failed=int(failed.sum()), verdict=values > 0.5)
+
+
+def from_weights(path: Path) -> AlignmentReward | Preference:
+    """The reward in a file: a scorer, called as the file, or a learned preference. FileError for
+    anything else."""
+    scorer = read_tensors(path, "a learned preference or a scorer").header.get("kind") == "scorer"
+    return AlignmentReward(path) if scorer else Preference(path)
 
 
 def load_head(path: Path) -> tuple[PreferenceHead, str]:

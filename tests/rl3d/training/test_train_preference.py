@@ -12,17 +12,21 @@ from safetensors.torch import save
 
 from rewards import Batch, Differentiable, Needs, Scores, Shots, resolve
 from rewards.image.preference import KIND, PreferenceHead, load_head
+from rewards.image.scorer import Scorer, ScorerConfig
+from rewards.mix import parse
 from rl3d.cli import main
 from rl3d.corpus.corruptions import CORRUPTIONS
 from rl3d.corpus.sampling import sample
 from rl3d.preferences import Pair, append_pair, read_pairs
 from rl3d.scoring import render_views, score_assets
 from rl3d.training.train_preference import RewardConfig, calibration_error, fit, is_held_out
+from rl3d.training.train_scorer import scorer_header
 from rl3d.viewer.prefer import PreferConfig, Session, serve
 from scenes.asset import Asset, PartAsset
 from scenes.files import FileError
 from scenes.files.tensors import write_tensors
 from scenes.parts import Parts
+from tests.rl3d.toys import TokenToy
 from tests.rl3d.viewer.browser import CHROMIUM, open_page
 
 
@@ -116,6 +120,20 @@ def test_damaged_preference_weights_are_refused_cheaply(tmp_path):
     path.write_bytes(save(dict(head), metadata={"rl3d": "[" * 50_000}))
     with pytest.raises(FileError, match="not a learned preference"):
         load_head(path)
+
+
+def test_a_scorer_of_ones_own_is_a_reward_by_its_file(tmp_path):
+    torch.manual_seed(0)
+    scorer = Scorer(ScorerConfig())
+    write_tensors(tmp_path / "narrow.safetensors", dict(scorer.state_dict()), scorer_header(scorer))
+    (own, weight), (shipped, _) = parse(f"{tmp_path}/narrow.safetensors=0.5,alignment=1")
+    assert (own.name, weight, shipped.name) == ("narrow", 0.5, "alignment")
+    asset = TokenToy().generate(["a tower"] * 3, seeds=[0, 1, 2])
+    found = score_assets([own, shipped], ["a tower"] * 3, asset)
+    assert not torch.allclose(found["narrow"].values, found["alignment"].values, atol=1e-3)
+    write_tensors(tmp_path / "other.safetensors", dict(scorer.state_dict()), {"kind": "generator"})
+    with pytest.raises(FileError, match="holds 'generator', not a learned preference"):
+        parse(f"{tmp_path}/other.safetensors=1")
 
 
 def test_a_fitted_reward_predicts_held_out_choices(tmp_path):
@@ -218,6 +236,9 @@ def test_rewards_answer_instead_of_a_person(tmp_path, capsys):
     decided = sum(p.choice != "equal" for p in pairs)
     assert len(pairs) == 40 and 10 < decided < 40
     assert f"{decided} pairs decided, {40 - decided} equally good" in capsys.readouterr().out
+    assert main([*wanted[:-1], "5", "--out", str(out)]) == 0  # goes on after those that the file has
+    assert len(read_pairs(out)) == len({pair.prompt for pair in read_pairs(out)}) == 45
+    capsys.readouterr()
     assert main([*wanted[:3], "--rewards", "temperature", "--out", str(tmp_path / "new" / "x.jsonl")]) == 2
     splats = ["prefer", "--generator", "tests.rl3d.toys:SplatFlow", "--rewards", "composition"]
     assert main([*splats, "--out", str(tmp_path / "new" / "x.jsonl")]) == 2
