@@ -50,8 +50,7 @@ def one_by_one(function: Callable[..., Tensor], *batched: Tensor) -> Tensor:
 
 class AlignmentReward:
     """Match of views and prompt: sigmoid of half the scorer's logit, in [0, 1]. The factor 1/2
-    keeps the sigmoid from saturating on good assets. ``verdict``: above 0.5. With other weights
-    than the shipped ones it is called as their file."""
+    keeps the sigmoid from saturating on good assets. ``verdict``: above 0.5."""
 
     name = "alignment"
     version = "1"
@@ -59,8 +58,6 @@ class AlignmentReward:
 
     def __init__(self, weights: Path = SHIPPED) -> None:
         self.scorer = load_scorer(weights)
-        if weights != SHIPPED:
-            self.name = weights.stem
 
     def values(self, batch: Batch) -> Float[Tensor, "b"]:
         """With gradient to the colours and alphas of the views."""

@@ -75,8 +75,11 @@ class Preference:
 def from_weights(path: Path) -> AlignmentReward | Preference:
     """The reward in a file: a scorer, called as the file, or a learned preference. FileError for
     anything else."""
-    scorer = read_tensors(path, "a learned preference or a scorer").header.get("kind") == "scorer"
-    return AlignmentReward(path) if scorer else Preference(path)
+    if read_tensors(path, "a learned preference or a scorer").header.get("kind") != "scorer":
+        return Preference(path)
+    reward = AlignmentReward(path)
+    reward.name = path.stem
+    return reward
 
 
 def load_head(path: Path) -> tuple[PreferenceHead, str]:
