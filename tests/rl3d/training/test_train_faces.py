@@ -9,6 +9,7 @@ from scenes.files.tensors import read_tensors
 
 def test_a_training_that_is_cut_off_ends_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr("rl3d.training.supervised.SAVE_EVERY", 2)
+    monkeypatch.setattr("rl3d.training.supervised.COPIES", 0)
     monkeypatch.setattr("rl3d.training.supervised.REPORT_EVERY", 2)
     settings = {"steps": 4, "batch": 3, "captions": 12, "bfloat16": False}
     assert len(list(train_faces(FacesTraining(out=tmp_path / "whole", **settings)))) == 2
