@@ -307,6 +307,8 @@ def iterate(run: Run) -> Iterator[dict[str, float]]:
                 run.save()
                 saved = state.iteration
             yield metrics
+        if saved != state.iteration:  # interrupted after the last look
+            run.save()
     except GeneratorExit:
         if saved != state.iteration:
             run.save()

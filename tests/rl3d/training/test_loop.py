@@ -305,6 +305,14 @@ def test_a_run_is_saved_when_its_caller_stops(start) -> None:
     assert state.stem == "state_000003"
 
 
+def test_a_run_is_saved_when_it_is_interrupted_between_two_iterations(start) -> None:
+    run = start(iterations=50, save_every=100)
+    for _ in iterate(run):
+        run.interrupted = True
+    (state,) = checkpoints(run.config.out / "checkpoints")
+    assert state.stem == "state_000001"
+
+
 def test_an_error_in_an_iteration_saves_nothing_half_done(start, monkeypatch) -> None:
     run = start(iterations=50, save_every=100)
     loop = iterate(run)
